@@ -1,0 +1,80 @@
+"""
+Compile DSPy prompts in pytest, judge them on held-out data, gate the merge.
+
+Names are resolved on first use, so that importing this package (which pytest
+does in every session once the plugin is installed) loads neither DSPy nor
+Optuna.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_mipro.dataset import Dataset
+    from pytest_mipro.errors import (
+        DatasetError,
+        DeclarationError,
+        FingerprintError,
+        InfrastructureError,
+        LocalModelMissing,
+        MetricError,
+        MiproError,
+        ModelError,
+        StoreError,
+    )
+    from pytest_mipro.models.line_adapter import LineAdapter
+    from pytest_mipro.optimize.mipro import MIPROv2
+    from pytest_mipro.plugin.declare import mipro_optimize
+    from pytest_mipro.session import Outcome
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "dataset",
+    "DatasetError": "errors",
+    "DeclarationError": "errors",
+    "FingerprintError": "errors",
+    "InfrastructureError": "errors",
+    "LineAdapter": "models.line_adapter",
+    "LocalModelMissing": "errors",
+    "MIPROv2": "optimize.mipro",
+    "MetricError": "errors",
+    "MiproError": "errors",
+    "ModelError": "errors",
+    "Outcome": "session",
+    "StoreError": "errors",
+    "mipro_optimize": "plugin.declare",
+}
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "DeclarationError",
+    "FingerprintError",
+    "InfrastructureError",
+    "LineAdapter",
+    "LocalModelMissing",
+    "MIPROv2",
+    "MetricError",
+    "MiproError",
+    "ModelError",
+    "Outcome",
+    "StoreError",
+    "__version__",
+    "mipro_optimize",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names without loading them."""
+    return sorted(__all__)

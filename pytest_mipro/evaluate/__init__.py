@@ -1,0 +1,1 @@
+"""Rows: a program on an example, scored, with what it cost and whose fault it was."""

@@ -1,0 +1,78 @@
+"""Whose fault is an exception: the program's, the provider's or the metric's."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import ContextWindowExceededError
+
+from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.records import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FRAMES = 8
+
+
+class CallWatch(BaseCallback):
+    """Remembers language model errors, also those a program goes on to swallow."""
+
+    def __init__(self) -> None:
+        """Start with no error seen."""
+        super().__init__()
+        self.error: BaseException | None = None
+
+    def on_lm_end(
+        self,
+        call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
+        outputs: dict[str, Any] | None,  # ruff: ignore[unused-method-argument]  # the same
+        exception: BaseException | None = None,
+    ) -> None:
+        """Keep the first error the program is not to blame for."""
+        if self.error is None and exception is not None:
+            self.error = infrastructure_cause(exception)
+
+
+def infrastructure_cause(error: BaseException) -> BaseException | None:
+    """
+    Return the language model error behind ``error``, if there is one.
+
+    A prompt that is too long for the model is the candidate's own doing, so
+    it does not count.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, ContextWindowExceededError):
+            return None
+        if isinstance(cause, dspy.LMError | InfrastructureError):
+            return cause
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def surface(error: BaseException, doing: str) -> InfrastructureError:
+    """Return ``error`` as what stops a run, naming what was being done."""
+    if isinstance(error, InfrastructureError):
+        return error
+    return InfrastructureError(
+        f"the language model failed while {doing}: {type(error).__name__}: {error}\n"
+        "this is no score; everything finished so far is stored, "
+        "and the same command goes on from there"
+    )
+
+
+def blame_program(error: BaseException) -> Failure:
+    """Return ``error`` as the failure of one row."""
+    frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)
+    return Failure(type(error).__name__, str(error), "".join(frames))

@@ -1,0 +1,55 @@
+"""From what a metric returns to a score."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pytest_mipro.canonical import canonical_json, plain
+from pytest_mipro.errors import MetricError
+
+if TYPE_CHECKING:
+    from pytest_mipro.task import Metric
+
+
+def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:
+    """
+    Return the score ``metric`` gives to ``prediction``.
+
+    Raises:
+        MetricError: The metric raised, or returned something that is no score:
+            not a bool, a finite number, or a ``Prediction`` with such a
+            ``score``.
+
+    """
+    try:
+        value = metric(example, prediction, *trace)
+    except dspy.LMError:
+        raise  # A judge model that cannot be reached is not the metric's fault.
+    except Exception as error:  # Whatever the user's code raises, it gave no score.
+        message = f"the metric raised {type(error).__name__}: {error}\n{_shown(example)}"
+        raise MetricError(message) from error
+    score = _number(value)
+    if score is None:
+        message = (
+            f"the metric returned {value!r:.80}, expected a bool, a finite number or a "
+            f"Prediction(score=...)\n{_shown(example)}"
+        )
+        raise MetricError(message)
+    return score
+
+
+def _number(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return anything
+    if isinstance(value, dspy.Prediction):
+        value = value.get("score")
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _shown(example: dspy.Example) -> str:
+    return f"on the example {canonical_json(plain(example.toDict(), fallback=repr)):.300}"

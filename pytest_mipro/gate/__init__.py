@@ -1,0 +1,1 @@
+"""Judging a compiled program: pure statistics, pure rules."""

@@ -1,0 +1,545 @@
+"""
+MIPROv2, the optimizer of Opsahl-Ong et al. (2024), as a DSPy teleprompter.
+
+The pipeline is the paper's and DSPy's: bootstrap demos from traces that pass
+the metric, propose grounded instructions, search instruction and demo set of
+all predictors together. The phases are in the modules beside this one, with
+what differs from the paper and why.
+
+Reference: Krista Opsahl-Ong et al., "Optimizing Instructions and
+Demonstrations for Multi-Stage Language Model Programs", EMNLP 2024,
+arXiv:2406.11695.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import uuid
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from pytest_mipro import fingerprint
+from pytest_mipro.canonical import digest
+from pytest_mipro.errors import DeclarationError, FingerprintError
+from pytest_mipro.evaluate.runner import (
+    Bench,
+    ContextThreads,
+    Rows,
+    Tolerance,
+    Workers,
+    both,
+    complete,
+)
+from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
+from pytest_mipro.optimize.propose import PromptModel, Propose
+from pytest_mipro.optimize.search import Effort, Search
+from pytest_mipro.optimize.space import Space
+from pytest_mipro.records import Progress, Usage
+from pytest_mipro.store import Store
+from pytest_mipro.task import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_mipro.optimize.search import Found
+    from pytest_mipro.optimize.space import DemoSet
+    from pytest_mipro.records import Candidate
+    from pytest_mipro.task import Metric
+
+logger = logging.getLogger(__name__)
+
+AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
+"""For each size: demo sets per predictor, and most validation rows."""
+_SMALL_VALSET = 50
+_LARGEST_VALSET = 1000
+_GROUNDING_DEMOS = 3
+"""Demos bootstrapped only to be shown to the prompt model, when none are searched."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What one compile will do, with all sizes known.
+
+    Attributes:
+        trainset: Examples for bootstrapping and proposals.
+        valset: Examples candidates are measured on.
+        instructions: Instructions per predictor, its own included.
+        demos: Demo sets to make.
+        effort: How much to search.
+
+    """
+
+    trainset: tuple[dspy.Example, ...]
+    valset: tuple[dspy.Example, ...]
+    instructions: int
+    demos: DemoPlan
+    effort: Effort
+
+    @classmethod
+    def make(
+        cls,
+        options: Options,
+        predictors: int,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example] | None,
+    ) -> Plan:
+        """
+        Work out the sizes.
+
+        Args:
+            options: What the user asked for.
+            predictors: How many predictors are optimized.
+            trainset: Examples to learn from.
+            valset: Examples to measure on; None takes 80% of ``trainset``.
+
+        Raises:
+            DeclarationError: The options or the examples do not allow it.
+
+        """
+        train, val = _divided(trainset, valset)
+        options.refuse_contradictions()
+        if options.auto is None:
+            count = options.num_candidates or 0
+            trials = options.num_trials
+            if trials is None:
+                message = (
+                    f"auto=None needs num_trials; for num_candidates={count} and {predictors} "
+                    f"predictor(s) about {_trials(count, predictors, options)} are a good number"
+                )
+                raise DeclarationError(message)
+            instructions, minibatch = count, options.minibatch
+        else:
+            count, most = AUTO[options.auto]
+            trials = _trials(count, predictors, options)
+            instructions = count if options.zero_shot else count // 2
+            val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
+            minibatch = len(val) > _SMALL_VALSET
+        if minibatch and options.minibatch_size > len(val):
+            message = (
+                f"minibatch_size={options.minibatch_size} is larger than the validation set "
+                f"({len(val)} examples); lower it, or say minibatch=False"
+            )
+            raise DeclarationError(message)
+        rows = options.minibatch_size if minibatch else len(val)
+        return cls(
+            trainset=train,
+            valset=val,
+            instructions=instructions,
+            demos=_demo_plan(options, count),
+            effort=Effort(trials, rows, options.seed),
+        )
+
+
+def _divided(
+    trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
+) -> tuple[tuple[dspy.Example, ...], tuple[dspy.Example, ...]]:
+    train = tuple(trainset)
+    if not train:
+        message = "the trainset is empty; demos and proposals are made from it"
+        raise DeclarationError(message)
+    if valset is not None:
+        if not valset:
+            message = "the valset is empty; leave it out to have 80% of the trainset used"
+            raise DeclarationError(message)
+        return train, tuple(valset)
+    if len(train) < 2:  # ruff: ignore[magic-value-comparison] - one for each side
+        message = "a trainset of 1 example cannot be divided; give a valset"
+        raise DeclarationError(message)
+    cut = len(train) - min(_LARGEST_VALSET, max(1, len(train) * 4 // 5))
+    return train[:cut], train[cut:]
+
+
+def _trials(count: int, predictors: int, options: Options) -> int:
+    """Return DSPy's number of trials: 2 · choices · log2(candidates), at least 1.5 · candidates."""
+    choices = predictors if options.zero_shot else 2 * predictors
+    return int(max(2 * choices * math.log2(count), 1.5 * count))
+
+
+def _demo_plan(options: Options, count: int) -> DemoPlan:
+    if options.zero_shot:
+        shown = _GROUNDING_DEMOS if options.fewshot_aware_proposer else 0
+        return DemoPlan(count if shown else 1, shown, 0, options.metric_threshold)
+    return DemoPlan(
+        count, options.max_bootstrapped_demos, options.max_labeled_demos, options.metric_threshold
+    )
+
+
+class MIPROv2(Teleprompter):
+    """
+    Optimizes instructions and demos of all predictors of a program together.
+
+    A drop-in for ``dspy.MIPROv2``: same constructor, same ``compile``. It
+    differs in how it gets there: the same seed gives the same program at any
+    number of threads, an LM error stops the compile instead of counting as a
+    score of 0, and far fewer rows are evaluated (see ``search.py``).
+
+    Example::
+
+        optimizer = MIPROv2(metric=exact_match, auto="light")
+        compiled = optimizer.compile(program, trainset=train, valset=val)
+        compiled.save("router.json")
+    """
+
+    def __init__(
+        self,
+        metric: Metric,
+        prompt_model: dspy.BaseLM | None = None,
+        task_model: dspy.BaseLM | None = None,
+        teacher_settings: dict[str, Any] | None = None,
+        max_bootstrapped_demos: int = 4,
+        max_labeled_demos: int = 4,
+        auto: Literal["light", "medium", "heavy"] | None = "light",
+        num_candidates: int | None = None,
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        seed: int = 9,
+        init_temperature: float = 1.0,
+        verbose: bool = False,
+        track_stats: bool = True,
+        log_dir: str | None = None,
+        metric_threshold: float | None = None,
+        *,
+        store: Store | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """
+        Configure the optimizer.
+
+        Args:
+            metric: ``metric(example, prediction, trace=None)``; returns a
+                bool, a number or ``Prediction(score=…)``.
+            prompt_model: Writes instructions; default ``dspy.settings.lm``.
+            task_model: Answers for the program; default ``dspy.settings.lm``.
+            teacher_settings: DSPy settings the teacher runs under, such as
+                ``{"lm": stronger}``.
+            max_bootstrapped_demos: Most demos per set taken from traces.
+            max_labeled_demos: Most demos per set when filled up with labelled
+                examples.
+            auto: Size of the search; None takes ``num_candidates`` and
+                ``num_trials``.
+            num_candidates: Instructions and demo sets per predictor.
+            num_threads: Rows evaluated at a time; default
+                ``dspy.settings.num_threads``.
+            max_errors: Rows the program may fail on before the compile stops;
+                None sets no limit, as a failed row has the score 0.
+            seed: Decides every draw; 0 is a seed like any other.
+            init_temperature: Temperature of the prompt model for instructions.
+            verbose: Log each trial.
+            track_stats: Attach ``trial_logs``, ``candidate_programs`` and
+                ``mb_candidate_programs`` to the result.
+            log_dir: Folder that gets every candidate measured in full, as JSON.
+            metric_threshold: What a trace must score to become a demo.
+            store: Where finished work is kept and found again; default is
+                memory, for one compile.
+            on_progress: Told where the compile stands.
+
+        Raises:
+            DeclarationError: An option is wrong, or no model is known. It is a
+                ``ValueError`` too.
+
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        self.metric = metric
+        self.task_model = task_model or dspy.settings.lm
+        self.prompt_model = prompt_model or dspy.settings.lm
+        if not self.task_model or not self.prompt_model:
+            message = (
+                "give prompt_model and task_model, or set a default with dspy.configure(lm=...)"
+            )
+            raise DeclarationError(message)
+        self.teacher_settings = teacher_settings or {}
+        self.num_threads = num_threads
+        self.max_errors = max_errors
+        self.verbose = verbose
+        self.track_stats = track_stats
+        self.log_dir = log_dir
+        self.options = Options.declare(
+            auto=auto,
+            num_candidates=num_candidates,
+            max_bootstrapped_demos=max_bootstrapped_demos,
+            max_labeled_demos=max_labeled_demos,
+            seed=seed,
+            init_temperature=float(init_temperature),
+            metric_threshold=None if metric_threshold is None else float(metric_threshold),
+        )
+        self.usage = Usage()
+        self._store = store
+        self._on_progress = on_progress or (lambda _: None)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether finished work is forgotten after the compile."""
+        return self._store is None
+
+    def compile(  # type: ignore[override]  # the base class takes any keyword
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Sequence[dspy.Example],
+        teacher: dspy.Module | None = None,
+        valset: Sequence[dspy.Example] | None = None,
+        num_trials: int | None = None,
+        max_bootstrapped_demos: int | None = None,
+        max_labeled_demos: int | None = None,
+        seed: int | None = None,
+        minibatch: bool = True,
+        minibatch_size: int = 35,
+        minibatch_full_eval_steps: int = 5,  # ruff: ignore[unused-method-argument] - there are no such steps here
+        program_aware_proposer: bool = True,
+        data_aware_proposer: bool = True,
+        view_data_batch_size: int = 10,
+        tip_aware_proposer: bool = True,
+        fewshot_aware_proposer: bool = True,
+        requires_permission_to_run: bool | None = None,
+        provide_traceback: bool | None = None,
+        teacher_settings: Mapping[str, Any] | None = None,
+    ) -> dspy.Module:
+        """
+        Return an optimized copy of ``student``.
+
+        Args:
+            student: The program; it is not modified.
+            trainset: Examples to bootstrap demos from and to show the prompt
+                model.
+            teacher: The program to bootstrap from; default the student.
+            valset: Examples to measure on; default 80% of ``trainset``.
+            num_trials: Candidates to try, with ``auto=None``.
+            max_bootstrapped_demos: Overrides the constructor's.
+            max_labeled_demos: Overrides the constructor's.
+            seed: Overrides the constructor's.
+            minibatch: Measure trials on part of the validation set.
+            minibatch_size: How large a part at most.
+            minibatch_full_eval_steps: Accepted for DSPy's sake. Full
+                measurements are made once, among the finalists.
+            program_aware_proposer: Show the program's code to the prompt model.
+            data_aware_proposer: Show it a summary of ``trainset``.
+            view_data_batch_size: Examples per call while summarizing.
+            tip_aware_proposer: Give it a style tip per instruction.
+            fewshot_aware_proposer: Show it demos.
+            requires_permission_to_run: Gone from DSPy; False warns, True
+                raises.
+            provide_traceback: Log the tracebacks of failing rows.
+            teacher_settings: Overrides the constructor's.
+
+        Returns:
+            The program, with ``score`` (0 to 100, on the validation set) and,
+            with ``track_stats``, ``trial_logs``, ``candidate_programs`` and
+            ``mb_candidate_programs``.
+
+        Raises:
+            DeclarationError: The arguments do not fit together.
+            InfrastructureError: A language model could not be asked.
+            MetricError: The metric gave no score.
+            ProgramError: The program failed on more than ``max_errors`` rows.
+
+        """
+        _refuse_permission(requires_permission_to_run)
+        given = {
+            "num_trials": num_trials,
+            "max_bootstrapped_demos": max_bootstrapped_demos,
+            "max_labeled_demos": max_labeled_demos,
+            "seed": seed,
+        }
+        options = Options.declare(
+            **{
+                **vars(self.options),
+                **{name: value for name, value in given.items() if value is not None},
+                "minibatch": minibatch,
+                "minibatch_size": minibatch_size,
+                "view_data_batch_size": view_data_batch_size,
+                "program_aware_proposer": program_aware_proposer,
+                "data_aware_proposer": data_aware_proposer,
+                "tip_aware_proposer": tip_aware_proposer,
+                "fewshot_aware_proposer": fewshot_aware_proposer,
+            }
+        )
+        plan = Plan.make(options, len(student.predictors()), trainset, valset)
+        compilation = _Compilation(
+            optimizer=self,
+            options=options,
+            plan=plan,
+            student=student,
+            teacher=teacher,
+            teacher_settings=dict(teacher_settings or self.teacher_settings),
+            store=self._store or Store.in_memory(),
+            on_progress=self._on_progress,
+            provide_traceback=bool(provide_traceback),
+        )
+        try:
+            return complete(compilation.run(), compilation.workers)
+        finally:
+            self.usage = compilation.workers.usage
+
+
+class _Compilation:
+    """One run of the pipeline: the phases in order, and what they share."""
+
+    def __init__(
+        self,
+        *,
+        optimizer: MIPROv2,
+        options: Options,
+        plan: Plan,
+        student: dspy.Module,
+        teacher: dspy.Module | None,
+        teacher_settings: dict[str, Any],
+        store: Store,
+        on_progress: Callable[[Progress], None],
+        provide_traceback: bool,
+    ) -> None:
+        self._optimizer = optimizer
+        self._plan = plan
+        self._student = student
+        self._on_progress = on_progress
+        threads = optimizer.num_threads or dspy.settings.num_threads
+        self.workers = Workers(ContextThreads(threads, thread_name_prefix="mipro"))
+        bench = _bench(optimizer, student, {"lm": optimizer.task_model})
+        teacher_bench = _bench(
+            optimizer, teacher or student, {"lm": optimizer.task_model, **teacher_settings}
+        )
+        self._rows = Rows(
+            bench,
+            store,
+            self.workers,
+            Tolerance(optimizer.max_errors, provide_traceback=provide_traceback),
+        )
+        self._bootstrap = Bootstrap(
+            bench=teacher_bench,
+            student=student,
+            teacher=teacher,
+            trainset=plan.trainset,
+            store=store,
+            workers=self.workers,
+        )
+        self._propose = Propose(
+            model=PromptModel(
+                optimizer.prompt_model, dspy.settings.adapter, options.init_temperature
+            ),
+            student=student,
+            trainset=plan.trainset,
+            options=options,
+            store=store,
+            workers=self.workers,
+        )
+        self._zero_shot = options.zero_shot
+
+    async def run(self) -> dspy.Module:
+        """Bootstrap, propose, search, and return the winner with its statistics."""
+        self._tell(Progress("bootstrap", 0, self._plan.demos.sets))
+        demo_sets, briefing = await both(
+            self._bootstrap.sets(self._plan.demos, self._plan.effort.seed),
+            self._propose.brief(),
+        )
+        self._tell(Progress("propose", 0, self._plan.instructions))
+        instructions = await self._propose.instructions(
+            briefing, demo_sets, self._plan.instructions
+        )
+        space = Space(self._student, instructions, self._demos(demo_sets))
+        self._tell(Progress("search", 0, self._plan.effort.trials))
+        search = Search(space, self._rows, self._plan.valset, self._plan.effort, self._tell)
+        found = await search.run()
+        return self._result(space, found)
+
+    def _tell(self, progress: Progress) -> None:
+        self._on_progress(replace(progress, usage=self.workers.usage))
+
+    def _demos(self, demo_sets: Sequence[Mapping[str, DemoSet]]) -> tuple[tuple[DemoSet, ...], ...]:
+        paths = [path for path, _ in self._student.named_predictors()]
+        if self._zero_shot:
+            return tuple(((),) for _ in paths)
+        return tuple(_distinct([demo_set[path] for demo_set in demo_sets]) for path in paths)
+
+    def _result(self, space: Space, found: Found) -> dspy.Module:
+        program = space.program(found.winner)
+        statistics: dict[str, Any] = {"score": _percent(found.scores[found.winner])}
+        if self._optimizer.track_stats:
+            statistics |= _statistics(space, found, len(self._plan.valset))
+            statistics["total_calls"] = self.workers.usage.calls
+        vars(program).update(statistics)
+        if self._optimizer.log_dir is not None:
+            _save_candidates(Path(self._optimizer.log_dir), space, found, len(self._plan.valset))
+        return program
+
+
+def _bench(optimizer: MIPROv2, program: dspy.Module, settings: dict[str, Any]) -> Bench:
+    adapter = settings.setdefault("adapter", dspy.settings.adapter)
+    try:
+        key = fingerprint.of_evaluation(program, optimizer.metric, settings["lm"], adapter)
+    except FingerprintError:
+        if not optimizer.keeps_nothing:
+            raise
+        key = uuid.uuid4().hex  # Nothing outlives this compile, so any name will do.
+    return Bench(optimizer.metric, settings, key)
+
+
+def _refuse_permission(asked: bool | None) -> None:
+    if asked:
+        message = (
+            "requires_permission_to_run=True: there is no confirmation to ask for any more; "
+            "leave the argument out"
+        )
+        raise DeclarationError(message)
+    if asked is not None:
+        logger.warning("requires_permission_to_run is deprecated and has no effect; leave it out")
+
+
+def _distinct(demo_sets: Sequence[DemoSet]) -> tuple[DemoSet, ...]:
+    by_content = {
+        digest([fingerprint.demo_fields(demo) for demo in demo_set]): demo_set
+        for demo_set in reversed(demo_sets)
+    }
+    return tuple(reversed(by_content.values()))
+
+
+def _percent(scores: Sequence[float]) -> float:
+    return round(100 * math.fsum(scores) / len(scores), 2)
+
+
+def _statistics(space: Space, found: Found, full: int) -> dict[str, Any]:
+    """Return what DSPy's users look for on a result, under DSPy's names."""
+    entries: list[dict[str, Any]] = [
+        {
+            "score": _percent(scores),
+            "program": space.program(candidate),
+            "full_eval": len(scores) >= full,
+        }
+        for candidate, scores in found.scores.items()
+    ]
+    entries.sort(key=itemgetter("score"), reverse=True)
+    return {
+        "candidate_programs": [entry for entry in entries if entry["full_eval"]],
+        "mb_candidate_programs": [entry for entry in entries if not entry["full_eval"]],
+        "trial_logs": {
+            number: _trial_log(space, candidate, scores, full)
+            for number, (candidate, scores) in enumerate(found.scores.items(), start=1)
+        },
+    }
+
+
+def _trial_log(
+    space: Space, candidate: Candidate, scores: Sequence[float], full: int
+) -> dict[str, Any]:
+    kind = "full_eval" if len(scores) >= full else "mb"
+    return {
+        f"{kind}_score": _percent(scores),
+        f"{kind}_program": space.program(candidate),
+        "rows": len(scores),
+        **{f"{i}_predictor_instruction": index for i, index in enumerate(candidate.instructions)},
+        **{f"{i}_predictor_demos": index for i, index in enumerate(candidate.demos)},
+    }
+
+
+def _save_candidates(folder: Path, space: Space, found: Found, full: int) -> None:
+    target = folder / "evaluated_programs"
+    target.mkdir(parents=True, exist_ok=True)
+    for number, (candidate, scores) in enumerate(found.scores.items(), start=1):
+        if len(scores) >= full:
+            space.program(candidate).save(target / f"program_{number}.json")

@@ -1,0 +1,98 @@
+"""The check of what a test declares, at collection."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_mipro.dataset import DEFAULT_SPLIT, Dataset
+from pytest_mipro.errors import DeclarationError
+from pytest_mipro.plugin.declare import NAMES
+from pytest_mipro.task import OPTION_NAMES, Options, check_metric, check_program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_mipro.dataset import Source
+
+
+@dataclass(frozen=True)
+class Declared:
+    """
+    A declaration that has been checked, its dataset loaded.
+
+    Attributes:
+        values: What was declared, by name.
+        options: The options of the search.
+        dataset: The dataset, if the declaration names one.
+        folder: Where the test file is.
+
+    """
+
+    values: Mapping[str, Any]
+    options: Options
+    dataset: Dataset | None
+    folder: Path
+
+    def load(self, source: Source) -> Dataset:
+        """Return the dataset at ``source``, read and split as declared."""
+        return Dataset.load(
+            source,
+            inputs=self.values.get("inputs"),
+            split=self.values.get("split", DEFAULT_SPLIT),
+            folder=self.folder,
+        )
+
+
+def declaring_test(node: pytest.Item) -> str:
+    """Return the node id without parameters: what a declaration belongs to."""
+    name = getattr(node, "originalname", None) or node.name
+    parent = "" if node.parent is None else node.parent.nodeid
+    return f"{parent}::{name}"
+
+
+def check(node: pytest.Item) -> Declared:
+    """
+    Check what ``node`` declares, closest marker first, and load its dataset.
+
+    Raises:
+        DeclarationError: It cannot be used.
+
+    """
+    values: dict[str, Any] = {}
+    for mark in node.iter_markers("mipro"):
+        _refuse_positional(mark)
+        values = {**mark.kwargs, **values}
+    _refuse_unknown(values)
+    if "program" in values:
+        check_program(values["program"])
+    if "metric" in values:
+        check_metric(values["metric"])
+    options = Options.declare(**{name: values[name] for name in OPTION_NAMES if name in values})
+    options.refuse_contradictions()
+    declared = Declared(values, options, None, node.path.parent)
+    if "dataset" not in values:
+        return declared
+    return replace(declared, dataset=declared.load(values["dataset"]))
+
+
+def _refuse_positional(mark: pytest.Mark) -> None:
+    if mark.args:
+        message = (
+            f"mipro takes keyword arguments only, got {mark.args[0]!r:.80}; "
+            "name it, e.g. program=... or metric=..."
+        )
+        raise DeclarationError(message)
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
+    for name in values:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(NAMES)}"
+            message = f"mipro has no argument {name!r}; {hint}"
+            raise DeclarationError(message)

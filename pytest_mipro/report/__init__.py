@@ -1,0 +1,1 @@
+"""What people see: one summary, one renderer per output, each returning text."""
