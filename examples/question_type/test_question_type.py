@@ -35,6 +35,7 @@ def same_kind(example: dspy.Example, prediction: dspy.Prediction, trace: object 
     dataset="questions.jsonl",
     inputs=["question"],
     split="split",
+    data_aware_proposer=False,
     seed=7,
 )
 def test_question_type(mipro: Outcome) -> None:

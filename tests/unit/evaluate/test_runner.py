@@ -1,0 +1,668 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import dspy
+import pytest
+from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import ContextWindowExceededError
+from scripted import ScriptedEngine, scripted_lm
+
+from pytest_mipro.errors import InfrastructureError, MetricError, ProgramError
+from pytest_mipro.evaluate.runner import (
+    Bench,
+    ContextThreads,
+    Rows,
+    Tolerance,
+    Workers,
+    complete,
+    evaluate_row,
+    together,
+)
+from pytest_mipro.records import Row, Usage
+from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dspy import lm15
+
+    from pytest_mipro.task import Metric
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store.in_memory()
+    yield opened
+    opened.close()
+
+
+def examples(count: int) -> list[dspy.Example]:
+    return [
+        dspy.Example(question=f"{number} + 1", answer=f"{number + 1}").with_inputs("question")
+        for number in range(count)
+    ]
+
+
+def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    return bool(example.answer == prediction.answer)
+
+
+def adds(question: str) -> dspy.Prediction:
+    left, right = question.split(" + ")
+    return dspy.Prediction(answer=str(int(left) + int(right)))
+
+
+class Function(dspy.Module):  # type: ignore[misc]  # DSPy ships no types
+    """A program without a language model, which counts what it is asked."""
+
+    def __init__(self, function: Callable[[str], object] = adds) -> None:
+        super().__init__()
+        self.function = function
+        self.asked: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def forward(self, question: str) -> object:
+        with self._lock:
+            self.asked[question] += 1
+        return self.function(question)
+
+
+class Failing(ScriptedEngine):
+    """Raises ``error`` from the ``first`` call on."""
+
+    def __init__(self, error: Exception, first: int = 1) -> None:
+        super().__init__(base=100)
+        self._error = error
+        self._first = first
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        response = super().complete(request)
+        if self.calls >= self._first:
+            raise self._error
+        return response
+
+
+def failing_lm(error: Exception, first: int = 1) -> dspy.LM:
+    return dspy.LM("scripted", engine=Failing(error, first), cache=False, num_retries=0)
+
+
+class Answer(dspy.Module):  # type: ignore[misc]
+    """A program that asks a language model, and knows the answer if that fails."""
+
+    def __init__(self, *, swallow: bool) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.swallow = swallow
+
+    def forward(self, question: str) -> object:
+        try:
+            return self.predict(question=question)
+        except Exception:
+            if not self.swallow:
+                raise
+            return adds(question)
+
+
+def bench_of(metric: Metric = exact, settings: Mapping[str, Any] | None = None) -> Bench:
+    return Bench(metric, settings or {}, "bench")
+
+
+def evaluate(
+    program: dspy.Module,
+    rows: Sequence[dspy.Example],
+    store: Store,
+    *,
+    metric: Metric = exact,
+    threads: int = 4,
+    tolerance: Tolerance | None = None,
+    **settings: object,
+) -> list[Row]:
+    workers = Workers(ContextThreads(threads))
+    evaluator = Rows(bench_of(metric, settings), store, workers, tolerance)
+    return complete(evaluator.evaluate(program, rows), workers)
+
+
+class TestRows:
+    def test_in_the_order_of_the_examples(self, store: Store) -> None:
+        """Rows are in the order of the examples, though the first is the slowest."""
+
+        def slow(question: str) -> dspy.Prediction:
+            time.sleep(0.05 / (1 + int(question.split(" + ")[0])))
+            return adds(question)
+
+        rows = evaluate(Function(slow), examples(20), store, threads=8)
+        assert [row.prediction["answer"] for row in rows] == [str(n + 1) for n in range(20)]
+        assert {row.score for row in rows} == {1.0}
+
+    def test_runs_in_parallel(self, store: Store) -> None:
+        """As many rows are under way as there are threads."""
+        meeting = threading.Barrier(6, timeout=10)
+
+        def meet(question: str) -> dspy.Prediction:
+            meeting.wait()
+            return adds(question)
+
+        rows = evaluate(Function(meet), examples(6), store, threads=6)
+        assert [row.failure for row in rows] == [None] * 6
+
+    def test_an_example_twice_is_evaluated_once(self, store: Store) -> None:
+        """A repeated example has its row twice and costs once."""
+        program = Function()
+        first, second = examples(2)
+        rows = evaluate(program, [first, second, first], store)
+        assert rows[0] == rows[2] != rows[1]
+        assert program.asked == {"0 + 1": 1, "1 + 1": 1}
+
+    def test_asked_concurrently_evaluated_once(self, store: Store) -> None:
+        """Who asks for rows that are being worked on waits for the same work."""
+        program = Function(lambda question: [time.sleep(0.02), adds(question)][1])
+        workers = Workers(ContextThreads(8))
+        evaluator = Rows(bench_of(), store, workers)
+
+        async def ask_often() -> list[list[Row]]:
+            return await together([evaluator.evaluate(program, examples(10)) for _ in range(5)])
+
+        answers = complete(ask_often(), workers)
+        assert all(rows == answers[0] for rows in answers)
+        assert set(program.asked.values()) == {1}
+        assert len(program.asked) == 10
+
+    def test_stored_before_it_is_used(self, store: Store) -> None:
+        """What the caller holds is in the store already."""
+        workers = Workers(ContextThreads(4))
+        evaluator = Rows(bench_of(), store, workers)
+
+        async def look() -> tuple[list[Row], dict[str, Row]]:
+            rows = await evaluator.evaluate(Function(), examples(5))
+            return rows, store.rows.get_many(row.key for row in rows)
+
+        rows, stored = complete(look(), workers)
+        assert [stored[row.key] for row in rows] == rows
+
+    def test_a_second_evaluator_finds_them(self, store: Store) -> None:
+        """The same rows in another process, so to say, cost nothing and are the same."""
+        lm = scripted_lm()
+        program = dspy.Predict("question -> answer")
+        first = evaluate(program, examples(12), store, lm=lm)
+        calls = lm._engine_spec.calls
+        second = evaluate(program, examples(12), store, lm=lm)
+        assert second == first
+        assert calls == 12
+        assert lm._engine_spec.calls == calls
+
+    def test_another_instruction_is_another_row(self, store: Store) -> None:
+        """What the program says decides which row it is."""
+        program = dspy.Predict("question -> answer")
+        other = dspy.Predict(program.signature.with_instructions("Think."))
+        lm = scripted_lm()
+        rows = [evaluate(each, examples(3), store, lm=lm) for each in (program, other)]
+        assert not {row.key for row in rows[0]} & {row.key for row in rows[1]}
+        assert lm._engine_spec.calls == 6
+
+    def test_another_bench_is_another_row(self, store: Store) -> None:
+        """Rows that were evaluated with something else are not taken for these."""
+        program = Function()
+        for key in ("one", "other"):
+            workers = Workers(ContextThreads(2))
+            evaluator = Rows(Bench(exact, {}, key), store, workers)
+            complete(evaluator.evaluate(program, examples(3)), workers)
+        assert set(program.asked.values()) == {2}
+
+    def test_usage_is_of_real_calls(self, store: Store) -> None:
+        """Rows and workers know calls and tokens; rows from the store cost this run nothing."""
+        lm = scripted_lm()
+        seen: list[Usage] = []
+        totals = []
+        for _ in range(2):
+            workers = Workers(ContextThreads(4), seen.append)
+            evaluator = Rows(bench_of(settings={"lm": lm}), store, workers)
+            rows = complete(
+                evaluator.evaluate(dspy.Predict("question -> answer"), examples(5)), workers
+            )
+            totals.append(workers.usage)
+        assert [row.usage for row in rows] == [Usage(1, 10, 2)] * 5
+        assert totals == [Usage(5, 50, 10), Usage()]
+        assert seen == [Usage(n, 10 * n, 2 * n) for n in range(1, 6)]
+
+    def test_predictions_without_json_form(self, store: Store) -> None:
+        """A prediction that holds an arbitrary object still makes a row."""
+        program = Function(lambda _: dspy.Prediction(answer="1", extra=object()))
+        (row,) = evaluate(program, examples(1), store)
+        assert row.prediction["answer"] == "1"
+        assert "object" in row.prediction["extra"]
+
+    def test_callers_settings_reach_the_rows(self, store: Store) -> None:
+        """DSPy's settings of the caller hold in the threads, callbacks included."""
+        ended: list[object] = []
+
+        class Count(BaseCallback):  # type: ignore[misc]
+            def on_module_end(
+                self, call_id: str, outputs: object, exception: Exception | None = None
+            ) -> None:
+                ended.append(outputs)
+
+        lm = scripted_lm(base=100)
+        with dspy.context(lm=lm, callbacks=[Count()], my_own_setting="here"):
+            program = Function(lambda _: dspy.Prediction(answer=dspy.settings.my_own_setting))
+            own = evaluate(program, examples(1), store)
+            rows = evaluate(dspy.Predict("question -> answer"), examples(4), store)
+        assert own[0].prediction == {"answer": "here"}
+        assert lm._engine_spec.calls == 4
+        assert {row.score for row in rows} == {1.0}
+        assert len(ended) == 5
+
+    def test_the_benchs_settings_win(self, store: Store) -> None:
+        """The model of the task answers, not the one the caller happens to have configured."""
+        configured, task = scripted_lm(), scripted_lm(base=100)
+        with dspy.context(lm=configured):
+            rows = evaluate(dspy.Predict("question -> answer"), examples(3), store, lm=task)
+        assert {row.score for row in rows} == {1.0}
+        assert (configured._engine_spec.calls, task._engine_spec.calls) == (0, 3)
+
+    def test_the_callers_settings_are_left_alone(self, store: Store) -> None:
+        """Evaluating changes nothing about DSPy outside of it."""
+        before = dict(dspy.settings.config)
+        evaluate(dspy.Predict("question -> answer"), examples(3), store, lm=scripted_lm())
+        assert dict(dspy.settings.config) == before
+
+    def test_any_executor_will_do(self, store: Store) -> None:
+        """Work is submitted as a function with plain arguments, as a cluster needs it."""
+        submitted: list[tuple[object, ...]] = []
+
+        class Recording(ThreadPoolExecutor):
+            def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+                submitted.append((fn, *args))
+                return super().submit(fn, *args, **kwargs)
+
+        workers = Workers(Recording(2))
+        evaluator = Rows(bench_of(), store, workers)
+        rows = complete(evaluator.evaluate(Function(), examples(2)), workers)
+        assert [row.score for row in rows] == [1.0, 1.0]
+        assert [call[0] for call in submitted] == [evaluate_row] * 2
+
+
+class TestFailures:
+    def test_a_program_that_raises(self, store: Store) -> None:
+        """The program's own exception makes a row with the failure, and others go on."""
+
+        def pick(question: str) -> dspy.Prediction:
+            if question.startswith("1 "):
+                message = "no ones"
+                raise ValueError(message)
+            return adds(question)
+
+        rows = evaluate(Function(pick), examples(3), store)
+        assert [row.score for row in rows] == [1.0, 0.0, 1.0]
+        failure = rows[1].failure
+        assert failure is not None
+        assert (failure.type, failure.message) == ("ValueError", "no ones")
+        assert "in pick" in failure.traceback
+        assert rows[1].prediction is None
+        assert store.rows.get(rows[1].key) == rows[1]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            dspy.LMAuthError("dead key"),
+            dspy.LMRateLimitError("slow down"),
+            dspy.LMTransportError("refused"),
+            dspy.LMServerError("503"),
+            RuntimeError("a bug in the engine"),
+        ],
+    )
+    def test_an_lm_error_is_no_row(self, store: Store, error: Exception) -> None:
+        """When the model cannot be asked, there is an error that says how to go on, and no row."""
+        with pytest.raises(InfrastructureError) as caught:
+            evaluate(Answer(swallow=False), examples(3), store, lm=failing_lm(error))
+        assert str(error) in str(caught.value)
+        assert "Answer" in str(caught.value)
+        assert "the same command goes on" in str(caught.value)
+        assert isinstance(caught.value.__cause__, Exception)
+
+    def test_rows_before_an_lm_error_stay(self, store: Store) -> None:
+        """What was paid for before the model failed is not paid for again."""
+        program = Answer(swallow=False)
+        with pytest.raises(InfrastructureError):
+            lm = failing_lm(dspy.LMAuthError("dead key"), first=4)
+            evaluate(program, examples(8), store, threads=1, lm=lm)
+        good = scripted_lm(base=100)
+        rows = evaluate(program, examples(8), store, lm=good)
+        assert {row.score for row in rows} == {1.0}
+        assert good._engine_spec.calls == 5
+
+    def test_a_swallowed_lm_error_is_no_row(self, store: Store) -> None:
+        """A program that catches the model's error does not turn it into a score."""
+        with pytest.raises(InfrastructureError, match="dead key"):
+            evaluate(
+                Answer(swallow=True),
+                examples(3),
+                store,
+                lm=failing_lm(dspy.LMAuthError("dead key")),
+            )
+        rows = evaluate(Answer(swallow=True), examples(3), store, lm=scripted_lm(base=100))
+        assert {(row.score, row.usage.calls) for row in rows} == {(1.0, 1)}
+
+    def test_a_swallowed_lm_error_and_then_another(self, store: Store) -> None:
+        """A program that trips over what it swallowed is not to blame either."""
+
+        class Trips(Answer):
+            def forward(self, question: str) -> object:
+                try:
+                    self.predict(question=question)
+                except Exception:
+                    pass  # ruff: ignore[try-except-pass]  # as real programs do
+                raise KeyError(question)
+
+        with pytest.raises(InfrastructureError, match="dead key"):
+            evaluate(
+                Trips(swallow=True), examples(1), store, lm=failing_lm(dspy.LMAuthError("dead key"))
+            )
+
+    def test_a_retry_that_worked_is_no_error(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An LM error that DSPy's own retries got over leaves no trace."""
+        monkeypatch.setattr("dspy.clients.execution.time.sleep", lambda _: None)
+
+        class Flaky(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls % 2:
+                    raise dspy.LMServerError("503")
+                return response
+
+        lm = dspy.LM("scripted", engine=Flaky(base=100), cache=False)
+        rows = evaluate(Answer(swallow=False), examples(3), store, threads=1, lm=lm)
+        assert [(row.score, row.failure) for row in rows] == [(1.0, None)] * 3
+
+    def test_a_prompt_too_long_is_the_candidates_own_doing(self, store: Store) -> None:
+        """A candidate with too many demos for the model fails its row, and the run goes on."""
+        lm = failing_lm(ContextWindowExceededError(message="too long"))
+        (row,) = evaluate(Answer(swallow=False), examples(1), store, lm=lm)
+        assert row.score == 0.0
+        assert row.failure is not None
+        assert row.failure.type == "ContextWindowExceededError"
+
+    def test_an_unreadable_answer_is_the_programs_failure(self, store: Store) -> None:
+        """A model that answers in no readable form was asked; the row failed."""
+
+        class Mumbles(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                message = type(response.message).assistant("hm")
+                return dataclass_replace(response, message)
+
+        lm = dspy.LM("scripted", engine=Mumbles(), cache=False)
+        (row,) = evaluate(
+            dspy.Predict("question -> answer: int, other: int"), examples(1), store, lm=lm
+        )
+        assert row.failure is not None
+        assert row.failure.type == "AdapterParseError"
+        assert row.usage.calls == lm._engine_spec.calls > 0
+
+    @pytest.mark.parametrize("value", [None, "1.0", float("nan"), float("inf"), [1], object()])
+    def test_a_metric_that_gives_no_score(self, store: Store, value: object) -> None:
+        """What is no score is an error that shows the value and the example, and no row."""
+        program = Function()
+        with pytest.raises(MetricError) as caught:
+            evaluate(program, examples(1), store, metric=lambda *_: value)
+        assert repr(value)[:20] in str(caught.value)
+        assert "0 + 1" in str(caught.value)
+        evaluate(program, examples(1), store)
+        assert program.asked["0 + 1"] == 2
+
+    def test_a_metric_that_raises(self, store: Store) -> None:
+        """The metric's exception is the metric's error, with the exception and the example."""
+
+        def broken(example: dspy.Example, prediction: dspy.Prediction, trace: object) -> bool:
+            return bool(prediction.nothing == example.answer)
+
+        with pytest.raises(MetricError, match="AttributeError") as caught:
+            evaluate(Function(), examples(1), store, metric=lambda *a: broken(*a, None))
+        assert "0 + 1" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "value, score",
+        [(True, 1.0), (0, 0.0), (0.25, 0.25), (dspy.Prediction(score=0.5, feedback="so so"), 0.5)],
+    )
+    def test_what_is_a_score(self, store: Store, value: object, score: float) -> None:
+        """Everything DSPy takes for a score is one."""
+        (row,) = evaluate(Function(), examples(1), store, metric=lambda *_: value)
+        assert row.score == score
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_judge_model_that_cannot_be_asked(self, store: Store, wrapped: bool) -> None:
+        """A metric whose model fails is not a broken metric, even if it renames the error."""
+        judge = failing_lm(dspy.LMAuthError("dead key"))
+
+        def judged(example: dspy.Example, prediction: object, trace: object = None) -> bool:
+            with dspy.context(lm=judge):
+                try:
+                    return bool(dspy.Predict("question -> good: bool")(question="?").good)
+                except dspy.LMError as error:
+                    if not wrapped:
+                        raise
+                    message = "the judge is ill"
+                    raise RuntimeError(message) from error
+
+        with pytest.raises(InfrastructureError, match="dead key"):
+            evaluate(Function(), examples(1), store, metric=judged)
+
+    def test_an_error_stops_the_rest(self, store: Store) -> None:
+        """After the first error only what was under way runs out."""
+
+        def broken(question: str) -> dspy.Prediction:
+            time.sleep(0.01)
+            return adds(question)
+
+        program = Function(broken)
+        with pytest.raises(MetricError):
+            evaluate(program, examples(300), store, metric=lambda *_: None, threads=2)
+        assert len(program.asked) < 100
+
+    def test_many_errors_at_once_make_no_noise(
+        self, store: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """When all rows fail together, one error is raised and nothing is printed or logged."""
+        meeting = threading.Barrier(8, timeout=10)
+
+        def meet(*_: object) -> None:
+            meeting.wait()
+
+        with pytest.raises(MetricError):
+            evaluate(Function(), examples(8), store, metric=meet, threads=8)
+        assert [record.message for record in caplog.records] == []
+        assert capfd.readouterr() == ("", "")
+
+
+def dataclass_replace(response: lm15.Response, message: lm15.Message) -> lm15.Response:
+    return type(response)(
+        id=response.id,
+        model=response.model,
+        message=message,
+        finish_reason=response.finish_reason,
+        usage=response.usage,
+    )
+
+
+class TestTolerance:
+    def failing(self, question: str) -> dspy.Prediction:
+        message = f"cannot add {question}"
+        raise ValueError(message)
+
+    def test_stops_when_too_many_rows_fail(self, store: Store) -> None:
+        """More failed rows than allowed are an error that names the last failure."""
+        with pytest.raises(ProgramError, match="max_errors=2") as caught:
+            evaluate(Function(self.failing), examples(5), store, tolerance=Tolerance(2))
+        assert "ValueError: cannot add" in str(caught.value)
+
+    def test_as_many_as_allowed_are_fine(self, store: Store) -> None:
+        """Exactly the allowed number of failures does not stop the run."""
+        rows = evaluate(Function(self.failing), examples(2), store, tolerance=Tolerance(2))
+        assert [row.score for row in rows] == [0.0, 0.0]
+
+    def test_the_same_row_counts_once(self, store: Store) -> None:
+        """A failed row that is looked at again is no further failure."""
+        workers = Workers(ContextThreads(2))
+        evaluator = Rows(bench_of(), store, workers, Tolerance(2))
+        program = Function(self.failing)
+
+        async def thrice() -> None:
+            for _ in range(3):
+                await evaluator.evaluate(program, examples(2))
+
+        complete(thrice(), workers)
+
+    def test_tracebacks_are_logged_on_demand(
+        self, store: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The log names each failure, and shows where it happened if asked to."""
+        program = Function(self.failing)
+        evaluate(program, examples(1), store, tolerance=Tolerance())
+        assert "cannot add 0 + 1" in caplog.text
+        assert "in failing" not in caplog.text
+        evaluate(program, examples(1), store, tolerance=Tolerance(provide_traceback=True))
+        assert "in failing" in caplog.text
+
+
+INTERRUPTED = """
+import json, sys, time
+import dspy
+from pytest_mipro.evaluate.runner import Bench, ContextThreads, Rows, Workers, complete
+from pytest_mipro.store import Store
+
+class Slow(dspy.Module):
+    def forward(self, question):
+        print(question, flush=True)
+        time.sleep(0.1)
+        return dspy.Prediction(answer="1")
+
+store = Store.open(sys.argv[1])
+workers = Workers(ContextThreads(2))
+rows = Rows(Bench(lambda *_: 1.0, {}, "bench"), store, workers)
+examples = [dspy.Example(question=str(n)).with_inputs("question") for n in range(1000)]
+try:
+    complete(rows.evaluate(Slow(), examples), workers)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+class TestComplete:
+    def test_returns_the_result(self) -> None:
+        """What the work returns is returned."""
+
+        async def work() -> str:
+            await asyncio.sleep(0)
+            return "done"
+
+        assert complete(work(), Workers(ContextThreads(1))) == "done"
+
+    def test_raises_the_works_error(self) -> None:
+        """What the work raises is raised, with the traceback of where it was."""
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            message = "here"
+            raise KeyError(message)
+
+        with pytest.raises(KeyError, match="here") as caught:
+            complete(work(), Workers(ContextThreads(1)))
+        assert caught.traceback[-1].name == "work"
+
+    def test_inside_a_running_loop(self, store: Store) -> None:
+        """In a notebook or an async test, where a loop is running, it works all the same."""
+
+        async def notebook() -> list[Row]:
+            return evaluate(Function(), examples(3), store)
+
+        assert [row.score for row in asyncio.run(notebook())] == [1.0] * 3
+
+    def test_leaves_no_thread_behind(self, store: Store) -> None:
+        """Afterwards no thread of ours is running."""
+        before = set(threading.enumerate())
+        evaluate(Function(), examples(10), store)
+        deadline = time.monotonic() + 5
+        while set(threading.enumerate()) - before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert set(threading.enumerate()) <= before
+
+    def test_ctrl_c_stops_promptly(self, tmp_path: Any) -> None:
+        """Ctrl-C reaches the caller as such within seconds, and finished rows are kept."""
+        url = f"sqlite:///{tmp_path / 'store.db'}"
+        with subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            started = [process.stdout.readline() for _ in range(6)]
+            process.send_signal(signal.SIGINT)
+            sent = time.monotonic()
+            out, err = process.communicate(timeout=60)
+        assert time.monotonic() - sent < 4
+        assert out.splitlines()[-1] == "interrupted"
+        assert err == ""
+        store = Store.open(url)
+        with store.connection() as connection:
+            count = connection.exec_driver_sql("SELECT count(*) FROM rows").scalar_one()
+        store.close()
+        assert 4 <= count <= len(started) + len(out.splitlines())
+
+
+class TestTogether:
+    def test_in_order(self) -> None:
+        """Results are in the order of the work, whatever finished first."""
+
+        async def work(number: int) -> int:
+            await asyncio.sleep(0.01 * (5 - number))
+            return number
+
+        async def run() -> list[int]:
+            return await together([work(number) for number in range(5)])
+
+        assert asyncio.run(run()) == list(range(5))
+
+    def test_an_error_cancels_the_rest(self) -> None:
+        """After an error the other work does not go on."""
+        finished: list[int] = []
+
+        async def work(number: int) -> None:
+            await asyncio.sleep(0.01 * number)
+            if number == 1:
+                raise KeyError(number)
+            finished.append(number)
+
+        async def run() -> None:
+            with pytest.raises(KeyError):
+                await together([work(number) for number in range(4)])
+            await asyncio.sleep(0.1)
+
+        asyncio.run(run())
+        assert finished == [0]
+
+
+def test_a_stored_row_is_plain_json(tmp_path: Any) -> None:
+    """A row in the database is text that any tool can read."""
+    import sqlite3
+
+    path = tmp_path / "store.db"
+    store = Store.open(f"sqlite:///{path}")
+    (row,) = evaluate(Function(), examples(1), store)
+    store.close()
+    connection = sqlite3.connect(path)
+    ((key, value),) = connection.execute("SELECT key, value FROM rows").fetchall()
+    connection.close()
+    assert key == row.key
+    assert json.loads(value) == row.to_dict()

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from pytest_mipro.gate.paired import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCORES = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
+BINARY = st.sampled_from([0.0, 1.0])
+
+
+def pairs(score: st.SearchStrategy[float], most: int) -> st.SearchStrategy[list[list[float]]]:
+    return st.lists(st.tuples(score, score), min_size=1, max_size=most).map(
+        lambda drawn: [list(side) for side in zip(*drawn, strict=True)]
+    )
+
+
+def binary(both: int, gained: int, lost: int, neither: int) -> tuple[list[float], list[float]]:
+    """Return scores of a table: right in both, only after, only before, in neither."""
+    before = [1.0] * both + [0.0] * gained + [1.0] * lost + [0.0] * neither
+    after = [1.0] * both + [1.0] * gained + [0.0] * lost + [0.0] * neither
+    return before, after
+
+
+def brute_force(differences: Sequence[float]) -> float:
+    """Return the share of sign flips whose mean is at least the observed one."""
+    observed = math.fsum(differences)
+    flips = itertools.product((1, -1), repeat=len(differences))
+    sums = [math.fsum(s * d for s, d in zip(flip, differences, strict=True)) for flip in flips]
+    return sum(total >= observed - 1e-9 for total in sums) / len(sums)
+
+
+class TestMcNemar:
+    @pytest.mark.parametrize(
+        "both, gained, lost, neither, p_value",
+        [
+            (10, 5, 0, 5, 1 / 32),
+            (10, 4, 0, 0, 1 / 16),
+            (0, 9, 1, 10, 11 / 1024),
+            (3, 8, 2, 3, 56 / 1024),
+            (3, 2, 8, 3, 1013 / 1024),
+            (5, 3, 3, 0, 42 / 64),
+            (5, 0, 3, 0, 1.0),
+            (5, 0, 0, 5, 1.0),
+            (50, 15, 5, 30, 21700 / 2**20),
+        ],
+    )
+    def test_against_values_by_hand(
+        self, both: int, gained: int, lost: int, neither: int, p_value: float
+    ) -> None:
+        """The p-value is the binomial tail of the discordant pairs, counted by hand."""
+        comparison = compare(*binary(both, gained, lost, neither))
+        assert comparison.p_value == pytest.approx(p_value, rel=1e-12)
+        assert comparison.method == "exact McNemar test"
+
+    def test_the_rest_of_the_numbers(self) -> None:
+        """Means, difference and n are those of the scores."""
+        comparison = compare(*binary(10, 5, 1, 4))
+        assert comparison.n == 20
+        assert comparison.baseline == pytest.approx(11 / 20)
+        assert comparison.compiled == pytest.approx(15 / 20)
+        assert comparison.difference == pytest.approx(4 / 20)
+        assert comparison.margin == 0
+        assert comparison.confidence == 0.95
+
+    def test_interval_of_bonett_and_price(self) -> None:
+        """The interval is the published one: one more of each discordant pair."""
+        comparison = compare(*binary(54, 22, 6, 18))
+        center = (23 - 7) / 102
+        error = math.sqrt((23 / 102 + 7 / 102 - center**2) / 102)
+        assert comparison.low == pytest.approx(center - 1.959964 * error, abs=1e-6)
+        assert comparison.high == pytest.approx(center + 1.959964 * error, abs=1e-6)
+
+    def test_equal_scores_are_no_certainty(self) -> None:
+        """Where no example differs the interval still has a width, less with more examples."""
+        widths = []
+        for n in (1, 20, 200):
+            comparison = compare([1.0] * n, [1.0] * n)
+            assert comparison.p_value == 1.0
+            assert comparison.low < 0 < comparison.high
+            widths.append(comparison.high - comparison.low)
+        assert widths == sorted(widths, reverse=True)
+        assert widths[0] > 4 * widths[2]
+
+    def test_booleans_and_integers(self) -> None:
+        """Scores that are bool or int compare like the same numbers."""
+        as_float = compare([0.0, 0.0, 1.0], [1.0, 1.0, 1.0])
+        assert compare([False, False, True], [True, True, True]) == as_float
+        assert compare([0, 0, 1], [1, 1, 1]) == as_float
+
+
+class TestSignFlip:
+    @pytest.mark.parametrize(
+        "differences",
+        [
+            [0.5],
+            [-0.5],
+            [0.5, 0.25],
+            [0.5, -0.25, 0.1],
+            [0.3, 0.3, 0.3, -0.3],
+            [0.1, 0.2, 0.3, 0.4, 0.5],
+            [0.05, -0.4, 0.2, 0.1, 0.3, -0.15, 0.25],
+            [0.5, 0.0, 0.25, 0.0, -0.1],
+            [0.9, 0.8, -0.1, 0.7, 0.3, 0.2, -0.6, 0.5, 0.4, 0.1],
+        ],
+    )
+    def test_against_brute_force(self, differences: list[float]) -> None:
+        """The p-value is the share of all sign flips that do as well, counted one by one."""
+        baseline = [0.05] * len(differences)
+        comparison = compare(baseline, [0.05 + each for each in differences])
+        assert comparison.p_value == pytest.approx(brute_force(differences), abs=1e-9)
+        assert comparison.method == "exact sign-flip permutation test"
+
+    @pytest.mark.parametrize("margin", [-0.2, 0.1, 0.3])
+    def test_against_brute_force_with_a_margin(self, margin: float) -> None:
+        """With a margin it is the differences beyond the margin that are flipped."""
+        differences = [0.5, -0.25, 0.1, 0.35, 0.2, 0.45]
+        comparison = compare(
+            [0.25] * 6, [0.25 + difference for difference in differences], margin=margin
+        )
+        beyond = [difference - margin for difference in differences]
+        assert comparison.p_value == pytest.approx(brute_force(beyond), abs=1e-9)
+
+    def test_large_samples_repeat(self) -> None:
+        """Where not all flips can be tried, the same scores still give the same p-value."""
+        rng = random.Random(0)
+        before = [rng.random() for _ in range(60)]
+        after = [score + rng.gauss(0.05, 0.2) for score in before]
+        first, second = compare(before, after), compare(before, after)
+        assert first == second
+        assert not first.method.startswith("exact")
+        assert 0 < first.p_value < 0.3
+
+    def test_interval_of_student(self) -> None:
+        """The interval is Student's, as in a textbook: 0.3 ± 2.776 · 0.0707."""
+        comparison = compare([0.25] * 5, [0.25 + each for each in (0.1, 0.2, 0.3, 0.4, 0.5)])
+        error = math.sqrt(0.025 / 5)
+        assert comparison.low == pytest.approx(0.3 - 2.776445 * error, abs=1e-6)
+        assert comparison.high == pytest.approx(0.3 + 2.776445 * error, abs=1e-6)
+
+    def test_equal_scores(self) -> None:
+        """Where nothing differs there is no evidence at all."""
+        comparison = compare([0.3, 0.7], [0.3, 0.7])
+        assert comparison.p_value == 1.0
+        assert comparison.difference == 0.0
+
+    def test_rounding_is_no_difference(self) -> None:
+        """0.1 + 0.2 against 0.3 is no evidence that a program became better."""
+        comparison = compare([0.3] * 30, [0.1 + 0.2] * 30)
+        assert comparison.p_value == 1.0
+
+
+class TestMargin:
+    def test_a_margin_asks_for_more(self) -> None:
+        """The larger the margin, the weaker the evidence for a difference beyond it."""
+        before, after = binary(30, 25, 5, 40)
+        p_values = [
+            compare(before, after, margin=margin).p_value
+            for margin in (-0.1, -0.01, 0.01, 0.1, 0.2, 0.4)
+        ]
+        assert p_values == sorted(p_values)
+        assert p_values[0] < 0.01
+        assert p_values[-1] > 0.9
+
+    def test_a_margin_that_goes_to_nothing(self) -> None:
+        """A binary comparison with a tiny margin says about what it says with none."""
+        before, after = binary(30, 25, 5, 40)
+        none = compare(before, after)
+        tiny = compare(before, after, margin=1e-9)
+        assert tiny.method == "adjusted Wald test"
+        assert math.log10(tiny.p_value) == pytest.approx(math.log10(none.p_value), abs=1)
+
+    def test_a_clipped_interval_does_not_weaken_the_test(self) -> None:
+        """All of few examples won is evidence, also where the interval ends at 1."""
+        before, after = binary(0, 12, 0, 0)
+        comparison = compare(before, after, margin=0.01)
+        center = 12 / 14
+        error = math.sqrt((13 / 14 + 1 / 14 - center**2) / 14)
+        assert comparison.high == 1.0
+        expected = 0.5 * math.erfc((center - 0.01) / error / math.sqrt(2))
+        assert comparison.p_value == pytest.approx(expected, rel=1e-6)
+
+
+class TestOneExample:
+    @pytest.mark.parametrize("before, after", [(0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.25, 0.75)])
+    def test_decides_nothing(self, before: float, after: float) -> None:
+        """One example is compared, and is no evidence in either direction."""
+        comparison = compare([before], [after])
+        assert comparison.n == 1
+        assert comparison.difference == after - before
+        assert comparison.p_value >= 0.5
+        assert comparison.low < 0 < comparison.high
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "baseline, compiled", [([], []), ([1.0], []), ([1.0, 0.0], [1.0]), ([], [0.5])]
+    )
+    def test_scores_that_are_not_paired(self, baseline: list[float], compiled: list[float]) -> None:
+        """Scores that are missing or of different number cannot be compared."""
+        with pytest.raises(ValueError, match=f"{len(baseline)} and {len(compiled)}"):
+            compare(baseline, compiled)
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    def test_scores_that_are_not_finite(self, bad: float) -> None:
+        """NaN and infinity are no scores, wherever they turn up."""
+        with pytest.raises(ValueError, match="finite"):
+            compare([0.5, bad], [0.5, 0.5])
+        with pytest.raises(ValueError, match="finite"):
+            compare([0.5, 0.5], [bad, 0.5])
+        with pytest.raises(ValueError, match="finite"):
+            compare([0.5], [0.5], margin=bad)
+
+
+class TestProperties:
+    @settings(deadline=None, max_examples=150)
+    @given(pairs(SCORES, 12), st.sampled_from([0.0, -0.1, 0.05, 0.5]))
+    def test_numbers_that_make_sense(self, scores: list[list[float]], margin: float) -> None:
+        """P is a probability, the interval holds the difference, everything is finite for n > 1."""
+        comparison = compare(*scores, margin=margin)
+        n = comparison.n
+        # The adjusted interval of binary scores is centred on (gained - lost) / (n + 2).
+        shift = abs(comparison.difference) * 2 / (n + 2)
+        assert 0 <= comparison.p_value <= 1
+        assert comparison.low - shift - 1e-12 <= comparison.difference
+        assert comparison.difference <= comparison.high + shift + 1e-12
+        assert comparison.difference == pytest.approx(comparison.compiled - comparison.baseline)
+        if n > 1:
+            assert math.isfinite(comparison.low)
+            assert math.isfinite(comparison.high)
+            assert comparison.detectable >= 0
+
+    @settings(deadline=None, max_examples=150)
+    @given(pairs(SCORES, 10) | pairs(BINARY, 30))
+    def test_swapping_mirrors(self, scores: list[list[float]]) -> None:
+        """Baseline and compiled swapped give the mirrored difference and interval."""
+        one, other = compare(*scores), compare(*reversed(scores))
+        assert other.difference == pytest.approx(-one.difference, abs=1e-12)
+        assert other.low == pytest.approx(-one.high, abs=1e-12)
+        assert other.high == pytest.approx(-one.low, abs=1e-12)
+        assert other.detectable == pytest.approx(one.detectable, abs=1e-12)
+        # Both tails count the observed value, so together they reach at least 1.
+        assert one.p_value + other.p_value >= 1 - 1e-9
+
+    @settings(deadline=None, max_examples=100)
+    @given(pairs(SCORES, 10), st.randoms())
+    def test_order_is_nothing(self, scores: list[list[float]], rng: random.Random) -> None:
+        """The order of the examples decides nothing."""
+        order = list(range(len(scores[0])))
+        rng.shuffle(order)
+        shuffled = [[side[index] for index in order] for side in scores]
+        one, other = compare(*scores), compare(*shuffled)
+        assert other.p_value == pytest.approx(one.p_value, abs=1e-9)
+        assert other.low == pytest.approx(one.low, abs=1e-9)
+
+    @settings(deadline=None, max_examples=100)
+    @given(pairs(BINARY, 30))
+    def test_one_more_win_is_more_evidence(self, scores: list[list[float]]) -> None:
+        """An example that was lost and is won cannot make the evidence weaker."""
+        before, after = scores
+        comparison = compare(before, after)
+        lost = [index for index, score in enumerate(after) if score == 0]
+        for index in lost[:3]:
+            better = [*after[:index], 1.0, *after[index + 1 :]]
+            assert compare(before, better).p_value <= comparison.p_value + 1e-12
