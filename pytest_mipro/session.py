@@ -19,6 +19,7 @@ import dspy
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import JSON, canonical_json, digest, plain
 from pytest_mipro.dataset import identity
+from pytest_mipro.errors import StoreError
 from pytest_mipro.evaluate.runner import Bench, ContextThreads, Rows, Workers, complete
 from pytest_mipro.evaluate.usage import UsageMeter
 from pytest_mipro.gate import verdict
@@ -183,7 +184,7 @@ class Session:
 
         Args:
             store_url: SQLAlchemy URL of the store.
-            folder: Where cached LM responses go.
+            folder: Where everything is kept but a store that is elsewhere.
             who: What other processes call this one while they wait for it.
             around: What the session runs in.
 
@@ -197,6 +198,7 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """The store, opened on first use."""
+        _prepare(self._folder)
         return Store.open(self._store_url)
 
     def outcome(self, task: Task) -> Outcome:
@@ -208,10 +210,11 @@ class Session:
 
         """
         found = fingerprint.of_task(task, self._around.fingerprint(task))
+        store = self.store
         if found.key not in self._judged:
-            with _response_cache(self._folder, task), _settings(task):
+            with _response_cache(self._folder / "lm", task), _settings(task):
                 self._judged[found.key] = self._judge(task, found)
-        return Outcome(task, self._judged[found.key], self.store.name)
+        return Outcome(task, self._judged[found.key], store.name)
 
     def close(self) -> None:
         """Let go of the store, if it was opened."""
@@ -289,6 +292,7 @@ class Session:
             num_threads=task.threads,
             track_stats=False,
             store=self.store,
+            version=task.version,
             on_progress=lambda progress: self._around.progress(task, progress),
             **{name: options.pop(name) for name in at_construction},
         )
@@ -351,6 +355,21 @@ def _scorecard(test: Sequence[dspy.Example], rows: Sequence[Row]) -> Scorecard:
         usage=Usage.total(row.usage for row in rows),
         failures=tuple(row.failure for row in rows if row.failure is not None),
     )
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and keep it out of version control and backups."""
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in (
+            (".gitignore", "*\n"),
+            ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
+        ):
+            if not (folder / name).exists():
+                (folder / name).write_text(content, encoding="ascii")
+    except OSError as error:
+        message = f"the folder {folder} cannot be written: {error}; it keeps what was paid for"
+        raise StoreError(message) from error
 
 
 @contextmanager

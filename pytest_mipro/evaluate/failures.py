@@ -72,6 +72,15 @@ def surface(error: BaseException, doing: str) -> InfrastructureError:
     )
 
 
+def innermost_frame(error: BaseException) -> str:
+    """Return where ``error`` was raised: file, line, function and the code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "at an unknown place"
+    last = frames[-1]
+    return f"at {last.filename}:{last.lineno} in {last.name}: {last.line}"
+
+
 def blame_program(error: BaseException) -> Failure:
     """Return ``error`` as the failure of one row."""
     frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)

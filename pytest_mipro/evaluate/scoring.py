@@ -9,6 +9,7 @@ import dspy
 
 from pytest_mipro.canonical import canonical_json, plain
 from pytest_mipro.errors import MetricError
+from pytest_mipro.evaluate.failures import innermost_frame
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -29,7 +30,10 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     except dspy.LMError:
         raise  # A judge model that cannot be reached is not the metric's fault.
     except Exception as error:  # Whatever the user's code raises, it gave no score.
-        message = f"the metric raised {type(error).__name__}: {error}\n{_shown(example)}"
+        message = (
+            f"the metric raised {type(error).__name__}: {error}\n"
+            f"{innermost_frame(error)}\n{_shown(example)}"
+        )
         raise MetricError(message) from error
     score = _number(value)
     if score is None:

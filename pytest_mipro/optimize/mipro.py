@@ -208,6 +208,7 @@ class MIPROv2(Teleprompter):
         metric_threshold: float | None = None,
         *,
         store: Store | None = None,
+        version: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """
@@ -239,6 +240,8 @@ class MIPROv2(Teleprompter):
             metric_threshold: What a trace must score to become a demo.
             store: Where finished work is kept and found again; default is
                 memory, for one compile.
+            version: With a ``store``, stands for whatever in the metric or the
+                program cannot be hashed by content; change it with that.
             on_progress: Told where the compile stands.
 
         Raises:
@@ -271,6 +274,7 @@ class MIPROv2(Teleprompter):
             metric_threshold=None if metric_threshold is None else float(metric_threshold),
         )
         self.usage = Usage()
+        self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
 
@@ -472,7 +476,9 @@ class _Compilation:
 def _bench(optimizer: MIPROv2, program: dspy.Module, settings: dict[str, Any]) -> Bench:
     adapter = settings.setdefault("adapter", dspy.settings.adapter)
     try:
-        key = fingerprint.of_evaluation(program, optimizer.metric, settings["lm"], adapter)
+        key = fingerprint.of_evaluation(
+            program, optimizer.metric, settings["lm"], adapter, optimizer.version
+        )
     except FingerprintError:
         if not optimizer.keeps_nothing:
             raise

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = ".mipro/store.db"
 DEFAULT_TIMEOUT = "60"
+_SQLITE = "sqlite:///"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -93,13 +94,12 @@ class Settings:
             pytest.UsageError: A flag or ini option has a value it cannot have.
 
         """
-        url = _value(config, "store")[1]
         return cls(
             lm=config.getoption("mipro_lm") or None,
             ini_lm=config.getini("mipro_lm") or None,
             threads=_threads(*_value(config, "threads")),
             timeout=_timeout(*_value(config, "timeout", DEFAULT_TIMEOUT)),
-            store_url=url or f"sqlite:///{(config.rootpath / DEFAULT_STORE).as_posix()}",
+            store_url=_store_url(config),
             folder=config.rootpath / ".mipro",
         )
 
@@ -116,6 +116,17 @@ def _value(config: pytest.Config, name: str, default: str = "") -> tuple[str, st
     if flag is not None:
         return f"--mipro-{name}", str(flag)
     return f"mipro_{name}", str(config.getini(f"mipro_{name}")) or default
+
+
+def _store_url(config: pytest.Config) -> str:
+    """Return the store's URL; a file's path starts where pytest's own paths do."""
+    flag = config.getoption("mipro_store")
+    start = config.rootpath if flag is None else config.invocation_params.dir
+    url = flag or config.getini("mipro_store") or f"{_SQLITE}{DEFAULT_STORE}"
+    path = url.removeprefix(_SQLITE)
+    if path == url or path.startswith(":") or not path:
+        return str(url)
+    return f"{_SQLITE}{(start / path).as_posix()}"
 
 
 def _threads(source: str, text: str) -> int | None:

@@ -39,7 +39,7 @@ class Running:
         self._declared: dict[str, Declared] = {}
         self._session = Session(
             store_url=settings.store_url,
-            folder=settings.folder / "lm",
+            folder=settings.folder,
             who=_who(config),
             around=self,
         )
@@ -61,15 +61,17 @@ class Running:
 
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
         """Return the outcome of the requesting test; errors are the fixture's."""
-        __tracebackhide__ = True
         try:
             outcome = self._session.outcome(self._task(request))
         except MiproError as error:
-            pytest.fail(f"mipro: {error}", pytrace=False)
+            prevented = f"mipro: {error}"
         except KeyboardInterrupt:
             _interrupted(self._session.store.name)
-        request.node.stash[OUTCOME] = outcome
-        return outcome
+        else:
+            request.node.stash[OUTCOME] = outcome
+            return outcome
+        # Outside the except block, or pytest would show the error twice.
+        pytest.fail(prevented, pytrace=False)
 
     def close(self) -> None:
         """Let go of the store."""

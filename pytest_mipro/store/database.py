@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 APPLICATION = "pytest-mipro"
 _LOOKUP = 500
 """Keys asked for in one query; databases limit the parameters of a statement."""
-_CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Written by pytest-mipro.\n"
 
 
 class _Keyed(Protocol):
@@ -250,10 +249,7 @@ def _name(url: URL) -> str:
 
 def _prepare_folder(folder: Path, name: str) -> None:
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            (folder / ".gitignore").write_text("*\n", encoding="ascii")
-            (folder / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG, encoding="ascii")
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"the folder of the store {name} cannot be made: {error}"
         raise StoreError(message) from error

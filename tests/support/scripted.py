@@ -55,7 +55,7 @@ class ScriptedEngine:
         if self._latency:
             time.sleep(self._latency * int.from_bytes(os.urandom(2), "big") / 65535)
         turns = [message.text or "" for message in request.messages]
-        chance = int(_digest([request.system or "", *turns]), 16) % 100
+        chance = int(_digest([str(request.system), *turns]), 16) % 100
         answers = [self._field(name, turns, chance) for name in _wanted(turns[-1])]
         text = "\n\n".join([*answers, "[[ ## completed ## ]]"])
         return lm15.Response(

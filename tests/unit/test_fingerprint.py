@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     Load = Callable[[Mapping[str, str]], ModuleType]
 
-QUESTION = dspy.Signature("question -> answer")
 SECRET = "sk-do-not-show-5f1d"
 
 # What a user has in their repository: the program and metric of their test, a
@@ -845,7 +844,8 @@ def test_code_is_followed_through(load: Load, reach: Reach) -> None:
 def test_recursion_ends(load: Load) -> None:
     """Functions that call each other and closures that hold themselves have a key."""
     code = (
-        "def odd(n):\n    return n and even(n - 1)\n\n\ndef even(n):\n    return n or odd(n - 1)\n\n\n"
+        "def odd(n):\n    return n and even(n - 1)\n\n\n"
+        "def even(n):\n    return n or odd(n - 1)\n\n\n"
         "def make():\n    def metric(e, p, trace=None):\n        return metric and even(2)\n"
         "    return metric\n\n\nmetric = make()\n"
     )
@@ -893,6 +893,13 @@ def _length(example: dspy.Example, prediction: Any, trace: object = None) -> int
     return len(prediction.answer)
 
 
+class Question(dspy.Signature):
+    """Answer the question."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
 def _reward(inputs: dict[Any, Any], prediction: dspy.Prediction) -> float:
     return float(len(prediction.answer))
 
@@ -908,7 +915,7 @@ def _look_up(title: str) -> str:
     [
         lambda: dspy.ChainOfThought("question -> answer"),
         lambda: dspy.MultiChainComparison("question -> answer"),
-        lambda: dspy.ReAct(QUESTION, tools=[_look_up]),
+        lambda: dspy.ReAct(Question, tools=[_look_up]),
         lambda: dspy.CodeAct("question -> answer", tools=[_look_up]),
         lambda: dspy.ProgramOfThought("question -> answer"),
         lambda: dspy.BestOfN(dspy.Predict("question -> answer"), 2, _reward, 1.0),
@@ -935,7 +942,7 @@ def test_tool_of_an_agent_is_followed(load: Load) -> None:
     files = {"user_code.py": code}
 
     def key(files: Mapping[str, str]) -> str:
-        agent = dspy.ReAct(QUESTION, tools=[load(files).look_up])
+        agent = dspy.ReAct(Question, tools=[load(files).look_up])
         return of_task(simple_task(_length, agent)).key
 
     assert key(files) != key(edited("user_code.py", "'before'", "'after'", files))

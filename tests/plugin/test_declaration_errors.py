@@ -1,0 +1,119 @@
+"""What is declared wrongly is said at collection, in words, for every test that declares it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+HEAD = """
+import dspy
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET, ROWS
+"""
+
+MISTAKES = {
+    "unknown argument": (
+        "program=Adder, metric=right, dataset=DATASET, num_trails=3",
+        ["*mipro has no argument 'num_trails'; did you mean 'num_trials'?*"],
+    ),
+    "metric not callable": (
+        "program=Adder, metric='exact', dataset=DATASET",
+        ["*metric='exact' is not callable; expected a function*"],
+    ),
+    "program no module": (
+        "program=3, metric=right, dataset=DATASET",
+        ["*program=3 is not a dspy.Module*"],
+    ),
+    "program class no module": (
+        "program=dict, metric=right, dataset=DATASET",
+        ["*program=dict is not a dspy.Module*"],
+    ),
+    "missing file": (
+        "program=Adder, metric=right, dataset='nowhere.jsonl', inputs=['question']",
+        ["*dataset file */nowhere.jsonl does not exist*"],
+    ),
+    "broken line": (
+        "program=Adder, metric=right, dataset='broken.jsonl', inputs=['question']",
+        ["*broken.jsonl, line 2: not JSON*"],
+    ),
+    "overlap": (
+        "program=Adder, metric=right, dataset={**DATASET, 'val': ROWS[10:30]}",
+        ["*the splits share 10 examples*", "*val*0* = train*10*"],
+    ),
+    "empty test split": (
+        "program=Adder, metric=right, dataset={**DATASET, 'test': []}",
+        ["*the test split is empty (20 train, 40 val, 0 test)*"],
+    ),
+    "inputs not marked": (
+        "program=Adder, metric=right, dataset=[dspy.Example(a=1)]",
+        ["*does not say which of its fields*inputs=*"],
+    ),
+    "wrong option": (
+        "program=Adder, metric=right, dataset=DATASET, auto='huge'",
+        ["*auto='huge'*'light', 'medium' or 'heavy'*"],
+    ),
+    "contradicting options": (
+        "program=Adder, metric=right, dataset=DATASET, num_trials=3",
+        ["*auto='light' sets num_candidates and num_trials itself*"],
+    ),
+}
+
+
+@pytest.mark.parametrize("declared,lines", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_an_error_at_collection(
+    project: Project, declared: str, lines: list[str]
+) -> None:
+    """The message names the mistake, no model is asked, no frame of ours is shown."""
+    (project.path / "broken.jsonl").write_text('{"question": "a", "answer": 1}\n{"question": \n')
+    project.write(test_adder=f"{HEAD}\n@mipro_optimize({declared})\ndef test_adder(mipro): pass\n")
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_adder.py::test_adder: *"])
+    result.stdout.fnmatch_lines(lines)
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert "pytest_mipro/" not in result.stdout.str()
+    assert project.calls == 0
+
+
+def test_workers_report_a_mistake_without_crashing(project: Project) -> None:
+    """The controller of xdist survives a mistake at collection."""
+    project.write(test_adder=f"{HEAD}\n@mipro_optimize(metric=3)\ndef test_adder(mipro): pass\n")
+    result = project.run("--mipro", "-n", "2")
+    result.stdout.fnmatch_lines(["*metric=3 is not callable*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_the_marker_refuses_positional_arguments(project: Project) -> None:
+    """Only keywords say what an argument is."""
+    mark = "@pytest.mark.mipro.with_args(Adder)\ndef test_adder(mipro): pass\n"
+    project.write(test_adder=f"{HEAD}\n{mark}")
+    project.run("--mipro").stdout.fnmatch_lines(["*mipro takes keyword arguments only*"])
+
+
+def test_a_program_that_needs_arguments_is_named(project: Project) -> None:
+    """The error comes from the fixture, without a traceback."""
+    program = (
+        (project.path / "program.py").read_text().replace("__init__(self)", "__init__(self, n)")
+    )
+    project.write(program=program)
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*program=Adder cannot be built without arguments*mipro_program*"])
+    result.stdout.no_fnmatch_line("*pytest_mipro/*")
+
+
+@pytest.mark.parametrize("missing", ["program", "metric", "dataset"])
+def test_what_is_declared_nowhere_is_named_with_its_fixture(project: Project, missing: str) -> None:
+    """Neither the decorator nor a fixture gives it."""
+    given = {"program": "Adder", "metric": "right", "dataset": "DATASET"}
+    del given[missing]
+    declared = ", ".join(f"{name}={value}" for name, value in given.items())
+    project.write(test_adder=f"{HEAD}\n@mipro_optimize({declared})\ndef test_adder(mipro): pass\n")
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*no {missing} is declared*mipro_{missing} fixture*"])

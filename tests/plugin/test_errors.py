@@ -1,0 +1,114 @@
+"""What prevents a verdict is an error of the set-up, never a score, a pass or a failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+BROKEN_LM = """
+import pathlib
+import dspy
+import pytest
+from dspy import lm15
+from scripted import ScriptedEngine
+
+class Dying(ScriptedEngine):
+    def complete(self, request):
+        if self.calls >= LIMIT:
+            raise lm15.AuthError("key revoked")
+        return super().complete(request)
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    engine = Dying(pathlib.Path(__file__).parent / "calls.log")
+    return dspy.LM("scripted", engine=engine, cache=False)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 10, 60, 300])
+def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project, limit: int) -> None:
+    """Whenever the key dies, the run errs, and later pays only for what was missing."""
+    working = (project.path / "conftest.py").read_text()
+    whole = project.run("--mipro")
+    project.write(conftest=BROKEN_LM.replace("LIMIT", str(limit)))
+    (project.path / "calls.log").unlink()
+    store = ["--mipro-store", "sqlite:///second.db"]
+    broken = project.run("--mipro", *store, "--mipro-threads", "1")
+    broken.assert_outcomes(errors=1)
+    broken.stdout.fnmatch_lines(["*key revoked*", "*this is no score*"])
+    broken.stdout.no_fnmatch_line("*pytest_mipro/*")
+    project.write(conftest=working)
+    assert project.calls == limit
+    healed = project.run("--mipro", *store)
+    healed.assert_outcomes(passed=1)
+    line = "test_adder: PASS*n = 60)*"
+    healed.stdout.fnmatch_lines([line])
+    whole.stdout.fnmatch_lines([line])
+
+
+@pytest.mark.parametrize(
+    "returned,line",
+    [
+        ("None", "*the metric returned None, expected*"),
+        ("float('nan')", "*the metric returned nan, expected*"),
+        ("'good'", "*the metric returned 'good', expected*"),
+        ("1 / 0", "*the metric raised ZeroDivisionError*"),
+    ],
+)
+def test_a_metric_that_gives_no_score_is_an_error(
+    project: Project, returned: str, line: str
+) -> None:
+    """The message names the value and the example."""
+    program = (project.path / "program.py").read_text()
+    project.write(program=program.replace("example.answer == prediction.answer", returned))
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([line, '*on the example {"answer":*'])
+
+
+def test_a_program_that_swallows_the_error_is_found_out(project: Project) -> None:
+    """``except Exception`` in ``forward`` does not make an outage a score."""
+    program = (project.path / "program.py").read_text()
+    swallowing = program.replace(
+        "        return self.add(question=question)",
+        "        try:\n            return self.add(question=question)\n"
+        "        except Exception:\n            return dspy.Prediction(answer=0)",
+    )
+    project.write(program=swallowing, conftest=BROKEN_LM.replace("LIMIT", "0"))
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*key revoked*"])
+
+
+def test_a_closure_without_content_asks_for_a_version(project: Project) -> None:
+    """What cannot be hashed is said, and ``version=`` is a way out."""
+    project.write(
+        test_adder="""
+        import threading
+        from pytest_mipro import mipro_optimize
+        from program import Adder, right, DATASET
+
+        def locked(lock):
+            def metric(example, prediction, trace=None):
+                with lock:
+                    return right(example, prediction)
+            return metric
+
+        @mipro_optimize(program=Adder, metric=locked(threading.Lock()), dataset=DATASET)
+        def test_unnamed(mipro):
+            pass
+
+        @mipro_optimize(
+            program=Adder, metric=locked(threading.Lock()), dataset=DATASET, version="1"
+        )
+        def test_named(mipro):
+            assert mipro.beats_baseline()
+        """
+    )
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*lock in *cannot be hashed*version=*"])

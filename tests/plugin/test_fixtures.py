@@ -1,0 +1,103 @@
+"""The overridable fixtures, and markers on classes and modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from project import Project
+
+
+def test_everything_can_come_from_fixtures(project: Project) -> None:
+    """A test that asks for ``mipro`` and declares nothing is judged all the same."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"""{conftest}
+import program
+
+@pytest.fixture(scope="session")
+def mipro_program():
+    return program.Adder()
+
+@pytest.fixture
+def mipro_metric():
+    return program.right
+
+@pytest.fixture(scope="module")
+def mipro_dataset():
+    return program.DATASET
+""",
+        test_adder="def test_adder(mipro):\n    assert mipro.beats_baseline()\n",
+    )
+    project.run("--mipro").assert_outcomes(passed=1)
+    project.run().assert_outcomes(skipped=1)
+
+
+def test_the_closest_marker_wins(project: Project) -> None:
+    """A class declares what its tests share; a test overrides one thing."""
+    project.write(
+        test_adder="""
+        import pytest
+        from program import Adder, right, DATASET
+
+        pytestmark = pytest.mark.mipro(dataset=DATASET, metric=right, name="of the module")
+
+        @pytest.mark.mipro(program=Adder, name="of the class")
+        class TestAdder:
+            def test_inherits(self, mipro):
+                assert mipro.task.name == "of the class"
+
+            @pytest.mark.mipro(name="of the test")
+            def test_overrides(self, mipro):
+                assert mipro.task.name == "of the test"
+                assert mipro.task.metric is right
+        """
+    )
+    project.run("--mipro").assert_outcomes(passed=2)
+
+
+def test_the_outcome_has_programs_scores_and_usage(project: Project) -> None:
+    """What DESIGN promises of the fixture is there, and the baseline is untouched."""
+    project.write(
+        test_adder="""
+        from pytest_mipro import mipro_optimize
+        from program import Adder, right, DATASET
+
+        STUDENT = Adder()
+
+        @mipro_optimize(program=STUDENT, metric=right, dataset=DATASET)
+        def test_adder(mipro):
+            assert mipro.baseline.program is STUDENT
+            assert STUDENT.add.demos == []
+            assert len(mipro.compiled.program.add.demos) > 0
+            assert len(mipro.baseline.scores) == len(mipro.compiled.scores) == 60
+            assert mipro.compiled.score == sum(mipro.compiled.scores) / 60
+            assert mipro.baseline.usage.calls == 60
+            assert mipro.comparison.n == 60
+            verdict = mipro.beats_baseline(margin=0.05, alpha=0.1)
+            assert verdict and verdict.comparison.margin == 0.05
+            assert not mipro.beats_baseline(margin=0.99)
+        """
+    )
+    project.run("--mipro").assert_outcomes(passed=1)
+
+
+def test_a_teacher_and_a_prompt_model_can_be_named(project: Project) -> None:
+    """A teacher model answers while bootstrapping, a prompt model while proposing."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"""{conftest}
+@pytest.fixture(scope="session")
+def mipro_prompt_lm():
+    return scripted_lm(pathlib.Path(__file__).parent / "prompt.log")
+
+@pytest.fixture(scope="session")
+def mipro_teacher():
+    return scripted_lm(pathlib.Path(__file__).parent / "teacher.log", base=100)
+"""
+    )
+    project.run("--mipro").assert_outcomes(passed=1)
+    prompted = (project.path / "prompt.log").read_text().count("call")
+    taught = (project.path / "teacher.log").read_text().count("call")
+    assert 0 < prompted < 20
+    assert 0 < taught <= 20

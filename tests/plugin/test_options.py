@@ -1,0 +1,55 @@
+"""Flags and ini options with values they cannot have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+
+@pytest.mark.parametrize(
+    "arguments,line",
+    [
+        (["--mipro-threads", "0"], "*--mipro-threads='0': expected a whole number*"),
+        (["--mipro-threads", "many"], "*--mipro-threads='many': expected*"),
+        (["-o", "mipro_threads=-1"], "*mipro_threads='-1': expected*"),
+        (["--mipro-timeout", "0"], "*--mipro-timeout='0': expected a number of seconds*"),
+        (["--mipro-timeout", "nan"], "*--mipro-timeout='nan': expected*"),
+        (["-o", "mipro_timeout=inf"], "*mipro_timeout='inf': expected*"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], line: str) -> None:
+    """The error names the option, the value, and what it can be."""
+    result = project.run("--mipro", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([line])
+
+
+def test_the_ini_option_turns_it_on(project: Project) -> None:
+    """``mipro = true`` is as good as the flag."""
+    project.run("-o", "mipro=true").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "url,line",
+    [
+        ("nonsense", "*store URL 'nonsense' is not one SQLAlchemy knows*"),
+        ("sqlite:////proc/nowhere/store.db", "*/proc/nowhere/store.db cannot be made*"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_an_error(project: Project, url: str, line: str) -> None:
+    """The error names the store; no model is asked."""
+    result = project.run("--mipro", "--mipro-store", url)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([line])
+    assert project.calls == 0
+
+
+def test_the_header_shows_no_password(project: Project) -> None:
+    """A store on a server is named without its credentials."""
+    result = project.run("--mipro", "--mipro-store", "postgresql://me:secret@host/db")
+    assert "secret" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["mipro: *store postgresql://host/db"])

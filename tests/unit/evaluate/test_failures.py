@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dspy
+import pytest
+from dspy.utils import exceptions
+from dspy.utils.exceptions import (
+    AdapterParseError,
+    ContextWindowExceededError,
+    LMAuthError,
+    LMRateLimitError,
+    LMTransportError,
+)
+from scripted import ScriptedEngine, scripted_lm
+
+from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.evaluate.failures import (
+    CallWatch,
+    blame_program,
+    infrastructure_cause,
+    surface,
+)
+
+if TYPE_CHECKING:
+    from dspy import lm15
+
+RATE = LMRateLimitError("slow down", model="openai/gpt-test", status=429)
+LONG = ContextWindowExceededError(model="openai/gpt-test")
+PARSE = AdapterParseError(
+    adapter_name="ChatAdapter", signature=dspy.ensure_signature("a -> b"), lm_response="?"
+)
+
+
+def caused(error: Exception, cause: BaseException | None) -> Exception:
+    """Return ``error`` as if raised from ``cause``."""
+    try:
+        raise error from cause
+    except Exception as raised:
+        return raised
+
+
+def during(error: Exception, other: BaseException) -> Exception:
+    """Return ``error`` as if raised while ``other`` was handled."""
+    try:
+        try:
+            raise other
+        except BaseException:
+            raise error  # ruff: ignore[raise-without-from-inside-except]  # that is the case
+    except Exception as raised:
+        return raised
+
+
+def hidden(error: Exception, other: BaseException) -> Exception:
+    """Return ``error`` as if raised ``from None`` while ``other`` was handled."""
+    try:
+        try:
+            raise other
+        except BaseException:
+            raise error from None
+    except Exception as raised:
+        return raised
+
+
+# --- Whose fault ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error, cause",
+    [
+        (RATE, RATE),
+        (InfrastructureError("gone"), None),
+        (caused(ValueError("x"), RATE), RATE),
+        (during(ValueError("x"), RATE), RATE),
+        (hidden(ValueError("x"), RATE), RATE),
+        (caused(KeyError("y"), caused(ValueError("x"), RATE)), RATE),
+        (during(KeyError("y"), caused(ValueError("x"), RATE)), RATE),
+    ],
+    ids=["itself", "ours", "cause", "context", "from None", "cause of a cause", "mixed"],
+)
+def test_language_model_error_is_found(error: Exception, cause: Exception | None) -> None:
+    """However the program wraps it, the error behind it is the provider's."""
+    assert infrastructure_cause(error) is (cause or error)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in vars(exceptions).values()
+        if isinstance(kind, type)
+        and issubclass(kind, dspy.LMError)
+        and not issubclass(kind, ContextWindowExceededError)
+    ],
+)
+def test_every_language_model_error_counts(kind: type[dspy.LMError]) -> None:
+    """Rate limits, dead keys, outages and unknown failures are never the program's."""
+    error = kind("no answer")
+
+    assert infrastructure_cause(error) is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no number in the answer"),
+        PARSE,
+        LONG,
+        caused(ValueError("x"), LONG),
+        during(ValueError("x"), PARSE),
+        TimeoutError("the program's own"),
+        ConnectionError("the program's own database"),
+    ],
+    ids=["value", "parse", "long", "caused by long", "during parse", "timeout", "connection"],
+)
+def test_other_errors_are_the_programs(error: Exception) -> None:
+    """Answers that cannot be parsed and prompts that are too long are the candidate's doing."""
+    assert infrastructure_cause(error) is None
+
+
+def test_cycle_of_causes_ends() -> None:
+    """Errors that name each other as cause are looked at once."""
+    one, two = ValueError("1"), ValueError("2")
+    one.__cause__, two.__cause__ = two, one
+
+    assert infrastructure_cause(one) is None
+
+
+def test_error_behind_both_a_cause_and_a_context_is_found() -> None:
+    """An error raised from another one while a model error is handled does not hide it."""
+    error = during(ValueError("x"), RATE)
+    error.__cause__ = KeyError("not the reason")
+
+    assert infrastructure_cause(error) is RATE
+
+
+def test_error_in_a_group_is_found() -> None:
+    """A program that asks in a task group fails with a group."""
+    group = getattr(__builtins__, "ExceptionGroup", None) or pytest.importorskip(
+        "builtins"
+    ).__dict__.get("ExceptionGroup")
+    if group is None:
+        pytest.skip("Python 3.10 has no exception groups")
+
+    assert infrastructure_cause(group("asked", [ValueError("x"), RATE])) is RATE
+
+
+# --- Watching calls ------------------------------------------------------------------------
+
+
+class Unreachable(ScriptedEngine):
+    """Fails with the given errors, one per call, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__(base=100)
+        self._errors = list(errors)
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        response = super().complete(request)
+        if self._errors:
+            raise self._errors.pop(0)
+        return response
+
+
+def ask(*errors: Exception) -> tuple[CallWatch, list[Exception]]:
+    """Ask a model once per error and once more, swallowing; return what was seen."""
+    watch = CallWatch()
+    lm = dspy.LM("scripted", engine=Unreachable(*errors), cache=False, num_retries=0)
+    raised: list[Exception] = []
+    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), callbacks=[watch]):
+        for _ in range(len(errors) + 1):
+            try:
+                dspy.Predict("question -> answer")(question="1 + 1")
+            except Exception as error:
+                raised.append(error)
+    return watch, raised
+
+
+def test_swallowed_error_is_remembered() -> None:
+    """A program that goes on after a model error does not hide it."""
+    watch, raised = ask(RATE)
+
+    assert isinstance(watch.error, LMRateLimitError)
+    assert len(raised) == 1
+
+
+def test_first_error_is_kept() -> None:
+    """Later errors do not replace the one that began it."""
+    watch, raised = ask(LMAuthError("dead key"), LMTransportError("reset"))
+
+    assert isinstance(watch.error, LMAuthError)
+    assert len(raised) == 2
+
+
+def test_answers_leave_no_error() -> None:
+    """Nothing is remembered of calls that were answered."""
+    watch, raised = ask()
+
+    assert watch.error is None
+    assert raised == []
+
+
+def test_long_prompt_is_not_remembered() -> None:
+    """A prompt that is too long is no reason to stop, and hides no later reason."""
+    watch = CallWatch()
+
+    watch.on_lm_end("1", None, LONG)
+    assert watch.error is None
+    watch.on_lm_end("2", {"answer": "yes"})
+    assert watch.error is None
+    watch.on_lm_end("3", None, RATE)
+    assert watch.error is RATE
+
+
+def test_watch_sees_only_its_own_context() -> None:
+    """Rows that run at the same time do not share their errors."""
+    mine, other = CallWatch(), CallWatch()
+    with dspy.context(lm=scripted_lm(), callbacks=[mine]):
+        dspy.Predict("question -> answer")(question="1 + 1")
+    lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
+    with dspy.context(lm=lm, callbacks=[other]), pytest.raises(LMRateLimitError):
+        dspy.Predict("question -> answer")(question="1 + 1")
+
+    assert mine.error is None
+    assert isinstance(other.error, LMRateLimitError)
+
+
+# --- What is said --------------------------------------------------------------------------
+
+
+def test_surface_says_what_happened_and_how_to_go_on() -> None:
+    """The error names what was done, what failed, that it is no score, and the next step."""
+    message = str(surface(RATE, "evaluating Router"))
+
+    assert "failed while evaluating Router: LMRateLimitError: " in message
+    assert "slow down" in message
+    assert "no score" in message
+    assert "the same command goes on from there" in message
+
+
+def test_surface_leaves_our_own_error_alone() -> None:
+    """What already stops a run is not wrapped again."""
+    error = InfrastructureError("the model is gone")
+
+    assert surface(error, "evaluating Router") is error
+
+
+def fail_deeply(depth: int) -> None:
+    """Raise below ``depth`` frames."""
+    if depth:
+        fail_deeply(depth - 1)
+    raise ValueError("no number in 'many'")
+
+
+def blamed(call: Any) -> Any:
+    """Return the failure of a call."""
+    try:
+        call()
+    except Exception as error:
+        return blame_program(error)
+    raise AssertionError("it did not fail")
+
+
+def test_blame_says_type_message_and_place() -> None:
+    """A failure is text that shows where the program broke."""
+    failure = blamed(lambda: fail_deeply(0))
+
+    assert failure.type == "ValueError"
+    assert failure.message == "no number in 'many'"
+    assert failure.traceback.rstrip().endswith("ValueError: no number in 'many'")
+    assert "in fail_deeply" in failure.traceback
+    assert "test_failures.py" in failure.traceback
+
+
+def test_blame_of_a_deep_failure_is_short_and_ends_at_the_error() -> None:
+    """Only the innermost frames are kept."""
+    failure = blamed(lambda: fail_deeply(200))
+
+    assert failure.traceback.count("in fail_deeply") == 8
+    assert 'raise ValueError("no number' in failure.traceback
+    assert len(failure.traceback) < 3000
+
+
+def test_blame_shows_the_cause() -> None:
+    """An error raised from another one keeps it."""
+
+    def fail() -> None:
+        try:
+            {}["queue"]  # type: ignore[index]  # that is the failure
+        except KeyError as error:
+            raise ValueError("no queue") from error
+
+    failure = blamed(fail)
+
+    assert failure.type == "ValueError"
+    assert "KeyError: 'queue'" in failure.traceback
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_blame_of_an_error_without_words() -> None:
+    """An exception that cannot be printed is a failure like others."""
+
+    def fail() -> None:
+        raise Unspeakable
+
+    failure = blamed(fail)
+
+    assert failure.type == "Unspeakable"
+    assert type(failure).from_dict(failure.to_dict()) == failure

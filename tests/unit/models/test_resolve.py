@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from scripted import scripted_lm
+
+from pytest_mipro.errors import DeclarationError, ModelError
+from pytest_mipro.models.line_adapter import LineAdapter
+from pytest_mipro.models.resolve import DEFAULT_TIMEOUT, Model, resolve
+
+
+@pytest.mark.parametrize("spec", [None, ""])
+def test_no_model_is_refused_with_the_three_ways(spec: str | None) -> None:
+    """The error shows the flag, the ini option, the fixture, and the model that needs no key."""
+    with pytest.raises(ModelError) as caught:
+        resolve(spec)
+
+    message = str(caught.value)
+    for way in ("--mipro-lm openai/", "mipro_lm = openai/", "def mipro_lm(): return dspy.LM("):
+        assert way in message
+    assert 'pip install "pytest-mipro[local]"' in message
+    assert isinstance(caught.value, DeclarationError)
+
+
+@pytest.mark.parametrize("make", [scripted_lm, lambda: dspy.LM("openai/gpt-test", timeout=3)])
+def test_language_model_is_taken_as_it_is(make: Any) -> None:
+    """A user's own dspy.LM keeps its timeout, adapter and concurrency."""
+    lm = make()
+    kwargs = dict(lm.kwargs)
+
+    model = resolve(lm, timeout=9.0)
+
+    assert model == Model(lm, adapter=None, threads=None)
+    assert lm.kwargs == kwargs
+
+
+def test_model_string_makes_a_model_with_a_timeout() -> None:
+    """No call of a model made here can hang."""
+    model = resolve("openai/gpt-4o-mini")
+
+    assert isinstance(model.lm, dspy.LM)
+    assert model.lm.model == "openai/gpt-4o-mini"
+    assert model.lm.kwargs["timeout"] == DEFAULT_TIMEOUT
+    assert 0 < DEFAULT_TIMEOUT <= 120
+    assert (model.adapter, model.threads) == (None, None)
+
+
+def test_timeout_can_be_chosen() -> None:
+    """The caller's timeout is the model's."""
+    lm = resolve("anthropic/claude-test", timeout=5.0).lm
+
+    assert lm.kwargs["timeout"] == 5.0
+
+
+@pytest.mark.parametrize(
+    "name", ["ollama_chat/llama3.2:1b", "openrouter/meta/llama-3", "groq/llama-3.1-8b-instant"]
+)
+def test_provider_may_be_any(name: str) -> None:
+    """What follows the first slash is the provider's business; nothing is asked yet."""
+    assert resolve(name).lm.model == name
+
+
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("gpt-4o-mini", ["lm='gpt-4o-mini'", "PROVIDER/MODEL", "openai/gpt-4o-mini", "'local'"]),
+        ("Local", ["lm='Local'", "'local'"]),
+        ("openai/", ["lm='openai/'", "no model id"]),
+        (3, ["lm=3", "a model string, 'local' or a dspy.LM"]),
+        (dspy.LM, ["lm=<class", "a model string, 'local' or a dspy.LM"]),
+        (["openai/gpt"], ["lm=['openai/gpt']", "a model string"]),
+        (Path("openai/gpt"), ["Path(", "a model string"]),
+    ],
+)
+def test_what_is_no_model_is_refused(spec: Any, words: list[str]) -> None:
+    """The error names the value and what a model may be."""
+    with pytest.raises(ModelError) as caught:
+        resolve(spec)
+
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("name", ["/gpt-4o", " /gpt-4o"])
+def test_missing_provider_is_refused(name: str) -> None:
+    """A slash alone names no provider."""
+    with pytest.raises(ModelError, match="PROVIDER/MODEL"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", [" openai/gpt-4o ", "openai/gpt-4o\n"])
+def test_whitespace_around_a_name_does_not_count(name: str) -> None:
+    """A name from an ini file or the command line means the same with a space."""
+    assert resolve(name).lm.model == "openai/gpt-4o"
+
+
+def test_local_is_the_embedded_model_and_how_to_drive_it() -> None:
+    """The embedded model has its adapter, takes one call at a time, and is not loaded yet."""
+    pytest.importorskip("xllamacpp")
+
+    model = resolve("local")
+
+    assert isinstance(model.lm, dspy.LM)
+    assert "SmolLM2" in model.lm.model
+    assert isinstance(model.adapter, LineAdapter)
+    assert model.threads == 1

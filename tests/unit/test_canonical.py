@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import dspy
+import numpy as np
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_mipro.canonical import canonical_json, digest, plain
+from pytest_mipro.errors import FingerprintError
+
+TEXT = st.text(st.characters(codec=None))  # with control characters and lone surrogates
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+FINITE = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+)
+JSON_DATA = st.recursive(
+    FINITE,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = st.sampled_from(
+    [0, 1, 1.5, None, True, False, (1,), *("0", "1", "1.5", "null", "true", "[1]")]
+)
+
+
+class Label(enum.Enum):
+    GOOD = "good"
+    BAD = 2
+
+
+class Word(str, enum.Enum):
+    GOOD = "good"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Loud(str):  # ruff: ignore[subclass-builtin]  # it is what is tested
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+@dataclasses.dataclass
+class Rubric:
+    words: set[str]
+    weight: float = 1.0
+
+
+class Model(pydantic.BaseModel):
+    words: set[str]
+    parent: Model | None = None
+
+
+def _reordered(value: Any) -> Any:
+    """Return ``value`` with every dictionary and set built in reverse order."""
+    if isinstance(value, dict):
+        return {key: _reordered(item) for key, item in reversed(list(value.items()))}
+    if isinstance(value, list):
+        return [_reordered(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return type(value)(reversed(list(value)))
+    return value
+
+
+# --- Canonical JSON ------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(JSON_DATA)
+def test_canonical_json_keeps_the_value(value: Any) -> None:
+    """The text is plain ASCII JSON without spaces that stands for the same value."""
+    text = canonical_json(value)
+
+    assert text.isascii()
+    assert canonical_json(json.loads(text)) == text
+    assert json.loads(text) == json.loads(json.dumps(value))
+
+
+@settings(max_examples=200)
+@given(JSON_DATA)
+def test_canonical_json_ignores_the_order_of_keys(value: Any) -> None:
+    """Dictionaries that are equal have one text."""
+    assert canonical_json(_reordered(value)) == canonical_json(value)
+
+
+@settings(max_examples=200)
+@given(JSON_DATA, JSON_DATA)
+def test_different_text_means_different_digest(one: Any, two: Any) -> None:
+    """Digests agree exactly where the canonical texts do."""
+    assert (digest(one) == digest(two)) == (canonical_json(one) == canonical_json(two))
+
+
+@pytest.mark.parametrize(
+    "one, two",
+    [
+        (1, "1"),
+        (1, True),
+        (0, False),
+        (None, "null"),
+        (None, "None"),
+        ([], {}),
+        ([1, [2]], [[1], 2]),
+        (["ab", "c"], ["a", "bc"]),
+        ({"a": "b"}, ["a", "b"]),
+        ("", None),
+        ("\u00e9", "e\u0301"),
+        ("a", "a "),
+        (math.inf, "inf"),
+    ],
+)
+def test_values_that_differ_have_different_digests(one: Any, two: Any) -> None:
+    """Types, nesting and whitespace count."""
+    assert digest(plain(one)) != digest(plain(two))
+
+
+def test_canonical_json_is_compact_and_sorted() -> None:
+    """There is one spelling."""
+    assert canonical_json({"b": [1, 2.5, None], "a": "é\n"}) == r'{"a":"\u00e9\n","b":[1,2.5,null]}'
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_canonical_json_refuses_what_json_cannot_say(value: float) -> None:
+    """Non-finite numbers have no JSON text."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json([value])
+
+
+def test_digest_is_stable() -> None:
+    """Keys made by earlier versions are still found."""
+    assert digest({"question": "Why?", "n": 1}) == "714e4801571fb13ef8f5d18e4232d756"
+    assert re.fullmatch(r"[0-9a-f]{32}", digest(None))
+
+
+# --- Plain data ----------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(JSON_DATA)
+def test_plain_leaves_json_data_alone(value: Any) -> None:
+    """What is JSON already stays what it is."""
+    assert plain(value) == value
+    assert plain(plain(value)) == plain(value)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(KEYS, SCALARS, max_size=5))
+def test_plain_ignores_the_order_of_keys_of_any_type(value: dict[Any, Any]) -> None:
+    """Equal dictionaries are one value, also where keys are not strings."""
+    assert digest(plain(_reordered(value))) == digest(plain(value))
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(KEYS, st.integers(), max_size=5), KEYS, st.integers())
+def test_plain_keeps_every_item_of_a_mapping(value: dict[Any, Any], key: object, item: int) -> None:
+    """Changing any one item changes the digest; no key hides another."""
+    changed = {**value, key: item}
+
+    assert (digest(plain(changed)) == digest(plain(value))) == (
+        list(map(repr, sorted(changed.items(), key=repr)))
+        == list(map(repr, sorted(value.items(), key=repr)))
+    )
+
+
+@settings(max_examples=200)
+@given(st.sets(st.text(max_size=3) | st.integers() | st.tuples(st.integers())))
+def test_plain_ignores_the_order_of_sets(value: set[Any]) -> None:
+    """Equal sets, frozen or not, are one value."""
+    expected = digest(plain(value))
+
+    assert digest(plain(_reordered(value))) == expected
+    assert digest(plain(frozenset(value))) == expected
+
+
+@given(st.lists(st.integers(), min_size=2, unique=True))
+def test_plain_minds_the_order_of_lists(value: list[int]) -> None:
+    """A list in another order is another value."""
+    assert digest(plain(value[::-1])) != digest(plain(value))
+    assert digest(plain(tuple(value))) == digest(plain(value))
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (None, None),
+        (True, True),
+        (0, 0),
+        (10**40, 10**40),
+        (-0.5, -0.5),
+        (math.nan, {"float": "nan"}),
+        (math.inf, {"float": "inf"}),
+        (-math.inf, {"float": "-inf"}),
+        ([math.nan], [{"float": "nan"}]),
+        ("", ""),
+        ("\ud800\x00\u2028", "\ud800\x00\u2028"),
+        (b"ab", "YWI="),
+        (bytearray(b"ab"), "YWI="),
+        ((1, (2,)), [1, [2]]),
+        (range(3), [0, 1, 2]),
+        ({3, 1, 2}, [1, 2, 3]),
+        ({1: "a", None: "b", (1, 2): "c"}, {"1": "a", "null": "b", "[1,2]": "c"}),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.array(2.5), 2.5),
+        (np.float32("nan"), {"float": "nan"}),
+        (dt.date(2026, 2, 3), "2026-02-03"),
+        (decimal.Decimal("1.50"), "1.50"),
+        (pathlib.Path("a", "b"), str(pathlib.Path("a", "b"))),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Label.GOOD, "good"),
+        (Label.BAD, 2),
+        (Level.HIGH, 3),
+        (Word.GOOD, "good"),
+        (Loud("a"), "a"),
+        (Rubric({"a"}, math.inf), {"words": ["a"], "weight": {"float": "inf"}}),
+        (Model(words={"a"}), {"words": ["a"], "parent": None}),
+        (dspy.Example(a=1, b={2}), {"a": 1, "b": [2]}),
+        (dspy.Prediction(a=[dspy.Example(b=1)]), {"a": [{"b": 1}]}),
+    ],
+    ids=repr,
+)
+def test_plain(value: object, expected: object) -> None:
+    """Each kind of value has one JSON form."""
+    found = plain(value)
+
+    assert found == expected
+    assert type(found) is type(expected)
+    json.loads(canonical_json(found))
+
+
+def test_plain_of_a_number_is_a_number_of_python() -> None:
+    """What is stored holds no NumPy types."""
+    assert type(plain(np.float64(0.5))) is float
+    assert type(plain(Level.HIGH)) is int
+
+
+def test_plain_refuses_what_has_no_json_form() -> None:
+    """The error names the type and the value."""
+    with pytest.raises(FingerprintError, match=r"type builtins\.object has no JSON form: <object"):
+        plain({"a": [object()]})
+
+
+def test_plain_falls_back() -> None:
+    """The fallback stands in wherever the value is, and its answer is reduced in turn."""
+    assert plain([{"a": object()}, 1], fallback=lambda _: {3, 2}) == [{"a": [2, 3]}, 1]
+
+
+def test_plain_does_not_consume_an_iterator() -> None:
+    """Looking at a value does not use it up."""
+    numbers = iter([1, 2])
+
+    assert plain([numbers], fallback=lambda _: "iterator") == ["iterator"]
+    assert list(numbers) == [1, 2]
+
+
+SCRIPT = """
+import dataclasses, enum, sys
+import pydantic
+from pytest_mipro.canonical import digest, plain
+
+words = ["billing", "sales", "support", "legal", "returns", "press"]
+
+@dataclasses.dataclass
+class Rubric:
+    words: set
+
+class Model(pydantic.BaseModel):
+    words: frozenset[str]
+
+values = {
+    "set": set(words),
+    "frozenset in a list": [frozenset(words)],
+    "set of tuples": {(word, 1) for word in words},
+    "set of mixed types": {*words, 1, 2.5, None, True},
+    "dictionary": {word: set(words) for word in set(words)},
+    "set as a key": {frozenset(words): 1},
+    "dataclass with a set": Rubric(set(words)),
+    "model with a set": Model(words=frozenset(words)),
+    "dataclass in a dictionary": {"a": [Rubric(set(words))]},
+}
+print("\\n".join(f"{name}: {digest(plain(value))}" for name, value in values.items()))
+"""
+VALUES = re.findall(r'^    "([\w ]+)": ', SCRIPT, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def digests() -> list[dict[str, str]]:
+    """Return the digests of the script's values under two hash seeds."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "4242")
+    ]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    return [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_digest_is_the_same_under_every_hash_seed(digests: list[dict[str, str]], name: str) -> None:
+    """The order in which a process walks a set is no part of the digest."""
+    one, two = digests
+
+    assert one[name] == two[name]

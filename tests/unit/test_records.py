@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_mipro.records import (
+    Artifact,
+    Candidate,
+    Failure,
+    PairedComparison,
+    Progress,
+    Prompt,
+    Proposal,
+    Record,
+    Report,
+    Row,
+    Scorecard,
+    Trace,
+    Trial,
+    Usage,
+    Verdict,
+)
+
+# What models and users really hand over: any text, also control characters, the lone
+# surrogates that json.loads makes of "\ud800", and texts that look like something else.
+TEXT = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
+    ["", "null", "NaN", "1", "\x00", "\ud800", "\ufeff", "\u2028", "💥", "\r\n", "{}", "é" * 500]
+)
+KEY = st.text(st.characters(codec="utf-8"), max_size=10)
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+COUNT = st.integers(0, 10**12)
+JSON_DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | NUMBER | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.dictionaries(KEY, JSON_DATA, max_size=3)
+
+
+def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Return a strategy for short tuples."""
+    return st.lists(one, max_size=3).map(tuple)
+
+
+USAGE = st.builds(Usage, COUNT, COUNT, COUNT)
+FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
+CANDIDATE = st.builds(Candidate, several(st.integers(0, 20)), several(st.integers(0, 20)))
+PROMPT = st.builds(Prompt, TEXT, TEXT, several(FIELDS))
+SCORECARD = st.builds(Scorecard, several(TEXT), several(NUMBER), USAGE, several(FAILURE))
+COMPARISON = st.builds(PairedComparison, COUNT, *[NUMBER] * 9, TEXT)
+VERDICT = st.builds(
+    Verdict, TEXT, st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE"]), TEXT, COMPARISON
+)
+RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
+    Usage: USAGE,
+    Failure: FAILURE,
+    Row: st.builds(Row, TEXT, NUMBER, JSON_DATA, USAGE, st.none() | FAILURE),
+    Trace: st.builds(
+        Trace,
+        TEXT,
+        st.none() | NUMBER,
+        st.dictionaries(KEY, st.lists(FIELDS, max_size=2), max_size=2),
+        USAGE,
+    ),
+    Proposal: st.builds(Proposal, TEXT, TEXT, USAGE),
+    Candidate: CANDIDATE,
+    Trial: st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans()),
+    Prompt: PROMPT,
+    Artifact: st.builds(
+        Artifact,
+        TEXT,
+        TEXT,
+        st.dictionaries(KEY, TEXT, max_size=3),
+        st.dictionaries(KEY, TEXT, max_size=3),
+        FIELDS,
+        USAGE,
+        NUMBER,
+        TEXT,
+    ),
+    Scorecard: SCORECARD,
+    PairedComparison: COMPARISON,
+    Verdict: VERDICT,
+    Report: st.builds(
+        Report,
+        task=TEXT,
+        test=TEXT,
+        key=TEXT,
+        origin=st.sampled_from(["compiled", "stored"]),
+        reasons=several(TEXT),
+        baseline=SCORECARD,
+        compiled=SCORECARD,
+        comparison=COMPARISON,
+        prompts_before=several(PROMPT),
+        prompts_after=several(PROMPT),
+        usage=USAGE,
+        seconds=NUMBER,
+        store=TEXT,
+        verdicts=several(VERDICT),
+    ),
+    Progress: st.builds(
+        Progress,
+        st.sampled_from(["bootstrap", "propose", "search", "evaluate"]),
+        COUNT,
+        st.none() | COUNT,
+        st.none() | NUMBER,
+        USAGE,
+    ),
+}
+
+
+def through_json(record: Record) -> Record:
+    """Return ``record`` after it was written as JSON text and read back."""
+    return type(record).from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False)))
+
+
+def test_every_record_has_a_strategy() -> None:
+    """A new record needs a strategy here."""
+    assert set(RECORDS) == set(Record.__subclasses__())
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_round_trip(kind: type[Record], data: st.DataObject) -> None:
+    """A record is the same after its own dictionary, JSON text, and a second trip."""
+    record = data.draw(RECORDS[kind])
+
+    assert type(record).from_dict(record.to_dict()) == record
+    again = through_json(record)
+    assert again == record
+    assert again.to_dict() == record.to_dict()
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_dictionary_is_json_data_of_plain_types(kind: type[Record], data: st.DataObject) -> None:
+    """What crosses xdist is built from the types JSON knows, and nothing else."""
+    record = data.draw(RECORDS[kind])
+
+    assert _foreign(record.to_dict()) == set()
+
+
+def _foreign(value: Any) -> set[type]:
+    if type(value) is dict:
+        return {type(key) for key in value if type(key) is not str}.union(
+            *(_foreign(item) for item in value.values())
+        )
+    if type(value) is list:
+        return set().union(*(_foreign(item) for item in value))
+    return {type(value)} - {str, int, float, bool, type(None)}
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+def test_records_are_frozen(kind: type[Record]) -> None:
+    """No field of a record can be set."""
+    name = dataclasses.fields(kind)[0].name  # type: ignore[arg-type]  # each is a dataclass
+    record = kind.__new__(kind)
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(record, name, 1)
+
+
+def test_huge_record_survives() -> None:
+    """Megabytes of text and thousands of demos come back as they were."""
+    demos = tuple({"question": f"{number}", "answer": "é" * 200} for number in range(3000))
+    row = Row("key", 1e-300, {"text": "\U0001f4a5" * 500_000, "number": 10**300}, Usage(10**18))
+
+    assert through_json(row) == row
+    assert through_json(Prompt("self", "x" * 1_000_000, demos)) == Prompt(
+        "self", "x" * 1_000_000, demos
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"\ud800": 1}, {"a": {"\ud800": 1}}, {"a": [{"b\udfff": 1}]}],
+    ids=["key", "key in a dictionary", "key in a list"],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda fields: Row("key", 1.0, fields),
+        lambda fields: Trace("key", 1.0, {"self": [fields]}),
+        lambda fields: Prompt("self", "Answer.", (fields,)),
+        lambda fields: Artifact("key", "task", {}, {}, fields, Usage(), 1.0, "today"),
+    ],
+    ids=["Row", "Trace", "Prompt", "Artifact"],
+)
+def test_lone_surrogate_in_a_name_survives(make: Any, fields: dict[str, Any]) -> None:
+    """What json.loads makes of a model's broken escape is kept, also as a dictionary's key."""
+    record = make(fields)
+
+    assert through_json(record) == record
+
+
+def test_dictionary_is_a_copy() -> None:
+    """Changing what to_dict returned leaves the record alone."""
+    row = Row("key", 1.0, {"answer": ["yes"]})
+
+    row.to_dict()["prediction"]["answer"].append("no")
+
+    assert row.prediction == {"answer": ["yes"]}
+
+
+@pytest.mark.parametrize(
+    "kind, data",
+    [
+        (Usage, {"calls": "many"}),
+        (Usage, {"calls": 1.5}),
+        (Usage, []),
+        (Usage, None),
+        (Failure, {"type": "ValueError", "message": "m"}),
+        (Failure, {"type": "ValueError", "message": None, "traceback": ""}),
+        (Row, {"key": "k"}),
+        (Row, {"key": "k", "score": None}),
+        (Row, {"key": "k", "score": 1.0, "failure": {"type": "ValueError"}}),
+        (Candidate, {"instructions": [0], "demos": ["first"]}),
+        (Progress, {"phase": "sleep", "done": 1}),
+        (Verdict, {"question": "q", "word": "MAYBE", "sentence": "s", "comparison": {}}),
+        (Artifact, {"key": "k", "task": "t", "parts": {"a": 1}}),
+    ],
+)
+def test_wrong_data_is_refused(kind: type[Record], data: Any) -> None:
+    """Data that is no such record raises ValueError, never a half-filled record."""
+    with pytest.raises(ValueError, match=kind.__name__):
+        kind.from_dict(data)
+
+
+def test_missing_fields_with_a_default_are_filled() -> None:
+    """Records written before a field existed can still be read."""
+    assert Row.from_dict({"key": "k", "score": 1}) == Row("k", 1.0)
+    assert Usage.from_dict({}) == Usage()
+
+
+def test_records_can_be_sent_to_another_process() -> None:
+    """A record crosses an executor of processes."""
+    verdict = Verdict("beats", "PASS", "It is better.", comparison())
+
+    assert pickle.loads(pickle.dumps(verdict)) == verdict
+
+
+# --- What records know ---------------------------------------------------------------------
+
+
+def comparison() -> PairedComparison:
+    """Return any comparison."""
+    return PairedComparison(9, 0.5, 0.6, 0.1, 0.0, 0.2, 0.04, 0.15, 0.0, 0.95, "permutation")
+
+
+@given(st.lists(USAGE))
+def test_usages_add_up(usages: list[Usage]) -> None:
+    """A total is the sum of each field, in any order."""
+    total = Usage.total(usages)
+
+    assert total.calls == sum(usage.calls for usage in usages)
+    assert total.prompt_tokens == sum(usage.prompt_tokens for usage in usages)
+    assert total.completion_tokens == sum(usage.completion_tokens for usage in usages)
+    assert Usage.total(reversed(usages)) == total
+
+
+@pytest.mark.parametrize(
+    "score, threshold, passes",
+    [
+        (None, None, False),
+        (None, 0.0, False),
+        (0.0, None, False),
+        (0.1, None, True),
+        (-1.0, None, True),
+        (0.0, 0.0, True),
+        (0.5, 0.5, True),
+        (0.49, 0.5, False),
+        (-0.1, 0.0, False),
+    ],
+)
+def test_trace_passes(score: float | None, threshold: float | None, passes: bool) -> None:
+    """A threshold of 0 is a threshold; without one, any truthy score will do, as in DSPy."""
+    assert Trace("key", score).passes(threshold) is passes
+
+
+@pytest.mark.parametrize(
+    "candidate, baseline",
+    [
+        (Candidate((0,), (0,)), True),
+        (Candidate((0, 0), (0, 0)), True),
+        (Candidate((0, 1), (0, 0)), False),
+        (Candidate((0, 0), (2, 0)), False),
+    ],
+)
+def test_candidate_knows_the_baseline(candidate: Candidate, baseline: bool) -> None:
+    """Only index 0 everywhere is the student as it came."""
+    assert candidate.is_baseline is baseline
+
+
+@pytest.mark.parametrize(
+    "scores, mean", [((1.0,), 1.0), ((0.0, 1.0), 0.5), ((0.8,) * 10, 0.8), ((0.1,) * 10, 0.1)]
+)
+def test_scorecard_has_the_mean(scores: tuple[float, ...], mean: float) -> None:
+    """Ten rows of 0.8 score 0.8, so that `score >= 0.8` holds."""
+    card = Scorecard(tuple(map(str, range(len(scores)))), scores, Usage())
+
+    assert card.score == mean
+
+
+@pytest.mark.parametrize("word, truth", [("PASS", True), ("FAIL", False), ("INCONCLUSIVE", False)])
+def test_verdict_is_truthy_only_on_pass(word: Any, truth: bool) -> None:
+    """A plain assert decides, and shows the sentence when it fails."""
+    verdict = Verdict("beats", word, "0.6 against 0.5, p = 0.04.", comparison())
+
+    assert bool(verdict) is truth
+    assert repr(verdict) == f"{word}: 0.6 against 0.5, p = 0.04."
+    assert f"{Verdict.from_dict(verdict.to_dict())!r}" == repr(verdict)
+
+
+def test_report_takes_verdicts() -> None:
+    """Verdicts are added to a copy."""
+    card = Scorecard(("a",), (1.0,), Usage())
+    report = Report(
+        task="router",
+        test="test_router.py::test_router",
+        key="key",
+        origin="stored",
+        reasons=(),
+        baseline=card,
+        compiled=card,
+        comparison=comparison(),
+        prompts_before=(),
+        prompts_after=(),
+        usage=Usage(),
+        seconds=1.0,
+        store="sqlite://",
+    )
+    verdict = Verdict("beats", "FAIL", "No.", comparison())
+
+    judged = report.with_verdicts(iter([verdict]))
+
+    assert judged.verdicts == (verdict,)
+    assert report.verdicts == ()
+    assert through_json(judged) == judged
