@@ -20,8 +20,9 @@ from pytest_mipro import fingerprint
 from pytest_mipro.canonical import JSON, canonical_json, digest, plain
 from pytest_mipro.dataset import identity
 from pytest_mipro.errors import StoreError
-from pytest_mipro.evaluate.runner import Bench, ContextThreads, Rows, Workers, complete
+from pytest_mipro.evaluate.runner import Bench, Rows
 from pytest_mipro.evaluate.usage import UsageMeter
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
 from pytest_mipro.gate import verdict
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.records import (

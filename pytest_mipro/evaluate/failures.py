@@ -36,6 +36,11 @@ class CallWatch(BaseCallback):
         if self.error is None and exception is not None:
             self.error = infrastructure_cause(exception)
 
+    def refuse(self, doing: str) -> None:
+        """Raise InfrastructureError if a call failed, whoever caught that."""
+        if self.error is not None:
+            raise surface(self.error, doing) from self.error
+
 
 def infrastructure_cause(error: BaseException) -> BaseException | None:
     """

@@ -9,7 +9,7 @@ import dspy
 
 from pytest_mipro.canonical import canonical_json, plain
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.failures import innermost_frame
+from pytest_mipro.evaluate.failures import infrastructure_cause, innermost_frame, surface
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -20,6 +20,7 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     Return the score ``metric`` gives to ``prediction``.
 
     Raises:
+        InfrastructureError: A model that the metric asks could not be asked.
         MetricError: The metric raised, or returned something that is no score:
             not a bool, a finite number, or a ``Prediction`` with such a
             ``score``.
@@ -27,9 +28,9 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     """
     try:
         value = metric(example, prediction, *trace)
-    except dspy.LMError:
-        raise  # A judge model that cannot be reached is not the metric's fault.
     except Exception as error:  # Whatever the user's code raises, it gave no score.
+        if (cause := infrastructure_cause(error)) is not None:
+            raise surface(cause, "scoring with the metric") from error
         message = (
             f"the metric raised {type(error).__name__}: {error}\n"
             f"{innermost_frame(error)}\n{_shown(example)}"

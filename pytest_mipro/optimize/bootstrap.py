@@ -20,17 +20,15 @@ import dspy
 from pytest_mipro.canonical import digest
 from pytest_mipro.dataset import identity
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.evaluate.failures import CallWatch, infrastructure_cause, surface
-from pytest_mipro.evaluate.runner import Once, together
-from pytest_mipro.evaluate.scoring import call_metric
-from pytest_mipro.evaluate.usage import UsageMeter
+from pytest_mipro.evaluate.workers import Once, together
 from pytest_mipro.fingerprint import demo_fields, of_prompts
 from pytest_mipro.records import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_mipro.evaluate.runner import Bench, Workers
+    from pytest_mipro.evaluate.runner import Bench
+    from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.store import Store
 
@@ -173,25 +171,11 @@ def trace_row(bench: Bench, program: dspy.Module, example: dspy.Example, key: st
     Run ``program`` on ``example`` and keep every predictor call as a demo.
 
     Raises:
-        InfrastructureError: A language model could not be asked.
-        MetricError: The metric gave no score.
+        MiproError: As ``Bench.run``.
 
     """
-    watch, meter = CallWatch(), UsageMeter()
-    doing = f"bootstrapping demos with {type(program).__name__}"
-    with bench.context(watch, meter):
-        try:
-            prediction = program(**example.inputs())
-        except Exception as error:  # The user's program may raise anything; it is sorted here.
-            cause = watch.error or infrastructure_cause(error)
-            if cause is not None:
-                raise surface(cause, doing) from error
-            return Trace(key, None, usage=meter.usage)
-        steps = list(dspy.settings.trace)
-        score = call_metric(bench.metric, example, prediction, steps)
-        if watch.error is not None:
-            raise surface(watch.error, doing) from watch.error
-    return Trace(key, score, _demos(program, steps), meter.usage)
+    run = bench.run(program, example, traced=True)
+    return Trace(key, run.score, _demos(program, run.steps), run.usage)
 
 
 def _demos(

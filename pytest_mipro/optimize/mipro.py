@@ -28,15 +28,8 @@ from dspy.teleprompt import Teleprompter
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError, FingerprintError
-from pytest_mipro.evaluate.runner import (
-    Bench,
-    ContextThreads,
-    Rows,
-    Tolerance,
-    Workers,
-    both,
-    complete,
-)
+from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, both, complete
 from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
 from pytest_mipro.optimize.propose import PromptModel, Propose
 from pytest_mipro.optimize.search import Effort, Search

@@ -25,14 +25,14 @@ from dspy.utils.exceptions import AdapterParseError
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.evaluate.failures import infrastructure_cause, surface
-from pytest_mipro.evaluate.runner import Once, together
 from pytest_mipro.evaluate.usage import UsageMeter
+from pytest_mipro.evaluate.workers import Once, together
 from pytest_mipro.records import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_mipro.evaluate.runner import Workers
+    from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.store import Store
     from pytest_mipro.task import Options

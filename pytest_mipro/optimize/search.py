@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from pytest_mipro.evaluate.runner import together
+from pytest_mipro.evaluate.workers import abandon, together
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ class Search:
             await baseline
             winner = await self._final()
         finally:
-            for task in (baseline, *races):
-                task.cancel()
+            abandon([baseline, *races])
         trials = tuple(self._trials[number] for number in sorted(self._trials))
         return Found(winner, trials, dict(self._scores))
 

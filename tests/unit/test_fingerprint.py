@@ -1269,7 +1269,7 @@ def test_demo_fields_are_json() -> None:
         {"extra_body": {"api_key": SECRET}},
         {"fallbacks": [{"model": "openai/other", "api_key": SECRET}]},
     ],
-    ids=lambda kwargs: json.dumps(kwargs, default=str)[:60],
+    ids="-".join,
 )
 def test_no_secret_in_the_description_of_a_model(kwargs: dict[str, Any]) -> None:
     """No credential is in what is hashed, stored or shown; another one changes nothing."""

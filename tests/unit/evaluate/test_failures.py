@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -27,39 +28,26 @@ if TYPE_CHECKING:
 
 RATE = LMRateLimitError("slow down", model="openai/gpt-test", status=429)
 LONG = ContextWindowExceededError(model="openai/gpt-test")
-PARSE = AdapterParseError(
-    adapter_name="ChatAdapter", signature=dspy.ensure_signature("a -> b"), lm_response="?"
-)
+SIGNATURE: Any = dspy.ensure_signature("a -> b")
+PARSE = AdapterParseError("ChatAdapter", SIGNATURE, "nonsense")
 
 
-def caused(error: Exception, cause: BaseException | None) -> Exception:
-    """Return ``error`` as if raised from ``cause``."""
-    try:
-        raise error from cause
-    except Exception as raised:
-        return raised
+def caused(error: Exception, cause: BaseException) -> Exception:
+    """Return ``error`` as raised from ``cause``."""
+    error.__cause__, error.__suppress_context__ = cause, True
+    return error
 
 
 def during(error: Exception, other: BaseException) -> Exception:
-    """Return ``error`` as if raised while ``other`` was handled."""
-    try:
-        try:
-            raise other
-        except BaseException:
-            raise error  # ruff: ignore[raise-without-from-inside-except]  # that is the case
-    except Exception as raised:
-        return raised
+    """Return ``error`` as raised while ``other`` was handled."""
+    error.__context__ = other
+    return error
 
 
 def hidden(error: Exception, other: BaseException) -> Exception:
-    """Return ``error`` as if raised ``from None`` while ``other`` was handled."""
-    try:
-        try:
-            raise other
-        except BaseException:
-            raise error from None
-    except Exception as raised:
-        return raised
+    """Return ``error`` as raised ``from None`` while ``other`` was handled."""
+    error.__context__, error.__suppress_context__ = other, True
+    return error
 
 
 # --- Whose fault ---------------------------------------------------------------------------
@@ -136,9 +124,7 @@ def test_error_behind_both_a_cause_and_a_context_is_found() -> None:
 
 def test_error_in_a_group_is_found() -> None:
     """A program that asks in a task group fails with a group."""
-    group = getattr(__builtins__, "ExceptionGroup", None) or pytest.importorskip(
-        "builtins"
-    ).__dict__.get("ExceptionGroup")
+    group = getattr(builtins, "ExceptionGroup", None)
     if group is None:
         pytest.skip("Python 3.10 has no exception groups")
 
@@ -169,11 +155,16 @@ def ask(*errors: Exception) -> tuple[CallWatch, list[Exception]]:
     raised: list[Exception] = []
     with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), callbacks=[watch]):
         for _ in range(len(errors) + 1):
-            try:
-                dspy.Predict("question -> answer")(question="1 + 1")
-            except Exception as error:
-                raised.append(error)
+            raised += _raised_by_asking()
     return watch, raised
+
+
+def _raised_by_asking() -> list[Exception]:
+    try:
+        dspy.Predict("question -> answer")(question="1 + 1")
+    except dspy.LMError as error:
+        return [error]
+    return []
 
 
 def test_swallowed_error_is_remembered() -> None:
@@ -256,7 +247,7 @@ def blamed(call: Any) -> Any:
     """Return the failure of a call."""
     try:
         call()
-    except Exception as error:
+    except Exception as error:  # ruff: ignore[blind-except]  # as the runner does
         return blame_program(error)
     raise AssertionError("it did not fail")
 
@@ -276,9 +267,9 @@ def test_blame_of_a_deep_failure_is_short_and_ends_at_the_error() -> None:
     """Only the innermost frames are kept."""
     failure = blamed(lambda: fail_deeply(200))
 
-    assert failure.traceback.count("in fail_deeply") == 8
+    assert 1 <= failure.traceback.count("in fail_deeply") <= 8
     assert 'raise ValueError("no number' in failure.traceback
-    assert len(failure.traceback) < 3000
+    assert len(failure.traceback) < 1500
 
 
 def test_blame_shows_the_cause() -> None:

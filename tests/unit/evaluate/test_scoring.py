@@ -128,7 +128,7 @@ def test_metric_gets_what_it_is_to_judge() -> None:
 
 def test_metric_without_a_trace_parameter_scores_rows() -> None:
     """Two parameters are enough where no trace is judged."""
-    assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION) == 1.0
+    assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION) == 1
 
 
 def test_metric_that_raises_is_named_with_its_error() -> None:
@@ -137,7 +137,7 @@ def test_metric_that_raises_is_named_with_its_error() -> None:
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         return bool(prediction.label == example.answer)
 
-    with pytest.raises(MetricError, match="the metric raised AttributeError: .*'label'") as caught:
+    with pytest.raises(MetricError, match=r"the metric raised AttributeError: .*'label'") as caught:
         call_metric(metric, EXAMPLE, PREDICTION)
 
     assert '"question":"What is 1 + 1?"' in str(caught.value)
@@ -171,13 +171,10 @@ def test_judge_that_cannot_be_reached_is_not_the_metrics_fault() -> None:
 
 def test_judge_that_cannot_be_parsed_is_a_metric_error() -> None:
     """A judge that answers nonsense gave no score."""
+    signature: Any = dspy.ensure_signature("a -> b")
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
-        raise AdapterParseError(
-            adapter_name="ChatAdapter",
-            signature=dspy.ensure_signature("a -> b"),
-            lm_response="nonsense",
-        )
+        raise AdapterParseError("ChatAdapter", signature, "nonsense")
 
     with pytest.raises(MetricError, match="AdapterParseError"):
         call_metric(metric, EXAMPLE, PREDICTION)

@@ -11,6 +11,7 @@ from pytest_mipro.records import Scorecard, Usage, Verdict
 
 
 def card(*scores: float) -> Scorecard:
+    """Return a scorecard with these scores."""
     return Scorecard(tuple(f"example {index}" for index in range(len(scores))), scores, Usage())
 
 
@@ -22,6 +23,7 @@ def judge(
     alpha: float = 0.05,
     unchanged: bool = False,
 ) -> Verdict:
+    """Judge with the usual margin and alpha."""
     return beats_baseline(baseline, compiled, margin=margin, alpha=alpha, unchanged=unchanged)
 
 

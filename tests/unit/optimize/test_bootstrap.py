@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
+from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
-from pytest_mipro.evaluate.runner import Bench, ContextThreads, Workers
+from pytest_mipro.evaluate.runner import Bench
+from pytest_mipro.evaluate.workers import ContextThreads, Workers
 from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
 from pytest_mipro.store import Store
 
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
+    """Return a store that is gone after the test."""
     opened = Store.in_memory()
     yield opened
     opened.close()
 
 
 def sums(count: int) -> list[dspy.Example]:
+    """Return ``count`` sums with their answers."""
     return [
         dspy.Example(question=f"{number} + 2", answer=f"{number + 2}").with_inputs("question")
         for number in range(count)
@@ -37,6 +41,7 @@ def sums(count: int) -> list[dspy.Example]:
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    """Say whether the prediction has the example's answer."""
     return bool(example.answer == prediction.answer)
 
 
@@ -61,10 +66,12 @@ class Dead(ScriptedEngine):
 
 
 def lm_on(engine: ScriptedEngine) -> dspy.LM:
+    """Return a model that answers from ``engine``."""
     return dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
 
 
-def student() -> dspy.Module:
+def student() -> dspy.Predict:
+    """Return a program of one predictor, called ``self``."""
     return dspy.Predict("question -> answer")
 
 
@@ -80,6 +87,7 @@ def demo_sets(
     seed: int = 9,
     threads: int = 4,
 ) -> list[dict[str, DemoSet]]:
+    """Return the demo sets for a student, from a teacher on ``train``."""
     workers = Workers(ContextThreads(threads))
     bootstrap = Bootstrap(
         bench=Bench(metric, {"lm": lm}, "bench"),
@@ -95,18 +103,16 @@ def demo_sets(
 
 
 def plain(sets: Sequence[dict[str, DemoSet]]) -> list[dict[str, list[dict[str, Any]]]]:
+    """Return demo sets as data that can be compared."""
     return [
         {path: [demo.toDict() for demo in demos] for path, demos in each.items()} for each in sets
     ]
 
 
 def augmented(sets: Sequence[dict[str, DemoSet]]) -> list[dspy.Example]:
+    """Return the demos that come from traces."""
     return [
-        demo
-        for each in sets
-        for demos in each.values()
-        for demo in demos
-        if demo.get("augmented")
+        demo for each in sets for demos in each.values() for demo in demos if demo.get("augmented")
     ]
 
 
@@ -213,7 +219,9 @@ class TestSets:
                 self.predict(question=f"{question} and nothing else")
                 return self.predict(question=question)
 
-        sets = demo_sets(store, scripted_lm(base=100), program=Twice(), plan=DemoPlan(4, 3, 0, None))
+        sets = demo_sets(
+            store, scripted_lm(base=100), program=Twice(), plan=DemoPlan(4, 3, 0, None)
+        )
         assert all(1 <= len(each["predict"]) <= 3 for each in sets[1:])
 
 
@@ -229,9 +237,7 @@ class TestTeacher:
     def test_a_teacher_program_is_asked(self, store: Store) -> None:
         """With a teacher it is the teacher's prompt that the model gets."""
         engine = Recording()
-        teacher = dspy.Predict(
-            dspy.Signature("question -> answer").with_instructions("You are the teacher.")
-        )
+        teacher = dspy.Predict(make_signature("question -> answer", "You are the teacher."))
         demo_sets(store, lm_on(engine), teacher=teacher)
         assert engine.requests
         assert all("You are the teacher." in (each.system or "") for each in engine.requests)
@@ -339,7 +345,7 @@ class TestErrors:
             def forward(self, question: str) -> object:
                 try:
                     return self.predict(question=question)
-                except Exception:
+                except dspy.LMError:
                     return dspy.Prediction(answer="2")
 
         with pytest.raises(InfrastructureError, match="dead key"):
@@ -356,7 +362,7 @@ class TestErrors:
             def forward(self, question: str) -> object:
                 try:
                     return self.predict(question=question)
-                except Exception:
+                except dspy.LMError:
                     return dspy.Prediction()
 
         with pytest.raises(InfrastructureError, match="dead key"):

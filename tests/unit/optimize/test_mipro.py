@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import inspect
 import json
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import pytest
 from dspy import lm15
+from dspy.signatures import make_signature
 from dspy.teleprompt import Teleprompter
 from scripted import ScriptedEngine, scripted_lm
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 
 def sums(count: int, first: int = 0) -> list[dspy.Example]:
+    """Return ``count`` sums with their answers."""
     return [
         dspy.Example(
             question=f"{number} + {number * 7 % 13}", answer=f"{number + number * 7 % 13}"
@@ -44,14 +47,16 @@ def sums(count: int, first: int = 0) -> list[dspy.Example]:
     ]
 
 
-TRAIN, VAL = sums(12), sums(24, 100)
+TRAIN, VAL = sums(12), sums(16, 100)
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    """Say whether the prediction has the example's answer."""
     return bool(example.answer == prediction.answer)
 
 
 def optimizer(lm: dspy.LM, **options: Any) -> MIPROv2:
+    """Return an optimizer whose models are ``lm``."""
     return MIPROv2(**{"metric": exact, "prompt_model": lm, "task_model": lm, **options})
 
 
@@ -61,6 +66,7 @@ def small(lm: dspy.LM, **options: Any) -> MIPROv2:
 
 
 def compiled(made: MIPROv2, student: dspy.Module | None = None, **arguments: Any) -> dspy.Module:
+    """Return what ``made`` makes of the student."""
     given = {
         "trainset": TRAIN,
         "valset": VAL,
@@ -77,11 +83,13 @@ def dumped(program: dspy.Module) -> str:
 
 
 def calls(lm: dspy.LM) -> int:
+    """Return how often ``lm`` was asked."""
     count: int = lm._engine_spec.calls
     return count
 
 
 def lm_on(engine: ScriptedEngine) -> dspy.LM:
+    """Return a model that answers from ``engine``."""
     return dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
 
 
@@ -139,7 +147,7 @@ class TwoStep(dspy.Module):
 class TestSignature:
     @pytest.mark.parametrize("name", ["__init__", "compile"])
     def test_is_dspys(self, name: str) -> None:
-        """Names, order, kinds and defaults are DSPy's; what is ours comes after, by keyword only."""
+        """Names, order, kinds and defaults are DSPy's; ours come after, by keyword only."""
         theirs = inspect.signature(getattr(dspy.MIPROv2, name)).parameters
         ours = inspect.signature(getattr(MIPROv2, name)).parameters
         extras = [each for each in ours.values() if each.name not in theirs]
@@ -209,7 +217,7 @@ class TestErrors:
             ({}, {"trainset": sums(1), "valset": None}, "valset"),
             ({}, {"valset": []}, "valset"),
             ({}, {"requires_permission_to_run": True}, "requires_permission_to_run"),
-            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 25}, "25.*24"),
+            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*16"),
             ({"auto": None, "num_candidates": 3}, {"minibatch_size": 0}, "minibatch_size"),
             ({"auto": None, "num_candidates": 3}, {"num_trials": 0}, "num_trials"),
             ({}, {"max_bootstrapped_demos": -1}, "max_bootstrapped_demos"),
@@ -254,7 +262,7 @@ class TestErrors:
         assert "requires_permission_to_run" in caplog.text
 
     def test_a_small_validation_set_needs_no_minibatch_size(self) -> None:
-        """With auto, the default minibatch size is no error on a set of 24."""
+        """With auto, the default minibatch size is no error on a set of 16."""
         assert compiled(optimizer(scripted_lm(), num_threads=4)).score >= 0
 
     def test_a_large_minibatch_that_is_not_used(self) -> None:
@@ -311,9 +319,7 @@ class TestSizes:
         rows = sums(count)
         plan = Plan.make(Options.declare(auto="heavy"), 1, rows, None)
         assert (len(plan.trainset), len(plan.valset)) == (train, val)
-        assert {each.question for each in plan.trainset} == {
-            each.question for each in rows[:train]
-        }
+        assert {each.question for each in plan.trainset} == {each.question for each in rows[:train]}
         assert {each.question for each in plan.valset} == {each.question for each in rows[train:]}
 
     def test_compiles_without_a_valset(self) -> None:
@@ -325,8 +331,8 @@ class TestSizes:
 class TestSeeds:
     def statistics(self, seed: int | None, override: int | None = None) -> str:
         lm = scripted_lm()
-        made = small(lm, **({} if seed is None else {"seed": seed}))
-        result = compiled(made, **({} if override is None else {"seed": override}))
+        made = small(lm) if seed is None else small(lm, seed=seed)
+        result = compiled(made, seed=override)
         logs = [
             {name: value for name, value in log.items() if not name.endswith("program")}
             for log in result.trial_logs.values()
@@ -345,12 +351,13 @@ class TestSeeds:
         """The same seed repeats the search."""
         assert self.statistics(4) == self.statistics(4) != self.statistics(5)
 
-    def test_global_randomness_is_left_alone(self) -> None:
-        """Python's global random state is neither used nor changed."""
-        random.seed(1)
-        before = random.getstate()
-        compiled(small(scripted_lm()))
-        assert random.getstate() == before
+    def test_global_randomness_is_not_used(self) -> None:
+        """Python's global random state, which DSPy advances, decides nothing."""
+        results = []
+        for seed in (1, 2):
+            random.seed(seed)
+            results.append(dumped(compiled(small(scripted_lm()))))
+        assert results[0] == results[1]
 
 
 class TestDemos:
@@ -433,6 +440,7 @@ def every_candidate(result: dspy.Module) -> list[dict[str, Any]]:
 
 
 def all_demos(result: dspy.Module) -> list[dict[str, Any]]:
+    """Return the demos of all measured candidates."""
     return [
         dict(demo)
         for each in every_candidate(result)
@@ -476,11 +484,11 @@ class TestPrograms:
             """Add two numbers."""
             return left + right
 
-        agent = dspy.ReAct("question -> answer", tools=[add], max_iters=2)
+        agent = dspy.ReAct(make_signature("question -> answer", "Add."), tools=[add], max_iters=2)
         lm = lm_on(Agent(base=90))
         result = compiled(small(lm), agent, num_trials=8)
         assert isinstance(result, dspy.ReAct)
-        assert set(result.tools) == {"add", "finish"}
+        assert [str(name) for name in result.tools] == ["add", "finish"]
         assert result.score > 0
         assert len(result.named_predictors()) == 2
         with dspy.context(lm=lm):
@@ -549,6 +557,7 @@ class TestPrograms:
         """In a notebook, where a loop is running, it compiles all the same."""
 
         async def notebook() -> dspy.Module:
+            await asyncio.sleep(0)
             return compiled(small(scripted_lm()))
 
         assert asyncio.run(notebook()).score >= 0
@@ -569,9 +578,7 @@ class TestTeachers:
     def test_a_teacher_program(self) -> None:
         """A teacher's prompt is used for bootstrapping and never for candidates."""
         engine = Recording(base=80)
-        teacher = dspy.Predict(
-            dspy.Signature("question -> answer").with_instructions("You are the teacher.")
-        )
+        teacher = dspy.Predict(make_signature("question -> answer", "You are the teacher."))
         result = compiled(small(lm_on(engine)), teacher=teacher, trainset=sums(8))
         asked = [each for each in engine.requests if "the teacher" in (each.system or "")]
         assert 0 < len(asked) <= 8
@@ -710,7 +717,7 @@ class TestRepeatable:
         """The artifact is the same, byte for byte, at 1, 4 and 16 threads with random latency."""
         results = []
         for threads in (1, 4, 16):
-            lm = scripted_lm(base=50, latency=0.003)
+            lm = scripted_lm(base=50, latency=0.002)
             results.append(compiled(small(lm, num_threads=threads, seed=seed), make()))
         assert len({dumped(result) for result in results}) == 1
         assert len({result.score for result in results}) == 1
@@ -812,7 +819,7 @@ class TestStore:
             compiled(small(lm, metric=unidentifiable, store=store))
         assert calls(lm) == 0
 
-    @pytest.mark.parametrize("after", [0, 3, 15, 40, 100])
+    @pytest.mark.parametrize("after", [0, 3, 15, 60])
     def test_goes_on_after_an_lm_error(self, store: Store, after: int) -> None:
         """Wherever the model fails, the next run pays only for the rest, with the same result."""
         alone = scripted_lm()
@@ -918,8 +925,12 @@ class TestHonesty:
         self, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         """When many calls fail together, one error is raised and nothing is printed or logged."""
-        with pytest.raises(InfrastructureError):
-            compiled(small(lm_on(Dies(0)), num_threads=16))
+        gc.collect()
+        caplog.clear()
+        for _ in range(10):
+            with pytest.raises(InfrastructureError):
+                compiled(small(lm_on(Dies(0)), num_threads=16))
+        gc.collect()  # asyncio complains when it drops an error that nobody looked at.
         assert capfd.readouterr() == ("", "")
         assert not [record.getMessage() for record in caplog.records]
 
@@ -933,7 +944,7 @@ class Fragile(dspy.Module):
 
     def forward(self, question: str) -> object:
         answer = self.predict(question=question)
-        if int(question.split(" + ")[0]) % 3 == 0:
+        if int(question.split(" + ", maxsplit=1)[0]) % 3 == 0:
             raise ValueError(question)
         return answer
 

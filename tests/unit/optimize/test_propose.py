@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
 from dspy import lm15
+from dspy.signatures import make_signature
 from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine
 
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.evaluate.runner import ContextThreads, Workers
+from pytest_mipro.evaluate.workers import ContextThreads, Workers
 from pytest_mipro.optimize.propose import PromptModel, Propose, program_code
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
@@ -32,12 +33,14 @@ KINDS = (
 
 @pytest.fixture
 def store() -> Iterator[Store]:
+    """Return a store that is gone after the test."""
     opened = Store.in_memory()
     yield opened
     opened.close()
 
 
 def train(count: int) -> list[dspy.Example]:
+    """Return ``count`` training examples."""
     return [
         dspy.Example(question=f"train question {number}", answer=f"{number}").with_inputs(
             "question"
@@ -81,12 +84,8 @@ class Author(ScriptedEngine):
 class TwoStep(dspy.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.think = dspy.Predict(
-            dspy.Signature("question -> thought").with_instructions("Own thinking.")
-        )
-        self.reply = dspy.Predict(
-            dspy.Signature("question, thought -> answer").with_instructions("Own reply.")
-        )
+        self.think = dspy.Predict(make_signature("question -> thought", "Own thinking."))
+        self.reply = dspy.Predict(make_signature("question, thought -> answer", "Own reply."))
 
     def forward(self, question: str) -> object:
         return self.reply(question=question, thought=self.think(question=question).thought)
@@ -103,6 +102,7 @@ def instructions(
     threads: int = 4,
     **options: object,
 ) -> tuple[tuple[str, ...], ...]:
+    """Return what the model on ``engine`` proposes for a student."""
     workers = Workers(ContextThreads(threads))
     declared = Options.declare(**options)
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
@@ -191,7 +191,7 @@ class TestCalls:
         assert len(observed) == 3
         assert len(engine.asked("summary")) == 1
         for number in range(25):
-            assert sum(f"train question {number}\"" in each for each in observed) == 1
+            assert sum(f'train question {number}"' in each for each in observed) == 1
 
     def test_a_large_trainset_is_not_all_shown(self, store: Store) -> None:
         """The summary costs a bounded number of calls."""
@@ -222,7 +222,7 @@ class TestCalls:
 
 class TestGrounding:
     def test_everything(self, store: Store) -> None:
-        """An instruction is written from data, program, module, demos, the present one and a tip."""
+        """Data, program, module, demos, the present instruction and a tip are all shown."""
         engine = Author()
         demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
         instructions(store, engine, demos=[{"think": (demo,), "reply": (demo,)}], count=6)
@@ -252,10 +252,11 @@ class TestGrounding:
     def test_can_be_turned_off(self, store: Store, option: str, gone: str) -> None:
         """What a proposer must not be aware of is in no instruction request."""
         demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
-        sets = [{"think": (demo,), "reply": (demo,)}]
+        sets: list[dict[str, DemoSet]] = [{"think": (demo,), "reply": (demo,)}]
         with_it, without = Author(), Author()
         instructions(store, with_it, demos=sets, count=6)
-        instructions(store, without, demos=sets, count=6, **{option: False})
+        turned_off: dict[str, Any] = {option: False}
+        instructions(store, without, demos=sets, count=6, **turned_off)
         if gone != "train question":
             assert any(gone in each for each in with_it.asked("proposed_instruction"))
         else:
@@ -317,7 +318,9 @@ class TestErrors:
 
         made = instructions(store, Author(write), rows=25)
         assert [each[0] for each in made] == ["Own thinking.", "Own reply."]
-        assert [len(each) for each in made] == ([1, 1] if kind == "proposed_instruction" else [3, 3])
+        assert [len(each) for each in made] == (
+            [1, 1] if kind == "proposed_instruction" else [3, 3]
+        )
 
     def test_an_unreadable_answer_is_done_without(self, store: Store) -> None:
         """Answers that are in no readable form leave the student's own instruction."""

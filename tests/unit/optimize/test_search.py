@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import dspy
 import optuna
 import pytest
+from dspy.signatures import make_signature
 
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.runner import Bench, ContextThreads, Rows, Workers, complete
+from pytest_mipro.evaluate.runner import Bench, Rows
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
 from pytest_mipro.optimize.search import Effort, Search
 from pytest_mipro.optimize.space import Space
 from pytest_mipro.store import Store
@@ -29,6 +31,7 @@ QUALITY = re.compile(r"quality (\d+)")
 
 @pytest.fixture
 def store() -> Iterator[Store]:
+    """Return a store that is gone after the test."""
     opened = Store.in_memory()
     yield opened
     opened.close()
@@ -44,9 +47,7 @@ class Landscape(dspy.Module):
     def __init__(self, predictors: int = 1, quality: int = 30, latency: float = 0.0) -> None:
         super().__init__()
         self.steps = [
-            dspy.Predict(
-                dspy.Signature("question -> answer").with_instructions(f"{step}: quality {quality}")
-            )
+            dspy.Predict(make_signature("question -> answer", f"{step}: quality {quality}"))
             for step in range(predictors)
         ]
         self.latency = latency
@@ -54,15 +55,15 @@ class Landscape(dspy.Module):
     def forward(self, question: str) -> dspy.Prediction:
         if self.latency:
             time.sleep(random.random() * self.latency)
-        quality = sum(
-            int(QUALITY.findall(step.signature.instructions)[0])
-            + sum(int(demo.quality) for demo in step.demos)
-            for step in self.steps
-        ) / len(self.steps)
-        return dspy.Prediction(answer=luck(question) < quality)
+        quality = 0
+        for predictor in self.predictors():
+            quality += int(QUALITY.findall(predictor.signature.instructions)[0])
+            quality += sum(int(demo.quality) for demo in predictor.demos)
+        return dspy.Prediction(answer=luck(question) * len(self.steps) < quality)
 
 
 def luck(text: str) -> int:
+    """Return how hard ``text`` is, from 0 to 99."""
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 100
 
 
@@ -85,6 +86,7 @@ def space_of(
 
 
 def examples(count: int) -> list[dspy.Example]:
+    """Return ``count`` validation examples."""
     return [
         dspy.Example(question=f"question {number}").with_inputs("question")
         for number in range(count)
@@ -124,6 +126,7 @@ def search(
     metric: object = None,
     told: Told | None = None,
 ) -> Found:
+    """Return what a search of ``space`` comes to."""
     workers = Workers(ContextThreads(threads))
     counting = metric if callable(metric) else Counting()
     evaluator = Rows(Bench(counting, {}, "bench"), store, workers)
@@ -269,9 +272,7 @@ class TestTermination:
 
 class TestRepeatable:
     @pytest.mark.parametrize("shape", [ONE, TWO])
-    def test_at_any_number_of_threads(
-        self, shape: tuple[list[list[int]], list[list[int]]]
-    ) -> None:
+    def test_at_any_number_of_threads(self, shape: tuple[list[list[int]], list[list[int]]]) -> None:
         """Trials, scores and winner are the same at 1, 4 and 16 threads with random latency."""
         outcomes = []
         for threads in (1, 4, 16):
@@ -293,14 +294,13 @@ class TestRepeatable:
         assert tried(0) != tried(9) != tried(1)
         assert tried(0) == tried(0)
 
-    def test_pythons_and_numpys_global_randomness_is_left_alone(self, store: Store) -> None:
-        """A search neither uses nor changes the global random state."""
-        random.seed(1)
-        before = random.getstate()
-        first = search(store, space_of(*TWO))
-        assert random.getstate() == before
-        random.seed(2)
-        assert search(store, space_of(*TWO)) == first
+    def test_global_randomness_is_not_used(self, store: Store) -> None:
+        """The global random state, which DSPy advances, decides nothing."""
+        found = []
+        for seed in (1, 2):
+            random.seed(seed)
+            found.append(search(store, space_of(*TWO)))
+        assert found[0] == found[1]
 
 
 class TestProgress:
@@ -327,7 +327,7 @@ class TestProgress:
 
 class TestErrors:
     def test_a_broken_metric_stops_the_search(self, store: Store) -> None:
-        """An error in a row is the error of the search, and no noise comes with it."""
+        """An error in a row is the error of the search, and little is started after it."""
         calls: list[int] = []
 
         def breaks(_: dspy.Example, prediction: dspy.Prediction) -> object:
@@ -335,8 +335,8 @@ class TestErrors:
             return None if len(calls) > 50 else prediction.answer
 
         with pytest.raises(MetricError):
-            search(store, space_of(*TWO), metric=breaks)
-        assert len(calls) < 100
+            search(store, space_of(*TWO, latency=0.02), metric=breaks)
+        assert len(calls) < 80
 
     def test_goes_on_where_it_stopped(self, store: Store) -> None:
         """After an error the same search uses the rows it has, and ends as if nothing happened."""

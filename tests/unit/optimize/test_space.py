@@ -18,15 +18,18 @@ class TwoStep(dspy.Module):
 
 
 def demo(name: str) -> dspy.Example:
+    """Return a demo that can be told from others."""
     return dspy.Example(question=name, thought=name, answer=name)
 
 
 def own(program: dspy.Module) -> tuple[str, ...]:
+    """Return the instructions of a program's predictors."""
     return tuple(predictor.signature.instructions for predictor in program.predictors())
 
 
 @pytest.fixture
 def space() -> Space:
+    """Return a space of two predictors."""
     student = TwoStep()
     first, second = own(student)
     return Space(
@@ -37,6 +40,7 @@ def space() -> Space:
 
 
 def state(program: dspy.Module) -> dict[str, Any]:
+    """Return what a program would save."""
     dumped: dict[str, Any] = program.dump_state()
     return dumped
 
@@ -89,7 +93,7 @@ def test_simple_comes_first(space: Space) -> None:
         Candidate((0, 0), (1, 0)),
         Candidate((0, 0), (1, 1)),
     ]
-    assert sorted(reversed(candidates), key=space.complexity)[0] == space.baseline
+    assert min(reversed(candidates), key=space.complexity) == space.baseline
     counts = [
         sum(len(predictor.demos) for predictor in space.program(each).predictors())
         for each in sorted(candidates[1:], key=space.complexity)

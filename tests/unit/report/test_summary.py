@@ -34,6 +34,7 @@ COMPARISON = PairedComparison(
 
 
 def report(*words: Word, origin: Literal["compiled", "stored"] = "compiled") -> Report:
+    """Return a report with verdicts of these words."""
     examples = ("a", "b", "c", "d")
     return Report(
         task="router",

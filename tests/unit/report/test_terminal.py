@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_mipro.records import (
     PairedComparison,
@@ -38,6 +39,7 @@ HOSTILE = {
     "lone surrogate": "a\ud800b",
     "tag characters": "\U000e0041",
 }
+SCORES = "baseline 0.425 -> compiled 0.675  (+0.250 [+0.080, +0.400], n = 40)"
 COMPARISON = PairedComparison(
     n=40,
     baseline=0.425,
@@ -61,6 +63,7 @@ def report(
     prompt: Prompt | None = None,
     sentence: str = "because",
 ) -> Report:
+    """Return a report with one verdict."""
     return Report(
         task=task,
         test="test_x.py::test_router",
@@ -80,6 +83,7 @@ def report(
 
 
 def is_harmless(text: str) -> bool:
+    """Say whether a terminal would just show ``text``."""
     return all(
         character == "\n"
         or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -93,10 +97,8 @@ class TestRender:
         reports = [report(), report("FAIL", task="other", origin="stored")]
         lines = render(summarize(reports), detailed=False).splitlines()
         assert lines == [
-            "router: PASS  baseline 0.425 -> compiled 0.675  (+0.250 [+0.080, +0.400], n = 40)  "
-            "compiled in 13 s, 120 LM calls",
-            "other: FAIL  baseline 0.425 -> compiled 0.675  (+0.250 [+0.080, +0.400], n = 40)  "
-            "from the store, 120 LM calls",
+            f"router: PASS  {SCORES}  compiled in 13 s, 120 LM calls",
+            f"other: FAIL  {SCORES}  from the store, 120 LM calls",
         ]
 
     def test_nothing_to_show(self) -> None:

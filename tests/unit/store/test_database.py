@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +27,7 @@ from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NEXT_STEP = re.compile(r"[;,] (?:\w+ )?(use|move|install|choose|check|make|give|set|upgrade)\b")
 """How a message says what to do now."""
@@ -47,22 +47,26 @@ for number in range(count):
 
 
 def url_of(path: Path) -> str:
+    """Return the URL of the store at ``path``."""
     return f"sqlite:///{path}"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Return where the store is."""
     return tmp_path / "folder" / "store.db"
 
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
+    """Return a new store in a new folder."""
     opened = Store.open(url_of(path))
     yield opened
     opened.close()
 
 
 def artifact(key: str, task: str = "task") -> Artifact:
+    """Return an artifact with a bit of everything."""
     return Artifact(
         key=key,
         task=task,
@@ -76,6 +80,7 @@ def artifact(key: str, task: str = "task") -> Artifact:
 
 
 def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    """Start a process that writes ``count`` rows and reports each."""
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, url_of(path), name, str(count)],
         stdout=subprocess.PIPE,
@@ -295,6 +300,7 @@ class TestFolder:
 
 
 def refused(url: str) -> str:
+    """Return the message with which opening ``url`` is refused."""
     with pytest.raises(StoreError) as caught:
         Store.open(url)
     return str(caught.value)

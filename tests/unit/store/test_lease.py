@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import insert, select, update
 
-from pytest_mipro.store import Store, lease as lease_module
+from pytest_mipro.store import Store
+from pytest_mipro.store import lease as lease_module
 from pytest_mipro.store.schema import LEASES
 
 if TYPE_CHECKING:
@@ -30,17 +31,20 @@ with store.lease("key", "the other process").wait(on_wait=print):
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
+    """Return the URL of a store."""
     return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
+    """Return a new store."""
     opened = Store.open(url)
     yield opened
     opened.close()
 
 
 def nobody(who: str) -> None:
+    """Refuse to be told that somebody is waited for."""
     raise AssertionError(who)
 
 
