@@ -61,13 +61,22 @@ class Workers:
         self._executor = executor
         self._on_usage = on_usage
         self._under_way: set[asyncio.Task[Any]] = set()
-        self.usage = Usage()
+        self._usage: dict[type, Usage] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """What all work has cost so far."""
+        return Usage.total(self._usage.values())
+
+    def usage_of(self, kind: type) -> Usage:
+        """What the work that made records of one kind has cost so far."""
+        return self._usage.get(kind, Usage())
 
     async def run(self, work: Callable[..., R], *arguments: object) -> R:
         """Run ``work(*arguments)`` and account for its usage."""
         loop = asyncio.get_running_loop()
         record: R = await loop.run_in_executor(self._executor, work, *arguments)
-        self.usage += record.usage
+        self._usage[type(record)] = self.usage_of(type(record)) + record.usage
         self._on_usage(self.usage)
         return record
 
@@ -144,6 +153,16 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
     with _cancelling(tasks):
         return await asyncio.gather(*tasks)
+
+
+async def first_of(tasks: Sequence[asyncio.Task[T]]) -> T:
+    """Return the result of the first of ``tasks``, or raise the first error of any."""
+    waiting = set(tasks)
+    while not tasks[0].done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    return tasks[0].result()
 
 
 @contextmanager

@@ -22,11 +22,14 @@ CONFIDENCE = 0.95
 _RESAMPLES = 100_000
 _SEED = 0
 _TINY = 1e-12
+_PRECISION = 1e-9
+"""What counts as equal, as a part of the largest difference."""
 
 
 class _Estimate(NamedTuple):
-    """The mean difference as an interval, and the standard error behind it."""
+    """The mean difference, its interval, and the standard error behind it."""
 
+    center: float
     low: float
     high: float
     error: float
@@ -91,19 +94,19 @@ def _wald(differences: Sequence[float]) -> _Estimate:
     center = gained - lost
     error = math.sqrt((gained + lost - center**2) / n)
     reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return _Estimate(max(center - reach, -1.0), min(center + reach, 1.0), error)
+    return _Estimate(center, max(center - reach, -1.0), min(center + reach, 1.0), error)
 
 
 def _student(differences: Sequence[float]) -> _Estimate:
     n = len(differences)
     if n == 1:
         # A spread takes two.
-        return _Estimate(-math.inf, math.inf, math.inf)
+        return _Estimate(differences[0], -math.inf, math.inf, math.inf)
     mean = math.fsum(differences) / n
     variance = math.fsum((difference - mean) ** 2 for difference in differences) / (n - 1)
     error = math.sqrt(variance / n)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    return _Estimate(mean - reach, mean + reach, error)
+    return _Estimate(mean, mean - reach, mean + reach, error)
 
 
 def _test(
@@ -112,8 +115,8 @@ def _test(
     if binary and margin == 0:
         return _mcnemar(differences), "exact McNemar test"
     if binary:
-        center = (estimate.low + estimate.high) / 2
-        return float(stats.norm.sf((center - margin) / estimate.error)), "adjusted Wald test"
+        distance = (estimate.center - margin) / estimate.error
+        return float(stats.norm.sf(distance)), "adjusted Wald test"
     return _sign_flip([difference - margin for difference in differences])
 
 
@@ -132,9 +135,11 @@ def _sign_flip(differences: Sequence[float]) -> tuple[float, str]:
     if len(moved) == 1:
         return (0.5 if moved[0] > 0 else 1.0), "exact sign-flip permutation test"
     exact = 2 ** len(moved) <= _RESAMPLES
+    # Sums of whole numbers are exact, so equal means are ties in whatever order they add up.
+    units = np.rint(np.asarray(moved) / (max(map(abs, moved)) * _PRECISION))
     result = stats.permutation_test(
-        (np.asarray(moved),),
-        lambda sample, axis: np.mean(sample, axis=axis),
+        (units,),
+        lambda sample, axis: np.sum(sample, axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=_RESAMPLES,

@@ -34,7 +34,7 @@ from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
 from pytest_mipro.optimize.propose import PromptModel, Propose
 from pytest_mipro.optimize.search import Effort, Search
 from pytest_mipro.optimize.space import Space
-from pytest_mipro.records import Progress, Usage
+from pytest_mipro.records import Progress, Proposal, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
 
@@ -210,7 +210,8 @@ class MIPROv2(Teleprompter):
         Args:
             metric: ``metric(example, prediction, trace=None)``; returns a
                 bool, a number or ``Prediction(score=…)``.
-            prompt_model: Writes instructions; default ``dspy.settings.lm``.
+            prompt_model: Writes instructions; default the ``lm`` of
+                ``teacher_settings``, then ``dspy.settings.lm``.
             task_model: Answers for the program; default ``dspy.settings.lm``.
             teacher_settings: DSPy settings the teacher runs under, such as
                 ``{"lm": stronger}``.
@@ -246,6 +247,7 @@ class MIPROv2(Teleprompter):
         self.metric = metric
         self.task_model = task_model or dspy.settings.lm
         self.prompt_model = prompt_model or dspy.settings.lm
+        self._prompt_model_given = prompt_model is not None
         if not self.task_model or not self.prompt_model:
             message = (
                 "give prompt_model and task_model, or set a default with dspy.configure(lm=...)"
@@ -270,6 +272,12 @@ class MIPROv2(Teleprompter):
         self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
+
+    def prompt_model_with(self, teacher_settings: Mapping[str, Any]) -> dspy.BaseLM:
+        """Return who writes instructions: who was named, or else the teacher's model."""
+        if self._prompt_model_given:
+            return self.prompt_model
+        return teacher_settings.get("lm") or self.prompt_model
 
     @property
     def keeps_nothing(self) -> bool:
@@ -359,6 +367,7 @@ class MIPROv2(Teleprompter):
             }
         )
         plan = Plan.make(options, len(student.predictors()), trainset, valset)
+        store = self._store or Store.in_memory()
         compilation = _Compilation(
             optimizer=self,
             options=options,
@@ -366,7 +375,7 @@ class MIPROv2(Teleprompter):
             student=student,
             teacher=teacher,
             teacher_settings=dict(teacher_settings or self.teacher_settings),
-            store=self._store or Store.in_memory(),
+            store=store,
             on_progress=self._on_progress,
             provide_traceback=bool(provide_traceback),
         )
@@ -374,6 +383,8 @@ class MIPROv2(Teleprompter):
             return complete(compilation.run(), compilation.workers)
         finally:
             self.usage = compilation.workers.usage
+            if self.keeps_nothing:
+                store.close()
 
 
 class _Compilation:
@@ -418,7 +429,9 @@ class _Compilation:
         )
         self._propose = Propose(
             model=PromptModel(
-                optimizer.prompt_model, dspy.settings.adapter, options.init_temperature
+                optimizer.prompt_model_with(teacher_settings),
+                dspy.settings.adapter,
+                options.init_temperature,
             ),
             student=student,
             trainset=plan.trainset,
@@ -460,6 +473,7 @@ class _Compilation:
         if self._optimizer.track_stats:
             statistics |= _statistics(space, found, len(self._plan.valset))
             statistics["total_calls"] = self.workers.usage.calls
+            statistics["prompt_model_total_calls"] = self.workers.usage_of(Proposal).calls
         vars(program).update(statistics)
         if self._optimizer.log_dir is not None:
             _save_candidates(Path(self._optimizer.log_dir), space, found, len(self._plan.valset))

@@ -50,7 +50,7 @@ _TIPS = (
     "Raise the stakes: describe a situation in which a right answer matters a great deal.",
     "Assign a role: say who the model should be to answer well.",
 )
-_LABEL = re.compile(r"^\W*(?:proposed |new |improved )?instructions?\W*:\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\W*(?:proposed |new |improved )?instructions?\W*:[*\s]*", re.IGNORECASE)
 
 
 class ObserveData(dspy.Signature):
@@ -223,7 +223,9 @@ class Propose:
         signature: type[dspy.Signature] = WriteInstruction
         for name in set(signature.input_fields) - set(request):
             signature = signature.delete(name)
-        lm = self._model.lm.copy(temperature=self._model.temperature, rollout_id=rollout)
+        # Without a temperature there are no rollouts; the requests differ all the same.
+        varied = {"rollout_id": rollout} if self._model.temperature else {}
+        lm = self._model.lm.copy(temperature=self._model.temperature, **varied)
         return await self._ask(signature, request, lm)
 
     async def _summary(self) -> str:

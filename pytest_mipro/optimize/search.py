@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from pytest_mipro.evaluate.workers import abandon, together
+from pytest_mipro.evaluate.workers import abandon, first_of, together
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
@@ -129,13 +129,13 @@ class Search:
         try:
             for number in range(self._effort.trials):
                 if number >= WINDOW:
-                    self._settle(await races[number - WINDOW])
+                    self._settle(await first_of(races[number - WINDOW :]))
                 candidate = self._sampler.ask(number)
                 if candidate is None:
                     break
                 races.append(asyncio.ensure_future(self._race(number, candidate, self._incumbent)))
-            for race in races[len(self._trials) :]:
-                self._settle(await race)
+            while len(self._trials) < len(races):
+                self._settle(await first_of(races[len(self._trials) :]))
             await baseline
             winner = await self._final()
         finally:

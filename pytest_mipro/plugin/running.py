@@ -107,6 +107,7 @@ class Running:
         teacher, teacher_spec = _teacher(wanted.get("teacher"))
         metric = wanted.need("metric")
         check_metric(metric)
+        teacher_lm = None if teacher_spec is None else resolve(teacher_spec, timeout).lm
         return Task(
             name=declared.values.get("name", node.name),
             test=node.nodeid,
@@ -114,9 +115,9 @@ class Running:
             metric=metric,
             dataset=declared.dataset or declared.load(wanted.need("dataset")),
             lm=model.lm,
-            prompt_lm=model.lm if prompt is None else resolve(prompt, timeout).lm,
+            prompt_lm=resolve(prompt, timeout).lm if prompt is not None else teacher_lm or model.lm,
             teacher=teacher,
-            teacher_lm=None if teacher_spec is None else resolve(teacher_spec, timeout).lm,
+            teacher_lm=teacher_lm,
             adapter=wanted.get("adapter") or model.adapter,
             options=declared.options,
             threads=_threads(self._settings.threads, model.threads),

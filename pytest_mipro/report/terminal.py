@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     )
 
 
+def inline(text: str) -> str:
+    """Return ``text`` safe for a terminal and on one line."""
+    return printable(text).replace("\n", "\\n")
+
+
 def render(summary: Summary, *, detailed: bool) -> str:
     """
     Return one line per task.
@@ -48,7 +53,7 @@ def render(summary: Summary, *, detailed: bool) -> str:
         lines.append(_line(task))
         if detailed:
             lines.extend(_details(task))
-    return printable("\n".join(lines))
+    return "\n".join(map(inline, lines))
 
 
 def progress_line(task: str, progress: Progress) -> str:
@@ -58,7 +63,7 @@ def progress_line(task: str, progress: Progress) -> str:
     )
     best = "" if progress.best is None else f", best so far {progress.best:.3f}"
     calls = f", {progress.usage.calls} LM calls" if progress.usage.calls else ""
-    return printable(f"mipro: {task}: {_WHAT[progress.phase]}{count}{best}{calls}")
+    return inline(f"mipro: {task}: {_WHAT[progress.phase]}{count}{best}{calls}")
 
 
 def _line(task: TaskSummary) -> str:

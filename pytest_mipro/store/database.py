@@ -23,23 +23,28 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sqlalchemy import URL
+    from sqlalchemy.engine.interfaces import DBAPIConnection
     from typing_extensions import Self
 
 APPLICATION = "pytest-mipro"
+_EXAMPLES = "URLs look like sqlite:///.mipro/store.db or postgresql+psycopg://host/database"
 _LOOKUP = 500
 """Keys asked for in one query; databases limit the parameters of a statement."""
 
 
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
-
+class _Storable(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self: ...
 
 
+class _Keyed(_Storable, Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Storable)
 R = TypeVar("R", bound=_Keyed)
 
 
@@ -63,7 +68,7 @@ class Shelf(Generic[R]):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, R]:
         """Return the records there are under any of ``keys``, by key."""
-        found = {}
+        found: dict[str, R] = {}
         left = iter(dict.fromkeys(keys))
         with self._store.connection() as connection:
             while batch := list(islice(left, _LOOKUP)):
@@ -71,28 +76,19 @@ class Shelf(Generic[R]):
                     self._table.c.key.in_(batch)
                 )
                 found.update(
-                    {key: self._load(key, value) for key, value in connection.execute(query)}
+                    (key, _load(self._record, f"{self._table.name}/{key}", value))
+                    for key, value in connection.execute(query)
                 )
         return found
 
     def put(self, *records: R) -> None:
-        """Write ``records``; they are durable when this returns."""
+        """Write ``records``; when this returns they survive the death of the process."""
         with self._store.connection() as connection:
             for record in records:
                 _insert_once(connection, self._table, self._values(record))
 
     def _values(self, record: R) -> dict[str, Any]:
         return {"key": record.key, "value": record.to_dict(), "created": time.time()}
-
-    def _load(self, key: str, value: dict[str, Any]) -> R:
-        try:
-            return self._record.from_dict(value)
-        except ValueError as error:
-            message = (
-                f"the store {self._store.name} holds something under {self._table.name}/{key} "
-                f"that is not a {self._record.__name__}; move the store aside and run again"
-            )
-            raise StoreError(message) from error
 
 
 class _ArtifactShelf(Shelf[Artifact]):
@@ -101,14 +97,14 @@ class _ArtifactShelf(Shelf[Artifact]):
     def latest(self, task: str) -> Artifact | None:
         """Return the artifact compiled last for ``task``."""
         query = (
-            select(self._table.c.key, self._table.c.value)
+            select(self._table.c.value)
             .where(self._table.c.task == task)
             .order_by(self._table.c.created.desc())
             .limit(1)
         )
         with self._store.connection() as connection:
             row = connection.execute(query).first()
-        return None if row is None else self._load(row.key, row.value)
+            return None if row is None else _load(Artifact, f"an artifact of {task}", row.value)
 
     def _values(self, record: Artifact) -> dict[str, Any]:
         return {**super()._values(record), "task": record.task}
@@ -149,16 +145,19 @@ class Store:
         """
         try:
             parsed = make_url(url)
-        except ArgumentError as error:
+            name = _name(parsed)
+            engine = create_engine(parsed)
+        except (ArgumentError, ValueError) as error:
+            # The URL may hold a password anywhere but in its first part.
             message = (
-                f"the store URL {url!r} is not one SQLAlchemy knows, e.g. sqlite:///.mipro/store.db"
+                f"the store URL {url.partition(':')[0]!r}… is not one SQLAlchemy knows; {_EXAMPLES}"
             )
             raise StoreError(message) from error
-        name = _name(parsed)
-        try:
-            engine = create_engine(parsed)
         except (ModuleNotFoundError, SQLAlchemyError) as error:
-            message = f"the store {name} cannot be opened: {error}"
+            message = (
+                f"the store {name} cannot be opened: {error}; "
+                f"install the driver it needs, or use another store; {_EXAMPLES}"
+            )
             raise StoreError(message) from error
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _prepare_folder(Path(parsed.database).parent, name)
@@ -179,7 +178,8 @@ class Store:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
+            # A ValueError is a record that cannot be read back.
             reason = getattr(error, "orig", None) or error
             message = (
                 f"the store {self.name} cannot be used: {reason}; if the file is damaged, move it "
@@ -198,7 +198,9 @@ class Store:
         table = schema.TRIALS
         query = select(table.c.value).where(table.c.search == search).order_by(table.c.number)
         with self.connection() as connection:
-            return [Trial.from_dict(row.value) for row in connection.execute(query)]
+            return [
+                _load(Trial, f"a trial of {search}", row.value) for row in connection.execute(query)
+            ]
 
     def lease(self, key: str, who: str) -> Lease:
         """Return the right to compile ``key``, to be entered as a context."""
@@ -210,25 +212,40 @@ class Store:
 
     def _prepare(self) -> None:
         with self.connection() as connection:
-            tables = inspect(connection).get_table_names()
-            if tables and schema.ABOUT.name not in tables:
-                message = (
-                    f"{self.name} is a database of something else; use another file for the store"
-                )
-                raise StoreError(message)
+            self._refuse_foreign(connection)
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             schema.create(connection)
-            _insert_once(
-                connection,
-                schema.ABOUT,
-                {"id": 1, "application": APPLICATION, "version": schema.VERSION},
-            )
-            about = connection.execute(select(schema.ABOUT)).one()
-        if about.application != APPLICATION or about.version != schema.VERSION:
+            values = {"id": 1, "application": APPLICATION, "version": schema.VERSION}
+            _insert_once(connection, schema.ABOUT, values)
+
+    def _refuse_foreign(self, connection: Connection) -> None:
+        """Raise StoreError, before anything is written, if this is no store of ours."""
+        tables = inspect(connection).get_table_names()
+        if not tables:
+            return
+        about = None
+        if schema.ABOUT.name in tables:
+            columns = {each["name"] for each in inspect(connection).get_columns("about")}
+            if columns == set(schema.ABOUT.columns.keys()):
+                about = connection.execute(select(schema.ABOUT)).first()
+        if about is None or about.application != APPLICATION:
+            message = f"{self.name} is a database of something else; use another one for the store"
+            raise StoreError(message)
+        if about.version != schema.VERSION:
             message = (
                 f"the store {self.name} has format {about.version}, this version of pytest-mipro "
                 f"reads format {schema.VERSION}; use another store, or the version that wrote it"
             )
             raise StoreError(message)
+
+
+def _load(record: type[S], label: str, value: dict[str, Any]) -> S:
+    try:
+        return record.from_dict(value)
+    except ValueError as error:
+        message = f"{label} holds something that is no {record.__name__}"
+        raise ValueError(message) from error
 
 
 def _insert_once(connection: Connection, table: Table, values: dict[str, Any]) -> None:
@@ -240,24 +257,24 @@ def _insert_once(connection: Connection, table: Table, values: dict[str, Any]) -
 
 
 def _name(url: URL) -> str:
-    return (
-        url.database or "in memory"
-        if url.drivername.startswith("sqlite")
-        else url.render_as_string()
-    )
+    if url.get_backend_name() == "sqlite":
+        return url.database or "in memory"
+    return url.set(username=None, password=None, query={}).render_as_string()
 
 
 def _prepare_folder(folder: Path, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = f"the folder of the store {name} cannot be made: {error}"
+        message = (
+            f"the folder of the store {name} cannot be made: {error}; "
+            "make room for it, or use another store"
+        )
         raise StoreError(message) from error
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:  # ruff: ignore[any-type] - whatever driver is used
+def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()

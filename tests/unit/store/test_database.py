@@ -287,11 +287,11 @@ class TestDurability:
 
 
 class TestFolder:
-    def test_a_new_folder_is_kept_out_of_git_and_backups(self, store: Store, path: Path) -> None:
-        """A folder made for the store says that it is a cache and not to be committed."""
-        assert (path.parent / ".gitignore").read_text(encoding="ascii").strip() == "*"
-        tag = (path.parent / "CACHEDIR.TAG").read_text(encoding="ascii")
-        assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55")
+    def test_a_missing_folder_is_made(self, tmp_path: Path) -> None:
+        """The folders on the way to a new store are made."""
+        path = tmp_path / "one" / "two" / "store.db"
+        Store.open(url_of(path)).close()
+        assert path.is_file()
 
     def test_an_existing_folder_is_left_alone(self, tmp_path: Path) -> None:
         """In a folder that was there before, only the store is written."""
