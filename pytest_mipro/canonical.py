@@ -7,13 +7,16 @@ process and under every hash seed; that is what makes keys comparable.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from enum import Enum
 from typing import Any, TypeAlias
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pytest_mipro.errors import FingerprintError
@@ -27,6 +30,12 @@ def canonical_json(value: JSON) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def readable_json(value: JSON) -> str:
+    """Return ``value``'s canonical JSON with its text as it is, to be shown in a message."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
+
+
 def digest(value: JSON) -> str:
     """Return the first 32 hexadecimal digits of the SHA-256 of ``value``'s canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:32]
@@ -36,9 +45,9 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
     """
     Reduce ``value`` to JSON data that says the same on every machine.
 
-    Containers are walked here because sets need an order and non-finite
-    numbers need a spelling; everything else (dates, enums, pydantic models,
-    dataclasses, paths, …) is pydantic's job.
+    What can hold a set or a non-finite number is walked here, because those
+    need an order and a spelling; everything else (dates, paths, …) is
+    pydantic's job. Iterators are left alone: reading one would use it up.
 
     Args:
         value: Anything.
@@ -49,38 +58,105 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
         FingerprintError: A value has no JSON form and there is no fallback.
 
     """
-    if value is None or isinstance(value, bool | str):
-        return value if not isinstance(value, str) else str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": repr(float(value))}
-    if isinstance(value, int | float):
-        return value.real
-    if hasattr(value, "toDict"):
-        return plain(value.toDict(), fallback)
-    if isinstance(value, Mapping):
-        return {_name(key): plain(item, fallback) for key, item in value.items()}
-    if isinstance(value, AbstractSet):
-        return sorted((plain(item, fallback) for item in value), key=canonical_json)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [plain(item, fallback) for item in value]
-    return _leaf(value, fallback)
-
-
-def _name(key: object) -> str:
-    return key if isinstance(key, str) else canonical_json(plain(key))
-
-
-def _leaf(value: object, fallback: Fallback | None) -> JSON:
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        return plain(item(), fallback)
     try:
-        return plain(to_jsonable_python(value, bytes_mode="base64"), fallback)
+        return _plain(value, fallback)
+    except RecursionError as error:
+        return _instead(value, fallback, error)
+
+
+def _plain(value: object, fallback: Fallback | None) -> JSON:
+    try:
+        return _scalar(value) if isinstance(value, _SCALARS) else _compound(value, fallback)
+    except _NoForm as error:
+        return _instead(value, fallback, error)
+
+
+_SCALARS = (str, int, float, type(None))
+
+
+class _NoForm(Exception):
+    """A value is not made of what JSON knows."""
+
+
+def _scalar(value: str | float | None) -> JSON:
+    # A subclass may say something else about itself than what it holds.
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+
+
+def _compound(value: object, fallback: Fallback | None) -> JSON:
+    parts = _parts(value)
+    if isinstance(parts, Mapping):
+        return _mapping(parts, fallback)
+    if isinstance(parts, AbstractSet):
+        return sorted((_plain(item, fallback) for item in parts), key=canonical_json)
+    if isinstance(parts, Sequence) and not isinstance(parts, bytes | bytearray | memoryview | str):
+        return [_plain(item, fallback) for item in parts]
+    return _plain(_leaf(parts), fallback) if parts is value else _plain(parts, fallback)
+
+
+def _parts(value: object) -> object:
+    """Return the container or simpler value that ``value`` is another form of, or itself."""
+    if isinstance(value, type):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if hasattr(value, "toDict"):
+        return value.toDict()
+    if isinstance(value, BaseModel):
+        return _dumped(value)
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    is_array = hasattr(value, "__array_interface__") or getattr(value, "shape", None) == ()
+    return value.tolist() if is_array and hasattr(value, "tolist") else value
+
+
+def _dumped(model: BaseModel) -> object:
+    try:
+        return model.model_dump(serialize_as_any=True, warnings=False)
+    except PydanticSerializationError as error:
+        raise _NoForm from error
+
+
+def _mapping(value: Mapping[Any, Any], fallback: Fallback | None) -> JSON:
+    items = [(key, _plain(item, fallback)) for key, item in value.items()]
+    named = {_name(key, fallback): item for key, item in items}
+    if len(named) == len(items):
+        return named
+    # Two keys have one spelling, as 1 and "1" do.
+    pairs: list[JSON] = [[_plain(key, fallback), item] for key, item in items]
+    return {"items": sorted(pairs, key=canonical_json)}
+
+
+def _name(key: object, fallback: Fallback | None) -> str:
+    return _text(key) if isinstance(key, str) else canonical_json(_plain(key, fallback))
+
+
+def _text(value: str) -> str:
+    # ruff: ignore[unnecessary-dunder-call]: str(value) would ask the subclass
+    return str.__str__(value)
+
+
+def _leaf(value: object) -> JSON:
+    if isinstance(value, Iterator):
+        raise _NoForm
+    try:
+        found: JSON = to_jsonable_python(value, bytes_mode="base64")
     except (PydanticSerializationError, ValueError) as error:
-        if fallback is not None:
-            return plain(fallback(value), fallback)
-        message = (
-            f"a value of type {type(value).__module__}.{type(value).__qualname__} "
-            f"has no JSON form: {value!r:.120}"
-        )
-        raise FingerprintError(message) from error
+        raise _NoForm from error
+    return found
+
+
+def _instead(value: object, fallback: Fallback | None, error: Exception) -> JSON:
+    if fallback is not None:
+        return _plain(fallback(value), fallback)
+    message = (
+        f"a value of type {type(value).__module__}.{type(value).__qualname__} "
+        f"has no JSON form: {value!r:.120}"
+    )
+    raise FingerprintError(message) from error

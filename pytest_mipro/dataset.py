@@ -9,17 +9,20 @@ there whatever happens to the rows around it.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import dspy
 
-from pytest_mipro.canonical import JSON, canonical_json, digest, plain
-from pytest_mipro.errors import DatasetError
+from pytest_mipro.canonical import JSON, digest, plain, readable_json
+from pytest_mipro.errors import DatasetError, FingerprintError
 
 RowSource: TypeAlias = (
     "str | os.PathLike[str] | Iterable[dspy.Example | Mapping[str, Any]]"
@@ -46,7 +49,12 @@ class _Located:
     where: str
     split: str | None = None
 
-    @property
+    @cached_property
+    def identity(self) -> str:
+        """The digest of the whole example."""
+        return identity(self.example)
+
+    @cached_property
     def question(self) -> str:
         """The digest of the inputs alone: what decides its split and what may not leak."""
         return digest(plain(self.example.inputs().toDict()))
@@ -74,10 +82,7 @@ class Dataset:
         if accepted:
             return
         splits = {
-            name: [
-                _checked(_Located(example, f"{name}[{index}]"), None)
-                for index, example in enumerate(getattr(self, name))
-            ]
+            name: [_checked(row, None) for row in _given(name, getattr(self, name))]
             for name in NAMES
         }
         _accept(splits)
@@ -127,7 +132,7 @@ class Dataset:
         else:
             rows = _rows(source, root, "dataset", split if isinstance(split, str) else None)
             splits = _divide([_checked(row, fields) for row in rows], split)
-        _accept(splits)
+        _accept(splits, source, root)
         train, val, test = (tuple(row.example for row in splits[name]) for name in NAMES)
         return cls(train, val, test, accepted=True)
 
@@ -135,13 +140,22 @@ class Dataset:
 def _checked_inputs(inputs: Sequence[str] | None) -> tuple[str, ...] | None:
     if inputs is None:
         return None
-    names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    given = (inputs,) if isinstance(inputs, str) else inputs
+    names = tuple(given) if isinstance(given, Iterable) else ()
     if not names or not all(isinstance(name, str) for name in names):
         message = (
             f"inputs={inputs!r}: expected the names of the input fields, e.g. inputs=['question']"
         )
         raise DatasetError(message)
     return names
+
+
+def _given(name: str, examples: object) -> Iterator[_Located]:
+    if not isinstance(examples, Iterable):
+        message = f"{name}={examples!r:.80}: expected examples"
+        raise DatasetError(message)
+    for index, example in enumerate(examples):
+        yield _Located(example, f"{name}[{index}]")
 
 
 def _pools(source: Mapping[str, RowSource]) -> dict[str, RowSource]:
@@ -174,7 +188,8 @@ def _from_object(row: object, where: str, column: str | None) -> _Located:
         raise DatasetError(message)
     if column is None:
         return _Located(row, where)
-    return _Located(row.without(column), where, _named_split(row.get(column), where, column))
+    name = _named_split(row.get(column), where, column)
+    return _Located(row.without(column), where, name)
 
 
 def _from_mapping(row: Mapping[str, Any], where: str, column: str | None) -> _Located:
@@ -195,6 +210,7 @@ def _checked(row: _Located, inputs: tuple[str, ...] | None) -> _Located:
     if not isinstance(example, dspy.Example):
         message = f"{row.where} is {example!r:.80}: expected a dspy.Example"
         raise DatasetError(message)
+    _refuse_names(example, row.where)
     if inputs is None:
         if getattr(example, "_input_keys", None) is None:
             message = (
@@ -211,7 +227,23 @@ def _checked(row: _Located, inputs: tuple[str, ...] | None) -> _Located:
     if not row.example.inputs().keys():
         message = f"{row.where} has none of its input fields; it has {sorted(example.keys())}"
         raise DatasetError(message)
+    _refuse_values(row)
     return row
+
+
+def _refuse_names(example: dspy.Example, where: str) -> None:
+    for name in example.toDict():
+        if not isinstance(name, str):
+            message = f"{where} has a field named {name!r:.80}: expected text as its name"
+            raise DatasetError(message)
+
+
+def _refuse_values(row: _Located) -> None:
+    try:
+        _ = row.identity
+    except FingerprintError as error:
+        message = f"{row.where}: {error}; a field holds text, numbers, lists or dictionaries"
+        raise DatasetError(message) from error
 
 
 def _divide(rows: list[_Located], split: Split) -> dict[str, list[_Located]]:
@@ -245,12 +277,16 @@ def _place(question: str, bounds: tuple[float, float]) -> str:
     return NAMES[sum(point >= bound for bound in bounds)]
 
 
-def _accept(splits: Mapping[str, list[_Located]]) -> None:
+def _accept(
+    splits: Mapping[str, list[_Located]], source: Source | None = None, folder: Path = Path()
+) -> None:
     for name in NAMES:
         if not splits[name]:
             sizes = ", ".join(f"{len(splits[each])} {each}" for each in NAMES)
+            pool = source.get(name) if isinstance(source, Mapping) else source
+            to = f" to {folder / pool}" if isinstance(pool, str | os.PathLike) else ""
             message = (
-                f"the {name} split is empty ({sizes}); add examples, "
+                f"the {name} split is empty ({sizes}); add examples{to}, "
                 "or give train, val and test explicitly"
             )
             raise DatasetError(message)
@@ -262,7 +298,7 @@ def _refuse_duplicates(name: str, rows: list[_Located]) -> None:
     seen: dict[str, _Located] = {}
     twice = []
     for row in rows:
-        first = seen.setdefault(identity(row.example), row)
+        first = seen.setdefault(row.identity, row)
         if first is not row:
             twice.append(f"{row.where} repeats {first.where}: {_excerpt(row)}")
     if twice:
@@ -287,7 +323,7 @@ def _refuse_overlap(splits: Mapping[str, list[_Located]]) -> None:
 
 
 def _excerpt(row: _Located) -> str:
-    return f"{canonical_json(plain(row.example.inputs().toDict())):.100}"
+    return f"{readable_json(plain(row.example.inputs().toDict())):.100}"
 
 
 def _count(items: Sequence[str], noun: str) -> str:
@@ -309,13 +345,14 @@ def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
         )
         raise DatasetError(message)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Not read_text: it would change the line ends inside a CSV field.
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         message = (
             f"dataset file {path} does not exist; relative paths start from the test file's folder"
         )
         raise DatasetError(message) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         message = f"dataset file {path} cannot be read as UTF-8 text: {error}"
         raise DatasetError(message) from error
     return reader(path, text)
@@ -323,7 +360,7 @@ def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _read_jsonl(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
     # str.splitlines would also break at U+2028, which JSON strings may hold.
-    lines = enumerate(text.split("\n"), start=1)
+    lines = enumerate(io.StringIO(text, newline=None), start=1)
     return [
         (
             f"{path.name}:{number}",
@@ -346,21 +383,43 @@ def _read_json(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _read_csv(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    with _fields_of_any_size(text):
+        lines = list(_csv_lines(path, text))
+    _, header = lines[0] if lines else (1, [])
     rows = []
-    try:
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                message = (
-                    f"{where}: expected {len(reader.fieldnames or ())} columns as in the header"
-                )
-                raise DatasetError(message)
-            rows.append((f"{path.name}:{reader.line_num}", dict(row)))
-    except csv.Error as error:
-        message = f"{path}, line {reader.line_num}: not CSV: {error}"
-        raise DatasetError(message) from error
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            message = (
+                f"{path}, line {number}: expected {len(header)} columns as in the header, "
+                f"got {len(cells)}"
+            )
+            raise DatasetError(message)
+        rows.append((f"{path.name}:{number}", dict(zip(header, cells, strict=True))))
     return rows
+
+
+@contextmanager
+def _fields_of_any_size(text: str) -> Generator[None, None, None]:
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, len(text)))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank with the number of the line it starts on."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        message = f"{path}, line {number}: not CSV: {error}"
+        raise DatasetError(message) from error
 
 
 def _parse(text: str, where: str) -> JSON:

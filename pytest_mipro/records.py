@@ -7,11 +7,14 @@ goes to disk, to an xdist controller and into the reports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import TypeAdapter
+
+from pytest_mipro.canonical import JSON, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +29,8 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this record as JSON data."""
-        data: dict[str, Any] = self._adapter().dump_python(self, mode="json")
+        data = _data(self)
+        assert isinstance(data, dict)
         return data
 
     @classmethod
@@ -39,6 +43,17 @@ class Record:
     @cache
     def _adapter(cls) -> TypeAdapter[Any]:
         return TypeAdapter(cls)
+
+
+def _data(value: object) -> JSON:
+    # Not pydantic's: it refuses the lone surrogates that models write into names.
+    if is_dataclass(value):
+        return {each.name: _data(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {name: _data(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_data(item) for item in value]
+    return float(value) if isinstance(value, float) else plain(value)
 
 
 @dataclass(frozen=True)
@@ -180,7 +195,7 @@ class Scorecard(Record):
     @property
     def score(self) -> float:
         """The mean score."""
-        return sum(self.scores) / len(self.scores)
+        return math.fsum(self.scores) / len(self.scores)
 
 
 @dataclass(frozen=True)

@@ -49,21 +49,24 @@ def infrastructure_cause(error: BaseException) -> BaseException | None:
     A prompt that is too long for the model is the candidate's own doing, so
     it does not count.
     """
-    for cause in _chain(error):
-        if isinstance(cause, ContextWindowExceededError):
-            return None
-        if isinstance(cause, dspy.LMError | InfrastructureError):
-            return cause
+    for each in _behind(error, set()):
+        if isinstance(each, dspy.LMError | InfrastructureError):
+            return each
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
+def _behind(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
+    """Yield ``error``, what it groups, and what it was raised from or during."""
+    if id(error) in seen or isinstance(error, ContextWindowExceededError):
+        return
+    seen.add(id(error))
+    yield error
+    # By name, because Python 3.10 has groups only from a package.
+    grouped = getattr(error, "exceptions", ())
+    around = (error.__cause__, error.__context__)
+    for each in (*(grouped if isinstance(grouped, tuple) else ()), *around):
+        if isinstance(each, BaseException):
+            yield from _behind(each, seen)
 
 
 def surface(error: BaseException, doing: str) -> InfrastructureError:
@@ -71,10 +74,22 @@ def surface(error: BaseException, doing: str) -> InfrastructureError:
     if isinstance(error, InfrastructureError):
         return error
     return InfrastructureError(
-        f"the language model failed while {doing}: {type(error).__name__}: {error}\n"
+        f"the language model failed while {doing}: {named(error)}\n"
         "this is no score; everything finished so far is stored, "
         "and the same command goes on from there"
     )
+
+
+def named(error: BaseException) -> str:
+    """Return the type and the message of ``error``."""
+    return f"{type(error).__name__}: {_message(error)}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # ruff: ignore[blind-except]  # it is the user's class
+        return "<exception str() failed>"
 
 
 def innermost_frame(error: BaseException) -> str:
@@ -89,4 +104,4 @@ def innermost_frame(error: BaseException) -> str:
 def blame_program(error: BaseException) -> Failure:
     """Return ``error`` as the failure of one row."""
     frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)
-    return Failure(type(error).__name__, str(error), "".join(frames))
+    return Failure(type(error).__name__, _message(error), "".join(frames))

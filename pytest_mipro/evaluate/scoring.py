@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from pytest_mipro.canonical import canonical_json, plain
+from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.failures import infrastructure_cause, innermost_frame, surface
+from pytest_mipro.evaluate.failures import infrastructure_cause, innermost_frame, named, surface
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -31,10 +31,7 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     except Exception as error:  # Whatever the user's code raises, it gave no score.
         if (cause := infrastructure_cause(error)) is not None:
             raise surface(cause, "scoring with the metric") from error
-        message = (
-            f"the metric raised {type(error).__name__}: {error}\n"
-            f"{innermost_frame(error)}\n{_shown(example)}"
-        )
+        message = f"the metric raised {named(error)}\n{innermost_frame(error)}\n{_shown(example)}"
         raise MetricError(message) from error
     score = _number(value)
     if score is None:
@@ -51,10 +48,14 @@ def _number(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric ma
         value = value.get("score")
     if getattr(value, "shape", None) == ():
         value = value.item()
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    if not isinstance(value, bool | int | float):
+        return None
+    try:
+        score = float(value)
+    except OverflowError:
+        return None
+    return score if math.isfinite(score) else None
 
 
 def _shown(example: dspy.Example) -> str:
-    return f"on the example {canonical_json(plain(example.toDict(), fallback=repr)):.300}"
+    return f"on the example {readable_json(plain(example.toDict(), fallback=repr)):.300}"

@@ -59,7 +59,7 @@ def resolve(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
         ModelError: ``spec`` is None, or names nothing that can be called.
 
     """
-    if spec is None or (isinstance(spec, str) and not spec):
+    if spec is None or (isinstance(spec, str) and not spec.strip()):
         raise ModelError(_NONE_NAMED)
     if isinstance(spec, dspy.BaseLM):
         return Model(spec)
@@ -72,8 +72,11 @@ def resolve(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
 
 
 def _remote(name: str, timeout: float) -> dspy.LM:
-    if "/" not in name:
-        message = f"lm={name!r}: expected PROVIDER/MODEL, e.g. openai/{name}, or 'local'"
+    provider, slash, model = name.partition("/")
+    if not slash or not provider.strip():
+        message = (
+            f"lm={name!r}: expected PROVIDER/MODEL, e.g. openai/{model or provider}, or 'local'"
+        )
         raise ModelError(message)
     try:
         return dspy.LM(name, timeout=timeout)

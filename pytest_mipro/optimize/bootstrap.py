@@ -109,7 +109,7 @@ class Bootstrap:
         made = await together(
             [self._make(each, plan.threshold, teacher) for each in self._plans(plan, seed)]
         )
-        return [_own_demos(self._student), *made]
+        return [own_demos(self._student), *made]
 
     def _taught(self, labelled: int) -> dspy.Module:
         teacher: dspy.Module = self._teacher.deepcopy()
@@ -221,7 +221,8 @@ def _without(teacher: dspy.Module, example: dspy.Example) -> dspy.Module:
     return program
 
 
-def _own_demos(student: dspy.Module) -> dict[str, DemoSet]:
+def own_demos(student: dspy.Module) -> dict[str, DemoSet]:
+    """Return the demos a program has already, by predictor path."""
     return {path: tuple(predictor.demos) for path, predictor in student.named_predictors()}
 
 

@@ -13,6 +13,7 @@ arXiv:2406.11695.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -29,8 +30,8 @@ from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError, FingerprintError
 from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, both, complete
-from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, abandon, both, complete
+from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan, own_demos
 from pytest_mipro.optimize.propose import PromptModel, Propose
 from pytest_mipro.optimize.search import Effort, Search
 from pytest_mipro.optimize.space import Space
@@ -108,13 +109,14 @@ class Plan:
                     f"predictor(s) about {_trials(count, predictors, options)} are a good number"
                 )
                 raise DeclarationError(message)
-            instructions, minibatch = count, options.minibatch
+            instructions, minibatch, candidates = count, options.minibatch, trials
         else:
             count, most = AUTO[options.auto]
             trials = _trials(count, predictors, options)
             instructions = count if options.zero_shot else count // 2
             val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
             minibatch = len(val) > _SMALL_VALSET
+            candidates = 2 * trials  # They are measured on so few rows that more can be tried.
         if minibatch and options.minibatch_size > len(val):
             message = (
                 f"minibatch_size={options.minibatch_size} is larger than the validation set "
@@ -127,7 +129,7 @@ class Plan:
             valset=val,
             instructions=instructions,
             demos=_demo_plan(options, count),
-            effort=Effort(trials, rows, options.seed),
+            effort=Effort(trials, rows, options.seed, candidates),
         )
 
 
@@ -413,7 +415,7 @@ class _Compilation:
         teacher_bench = _bench(
             optimizer, teacher or student, {"lm": optimizer.task_model, **teacher_settings}
         )
-        self._rows = Rows(
+        rows = Rows(
             bench,
             store,
             self.workers,
@@ -439,24 +441,40 @@ class _Compilation:
             store=store,
             workers=self.workers,
         )
+        self._search = Search(rows, plan.valset, plan.effort, self._tell)
         self._zero_shot = options.zero_shot
 
     async def run(self) -> dspy.Module:
         """Bootstrap, propose, search, and return the winner with its statistics."""
         self._tell(Progress("bootstrap", 0, self._plan.demos.sets))
-        demo_sets, briefing = await both(
-            self._bootstrap.sets(self._plan.demos, self._plan.effort.seed),
-            self._propose.brief(),
-        )
-        self._tell(Progress("propose", 0, self._plan.instructions))
-        instructions = await self._propose.instructions(
-            briefing, demo_sets, self._plan.instructions
-        )
-        space = Space(self._student, instructions, self._demos(demo_sets))
-        self._tell(Progress("search", 0, self._plan.effort.trials))
-        search = Search(space, self._rows, self._plan.valset, self._plan.effort, self._tell)
-        found = await search.run()
+        plan, search = self._plan, self._search
+        own = tuple((text,) for text in self._own_instructions())
+        # What the search is certain to ask first is evaluated while the rest is prepared.
+        early = [asyncio.ensure_future(search.prefetch(self._space(own, [])))]
+        try:
+            demo_sets, briefing = await both(
+                self._bootstrap.sets(plan.demos, plan.effort.seed), self._propose.brief()
+            )
+            early.append(asyncio.ensure_future(search.prefetch(self._space(own, demo_sets))))
+            self._tell(Progress("propose", 0, plan.instructions))
+            instructions = await self._propose.instructions(briefing, demo_sets, plan.instructions)
+            space = self._space(instructions, demo_sets)
+            self._tell(Progress("search", 0))
+            found = await search.run(space)
+        finally:
+            abandon(early)
         return self._result(space, found)
+
+    def _own_instructions(self) -> list[str]:
+        predictors = self._student.predictors()
+        return [fingerprint.signature_of(predictor).instructions for predictor in predictors]
+
+    def _space(
+        self,
+        instructions: tuple[tuple[str, ...], ...],
+        demo_sets: Sequence[Mapping[str, DemoSet]],
+    ) -> Space:
+        return Space(self._student, instructions, self._demos(demo_sets))
 
     def _tell(self, progress: Progress) -> None:
         self._on_progress(replace(progress, usage=self.workers.usage))
@@ -465,7 +483,10 @@ class _Compilation:
         paths = [path for path, _ in self._student.named_predictors()]
         if self._zero_shot:
             return tuple(((),) for _ in paths)
-        return tuple(_distinct([demo_set[path] for demo_set in demo_sets]) for path in paths)
+        own = own_demos(self._student)
+        return tuple(
+            _distinct([own[path], *(demo_set[path] for demo_set in demo_sets)]) for path in paths
+        )
 
     def _result(self, space: Space, found: Found) -> dspy.Module:
         program = space.program(found.winner)

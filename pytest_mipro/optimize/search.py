@@ -1,21 +1,23 @@
 """
 The search: the third phase of MIPROv2.
 
-Optuna's tree-structured Parzen estimator (Bergstra et al., 2011) proposes
-candidates, as in the paper. What differs, and why:
+The paper measures candidates that Optuna's tree-structured Parzen estimator
+(Bergstra et al., 2011) proposes, each on a random minibatch, and the best of
+them on the full validation set. What differs here, and why:
 
-- Rows come in one fixed order, and a candidate is measured on a prefix of it.
-  Any two candidates therefore share rows, and their difference is paired,
-  which shows a worse one after far fewer rows than two separate means would.
-- A trial races the incumbent in chunks and is dropped as soon as the paired
-  comparison says it is behind. A chunk both have been measured on is free.
-- Trial *n* is asked knowing exactly the trials up to *n* - ``WINDOW``, whatever
-  has finished by then. So there is no barrier between trials, and the outcome
-  is the same at any parallelism.
-- A mean over few rows is shrunk towards the mean over all rows before it
-  guides the sampler or picks the incumbent.
-- The winner is picked among the trials that were not dropped, on the full
-  validation set, by successive elimination; ties go to the simpler program.
+- Rows come in one fixed order, and a candidate is measured on a prefix of it, a
+  few rows at a time. Any two candidates share rows, a row is evaluated once,
+  and one that falls behind costs no more than it took to see that.
+- What to measure next is decided by Thompson sampling from an additive model of
+  all rows so far (``surrogate.py``), because instructions and demo sets mostly
+  help or hurt whatever they are combined with. The estimator proposes every
+  ``TPE_EVERY``-th candidate, for where they do not.
+- Decision *n* knows exactly what decisions up to *n* - ``WINDOW`` came to,
+  whatever has finished by then. So there is no barrier, and the outcome is the
+  same at any parallelism.
+- The winner is the candidate the model expects most of, measured on the full
+  validation set; while it is measured another may take the lead. Ties go to the
+  simpler program, and the baseline is kept unless it is beaten.
 """
 
 from __future__ import annotations
@@ -28,29 +30,33 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import optuna
 
 from pytest_mipro.evaluate.workers import abandon, first_of, together
+from pytest_mipro.optimize.surrogate import DEMOS, INSTRUCTION, Layout, Surrogate
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import dspy
 
     from pytest_mipro.evaluate.runner import Rows
     from pytest_mipro.optimize.space import Space
 
-WINDOW = 8
-"""Trials under way at most; fixed, since it decides what each trial knows."""
-CHUNK = 10
-"""Rows measured between two looks at a race."""
-BEHIND = 1.3
-"""Standard errors a candidate may be behind before it is dropped from a race."""
-PRIOR_ROWS = 5
-"""How many rows of the overall mean a candidate's own mean is shrunk by."""
-FINALISTS = 5
-_REDRAWS = 20
+WINDOW = 20
+"""Decisions under way at most; fixed, since it decides what each decision knows."""
+CHUNK = 5
+"""Rows one decision measures."""
+SHARE = 0.17
+"""Rows to search with, as a part of what the paper's schedule would evaluate."""
+TPE_EVERY = 6
+_ROWS_PER_OPTION = 10
+_FULL_EVALUATIONS_EVERY = 5
+_LOOKS = 10
+"""Times the lead may be measured further before it is final."""
+_FIRST_LOOK = 20
 
 
 @dataclass(frozen=True)
@@ -59,15 +65,29 @@ class Effort:
     How much to search.
 
     Attributes:
-        trials: Candidates to propose.
-        rows: Validation rows a trial is measured on at most.
+        trials: Trials of the paper's schedule, which say how many rows to spend.
+        rows: Validation rows each of those would be measured on.
         seed: Decides every draw.
+        candidates: Most candidates to try besides the baseline.
 
     """
 
     trials: int
     rows: int
     seed: int
+    candidates: int
+
+    def budget(self, space: Space, valset: int) -> int:
+        """
+        Return how many rows to spend on telling candidates apart.
+
+        A part of what the paper's schedule evaluates, but enough to try every
+        option on a few rows; never more than the trials alone would take.
+        """
+        full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
+        share = SHARE * (self.trials * self.rows + full)
+        options = sum(len(each) for each in (*space.instructions, *space.demos))
+        return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
 
 
 @dataclass(frozen=True)
@@ -77,9 +97,10 @@ class Found:
 
     Attributes:
         winner: The best candidate on the full validation set.
-        trials: All trials by number; the baseline is not one of them.
-        scores: Of every candidate measured, its scores on the prefix of the
-            row order it was measured on.
+        trials: Every candidate measured but the baseline, in the order they
+            were first chosen.
+        scores: Of every candidate measured, its scores on a prefix of the row
+            order.
 
     """
 
@@ -88,12 +109,42 @@ class Found:
     scores: dict[Candidate, list[float]] = field(hash=False)
 
 
+@dataclass(frozen=True)
+class _Decision:
+    """One candidate to be measured on its first ``stop`` rows."""
+
+    candidate: Candidate
+    stop: int
+
+
+def opening(space: Space, seed: int) -> Iterator[Candidate]:
+    """
+    Yield the candidates every search begins with.
+
+    The baseline, then every demo set with the student's own instructions,
+    then every demo set with one of the others.
+    """
+    rng = random.Random(f"{seed}/opening")
+    most = max(map(len, space.demos))
+    yield space.baseline
+    others = [rng.sample(range(1, len(sets)), len(sets) - 1) for sets in space.demos]
+    for turn in range(most - 1):
+        yield Candidate(space.baseline.instructions, _turns(others, turn))
+    instructions = [rng.sample(range(1, len(each)), len(each) - 1) for each in space.instructions]
+    demos = [rng.sample(range(len(sets)), len(sets)) for sets in space.demos]
+    for turn in range(max(most, *map(len, space.instructions)) if any(instructions) else 0):
+        yield Candidate(_turns(instructions, turn), _turns(demos, turn))
+
+
+def _turns(options: Sequence[Sequence[int]], turn: int) -> tuple[int, ...]:
+    return tuple(each[turn % len(each)] if each else 0 for each in options)
+
+
 class Search:
     """Finds the best candidate of a space on a validation set."""
 
     def __init__(
         self,
-        space: Space,
         rows: Rows,
         valset: Sequence[dspy.Example],
         effort: Effort,
@@ -103,174 +154,234 @@ class Search:
         Prepare a search.
 
         Args:
-            space: What to choose from.
             rows: Evaluates programs.
             valset: What candidates are measured on.
             effort: How much to search.
-            on_progress: Told after every trial.
+            on_progress: Told where the search stands.
 
         """
-        self._space = space
         self._rows = rows
-        order = random.Random(effort.seed)
-        self._valset = order.sample(list(valset), len(valset))
+        self._valset = random.Random(effort.seed).sample(list(valset), len(valset))
         self._effort = effort
         self._on_progress = on_progress
-        self._sampler = _Sampler(space, effort.seed)
-        self._scores: dict[Candidate, list[float]] = {}
-        self._programs: dict[Candidate, dspy.Module] = {}
-        self._trials: dict[int, Trial] = {}
-        self._incumbent = space.baseline
 
-    async def run(self) -> Found:
-        """Propose and race all trials, then pick the winner."""
-        races: list[asyncio.Task[Trial]] = []
-        baseline = asyncio.ensure_future(self._measure(self._space.baseline, CHUNK))
-        try:
-            for number in range(self._effort.trials):
-                if number >= WINDOW:
-                    self._settle(await first_of(races[number - WINDOW :]))
-                candidate = self._sampler.ask(number)
-                if candidate is None:
-                    break
-                races.append(asyncio.ensure_future(self._race(number, candidate, self._incumbent)))
-            while len(self._trials) < len(races):
-                self._settle(await first_of(races[len(self._trials) :]))
-            await baseline
-            winner = await self._final()
-        finally:
-            abandon([baseline, *races])
-        trials = tuple(self._trials[number] for number in sorted(self._trials))
-        return Found(winner, trials, dict(self._scores))
+    async def prefetch(self, space: Space) -> None:
+        """Evaluate what every search of a space with these demo sets begins with."""
+        rows = self._valset[:CHUNK]
+        candidates = dict.fromkeys(opening(space, self._effort.seed))
+        await together([self._rows.evaluate(space.program(each), rows) for each in candidates])
 
-    async def _measure(self, candidate: Candidate, count: int) -> list[float]:
-        """Return the candidate's scores on the first ``count`` rows of the order."""
-        count = min(count, len(self._valset))
-        known = self._scores.setdefault(candidate, [])
-        if len(known) < count:
-            if candidate not in self._programs:
-                self._programs[candidate] = self._space.program(candidate)
-            measured = await self._rows.evaluate(self._programs[candidate], self._valset[:count])
-            scores = [row.score for row in measured]
-            if len(scores) > len(self._scores[candidate]):
-                self._scores[candidate] = scores
-        return self._scores[candidate][:count]
+    async def run(self, space: Space) -> Found:
+        """Search ``space`` and return the winner."""
+        contest = _Contest(space, self._rows, self._valset, self._effort)
+        await contest.run(self._on_progress)
+        winner = await contest.final()
+        return Found(winner, contest.trials(), contest.measured())
 
-    async def _race(self, number: int, candidate: Candidate, incumbent: Candidate) -> Trial:
-        size = 0
-        while size < self._effort.rows:
-            size = min(size + CHUNK, self._effort.rows)
-            own, other = await together(
-                [self._measure(candidate, size), self._measure(incumbent, size)]
-            )
-            if is_behind(own, other):
-                return Trial(number, candidate, len(own), _mean(own), dropped=True)
-        return Trial(number, candidate, len(own), _mean(own), dropped=False)
 
-    def _settle(self, trial: Trial) -> None:
-        """Take a trial into account: for the sampler, and as a possible incumbent."""
-        self._trials[trial.number] = trial
-        self._sampler.tell(trial.number, self._shrunk(trial))
-        standing = [each for each in self._trials.values() if not each.dropped]
-        best = max(standing, key=self._shrunk, default=None)
-        if best is not None:
-            self._incumbent = best.candidate
-        self._on_progress(
-            Progress(
-                "search",
-                len(self._trials),
-                self._effort.trials,
-                best=None if best is None else best.score,
-            )
+class _Contest:
+    """The state of one search: what was decided, what is known."""
+
+    def __init__(
+        self, space: Space, rows: Rows, valset: Sequence[dspy.Example], effort: Effort
+    ) -> None:
+        self.scores: dict[Candidate, list[float]] = {}
+        self._space = space
+        self._rows = rows
+        self._valset = valset
+        self._effort = effort
+        self._layout = Layout(
+            sizes=tuple(len(each) for each in (*space.instructions, *space.demos)),
+            spreads=(INSTRUCTION,) * len(space.instructions) + (DEMOS,) * len(space.demos),
         )
+        self._programs: dict[Candidate, dspy.Module] = {}
+        self._asked: dict[Candidate, int] = {}
+        self._known: dict[Candidate, int] = {}
+        self._opening = opening(space, effort.seed)
+        self._estimator = _Estimator(self._layout, effort.seed)
 
-    def _shrunk(self, trial: Trial) -> float:
-        rows = sum(each.rows for each in self._trials.values())
-        pool = math.fsum(each.score * each.rows for each in self._trials.values()) / rows
-        return (trial.score * trial.rows + pool * PRIOR_ROWS) / (trial.rows + PRIOR_ROWS)
+    async def run(self, on_progress: Callable[[Progress], None]) -> None:
+        """Spend the budget, ``WINDOW`` decisions at a time."""
+        budget = self._effort.budget(self._space, len(self._valset))
+        total = max(1, budget // CHUNK)
+        decisions: list[_Decision] = []
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            for number in range(total + WINDOW):
+                learned = number - WINDOW
+                if 0 <= learned < len(tasks):
+                    await first_of(tasks[learned:])
+                    self._learn(decisions[learned])
+                    on_progress(self._progress(learned + 1, total))
+                decision = self._decide(number) if number < total else None
+                if decision is not None:
+                    decisions.append(decision)
+                    tasks.append(asyncio.ensure_future(self._measure(decision)))
+        finally:
+            abandon(tasks)
 
-    async def _final(self) -> Candidate:
-        """Measure the finalists on ever more rows, and drop who is behind the leader."""
-        standing = [trial for trial in self._trials.values() if not trial.dropped]
-        standing.sort(key=lambda trial: (-self._shrunk(trial), trial.number))
-        candidates = dict.fromkeys(trial.candidate for trial in standing[:FINALISTS])
-        finalists = [self._space.baseline, *(each for each in candidates if not each.is_baseline)]
-        size = 0
-        while size < len(self._valset):
-            size = min(size + CHUNK, len(self._valset))
-            scores = await together([self._measure(each, size) for each in finalists])
-            measured = dict(zip(finalists, scores, strict=True))
-            leader = max(finalists, key=lambda each: (_mean(measured[each]), finalists.index(each)))
-            finalists = [
-                each for each in finalists if not is_behind(measured[each], measured[leader])
-            ]
+    async def final(self) -> Candidate:
+        """Return the leader once it has been measured in full and still leads."""
+        full = len(self._valset)
+        for _ in range(_LOOKS):
+            leader = self._leader()
+            known = self._known.get(leader, 0)
+            if known == full:
+                break
+            await self._extend(leader, max(2 * known, _FIRST_LOOK))
+        else:
+            await self._extend(leader, full)
+        await self._confirm(leader)
+        finalists = [each for each, known in self._known.items() if known == full]
         return min(
             finalists,
-            key=lambda each: (-_mean(self._scores[each]), *self._space.complexity(each)),
+            key=lambda each: (-_mean(self.scores[each]), self._space.complexity(each)),
         )
 
+    def trials(self) -> tuple[Trial, ...]:
+        """Return every candidate but the baseline as a trial."""
+        others = [each for each in self._asked if each != self._space.baseline]
+        return tuple(
+            Trial(
+                number,
+                each,
+                self._known[each],
+                _mean(self.scores[each]),
+                dropped=self._known[each] < len(self._valset),
+            )
+            for number, each in enumerate(others)
+        )
 
-class _Sampler:
-    """Optuna, asked for one trial at a time, with a fresh seed for each."""
+    def measured(self) -> dict[Candidate, list[float]]:
+        """Return the scores of every candidate, in the order they were first chosen."""
+        return {each: self.scores[each][: self._known[each]] for each in self._asked}
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._space = space
-        self._seed = seed
-        self._distributions = _distributions(space)
-        self._asked: dict[int, optuna.Trial] = {}
-        self._proposed = {space.baseline}
-        self._study = _study()
+    def _decide(self, number: int) -> _Decision | None:
+        """Choose what to measure next, or None if everything has been."""
+        full = len(self._valset)
+        taken = len(self._asked) > self._effort.candidates
+        for candidate in self._wishes(number):
+            asked = self._asked.get(candidate, 0)
+            if asked < full and not (taken and asked == 0):
+                self._asked[candidate] = stop = min(asked + CHUNK, full)
+                return _Decision(candidate, stop)
+        return None
 
-    def ask(self, number: int) -> Candidate | None:
-        """Return a candidate not proposed before, or None if there is none left."""
-        if len(self._proposed) >= self._space.size:
-            return None
-        for attempt in range(_REDRAWS):
-            trial = self._ask(number, attempt)
-            candidate = self._candidate(trial)
-            if candidate not in self._proposed:
-                break
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    def _wishes(self, number: int) -> Iterator[Candidate]:
+        """Yield candidates worth measuring, the most wanted first."""
+        rng = np.random.default_rng([abs(self._effort.seed), number])
+        if (first := next(self._opening, None)) is not None:
+            yield first
+        elif not self._known:
+            yield self._candidate([int(rng.integers(size)) for size in self._layout.sizes])
+        elif number % TPE_EVERY == 0:
+            yield self._candidate(self._estimator.propose(number))
+        if self._known:
+            yield from map(self._candidate, self._surrogate().draw(rng))
         else:
-            candidate = self._unseen(number)
-            trial = self._enqueue(candidate)
-        self._proposed.add(candidate)
-        self._asked[number] = trial
-        return candidate
+            yield from self._asked
 
-    def tell(self, number: int, value: float) -> None:
-        """Report what trial ``number`` came to."""
-        self._study.tell(self._asked[number], value)
+    def _learn(self, decision: _Decision) -> None:
+        self._known[decision.candidate] = max(decision.stop, self._known.get(decision.candidate, 0))
+        scores = self.scores[decision.candidate][: decision.stop]
+        self._estimator.learn(_choices(decision.candidate), _mean(scores), len(scores))
 
-    def _ask(self, number: int, attempt: int) -> optuna.Trial:
-        seed = random.Random(f"{self._seed}/{number}/{attempt}").randrange(2**32)
+    async def _measure(self, decision: _Decision) -> None:
+        candidate = decision.candidate
+        if candidate not in self._programs:
+            self._programs[candidate] = self._space.program(candidate)
+        rows = await self._rows.evaluate(self._programs[candidate], self._valset[: decision.stop])
+        if len(rows) > len(self.scores.get(candidate, ())):
+            self.scores[candidate] = [row.score for row in rows]
+
+    async def _extend(self, candidate: Candidate, rows: int) -> None:
+        stop = min(rows, len(self._valset))
+        decision = _Decision(candidate, stop)
+        self._asked[candidate] = stop
+        await self._measure(decision)
+        self._known[candidate] = stop
+
+    async def _confirm(self, leader: Candidate) -> None:
+        """
+        Measure what is simpler than the leader for as long as it may be as good.
+
+        That is the baseline until the leader is ahead of it, and any other
+        until a row shows it to be worse.
+        """
+        baseline, full = self._space.baseline, len(self._valset)
+        while self._known[baseline] < full and self._ahead(baseline, leader) >= 0:
+            await self._extend(baseline, 2 * self._known[baseline])
+        simpler = sorted(self._known, key=self._space.complexity)
+        for each in simpler[: simpler.index(leader)]:
+            while self._known[each] < full and self._never_behind(each, leader):
+                await self._extend(each, 2 * self._known[each])
+
+    def _ahead(self, one: Candidate, other: Candidate) -> float:
+        """Return by how much ``one`` is ahead on the rows both are known on."""
+        return math.fsum(mine - theirs for mine, theirs in self._pairs(one, other))
+
+    def _never_behind(self, one: Candidate, other: Candidate) -> bool:
+        return all(mine >= theirs for mine, theirs in self._pairs(one, other))
+
+    def _pairs(self, one: Candidate, other: Candidate) -> list[tuple[float, float]]:
+        known = min(self._known[one], self._known[other])
+        return list(zip(self.scores[one][:known], self.scores[other][:known], strict=True))
+
+    def _leader(self) -> Candidate:
+        taken = len(self._asked) > self._effort.candidates
+        leaders = self._surrogate().leaders(only_measured=taken)
+        return min(map(self._candidate, leaders), key=self._space.complexity)
+
+    def _surrogate(self) -> Surrogate:
+        seen = {_choices(each): self.scores[each][:known] for each, known in self._known.items()}
+        return Surrogate(self._layout, seen)
+
+    def _candidate(self, choices: Sequence[int]) -> Candidate:
+        predictors = len(self._space.instructions)
+        return Candidate(tuple(choices[:predictors]), tuple(choices[predictors:]))
+
+    def _progress(self, done: int, total: int) -> Progress:
+        means = [_mean(self.scores[each][:known]) for each, known in self._known.items()]
+        return Progress("search", done, total, best=max(means))
+
+
+class _Estimator:
+    """Optuna's tree-structured Parzen estimator, with a fresh seed for each proposal."""
+
+    def __init__(self, layout: Layout, seed: int) -> None:
+        self._seed = seed
+        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
+            str(index): optuna.distributions.CategoricalDistribution(range(size))
+            for index, size in enumerate(layout.sizes)
+        }
+        self._study = _study()
+        self._total = 0.0
+        self._rows = 0
+
+    def learn(self, choices: Sequence[int], score: float, rows: int) -> None:
+        """Take a mean score over some rows, shrunk towards the mean of all."""
+        self._total += score * rows
+        self._rows += rows
+        pool = self._total / self._rows
+        trial = optuna.trial.create_trial(
+            params=dict(zip(self._distributions, choices, strict=True)),
+            distributions=self._distributions,
+            value=(score * rows + pool * CHUNK) / (rows + CHUNK),
+        )
+        self._study.add_trial(trial)
+
+    def propose(self, number: int) -> list[int]:
+        """Return the choices to try as decision ``number``."""
+        seed = random.Random(f"{self._seed}/{number}").randrange(2**32)
         with warnings.catch_warnings():
             # The options are pinned because their defaults change between versions.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=True
+                seed=seed, multivariate=True, constant_liar=False
             )
-        return self._study.ask(self._distributions)
-
-    def _unseen(self, number: int) -> Candidate:
-        rng = random.Random(f"{self._seed}/{number}")
-        while True:
-            candidate = Candidate(
-                tuple(rng.randrange(len(choices)) for choices in self._space.instructions),
-                tuple(rng.randrange(len(choices)) for choices in self._space.demos),
-            )
-            if candidate not in self._proposed:
-                return candidate
-
-    def _enqueue(self, candidate: Candidate) -> optuna.Trial:
-        values = (*candidate.instructions, *candidate.demos)
-        self._study.enqueue_trial(dict(zip(self._distributions, values, strict=True)))
-        return self._study.ask(self._distributions)
-
-    def _candidate(self, trial: optuna.Trial) -> Candidate:
-        values = [trial.params[name] for name in self._distributions]
-        predictors = len(self._space.instructions)
-        return Candidate(tuple(values[:predictors]), tuple(values[predictors:]))
+        trial = self._study.ask(self._distributions)
+        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return [int(trial.params[name]) for name in self._distributions]
 
 
 def _study() -> optuna.Study:
@@ -287,33 +398,8 @@ def _deny(_: logging.LogRecord) -> bool:
     return False
 
 
-def _distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    choices = {
-        **{f"{index}_instruction": len(each) for index, each in enumerate(space.instructions)},
-        **{f"{index}_demos": len(each) for index, each in enumerate(space.demos)},
-    }
-    return {
-        name: optuna.distributions.CategoricalDistribution(range(count))
-        for name, count in choices.items()
-    }
-
-
-def is_behind(own: Sequence[float], other: Sequence[float]) -> bool:
-    """
-    Whether scores are lower than others on the same rows, by more than chance.
-
-    The mean difference has to be below zero by ``BEHIND`` standard errors. One
-    imagined row on either side keeps the spread of a few equal rows from
-    counting as certainty.
-    """
-    pairs = [mine - theirs for mine, theirs in zip(own, other, strict=True)]
-    reach = max(map(abs, pairs), default=0.0)
-    if reach == 0:
-        return False
-    padded = [*pairs, reach, -reach]
-    mean = math.fsum(padded) / len(padded)
-    variance = math.fsum((pair - mean) ** 2 for pair in padded) / (len(padded) - 1)
-    return mean + BEHIND * math.sqrt(variance / len(padded)) < 0
+def _choices(candidate: Candidate) -> tuple[int, ...]:
+    return (*candidate.instructions, *candidate.demos)
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -224,6 +224,8 @@ def test_plain_minds_the_order_of_lists(value: list[int]) -> None:
         (np.int64(3), 3),
         (np.bool_(True), True),
         (np.array(2.5), 2.5),
+        (np.array([[1.5, 2.0], [3.0, math.inf]]), [[1.5, 2.0], [3.0, {"float": "inf"}]]),
+        ({1: "a", "1": "b"}, {"items": [["1", "b"], [1, "a"]]}),
         (np.float32("nan"), {"float": "nan"}),
         (dt.date(2026, 2, 3), "2026-02-03"),
         (decimal.Decimal("1.50"), "1.50"),
@@ -254,6 +256,16 @@ def test_plain_of_a_number_is_a_number_of_python() -> None:
     """What is stored holds no NumPy types."""
     assert type(plain(np.float64(0.5))) is float
     assert type(plain(Level.HIGH)) is int
+
+
+def test_plain_ends_where_a_value_holds_itself() -> None:
+    """A cycle has no JSON form; the fallback stands in for all of it."""
+    value: list[object] = [1]
+    value.append(value)
+
+    assert plain(value, fallback=repr) == "[1, [...]]"
+    with pytest.raises(FingerprintError, match=r"has no JSON form: \[1, \[\.\.\.\]\]"):
+        plain(value)
 
 
 def test_plain_refuses_what_has_no_json_form() -> None:

@@ -584,7 +584,25 @@ def test_empty_split_is_refused(empty: str) -> None:
 )
 def test_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
     """A file without rows is an error."""
-    refused(write(tmp_path / name, text), "split is empty (0 train, 0 val, 0 test)")
+    path = write(tmp_path / name, text)
+
+    refused(path, "split is empty (0 train, 0 val, 0 test)", f"add examples to {path}")
+
+
+def test_empty_file_of_one_split_is_named(tmp_path: Path) -> None:
+    """Where each split has its file, the error names the empty one."""
+    empty = write(tmp_path / "val.jsonl", "")
+
+    refused({"train": rows(2), "val": empty, "test": rows(2, 5)}, f"add examples to {empty}")
+
+
+def test_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    """A quoted field may span lines, with the line ends it was written with."""
+    body = 'question,answer\r\n"a\r\nb",c\r\n"a\r\nb",c\r\n'
+
+    message = refused(write(tmp_path / "a.csv", body), "a.csv:4 repeats a.csv:2")
+
+    assert r'{"question":"a\r\nb"}' in message
 
 
 def test_few_rows_leave_a_split_empty() -> None:

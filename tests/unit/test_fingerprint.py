@@ -188,6 +188,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     def forget() -> None:
         for name in imported:
             sys.modules.pop(name, None)
+            sys.modules.pop(name.partition(".")[0], None)  # a namespace package has no file
 
     yield write
     forget()
@@ -545,7 +546,7 @@ def test_library_version_is_part_of_the_key(
     before = of_task(task)
 
     monkeypatch.setattr(
-        fingerprint, "version", lambda name: "99" if name == package else version(name)
+        fingerprint.keys, "version", lambda name: "99" if name == package else version(name)
     )
 
     assert_says(before, of_task(task), said)
@@ -556,7 +557,7 @@ def test_algorithm_version_is_part_of_the_key(load: Load, monkeypatch: pytest.Mo
     task = load(FILES).task()
     before = of_task(task)
 
-    monkeypatch.setattr(fingerprint, "ALGORITHM", fingerprint.ALGORITHM + 1)
+    monkeypatch.setattr(fingerprint.keys, "ALGORITHM", fingerprint.ALGORITHM + 1)
 
     assert_says(before, of_task(task), "algorithm version changed")
 
@@ -818,6 +819,107 @@ REACHES = {
         package={"shop/texts.py": HELPER},
         file="shop/texts.py",
     ),
+    "a judge's demo": Reach(
+        "import dspy\njudge = dspy.Predict('answer -> good')\n"
+        "judge.demos = [dspy.Example(answer='before', good='yes')]\n"
+        "def metric(e, p, trace=None):\n    return judge(answer=p.answer)\n"
+    ),
+    "a judge's config": Reach(
+        "import dspy\njudge = dspy.Predict('answer -> good', stop=['before'])\n"
+        "def metric(e, p, trace=None):\n    return judge(answer=p.answer)\n"
+    ),
+    "a user's kind of model": Reach(
+        "import dspy\nclass Model(dspy.LM):\n    def forward(self, *args, **kwargs):\n"
+        "        return 'before'\nlm = Model('openai/gpt-test')\n"
+        "def metric(e, p, trace=None):\n    return lm(p.answer)\n"
+    ),
+    "a user's engine": Reach(
+        "import dspy\nclass Engine:\n    def complete(self, request):\n        return 'before'\n"
+        "lm = dspy.LM('scripted', engine=Engine())\n"
+        "def metric(e, p, trace=None):\n    return lm(p.answer)\n"
+    ),
+    "a user's adapter": Reach(
+        "import dspy\nclass Quiet(dspy.ChatAdapter):\n    def format(self, *args):\n"
+        "        return 'before'\nadapter = Quiet()\n"
+        "def metric(e, p, trace=None):\n    return adapter\n"
+    ),
+    "a global object": Reach(
+        "class Rubric:\n    def __init__(self, word):\n        self.word = word\n"
+        "rubric = Rubric('before')\ndef metric(e, p, trace=None):\n    return rubric.word\n"
+    ),
+    "a global object with slots": Reach(
+        "class Rubric:\n    __slots__ = ('word',)\n    def __init__(self, word):\n"
+        "        self.word = word\n"
+        "rubric = Rubric('before')\ndef metric(e, p, trace=None):\n    return rubric.word\n"
+    ),
+    "a global object that also holds a lock": Reach(
+        "import threading\nclass Rubric:\n    def __init__(self, word):\n        self.word = word\n"
+        "        self.lock = threading.Lock()\n"
+        "rubric = Rubric('before')\ndef metric(e, p, trace=None):\n    return rubric.word\n"
+    ),
+    "a global array": Reach(
+        "import numpy as np\nWEIGHTS = np.array([1.5, 2.0])\n"
+        "def metric(e, p, trace=None):\n    return WEIGHTS\n",
+        "1.5",
+        "1.6",
+    ),
+    "a default of a dataclass": Reach(
+        "import dataclasses\nWORD = 'before'\n@dataclasses.dataclass\nclass Judge:\n"
+        "    word: str = WORD\ndef metric(e, p, trace=None):\n    return Judge().word\n"
+    ),
+    "a default of a pydantic model": Reach(
+        "import pydantic\nWORD = 'before'\nclass Judge(pydantic.BaseModel):\n"
+        "    word: str = WORD\ndef metric(e, p, trace=None):\n    return Judge().word\n"
+    ),
+    "a decorator of a method": Reach(
+        "import functools\ndef graded(function):\n    @functools.wraps(function)\n"
+        "    def wrapper(*args):\n        return function(*args) == 'before'\n    return wrapper\n"
+        "class Judge:\n    @graded\n    def score(self):\n        return True\n"
+        "def metric(e, p, trace=None):\n    return Judge().score()\n"
+    ),
+    "a method that was assigned": Reach(
+        "class Judge:\n    pass\ndef score(self):\n    return 'before'\nJudge.score = score\n"
+        "def metric(e, p, trace=None):\n    return Judge().score()\n"
+    ),
+    "a dispatched function": Reach(
+        "import functools\n@functools.singledispatch\ndef score(value):\n    return 1\n"
+        "@score.register(str)\ndef _of_text(value):\n    return 'before'\n"
+        "def metric(e, p, trace=None):\n    return score(p.answer)\n"
+    ),
+    "a context manager": Reach(
+        "import contextlib\n@contextlib.contextmanager\ndef judge():\n    yield 'before'\n"
+        "def metric(e, p, trace=None):\n    with judge() as word:\n        return word\n"
+    ),
+    "a validator of an output's type": Reach(
+        "import dspy, pydantic\nclass Ticket(pydantic.BaseModel):\n    queue: str\n"
+        "    @pydantic.field_validator('queue')\n    @classmethod\n    def known(cls, value):\n"
+        "        return 'before'\nclass Routing(dspy.Signature):\n    '''Route.'''\n"
+        "    text: str = dspy.InputField()\n    found: list[Ticket] = dspy.OutputField()\n"
+        "judge = dspy.Predict(Routing)\n"
+        "def metric(e, p, trace=None):\n    return judge(text='')\n"
+    ),
+    "the space inside a text of several lines": Reach(
+        "def make():\n    def metric(e, p, trace=None):\n        return '''\n    before'''\n"
+        "    return metric\nmetric = make()\n",
+        "    before",
+        "  before",
+    ),
+    "a relative import inside a function": Reach(
+        "import shop.judge\nmetric = shop.judge.metric\n",
+        package={
+            "shop/__init__.py": "",
+            "shop/texts.py": HELPER,
+            "shop/judge.py": "def metric(e, p, trace=None):\n    from .texts import helper\n"
+            "    return helper()\n",
+        },
+        file="shop/texts.py",
+    ),
+    "an import of a module inside a function": Reach(
+        "def metric(e, p, trace=None):\n    import shop.texts as texts\n"
+        "    return texts.helper()\n",
+        package={"shop/__init__.py": "", "shop/texts.py": HELPER},
+        file="shop/texts.py",
+    ),
     "an import inside a function": Reach(
         "def metric(e, p, trace=None):\n    from shop import helper\n    return helper()\n",
         package={"shop.py": HELPER},
@@ -839,6 +941,75 @@ def test_code_is_followed_through(load: Load, reach: Reach) -> None:
 
     assert of_task(after).key != key
     assert evaluation_key(after) != row_key
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("lambda", "metric changed (user_code.py:1)"),
+        ("a call", "code of user_code.helper changed (user_code.py:1)"),
+        ("a cached metric", "metric changed (user_code.py:2)"),
+        ("a bound method", "code of user_code.Judge changed (user_code.py:1)"),
+        ("a callable object", "code of user_code.Judge changed (user_code.py:1)"),
+        ("an argument of a partial", "metric changed"),
+        ("an enum", "code of user_code.Label changed (user_code.py:2)"),
+        (
+            "a decorator's body",
+            "code of user_code.graded.<locals>.wrapper changed (user_code.py:3)",
+        ),
+        (
+            "the second of two closures from one factory",
+            "value of word in user_code.has.<locals>.check (2) changed",
+        ),
+    ],
+)
+def test_edit_is_said_once(load: Load, name: str, said: str) -> None:
+    """One edit has one sentence, which says where it is."""
+    reach = REACHES[name]
+    files = {"user_code.py": reach.code}
+    before = of_task(simple_task(load(files).metric))
+
+    after = of_task(simple_task(load(edited("user_code.py", reach.old, reach.new, files)).metric))
+
+    assert after.changes_since(before.parts) == (said,)
+
+
+def test_use_changes_no_key() -> None:
+    """What modules remember of their calls, and copies of a program, have the same keys."""
+    judge = dspy.Predict("answer -> good")
+
+    def metric(example: dspy.Example, prediction: Any, trace: object = None) -> Any:
+        return judge(answer=prediction.answer)
+
+    lm = scripted_lm()
+    task = replace(simple_task(metric), lm=lm, prompt_lm=lm)
+    before = (of_task(task).key, evaluation_key(task), of_prompts(task.program))
+
+    with dspy.context(lm=lm):
+        metric(dspy.Example(), task.program(question="1 + 1"))
+
+    assert (of_task(task).key, evaluation_key(task), of_prompts(task.program)) == before
+    copied = replace(task, program=task.program.deepcopy())
+    assert (of_task(copied).key, evaluation_key(copied), of_prompts(copied.program)) == before
+
+
+def test_frozen_module_counts() -> None:
+    """A search leaves a compiled module alone, so its prompts are part of the row key."""
+
+    class Program(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answer = dspy.Predict("question -> answer")
+            self.check = dspy.ChainOfThought("answer -> good")
+            self.check._compiled = True
+
+    program = Program()
+    task = simple_task(_length, program)
+    before = evaluation_key(task)
+
+    program.check.predict.demos = [dspy.Example(answer="yes", good="no")]
+
+    assert evaluation_key(task) != before
 
 
 def test_recursion_ends(load: Load) -> None:
@@ -1291,6 +1462,35 @@ def test_description_of_a_model_says_which_one_answers() -> None:
     assert described["model"] == "openai/gpt-test"
     assert described["endpoint"] == "http://h:8000/v1"
     assert described["sampling"] == {"temperature": 0.3, "max_tokens": 5}
+
+
+def test_endpoint_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that the environment names answers instead of the provider; its secrets do not."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_BASE", f"https://user:{SECRET}@one.example/v1?key={SECRET}")
+
+    assert model(dspy.LM("openai/gpt-test"))["endpoint"] == "https://one.example/v1"
+    assert (
+        model(dspy.LM("openai/gpt-test", api_base="http://two/v1"))["endpoint"] == "http://two/v1"
+    )
+    assert model(dspy.LM("anthropic/claude-test"))["endpoint"] is None
+    assert model(scripted_lm())["endpoint"] is None
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"max_completion_tokens": 5},
+        {"stop_token_ids": [1]},
+        {"extra_body": {"min_tokens": 3}},
+        {"fallbacks": [{"model": "openai/other"}]},
+        {"tools": [_length]},
+    ],
+    ids="-".join,
+)
+def test_parameters_count(kwargs: dict[str, Any]) -> None:
+    """What decides the answer is described, at any depth, whatever its name resembles."""
+    assert model(dspy.LM("openai/gpt-test", **kwargs)) != model(dspy.LM("openai/gpt-test"))
 
 
 def test_engine_is_described_by_class_and_state() -> None:

@@ -120,8 +120,10 @@ def through_json(record: Record) -> Record:
 
 
 def test_every_record_has_a_strategy() -> None:
-    """A new record needs a strategy here."""
-    assert set(RECORDS) == set(Record.__subclasses__())
+    """A new record of records.py needs a strategy here; other rooms test their own."""
+    kinds = [kind for kind in Record.__subclasses__() if kind.__module__ == Record.__module__]
+
+    assert set(RECORDS) == set(kinds)
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)

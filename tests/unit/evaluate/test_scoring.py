@@ -12,7 +12,7 @@ from dspy.utils.exceptions import AdapterParseError, LMRateLimitError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.errors import MetricError
+from pytest_mipro.errors import InfrastructureError, MetricError
 from pytest_mipro.evaluate.scoring import call_metric
 
 EXAMPLE = dspy.Example(question="What is 1 + 1?", answer="2").with_inputs("question")
@@ -158,15 +158,15 @@ def test_any_exception_of_a_metric_is_a_metric_error(error: Exception) -> None:
 
 
 def test_judge_that_cannot_be_reached_is_not_the_metrics_fault() -> None:
-    """A language model error passes as it is, so that it stops the run as one."""
+    """A language model error stops the run as one, and is named."""
     error = LMRateLimitError("slow down")
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         raise error
 
-    with pytest.raises(LMRateLimitError) as caught:
+    with pytest.raises(InfrastructureError, match="scoring with the metric") as caught:
         call_metric(metric, EXAMPLE, PREDICTION)
-    assert caught.value is error
+    assert caught.value.__cause__ is error
 
 
 def test_judge_that_cannot_be_parsed_is_a_metric_error() -> None:

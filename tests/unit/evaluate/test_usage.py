@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import scripted_lm
 
-from pytest_mipro.evaluate.runner import ContextThreads
 from pytest_mipro.evaluate.usage import UsageMeter
+from pytest_mipro.evaluate.workers import ContextThreads
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:

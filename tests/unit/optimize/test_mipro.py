@@ -110,19 +110,20 @@ class Recording(ScriptedEngine):
         )
 
 
-class Dies(ScriptedEngine):
-    """Can be asked so often and then no more."""
+def dies(after: int) -> ScriptedEngine:
+    """Return an engine that can be asked so often and then no more; its key is that of others."""
+    engine = ScriptedEngine()
+    answer = engine.complete
 
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._after = after
-
-    def complete(self, request: lm15.Request) -> lm15.Response:
-        response = super().complete(request)
-        if self.calls > self._after:
+    def complete(request: lm15.Request) -> lm15.Response:
+        response = answer(request)
+        if engine.calls > after:
             message = "no credit left"
             raise dspy.LMBillingError(message)
         return response
+
+    vars(engine)["complete"] = complete
+    return engine
 
 
 class Inner(dspy.Module):
@@ -680,7 +681,9 @@ class TestStatistics:
         counts = [each.usage.calls for each in told]
         assert counts == sorted(counts)
         assert 0 < counts[-1] <= calls(lm)
-        assert [each.done for each in told if each.phase == "search"] == list(range(7))
+        steps = [each.done for each in told if each.phase == "search"]
+        assert steps == list(range(len(steps)))
+        assert told[-1].done == told[-1].total
         assert told[-1].best is not None
 
 
@@ -824,9 +827,7 @@ class TestStore:
         """Wherever the model fails, the next run pays only for the rest, with the same result."""
         alone = scripted_lm()
         expected = compiled(small(alone), TwoStep())
-        # The same engine description, so that the rows of both are comparable.
-        dying = Dies(after)
-        dying.__class__ = type("ScriptedEngine", (Dies,), {"__module__": "scripted"})
+        dying = dies(after)
         with pytest.raises(InfrastructureError, match="no credit left"):
             compiled(small(lm_on(dying), store=store), TwoStep())
         rest = scripted_lm()
@@ -900,7 +901,7 @@ class TestHonesty:
     def test_an_lm_error_in_any_call_surfaces(self, after: int) -> None:
         """Whichever call it is from which the model fails, no score is made of it."""
         with pytest.raises(InfrastructureError, match="no credit left"):
-            compiled(small(lm_on(Dies(after))), TwoStep())
+            compiled(small(lm_on(dies(after))), TwoStep())
 
     def test_a_single_lm_error_surfaces(self) -> None:
         """One failed call among many, in the search, is not averaged away."""
@@ -929,7 +930,7 @@ class TestHonesty:
         caplog.clear()
         for _ in range(10):
             with pytest.raises(InfrastructureError):
-                compiled(small(lm_on(Dies(0)), num_threads=16))
+                compiled(small(lm_on(dies(0)), num_threads=16))
         gc.collect()  # asyncio complains when it drops an error that nobody looked at.
         assert capfd.readouterr() == ("", "")
         assert not [record.getMessage() for record in caplog.records]

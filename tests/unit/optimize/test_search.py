@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 import re
 import time
@@ -130,9 +129,9 @@ def search(
     workers = Workers(ContextThreads(threads))
     counting = metric if callable(metric) else Counting()
     evaluator = Rows(Bench(counting, {}, "bench"), store, workers)
-    effort = Effort(trials, rows, seed)
-    work = Search(space, evaluator, examples(val), effort, told or Told())
-    return complete(work.run(), workers)
+    effort = Effort(trials, rows, seed, trials)
+    work = Search(evaluator, examples(val), effort, told or Told())
+    return complete(work.run(space), workers)
 
 
 ONE = ([[30, 20, 60, 95, 40]], [[0, -5, 3, -10]])
@@ -248,11 +247,12 @@ class TestTermination:
         assert len(found.trials) == size - 1
 
     @pytest.mark.parametrize("trials", [1, 2, 8, 9, 20])
-    def test_as_many_trials_as_asked_for(self, store: Store, trials: int) -> None:
-        """A space that is large enough gets exactly the trials asked for, numbered from 0."""
+    def test_no_more_trials_than_asked_for(self, store: Store, trials: int) -> None:
+        """A large space gets at most the trials asked for, numbered from 0."""
         space = space_of([list(range(30, 36))] * 2, [[0, 1, 2]] * 2)
         found = search(store, space, trials=trials)
-        assert [trial.number for trial in found.trials] == list(range(trials))
+        assert 0 < len(found.trials) <= trials
+        assert [trial.number for trial in found.trials] == list(range(len(found.trials)))
 
     @pytest.mark.parametrize("val, rows", [(1, 1), (3, 3), (3, 2), (11, 5), (35, 35)])
     def test_small_validation_sets(self, store: Store, val: int, rows: int) -> None:
@@ -261,13 +261,13 @@ class TestTermination:
         assert len(found.scores[found.winner]) == val
         assert all(len(each) <= val for each in found.scores.values())
 
-    def test_the_whole_of_a_space_is_reached(self, store: Store) -> None:
-        """Given the trials, every candidate is tried, also those the sampler does not like."""
+    def test_every_option_is_tried(self, store: Store) -> None:
+        """Every instruction and every demo set gets its rows, also those that look bad."""
         space = space_of([[30, 90, 1]], [[0, 5, -20]])
         found = search(store, space, trials=8)
-        everything = set(itertools.product(range(3), range(3)))
-        tried = {(*trial.candidate.instructions, *trial.candidate.demos) for trial in found.trials}
-        assert tried == everything - {(0, 0)}
+        candidates = [trial.candidate for trial in found.trials]
+        assert {index for each in candidates for index in each.instructions} == {0, 1, 2}
+        assert {index for each in candidates for index in each.demos} == {0, 1, 2}
 
 
 class TestRepeatable:
@@ -304,13 +304,13 @@ class TestRepeatable:
 
 
 class TestProgress:
-    def test_counts_trials(self, store: Store) -> None:
-        """After each trial the count, the total and the best score so far are told."""
+    def test_counts_decisions(self, store: Store) -> None:
+        """After each decision the count, the total and the best score so far are told."""
         told = Told()
-        found = search(store, space_of(*TWO), trials=10, told=told)
+        search(store, space_of(*TWO), trials=10, told=told)
         progress = [each for each in told.progress if each.phase == "search"]
-        assert [each.done for each in progress] == list(range(1, len(found.trials) + 1))
-        assert {each.total for each in progress} == {10}
+        assert [each.done for each in progress] == list(range(1, len(progress) + 1))
+        assert {each.total for each in progress} == {len(progress)}
         assert all(each.best is None or 0 <= each.best <= 1 for each in progress)
         assert progress[-1].best is not None
 

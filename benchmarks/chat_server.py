@@ -1,0 +1,212 @@
+"""
+A chat-completions server on loopback, in a process of its own.
+
+It speaks as much of OpenAI's API as a DSPy client needs, answers from the
+landscape that the model name says, and takes its time: how long a call takes
+is uniform in 0.5 to 1.5 times the mean and decided by a hash of the request.
+It is one event loop without threads, so that its share of the processor stays
+small beside the client's.
+
+    python -m benchmarks.chat_server --latency 0.2 --salt 0
+
+prints its address and serves until its standard input closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs this module
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.request import urlopen
+
+from benchmarks.landscape import Landscape, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_ROOT = Path(__file__).resolve().parents[1]
+_HEAD_END = b"\r\n\r\n"
+
+
+@dataclass
+class Counts:
+    """
+    What a server has done so far.
+
+    Attributes:
+        task: Calls that were answered for the program.
+        prompt: All other calls, such as those for instructions.
+        waited: Seconds these calls took, added up.
+        cpu: Seconds of processor time the server used.
+
+    """
+
+    task: int = 0
+    prompt: int = 0
+    waited: float = 0.0
+    cpu: float = 0.0
+
+    def since(self, earlier: Counts) -> Counts:
+        """Return what was done after ``earlier``."""
+        before = asdict(earlier)
+        return Counts(**{name: value - before[name] for name, value in asdict(self).items()})
+
+
+class Server:
+    """
+    A server, seen from its client.
+
+    Args:
+        address: Where it listens, such as ``http://127.0.0.1:8000``.
+
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    @property
+    def counts(self) -> Counts:
+        """What the server has done so far."""
+        with urlopen(f"{self.address}/counts", timeout=10) as response:  # ruff: ignore[suspicious-url-open-usage] - our own server
+            return Counts(**json.load(response))
+
+    @classmethod
+    @contextmanager
+    def running(cls, latency: float, salt: str) -> Generator[Server]:
+        """
+        Serve in a new process while the context lasts.
+
+        Args:
+            latency: Mean seconds per call.
+            salt: Decides which calls are the slow ones.
+
+        """
+        command = [sys.executable, "-m", "benchmarks.chat_server"]
+        process = subprocess.Popen(  # ruff: ignore[subprocess-without-shell-equals-true] - the same
+            [*command, "--latency", str(latency), "--salt", salt],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdout
+            try:
+                yield cls(process.stdout.readline().strip())
+            finally:
+                process.terminate()
+
+
+class _Model:
+    """Answers requests, and counts them."""
+
+    def __init__(self, latency: float, salt: str) -> None:
+        self.counts = Counts()
+        self._latency = latency
+        self._salt = salt
+        self._landscape = lru_cache(Landscape.named)
+
+    def answer(self, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Return how many seconds the answer takes, and the answer."""
+        system, *turns = [str(message["content"]) for message in body["messages"]]
+        if not turns:
+            system, turns = "", [system]
+        reply = self._landscape(body["model"]).reply(system, turns)
+        share = int(digest(self._salt, system, *turns), 16) / 2**64
+        seconds = self._latency * (0.5 + share)
+        self.counts.waited += seconds
+        if reply.effect is None:
+            self.counts.prompt += 1
+        else:
+            self.counts.task += 1
+        return seconds, _completion(body["model"], reply.text)
+
+
+class _Connection(asyncio.Protocol):
+    """A keep-alive HTTP/1.1 connection; clients send the next request after the answer."""
+
+    def __init__(self, model: _Model) -> None:
+        self._model = model
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer once a request is complete."""
+        self._received += data
+        head, end, body = self._received.partition(_HEAD_END)
+        if not end or len(body) < _content_length(head):
+            return
+        self._received = b""
+        seconds, status, content = self._respond(head.split(b" ", 2)[1].decode(), body)
+        payload = _response(status, content)
+        asyncio.get_running_loop().call_later(seconds, self._send, payload)
+
+    def _respond(self, path: str, body: bytes) -> tuple[float, str, dict[str, Any]]:
+        if path == "/counts":
+            self._model.counts.cpu = time.process_time()
+            return 0.0, "200 OK", asdict(self._model.counts)
+        if path != "/v1/chat/completions":
+            return 0.0, "404 Not Found", {"error": {"message": f"there is no {path} here"}}
+        seconds, content = self._model.answer(json.loads(body))
+        return seconds, "200 OK", content
+
+    def _send(self, payload: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(payload)
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def _response(status: str, content: dict[str, Any]) -> bytes:
+    body = json.dumps(content).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + _HEAD_END + body
+
+
+def _completion(model: str, text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+    }
+
+
+async def _serve(latency: float, salt: str) -> None:
+    model = _Model(latency, salt)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(model), "127.0.0.1", backlog=256)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Serve landscapes as chat models on loopback.")
+    parser.add_argument("--latency", type=float, default=0.2, help="mean seconds per call")
+    parser.add_argument("--salt", default="0", help="decides which calls are the slow ones")
+    arguments = parser.parse_args()
+    asyncio.run(_serve(arguments.latency, arguments.salt))
+
+
+if __name__ == "__main__":
+    _main()

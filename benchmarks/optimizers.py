@@ -1,0 +1,209 @@
+"""What the benchmarks compile, with either optimizer, and how good the result truly is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import dspy
+from dspy import lm15
+
+import pytest_mipro
+from benchmarks.landscape import Landscape, Reply, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPTIMIZERS = ("dspy", "ours")
+VALSET = {"light": 100, "medium": 300, "heavy": 1000}
+"""Rows of the validation set: as many as each size looks at."""
+_TRAINSET = 60
+_HELD_OUT = 2000
+
+
+class Answer(dspy.Signature):
+    """Answer the question."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+class Hint(dspy.Signature):
+    """Give a hint that helps to answer the question."""
+
+    question: str = dspy.InputField()
+    hint: str = dspy.OutputField()
+
+
+class AnswerWithHint(dspy.Signature):
+    """Answer the question with the help of the hint."""
+
+    question: str = dspy.InputField()
+    hint: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+class OneStep(dspy.Module):
+    """Answers at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        self.answer = dspy.Predict(Answer)
+
+    def forward(self, question: str) -> dspy.Prediction:
+        """Answer ``question``."""
+        prediction: dspy.Prediction = self.answer(question=question)
+        return prediction
+
+
+class TwoSteps(dspy.Module):
+    """Finds a hint, then answers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        self.hint = dspy.Predict(Hint)
+        self.answer = dspy.Predict(AnswerWithHint)
+
+    def forward(self, question: str) -> dspy.Prediction:
+        """Answer ``question``."""
+        hint = self.hint(question=question).hint
+        prediction: dspy.Prediction = self.answer(question=question, hint=hint)
+        return prediction
+
+
+STUDENTS = {1: OneStep, 2: TwoSteps}
+"""The program with so many predictors."""
+
+
+class LandscapeEngine:
+    """
+    Answers a ``dspy.LM`` in this process, without a network.
+
+    Attributes:
+        replies: What was answered so far.
+
+    """
+
+    supports_response_schema = False
+    supported_params: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens"})
+
+    def __init__(self, landscape: Landscape) -> None:
+        self.replies: list[Reply] = []
+        self._landscape = landscape
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer ``request``."""
+        turns = [message.text or "" for message in request.messages]
+        reply = self._landscape.reply(str(request.system or ""), turns)
+        self.replies.append(reply)
+        return lm15.Response(
+            id="landscape",
+            model=request.model,
+            message=lm15.Message.assistant(reply.text),
+            finish_reason="stop",
+            usage=lm15.Usage(input_tokens=10, output_tokens=2, total_tokens=12),
+        )
+
+    def dump_state(self) -> dict[str, str]:
+        """Say what decides the answers."""
+        return {"landscape": self._landscape.name}
+
+
+@dataclass(frozen=True)
+class Work:
+    """
+    One compile.
+
+    Attributes:
+        optimizer: A name out of ``OPTIMIZERS``.
+        auto: Size of the search.
+        predictors: Predictors of the program.
+        seed: Decides the examples, and is the optimizer's seed.
+        threads: Calls at a time.
+
+    """
+
+    optimizer: str
+    auto: str
+    predictors: int
+    seed: int
+    threads: int
+
+    def compile(self, lm: dspy.LM) -> dspy.Module:
+        """Return the program the optimizer makes with ``lm``."""
+        return self._compile(lm, VALSET[self.auto], {"auto": self.auto}, {})
+
+    def rehearse(self) -> None:
+        """Compile something tiny in this process, so that all code is loaded."""
+        lm = local_lm(LandscapeEngine(Landscape("plain", -1)))
+        self._compile(lm, 10, {"auto": None, "num_candidates": 3}, {"num_trials": 2})
+
+    def _compile(
+        self, lm: dspy.LM, rows: int, options: dict[str, Any], limits: dict[str, Any]
+    ) -> dspy.Module:
+        """Compile with a cache that is empty, and kept in memory alone."""
+        cls: Any = dspy.MIPROv2 if self.optimizer == "dspy" else pytest_mipro.MIPROv2
+        dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+        with dspy.context(lm=lm):
+            optimizer = cls(exact, num_threads=self.threads, seed=self.seed, **options)
+            program: dspy.Module = optimizer.compile(
+                STUDENTS[self.predictors](),
+                trainset=examples(f"train {self.seed}", _TRAINSET),
+                valset=examples(f"validation {self.seed}", rows),
+                minibatch_size=min(35, rows),
+                **limits,
+            )
+        return program
+
+
+def local_lm(engine: LandscapeEngine, *, cache: bool = True) -> dspy.LM:
+    """Return a language model that ``engine`` answers for."""
+    return dspy.LM("landscape", engine=engine, cache=cache)
+
+
+def examples(name: str, count: int) -> list[dspy.Example]:
+    """Return ``count`` labelled examples."""
+    questions = [f"{name} question {number}" for number in range(count)]
+    return [
+        dspy.Example(question=question, answer=answer(question)).with_inputs("question")
+        for question in questions
+    ]
+
+
+def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = None) -> bool:
+    """Tell whether the answer is right."""
+    return bool(example.answer == prediction.answer)
+
+
+def true_score(program: dspy.Module, landscape: Landscape) -> float:
+    """
+    Return the chance, in percent, that ``program`` answers a held-out question correctly.
+
+    The program runs once, to see what effect its prompts have as they reach
+    the model; the rest is the landscape's formula over all held-out questions.
+    """
+    held_out = examples("held-out", _HELD_OUT)
+    engine = LandscapeEngine(landscape)
+    with dspy.context(lm=local_lm(engine, cache=False)):
+        program(**held_out[0].inputs())
+    effects = [reply.effect for reply in engine.replies if reply.effect is not None]
+    chances = [landscape.chance(effects, example.question) for example in held_out]
+    return 100 * sum(chances) / len(chances)
+
+
+def mute() -> None:
+    """Send what this process prints to nowhere: bars, banners and logs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def calls(replies: Sequence[Reply]) -> tuple[int, int]:
+    """Return how many of ``replies`` were the task's, and how many were not."""
+    task = sum(reply.effect is not None for reply in replies)
+    return task, len(replies) - task

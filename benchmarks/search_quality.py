@@ -1,0 +1,261 @@
+"""
+How good the search is, and how frugal: ours beside ``dspy.MIPROv2``.
+
+Both compile on the same landscapes, in this process and without a network.
+What is compared is how many calls each makes and the true held-out score of
+what it returns. See README.md beside this file for the columns.
+
+    python benchmarks/search_quality.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import sys
+from collections import defaultdict
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import product
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from scipy import stats
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.landscape import SHAPES, Landscape, digest
+from benchmarks.optimizers import (
+    OPTIMIZERS,
+    STUDENTS,
+    VALSET,
+    LandscapeEngine,
+    Work,
+    calls,
+    local_lm,
+    mute,
+    true_score,
+)
+from benchmarks.printing import Listed, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+COLUMNS = {
+    "over": 22,
+    "runs": 0,
+    "dspy calls": 0,
+    "our calls": 0,
+    "ratio": 0,
+    "dspy prompt": 0,
+    "our prompt": 0,
+    "start": 0,
+    "dspy score": 0,
+    "our score": 0,
+    "difference": 0,
+    "95% interval": 16,
+}
+_THREADS = 4
+"""Calls at a time; nothing waits here, so more would only be in each other's way."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One compile on one landscape."""
+
+    landscape: str
+    work: Work
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What one compile came to.
+
+    Attributes:
+        task_calls: Calls for the program.
+        prompt_calls: All other calls.
+        start: The true score of the student.
+        score: The true score of the compiled program.
+
+    """
+
+    task_calls: int
+    prompt_calls: int
+    start: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both optimizers on the same landscape, size, program and seed."""
+
+    landscape: str
+    work: Work
+    dspy: Outcome
+    ours: Outcome
+
+    @property
+    def difference(self) -> float:
+        """By how many points ours is better."""
+        return self.ours.score - self.dspy.score
+
+
+def run(job: Job) -> tuple[Job, Outcome]:
+    """Compile, count, and compute the true score."""
+    landscape = Landscape.named(job.landscape)
+    engine = LandscapeEngine(landscape)
+    program = job.work.compile(local_lm(engine))
+    start = true_score(STUDENTS[job.work.predictors](), landscape)
+    return job, Outcome(*calls(engine.replies), start, true_score(program, landscape))
+
+
+class Known:
+    """
+    Outcomes of ``dspy.MIPROv2``, kept in a file.
+
+    They do not change while ours is being worked on, and take most of the time.
+
+    Args:
+        path: The file; None keeps nothing.
+
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._outcomes: dict[str, dict[str, Any]] = {}
+        if path is not None and path.exists():
+            self._outcomes = json.loads(path.read_text(encoding="utf-8"))
+
+    def get(self, job: Job) -> Outcome | None:
+        """Return the outcome of ``job``, if it is known."""
+        found = self._outcomes.get(_identity(job))
+        return None if found is None else Outcome(**found)
+
+    def add(self, job: Job, outcome: Outcome) -> None:
+        """Keep the outcome of ``job``."""
+        if self._path is not None and job.work.optimizer == "dspy":
+            self._outcomes[_identity(job)] = asdict(outcome)
+            self._path.write_text(json.dumps(self._outcomes, indent=1), encoding="utf-8")
+
+
+@cache
+def _task() -> str:
+    """Return what changes with the task; the students' code is part of what is asked."""
+    sources = [Path(__file__).with_name(f"{name}.py") for name in ("landscape", "optimizers")]
+    return digest(dspy.__version__, *(source.read_text(encoding="utf-8") for source in sources))
+
+
+def _identity(job: Job) -> str:
+    return f"{_task()} {job}"
+
+
+def _outcomes(jobs: Sequence[Job], known: Known, processes: int) -> dict[Job, Outcome]:
+    found = {job: outcome for job in jobs if (outcome := known.get(job)) is not None}
+    new = [job for job in jobs if job not in found]
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=mute) as pool:
+        for number, (job, outcome) in enumerate(pool.imap_unordered(run, new), start=1):
+            found[job] = outcome
+            known.add(job, outcome)
+            print(f"\r{number} of {len(new)} compiles", end="", file=sys.stderr, flush=True)
+        pool.close()
+        pool.join()
+    print(file=sys.stderr)
+    return found
+
+
+def _pairs(outcomes: dict[Job, Outcome]) -> Iterator[Pair]:
+    for job, outcome in outcomes.items():
+        if job.work.optimizer == "ours":
+            rival = replace(job, work=replace(job.work, optimizer="dspy"))
+            yield Pair(job.landscape, job.work, outcomes[rival], outcome)
+
+
+def _interval(pairs: Sequence[Pair]) -> tuple[float, float] | None:
+    """Return Student's interval for the mean difference; runs on one landscape count once."""
+    by_landscape = defaultdict(list)
+    for pair in pairs:
+        by_landscape[pair.landscape].append(pair.difference)
+    means = [_mean(each) for each in by_landscape.values()]
+    if len(means) < 2:
+        return None
+    reach = float(stats.sem(means) * stats.t.ppf(0.975, len(means) - 1))
+    return _mean(means) - reach, _mean(means) + reach
+
+
+def _cells(over: str, pairs: Sequence[Pair]) -> list[object]:
+    interval = _interval(pairs)
+    dspy_calls, our_calls = (
+        _mean(getattr(pair, name).task_calls for pair in pairs) for name in OPTIMIZERS
+    )
+    return [
+        *(over, len(pairs), f"{dspy_calls:.0f}", f"{our_calls:.0f}"),
+        f"{our_calls / dspy_calls:.0%}",
+        *(
+            f"{_mean(getattr(pair, name).prompt_calls for pair in pairs):.1f}"
+            for name in OPTIMIZERS
+        ),
+        f"{_mean(pair.ours.start for pair in pairs):.2f}",
+        *(f"{_mean(getattr(pair, name).score for pair in pairs):.2f}" for name in OPTIMIZERS),
+        f"{_mean(pair.difference for pair in pairs):+.2f}",
+        "" if interval is None else "{:+.2f} {:+.2f}".format(*interval),
+    ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    collected = list(values)
+    return math.fsum(collected) / len(collected)
+
+
+def report(pairs: Sequence[Pair]) -> None:
+    """Print a row per configuration, per shape of landscape, and for all."""
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair in sorted(pairs, key=lambda pair: (pair.work.auto, pair.work.predictors)):
+        groups[f"{pair.work.auto}, {pair.work.predictors} predictor(s)"].append(pair)
+    for pair in sorted(pairs, key=attrgetter("landscape")):
+        groups[f"{pair.landscape.rpartition('-')[0]} landscapes"].append(pair)
+    table = Table(COLUMNS)
+    for over, members in {**groups, "all": list(pairs)}.items():
+        table.row(_cells(over, members))
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Compare what both optimizers find.")
+    parser.add_argument("--quick", action="store_true", help="two landscapes, one configuration")
+    parser.add_argument("--landscapes", type=int, default=20, help="how many; default 20")
+    parser.add_argument("--seeds", type=int, default=3, help="compiles per landscape; default 3")
+    parser.add_argument("--auto", type=Listed(str, list(VALSET)), default=["light", "medium"])
+    parser.add_argument("--predictors", type=Listed(int, list(STUDENTS)), default=[1, 2])
+    parser.add_argument("--shapes", type=Listed(str, list(SHAPES)), default=list(SHAPES))
+    parser.add_argument("--jobs", type=int, default=2, help="compiles at a time; default 2")
+    parser.add_argument("--known", type=Path, help="JSON file that keeps what dspy came to")
+    arguments = parser.parse_args(given)
+    if arguments.quick:
+        arguments.landscapes, arguments.seeds = 2, 1
+        arguments.auto, arguments.predictors = ["light"], [1]
+    return arguments
+
+
+def _jobs(asked: argparse.Namespace) -> list[Job]:
+    names = [
+        f"{asked.shapes[number % len(asked.shapes)]}-{number}" for number in range(asked.landscapes)
+    ]
+    choices = product(asked.auto, asked.predictors, range(asked.seeds), names, OPTIMIZERS)
+    return [
+        Job(name, Work(optimizer, auto, predictors, seed, _THREADS))
+        for auto, predictors, seed, name, optimizer in choices
+    ]
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Run every compile and print the table."""
+    asked = _arguments(given)
+    report(list(_pairs(_outcomes(_jobs(asked), Known(asked.known), asked.jobs))))
+
+
+if __name__ == "__main__":
+    main()

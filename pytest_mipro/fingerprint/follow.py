@@ -1,0 +1,231 @@
+"""
+The walk from what was declared through the user's code.
+
+It goes through functions, classes and constants of the user's own files;
+installed packages are covered by their versions.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import functools
+import inspect
+import re
+from collections import Counter
+from contextlib import contextmanager
+from enum import Enum
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, cast
+
+import dspy
+
+from pytest_mipro.canonical import plain
+from pytest_mipro.errors import FingerprintError
+from pytest_mipro.fingerprint import (
+    models,  # ruff: ignore[unused-import]  # says what DSPy's models are
+    programs,  # ruff: ignore[unused-import]  # and its programs
+)
+from pytest_mipro.fingerprint.reach import closure_of, globals_of, is_generated, members_of
+from pytest_mipro.fingerprint.source import is_lambda, is_users, location, source_of
+from pytest_mipro.fingerprint.values import content, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import TypeGuard
+
+    from pytest_mipro.canonical import JSON
+    from pytest_mipro.fingerprint.source import Code, Source
+
+_SCALARS = (str, int, float, bool, type(None))
+_FOLLOWED = (
+    *(*_SCALARS, tuple, list, dict, set, frozenset, re.Pattern, Enum),
+    *(decimal.Decimal, dt.date, dt.time, dt.timedelta, functools.partial, MethodType),
+    *(dspy.Module, dspy.BaseLM, dspy.Adapter, dspy.Tool, dspy.Example),
+)
+"""Global values worth following; of others only their use in the source counts."""
+
+
+class Trail:
+    """
+    Describes values by content, and follows the user's code from them.
+
+    Args:
+        lenient: Take a value without content for nothing, because the user
+            vouches for it with ``version=``.
+
+    Attributes:
+        parts: What was met on the way, by name.
+        where: ``file:line`` of the parts that have one.
+
+    """
+
+    def __init__(self, *, lenient: bool) -> None:
+        self.parts: dict[str, JSON] = {}
+        self.where: dict[str, str] = {}
+        self._lenient = lenient
+        self._names: dict[int, str] = {}
+        self._taken: Counter[str] = Counter()
+        self._own_part: dict[int, str] = {}
+        self._sources: list[Source] = []
+        self._known: dict[tuple[int, bool], JSON] = {}
+        # Keeps what is known alive, so that no other object gets its id.
+        self._kept: list[object] = []
+
+    def declare(self, value: object, part: str) -> None:
+        """Add ``value`` as the part of that name; its own source is said under it, too."""
+        function = inspect.unwrap(value) if callable(value) else value
+        if isinstance(function, FunctionType):
+            self._own_part[id(function)] = part
+        described = self.describe(value, part)
+        self.parts[part] = [described, self.parts.get(part)]
+        if place := location(value):
+            self.where[part] = place
+
+    def describe(self, value: object, label: str) -> JSON:
+        """
+        Describe a value by its content, following code it holds.
+
+        Raises:
+            FingerprintError: The value has none, and nobody vouches for it.
+
+        """
+        if type(value) in _SCALARS:
+            return plain(value)
+        known = (id(value), self._lenient)
+        if known not in self._known:
+            # Stands for the value as long as it is not described: it may hold itself.
+            self.refer(value, {"again": path_of(type(value))})
+            if not isinstance(value, type):
+                self.follow(type(value))
+            self._known[known] = content(value, self, label)
+        return self._known[known]
+
+    def refer(self, value: object, description: JSON) -> None:
+        """Describe ``value`` as ``description`` from now on."""
+        self._kept.append(value)
+        self._known[id(value), self._lenient] = description
+
+    def refuse(self, value: object, label: str) -> JSON:
+        """Raise FingerprintError for a value without content, unless somebody vouches for it."""
+        is_dspys = type(value).__module__.partition(".")[0] == "dspy"
+        if self._lenient or is_dspys:  # DSPy's version says what its own helpers do
+            return {"class": path_of(type(value))}
+        message = (
+            f"{label} is {value!r:.80}, of type {path_of(type(value))}, which cannot be hashed "
+            "by content, so a change in it would go unnoticed; declare version='...' on the test "
+            "and change it whenever that value changes"
+        )
+        raise FingerprintError(message)
+
+    def follow(self, code: Code) -> str:
+        """Add a function or class of the user's, and all it reaches; return its name."""
+        if id(code) in self._names:
+            return self._names[id(code)]
+        self._kept.append(code)
+        name = self._names[id(code)] = self._name(code)
+        if is_users(code):
+            self._add_source(code, name)
+            if isinstance(code, type):
+                self._follow_class(code, name)
+            else:
+                self._follow_function(code, name)
+        elif isinstance(code, FunctionType):
+            self._follow_inside(code)
+        return name
+
+    def _name(self, code: Code) -> str:
+        """Name ``code`` like no other: closures from one factory share their path."""
+        if not is_users(code):
+            return path_of(code)
+        # Not __qualname__ alone: functools.wraps gives a function the name of another one.
+        name = f"{_module_of(code)}.{source_of(code).path or code.__qualname__}"
+        self._taken[name] += 1
+        return name if self._taken[name] == 1 else f"{name} ({self._taken[name]})"
+
+    def _add_source(self, code: Code, name: str) -> None:
+        source = source_of(code)
+        own = self._own_part.get(id(code))
+        if own is None and (is_lambda(code) or any(each.holds(source) for each in self._sources)):
+            return
+        self._sources.append(source)
+        part = own or f"code of {name}"
+        self.parts[part] = source.content
+        if source.place:
+            self.where[part] = source.place
+
+    def _follow_class(self, cls: type, name: str) -> None:
+        for base in cls.__mro__[1:]:
+            self.follow(base)
+        if issubclass(cls, dspy.Signature):
+            self.parts[f"code of {name}"] = content(cls, self, name)
+            return
+        for member, value in members_of(cls):
+            if not is_generated(value, cls):
+                self._follow_reached(member, value, name)
+
+    def _follow_function(self, function: FunctionType, name: str) -> None:
+        defaults = (function.__defaults__, function.__kwdefaults__)
+        if any(defaults):
+            self.parts[f"defaults of {name}"] = self.describe(defaults, name)
+        for variable, value in closure_of(function):
+            if variable == "__class__":  # what super() needs
+                self.describe(value, name)
+            else:
+                self._add_value(variable, value, name)
+        if isinstance(wrapped := vars(function).get("__wrapped__"), FunctionType | type):
+            self.follow(wrapped)
+        for variable, value in globals_of(function):
+            self._follow_reached(variable, value, name)
+
+    def _follow_inside(self, function: FunctionType) -> None:
+        """Follow what an installed decorator wraps."""
+        held = [vars(function).get("__wrapped__"), *dict(closure_of(function)).values()]
+        for value in held:
+            # A dictionary, because functools.singledispatch has one.
+            for each in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(each, FunctionType | type):
+                    self.follow(each)
+
+    def _follow_reached(self, variable: str, value: object, name: str) -> None:
+        if _is_code(value) and not is_lambda(value):
+            self.follow(value)
+        elif _is_worth_following(value):
+            self._add_value(variable, value, name)
+        elif is_users(type(value)):
+            with self._vouched_for():
+                self._add_value(variable, value, name)
+
+    def _add_value(self, variable: str, value: object, name: str) -> None:
+        label = f"{variable} in {name}"
+        self.parts[f"value of {label}"] = self.describe(value, label)
+
+    @contextmanager
+    def _vouched_for(self) -> Generator[None, None, None]:
+        lenient, self._lenient = self._lenient, True
+        try:
+            yield
+        finally:
+            self._lenient = lenient
+
+
+def _module_of(code: Code) -> str:
+    if isinstance(code, FunctionType):
+        return str(code.__globals__.get("__name__", code.__module__))
+    return code.__module__
+
+
+def _is_code(value: object) -> TypeGuard[Code]:
+    # Not isinstance, here and below: a proxy may fail when it is asked for its class.
+    is_signature = issubclass(type(value), type(dspy.Signature))
+    is_code = issubclass(type(value), (FunctionType, type))
+    return is_code and (is_users(cast("Code", value)) or not is_signature)
+
+
+def _is_worth_following(value: object) -> bool:
+    kind = type(value)
+    return (
+        issubclass(kind, (*_FOLLOWED, FunctionType, type(dspy.Signature)))
+        or hasattr(kind, "__array_interface__")
+        or (callable(value) and inspect.getattr_static(value, "__wrapped__", None) is not None)
+    )

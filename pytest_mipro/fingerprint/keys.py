@@ -1,0 +1,123 @@
+"""The keys: everything that can change an artifact, a row or a prompt."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from pytest_mipro.canonical import digest, plain
+from pytest_mipro.dataset import identity
+from pytest_mipro.fingerprint.follow import Trail
+from pytest_mipro.fingerprint.parts import Fingerprint
+from pytest_mipro.fingerprint.programs import of_predictors, of_program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dspy
+
+    from pytest_mipro.canonical import JSON
+    from pytest_mipro.task import Metric, Task
+
+ALGORITHM = 1
+"""Raised whenever the engine would choose differently for the same inputs."""
+
+
+def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
+    """
+    Return the compile fingerprint: everything that can change the artifact.
+
+    Args:
+        task: The task.
+        extra: Further parts by name, such as what plugins add.
+
+    Raises:
+        FingerprintError: Something decides the result but has no content to
+            hash, and the task declares no ``version``.
+
+    """
+    trail = Trail(lenient=task.version is not None)
+    trail.declare(task.metric, "metric")
+    parts = {
+        **_program_parts(task.program, trail),
+        **({} if task.teacher is None else _teacher_parts(task.teacher, trail)),
+        "model": trail.describe(task.lm, "model"),
+        "prompt model": trail.describe(task.prompt_lm, "prompt model"),
+        "teacher model": trail.describe(task.teacher_lm, "teacher model"),
+        "adapter": trail.describe(task.adapter, "adapter"),
+        **{f"option {name}": value for name, value in vars(task.options).items()},
+        **_row_parts("train", task.dataset.train),
+        **_row_parts("val", task.dataset.val),
+        "DSPy version": version("dspy"),
+        "Optuna version": version("optuna"),
+        "algorithm version": ALGORITHM,
+        "declared version": task.version,
+        **{name: plain(value) for name, value in (extra or {}).items()},
+        **trail.parts,
+    }
+    return Fingerprint({name: digest(part) for name, part in parts.items()}, trail.where)
+
+
+def of_evaluation(
+    program: dspy.Module,
+    metric: Metric,
+    lm: dspy.BaseLM,
+    row_adapter: dspy.Adapter | None,
+    declared: str | None = None,
+) -> str:
+    """
+    Return the digest of what all rows of one task share: code, metric, model, adapter.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+
+    """
+    trail = Trail(lenient=declared is not None)
+    trail.declare(metric, "metric")
+    described = {
+        "modules": of_program(program, trail),
+        "model": trail.describe(lm, "model"),
+        "adapter": trail.describe(row_adapter, "adapter"),
+        "version": declared,
+        "dspy": version("dspy"),
+    }
+    return digest({**described, "code": trail.parts})
+
+
+def of_prompts(program: dspy.Module) -> str:
+    """Return the digest of everything a search can change in ``program``, and its fields."""
+    trail = Trail(lenient=True)
+    return digest([of_predictors(program, trail), trail.parts])
+
+
+def model(lm: dspy.BaseLM) -> dict[str, JSON]:
+    """Describe which model answers and how it samples; never a credential."""
+    return _described(lm, "model")
+
+
+def adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
+    """Describe the adapter: its class and public attributes."""
+    return None if value is None else _described(value, "adapter")
+
+
+def _described(value: dspy.BaseLM | dspy.Adapter, label: str) -> dict[str, JSON]:
+    trail = Trail(lenient=True)
+    described = trail.describe(value, label)
+    assert isinstance(described, dict)
+    return {**described, "code": trail.parts} if trail.parts else described
+
+
+def _row_parts(split: str, rows: Sequence[dspy.Example]) -> dict[str, JSON]:
+    return {f"{split} row {identity(row)[:12]}": index for index, row in enumerate(rows)}
+
+
+def _teacher_parts(teacher: dspy.Module, trail: Trail) -> dict[str, JSON]:
+    return {f"teacher {name}": part for name, part in _program_parts(teacher, trail).items()}
+
+
+def _program_parts(program: dspy.Module, trail: Trail) -> dict[str, JSON]:
+    parts: dict[str, JSON] = {"modules": of_program(program, trail)}
+    for name, predictor in of_predictors(program, trail).items():
+        for part, content in predictor.items():
+            parts[f"{part} of {name}"] = content
+    return parts

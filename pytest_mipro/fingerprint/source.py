@@ -1,0 +1,237 @@
+"""
+What a function or class is by content: its syntax tree, and whose it is.
+
+Comments, blank lines and formatting change nothing, names and strings do.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import os
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partialmethod
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+from pytest_mipro.canonical import JSON, canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+Code: TypeAlias = FunctionType | type
+
+_FOLDERS = (
+    *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    site.getusersitepackages(),
+    str(Path(__file__).parents[1]),
+)
+_INSTALLED = tuple(
+    {f"{path}{os.sep}" for each in _FOLDERS for path in (each, os.path.realpath(each))}
+)
+"""Covered by versions: the standard library, installed packages, this package."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    The source of a function or class.
+
+    Attributes:
+        content: The normalized source; bytecode where there is none.
+        path: The names it is defined under, as in ``__qualname__``; empty if
+            there is no source.
+        file: The path of the file; empty if there is none.
+        first: The first line.
+        last: The last line.
+
+    """
+
+    content: JSON
+    path: str = ""
+    file: str = ""
+    first: int = 0
+    last: int = 0
+
+    @property
+    def place(self) -> str:
+        """The ``file:line`` it starts at, or an empty string."""
+        return f"{Path(self.file).name}:{self.first}" if self.file else ""
+
+    def holds(self, other: Source) -> bool:
+        """Whether ``other`` is in these lines."""
+        same = bool(self.file) and self.file == other.file
+        return same and self.first <= other.first and other.last <= self.last
+
+
+_KNOWN: WeakKeyDictionary[Code, Source] = WeakKeyDictionary()
+
+
+def source_of(code: Code) -> Source:
+    """Return the source of ``code``; what it was when first asked for."""
+    known = _KNOWN.get(code)
+    if known is None:
+        known = _KNOWN[code] = _read(code)
+    return known
+
+
+def location(value: object) -> str:
+    """Return ``file:line`` of a function or class, or an empty string."""
+    target = inspect.unwrap(value) if callable(value) else value
+    return source_of(target).place if isinstance(target, FunctionType | type) else ""
+
+
+def is_lambda(code: Code) -> bool:
+    """Whether ``code`` has no name to be called by."""
+    return isinstance(code, FunctionType) and code.__code__.co_name == "<lambda>"
+
+
+def is_users(code: Code) -> bool:
+    """Whether ``code`` is in a file of the user's, rather than installed."""
+    if isinstance(code, FunctionType) and not code.__code__.co_filename.startswith("<"):
+        return is_users_path(code.__code__.co_filename)
+    if code.__module__ == "__main__":
+        return True
+    module = sys.modules.get(code.__module__ or "")
+    if module is None:
+        return isinstance(code, FunctionType)
+    return is_users_module(module)
+
+
+def is_users_module(module: ModuleType) -> bool:
+    """Whether ``module`` is the user's; a namespace package has folders instead of a file."""
+    file = getattr(module, "__file__", None)
+    paths = [file] if isinstance(file, str) else getattr(module, "__path__", [])
+    return any(map(is_users_path, paths))
+
+
+def is_users_path(path: str) -> bool:
+    """Whether a file or folder is outside of all that is installed."""
+    return not path.startswith((*_INSTALLED, "<frozen"))
+
+
+def functions_of(cls: type) -> Iterator[FunctionType]:
+    """Yield the functions in the body of ``cls``, out of what wraps them."""
+    for attribute in vars(cls).values():
+        for function in unwrapped(attribute):
+            if isinstance(function, FunctionType):
+                yield function
+
+
+def unwrapped(attribute: object) -> Iterator[object]:
+    """Yield what a descriptor in a class is made of, or the attribute itself."""
+    if isinstance(attribute, property):
+        yield from (attribute.fget, attribute.fset, attribute.fdel)
+    elif isinstance(attribute, staticmethod | classmethod):
+        yield attribute.__func__
+    elif isinstance(attribute, cached_property | partialmethod):
+        yield attribute.func
+    else:
+        yield attribute
+
+
+def _read(code: Code) -> Source:
+    """Read ``code`` from its file; not by inspect, which looks through functools.wraps."""
+    file, lines = _file_of(code)
+    try:
+        functions, classes = _definitions("".join(lines))
+    except SyntaxError:  # a notebook's own language
+        return Source(_bytecode_of(code))
+    if isinstance(code, type):
+        path = code.__qualname__
+        found = [_source(path, node, file) for node in classes.get(path, ())]
+        last = found[-1] if found else Source(_bytecode_of(code))
+        return next((each for each in found if _is_body(each, code)), last)
+    first = code.__code__.co_firstlineno
+    found_at = functions.get((code.__code__.co_name, first))
+    if found_at is not None:
+        return _source(*found_at, file)
+    return Source(_bytecode_of(code), "", file if lines else "", first, first)
+
+
+def _file_of(code: Code) -> tuple[str, list[str]]:
+    if isinstance(code, FunctionType):
+        file, scope = code.__code__.co_filename, code.__globals__
+    else:
+        scope = vars(sys.modules.get(code.__module__, sys))
+        file = scope.get("__file__") or ""
+    linecache.checkcache(file)
+    return file, linecache.getlines(file, scope)
+
+
+_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+
+
+@lru_cache(maxsize=64)
+def _definitions(
+    text: str,
+) -> tuple[dict[tuple[str, int], tuple[str, _Function]], dict[str, list[ast.ClassDef]]]:
+    """Return the functions in a file by name and line, and its classes by path."""
+    functions: dict[tuple[str, int], tuple[str, _Function]] = {}
+    classes: dict[str, list[ast.ClassDef]] = {}
+    for path, node in _definitions_in(ast.parse(text), ""):
+        if isinstance(node, ast.ClassDef):
+            classes.setdefault(path, []).append(node)
+        else:
+            functions[node.name, _first_line(node)] = path, node
+    return functions, classes
+
+
+def _definitions_in(parent: ast.AST, path: str) -> Iterator[tuple[str, _Function | ast.ClassDef]]:
+    for node in ast.iter_child_nodes(parent):
+        inner = path
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield path + node.name, node
+            inner = f"{path}{node.name}." + ("" if isinstance(node, ast.ClassDef) else "<locals>.")
+        yield from _definitions_in(node, inner)
+
+
+def _source(path: str, node: _Function | ast.ClassDef, file: str) -> Source:
+    first = _first_line(node)
+    return Source(ast.unparse(node), path, file, first, node.end_lineno or first)
+
+
+def _first_line(node: _Function | ast.ClassDef) -> int:
+    return min(line.lineno for line in (node, *node.decorator_list))
+
+
+def _is_body(source: Source, cls: type) -> bool:
+    """Whether functions of ``cls`` are in these lines; a file may define a name twice."""
+    lines = [
+        function.__code__.co_firstlineno
+        for function in functions_of(cls)
+        if function.__code__.co_filename == source.file
+        and function.__qualname__.startswith(cls.__qualname__)
+    ]
+    return any(source.first <= line <= source.last for line in lines)
+
+
+def _bytecode_of(code: Code) -> JSON:
+    if isinstance(code, FunctionType):
+        return _bytecode(code.__code__)
+    return [
+        [function.__qualname__, _bytecode(function.__code__)] for function in functions_of(code)
+    ]
+
+
+def _bytecode(code: CodeType) -> JSON:
+    names: list[JSON] = [*code.co_names, *code.co_varnames, *code.co_freevars]
+    constants = [_constant(value) for value in code.co_consts]
+    return [code.co_code.hex(), constants, names, sys.version_info.minor]
+
+
+def _constant(value: object) -> JSON:
+    if isinstance(value, CodeType):
+        return _bytecode(value)
+    if isinstance(value, tuple):
+        return ["tuple", *map(_constant, value)]
+    if isinstance(value, frozenset):
+        return ["frozenset", *sorted(map(_constant, value), key=canonical_json)]
+    return [type(value).__name__, repr(value)]

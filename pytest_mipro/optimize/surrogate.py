@@ -1,0 +1,164 @@
+"""
+What the rows measured so far say about every candidate, measured or not.
+
+A candidate's quality is modelled as a sum: a level, an effect for each of its
+choices (an instruction or a demo set of a predictor), and something of its own.
+The parts have Gaussian priors around zero, so a few rows are enough to say
+which choices help, across all candidates that share them. Rows differ in
+difficulty, which is estimated alongside and taken out, so that candidates
+measured on different numbers of rows can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.float64]
+
+Choices: TypeAlias = "tuple[int, ...]"
+
+LEVEL, INSTRUCTION, DEMOS, OWN = 1.0, 0.2, 0.3, 0.12
+"""Prior standard deviations of the parts, in standard deviations of a score."""
+_SWEEPS = 3
+_LEAST_NOISE = 0.02
+_LARGEST_POOL = 512
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    The choices a candidate consists of.
+
+    Attributes:
+        sizes: How many options each choice has.
+        spreads: The prior standard deviation of each choice's effects.
+
+    """
+
+    sizes: tuple[int, ...]
+    spreads: tuple[float, ...]
+
+    def columns(self, choices: Choices) -> list[int]:
+        """Return where a candidate's effects are, the level included."""
+        starts = np.cumsum((1, *self.sizes[:-1]))
+        return [0, *(int(start) + choice for start, choice in zip(starts, choices, strict=True))]
+
+    @property
+    def width(self) -> int:
+        """How many effects there are, the level included."""
+        return 1 + sum(self.sizes)
+
+    def prior(self) -> list[float]:
+        """Return the prior standard deviation of each effect, the level first."""
+        pairs = zip(self.sizes, self.spreads, strict=True)
+        return [LEVEL, *(spread for size, spread in pairs for _ in range(size))]
+
+
+class Surrogate:
+    """The posterior over all candidates, given the scores of some."""
+
+    def __init__(self, layout: Layout, scores: Mapping[Choices, Sequence[float]]) -> None:
+        """
+        Fit the model.
+
+        Args:
+            layout: The choices.
+            scores: Per candidate its scores on a prefix of the one row order;
+                at least one candidate, at least one score each.
+
+        """
+        self._layout = layout
+        self._measured = list(scores)
+        means, counts, noise, scale = _without_difficulty([*map(np.asarray, scores.values())])
+        self._own = OWN * scale
+        self._center = float(np.average(means, weights=counts))
+        design = self._design()
+        weights = counts / noise
+        deviations = np.array([*layout.prior(), *(OWN,) * len(self._measured)]) * scale
+        precision = np.diag(1 / deviations**2) + (design.T * weights) @ design
+        self._root = np.linalg.cholesky(precision)
+        right = design.T @ (weights * (means - self._center))
+        self._mean = np.linalg.solve(self._root.T, np.linalg.solve(self._root, right))
+
+    def means(self, candidates: Sequence[Choices]) -> Array:
+        """Return the expected mean score of each candidate."""
+        return self._values(self._mean, candidates)
+
+    def leaders(self, *, only_measured: bool = False) -> list[Choices]:
+        """Return the candidates that are expected to be best; several if they are equal."""
+        pool = self._measured if only_measured else self._pool(self._mean)
+        means = np.round(self.means(pool), 9)
+        return [pool[int(index)] for index in np.flatnonzero(means == means.max())]
+
+    def draw(self, rng: np.random.Generator) -> list[Choices]:
+        """
+        Return candidates, best first, in a world drawn from the posterior.
+
+        Taking the first is Thompson sampling: a candidate is measured as often
+        as it may well be the best.
+        """
+        world = self._mean + np.linalg.solve(self._root.T, rng.normal(size=len(self._mean)))
+        pool = self._pool(world)
+        known = set(self._measured)
+        own = rng.normal(0, self._own, len(pool))
+        values = self._values(world, pool) + own * [each not in known for each in pool]
+        return [pool[int(index)] for index in np.argsort(-values, kind="stable")]
+
+    def _design(self) -> Array:
+        width, count = self._layout.width, len(self._measured)
+        design = np.zeros((count, width + count))
+        for row, choices in enumerate(self._measured):
+            design[row, [*self._layout.columns(choices), width + row]] = 1.0
+        return design
+
+    def _values(self, effects: Array, candidates: Sequence[Choices]) -> Array:
+        own = dict(zip(self._measured, effects[self._layout.width :], strict=True))
+        columns = np.array([self._layout.columns(each) for each in candidates])
+        values: Array = effects[columns].sum(axis=1) + self._center
+        values += [own.get(each, 0.0) for each in candidates]
+        return values
+
+    def _pool(self, effects: Array) -> list[Choices]:
+        """Return what is measured, and what combines each choice's best options."""
+        starts = np.cumsum((1, *self._layout.sizes))
+        ranked = [np.argsort(-effects[start:end], kind="stable") for start, end in pairwise(starts)]
+        keep = max(self._layout.sizes)
+        while math.prod(min(keep, len(each)) for each in ranked) > _LARGEST_POOL and keep > 1:
+            keep -= 1
+        best = [sorted(map(int, each[:keep])) for each in ranked]
+        return list(dict.fromkeys([*self._measured, *product(*best)]))
+
+
+def _without_difficulty(scores: Sequence[Array]) -> tuple[Array, Array, float, float]:
+    """
+    Return means with the rows' difficulty taken out, counts, noise variance and scale.
+
+    The difficulty of a row is what scores on it differ by from their
+    candidates' means, shrunk by one imagined average score.
+    """
+    counts = np.array([len(each) for each in scores], dtype=float)
+    means = np.array([each.mean() for each in scores])
+    difficulty = np.zeros(int(counts.max()))
+    seen = np.array([(counts > row).sum() for row in range(len(difficulty))])
+    for _ in range(_SWEEPS):
+        total = np.zeros_like(difficulty)
+        for each, mean in zip(scores, means, strict=True):
+            total[: len(each)] += each - mean
+        difficulty = total / (seen + 1)
+        means = np.array([(each - difficulty[: len(each)]).mean() for each in scores])
+    residuals = [
+        each - mean - difficulty[: len(each)] for each, mean in zip(scores, means, strict=True)
+    ]
+    scale = max(float(np.concatenate(scores).std()), 1e-3)
+    noise = max(float(np.concatenate(residuals).var()), _LEAST_NOISE * scale**2)
+    return means, counts, noise, scale

@@ -1,0 +1,52 @@
+"""The benchmarks run and print their tables; how fast anything is, is not asserted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+TABLES = {
+    "compile_speed": (
+        "auto",
+        "predictors",
+        "threads",
+        "optimizer",
+        "calls",
+        "wall s",
+        "limit s",
+        "wall/limit",
+        "cpu s",
+        "held-out",
+        "dspy/ours",
+    ),
+    "search_quality": (
+        "over",
+        "runs",
+        "dspy calls",
+        "our calls",
+        "ratio",
+        "dspy score",
+        "our score",
+        "difference",
+        "95% interval",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
+    """With ``--quick``, each benchmark ends well and prints a full row under every heading."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--quick"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    heading, rule, *rows = done.stdout.splitlines()
+    for column in TABLES[name]:
+        assert column in heading
+    assert len(rows) >= 2
+    assert all(len(row) == len(rule) for row in rows)
+    assert "timeout" not in done.stdout
