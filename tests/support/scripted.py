@@ -18,6 +18,7 @@ import dspy
 from dspy import lm15
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
@@ -33,6 +34,7 @@ class ScriptedEngine:
         base: Percentage of sums it gets right without demos.
         per_demo: What each demo adds to it.
         latency: Seconds a call takes at most; how long each takes is random.
+        known: Words in a request that have another answer than a sum.
 
     """
 
@@ -40,13 +42,19 @@ class ScriptedEngine:
     supported_params: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens"})
 
     def __init__(
-        self, log: Path | None = None, base: int = 30, per_demo: int = 12, latency: float = 0.0
+        self,
+        log: Path | None = None,
+        base: int = 30,
+        per_demo: int = 12,
+        latency: float = 0.0,
+        known: Mapping[str, str] | None = None,
     ) -> None:
         self.calls = 0
         self._log = log
         self._base = base
         self._per_demo = per_demo
         self._latency = latency
+        self._known = known or {}
         self._lock = threading.Lock()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
@@ -80,10 +88,14 @@ class ScriptedEngine:
     def _field(self, name: str, turns: list[str], chance: int) -> str:
         demos = len(turns) // 2
         sums = _SUM.findall(turns[-1])
+        right = chance < self._base + self._per_demo * demos
         value = f"text {chance}"
-        if sums and name != "proposed_instruction":
+        if name == "team":
+            answers = [answer for word, answer in self._known.items() if word in turns[-1]]
+            others = [answer for answer in self._known.values() if answer not in answers]
+            value = (answers if right else others)[0]
+        elif sums and name != "proposed_instruction":
             total = sum(map(int, sums[-1]))
-            right = chance < self._base + self._per_demo * demos
             value = str(total if right else total + 1)
         return f"[[ ## {name} ## ]]\n{value}"
 
@@ -93,11 +105,12 @@ def scripted_lm(
     base: int = 30,
     per_demo: int = 12,
     latency: float = 0.0,
+    known: Mapping[str, str] | None = None,
     *,
     cache: bool = False,
 ) -> dspy.LM:
     """Return a ``dspy.LM`` on a new engine; ``lm._engine_spec`` counts its calls."""
-    engine = ScriptedEngine(log, base, per_demo, latency)
+    engine = ScriptedEngine(log, base, per_demo, latency, known)
     return dspy.LM("scripted", engine=engine, cache=cache)
 
 

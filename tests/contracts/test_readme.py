@@ -1,0 +1,120 @@
+"""The examples in the README do what the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from project import SUPPORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+README = Path(__file__).parents[2] / "README.md"
+
+TEAMS = {"charged": "billing", "crashes": "technical", "quote": "sales"}
+
+CONFTEST = f"""
+import pytest
+from scripted import scripted_lm
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    return scripted_lm(known={TEAMS!r}, base=20, per_demo=20)
+"""
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of one language."""
+    found: list[str] = re.findall(
+        rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return found
+
+
+def block(language: str, holds: str) -> str:
+    """Return the one code block that holds a text."""
+    (found,) = [each for each in blocks(language) if holds in each]
+    return found
+
+
+@pytest.fixture
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Write the README's test with 150 tickets like the one it shows."""
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
+    rows = [
+        {"ticket": f"Ticket {number}: {word} again", "team": team}
+        for number in range(50)
+        for word, team in TEAMS.items()
+    ]
+    assert rows[0].keys() == json.loads(block("json", "ticket")).keys()
+    lines = "\n".join(map(json.dumps, rows))
+    (pytester.path / "tickets.jsonl").write_text(lines, encoding="utf-8")
+    pytester.makepyfile(conftest=CONFTEST, test_routing=block("python", "# test_routing.py"))
+    return pytester
+
+
+def test_the_first_example_passes(folder: pytest.Pytester) -> None:
+    """The test of the README, as it is printed, compiles, judges and passes."""
+    result = folder.runpytest_subprocess("--mipro", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_routing: PASS  baseline * -> compiled *"])
+
+
+def test_the_first_example_is_skipped_without_the_flag(folder: pytest.Pytester) -> None:
+    """Without ``--mipro`` it costs nothing."""
+    folder.runpytest_subprocess().assert_outcomes(skipped=1)
+
+
+def test_the_first_example_has_fifteen_lines() -> None:
+    """Blank lines and the file's name apart."""
+    lines = block("python", "# test_routing.py").splitlines()
+    code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) <= 20
+
+
+def test_the_engine_works_without_pytest(folder: pytest.Pytester) -> None:
+    """The script of the README compiles and saves a program that plain DSPy loads."""
+    script = block("python", "compiled.save")
+    configure = 'dspy.configure(lm=dspy.LM("openai/gpt-4o-mini"))'
+    assert configure in script
+    setting = script.replace(
+        configure,
+        "from scripted import scripted_lm\nfrom test_routing import Route, right_team\n"
+        f"dspy.configure(lm=scripted_lm(known={TEAMS!r}, base=20, per_demo=20))\n"
+        "rows = [\n    dspy.Example(ticket=f'{word} {number}', team=team).with_inputs('ticket')\n"
+        f"    for number in range(40) for word, team in {TEAMS!r}.items()\n]\n"
+        "trainset, valset = rows[:40], rows[40:]",
+    )
+    folder.makepyfile(script=setting)
+    assert folder.runpython(folder.path / "script.py").ret == 0
+    state = json.loads((folder.path / "router.json").read_text(encoding="utf-8"))
+    assert state["demos"]
+
+
+@pytest.mark.parametrize("source", blocks("python"))
+def test_every_python_block_compiles(source: str) -> None:
+    """No example has a typing error."""
+    make: Callable[..., object] = compile
+    assert make(source, "README.md", "exec") is not None
+
+
+def test_every_flag_and_fixture_is_in_the_reference() -> None:
+    """What ``pytest --help`` and the fixtures offer, the README explains."""
+    from pytest_mipro import plugin
+    from pytest_mipro.plugin.declare import NAMES
+    from pytest_mipro.plugin.options import add_options
+
+    text = README.read_text(encoding="utf-8")
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    (group,) = [each for each in parser._groups if each.name == "mipro"]
+    flags = [name for option in group.options for name in option.names()]
+    fixtures = [name for name in plugin.__all__ if name.startswith("mipro")]
+    assert flags
+    for name in [*flags, *fixtures, *NAMES]:
+        assert f"`{name}" in text, name
