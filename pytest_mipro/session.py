@@ -19,10 +19,10 @@ import dspy
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import JSON, canonical_json, digest, plain
 from pytest_mipro.dataset import identity
-from pytest_mipro.errors import StoreError
-from pytest_mipro.evaluate.runner import Bench, Rows
+from pytest_mipro.errors import DeclarationError, StoreError
+from pytest_mipro.evaluate.runner import Bench, Rows, stored_rows
 from pytest_mipro.evaluate.usage import UsageMeter
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, both, complete
 from pytest_mipro.gate import verdict
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.records import (
@@ -212,10 +212,12 @@ class Session:
         """
         found = fingerprint.of_task(task, self._around.fingerprint(task))
         store = self.store
-        if found.key not in self._judged:
-            with _response_cache(self._folder / "lm", task), _settings(task):
-                self._judged[found.key] = self._judge(task, found)
-        return Outcome(task, self._judged[found.key], store.name)
+        # The compile key leaves the held-out examples out.
+        key = digest([found.key, [identity(example) for example in task.dataset.test]])
+        if key not in self._judged:
+            with _settings(task):
+                self._judged[key] = self._judge(task, found)
+        return Outcome(task, self._judged[key], store.name)
 
     def close(self) -> None:
         """Let go of the store, if it was opened."""
@@ -223,36 +225,56 @@ class Session:
             self.store.close()
 
     def _judge(self, task: Task, found: fingerprint.Fingerprint) -> _Judged:
-        started = time.monotonic()
-        artifact, reasons = self._artifact(task, found)
+        """Return what is stored, or do what is missing while others wait for it."""
+        known = self._recall(task, found)
+        if known is not None:
+            return known
+        lease = self.store.lease(found.key, self._who)
+        with lease.wait(on_wait=lambda who: self._say(task, f"waiting for {who}, who is at it")):
+            known = self._recall(task, found)
+            if known is not None:
+                return known
+            with _response_cache(self._folder / "lm", task):
+                return self._work(task, found)
+
+    def _recall(self, task: Task, found: fingerprint.Fingerprint) -> _Judged | None:
+        artifact = self.store.artifacts.get(found.key)
+        if artifact is None:
+            return None
         compiled = restore(task.program, artifact.state)
-        baseline_card, compiled_card, usage = self._score(task, compiled)
+        bench, test = _bench(task), task.dataset.test
+        before = stored_rows(bench, self.store, task.program, test)
+        after = stored_rows(bench, self.store, compiled, test)
+        if before is None or after is None:
+            return None
         return _Judged(
             artifact=artifact,
-            reasons=reasons,
-            baseline=Scored(task.program, baseline_card),
-            compiled=Scored(compiled, compiled_card),
-            usage=usage + artifact.usage if reasons else usage,
-            seconds=time.monotonic() - started,
+            reasons=(),
+            baseline=Scored(task.program, _scorecard(test, before)),
+            compiled=Scored(compiled, _scorecard(test, after)),
+            usage=Usage(),
+            seconds=0.0,
         )
 
-    def _artifact(
-        self, task: Task, found: fingerprint.Fingerprint
-    ) -> tuple[Artifact, tuple[str, ...]]:
-        """Return the artifact, and why it had to be compiled (nothing if it had not)."""
+    def _work(self, task: Task, found: fingerprint.Fingerprint) -> _Judged:
+        started = time.monotonic()
+        reasons: tuple[str, ...] = ()
         artifact = self.store.artifacts.get(found.key)
-        if artifact is not None:
-            return artifact, ()
-        lease = self.store.lease(found.key, self._who)
-        with lease.wait(on_wait=lambda who: self._say(task, f"waiting for {who} to compile it")):
-            artifact = self.store.artifacts.get(found.key)
-            if artifact is not None:
-                return artifact, ()
+        if artifact is None:
             reasons = self._reasons(task, found)
             self._say(task, f"compiling: {', '.join(reasons)}")
             artifact = self._compile(task, found)
             self.store.artifacts.put(artifact)
-        return artifact, reasons
+        compiled = restore(task.program, artifact.state)
+        before, after, usage = self._score(task, compiled)
+        return _Judged(
+            artifact=artifact,
+            reasons=reasons,
+            baseline=Scored(task.program, before),
+            compiled=Scored(compiled, after),
+            usage=usage + artifact.usage if reasons else usage,
+            seconds=time.monotonic() - started,
+        )
 
     def _reasons(self, task: Task, found: fingerprint.Fingerprint) -> tuple[str, ...]:
         earlier = self.store.artifacts.latest(task.test)
@@ -268,6 +290,9 @@ class Session:
         usage = meter.usage
         if program is None:
             program, usage = self._optimize(task)
+        elif not isinstance(program, dspy.Module):
+            message = f"pytest_mipro_optimize returned {program!r:.80}, expected a dspy.Module"
+            raise DeclarationError(message)
         return Artifact(
             key=found.key,
             task=task.test,
@@ -308,26 +333,25 @@ class Session:
 
     def _score(self, task: Task, compiled: dspy.Module) -> tuple[Scorecard, Scorecard, Usage]:
         test = task.dataset.test
-        key = fingerprint.of_evaluation(
-            task.program, task.metric, task.lm, dspy.settings.adapter, task.version
-        )
-        bench = Bench(task.metric, {"lm": task.lm, "adapter": dspy.settings.adapter}, key)
         workers = Workers(ContextThreads(task.threads, thread_name_prefix="mipro"))
-        rows = Rows(bench, self.store, workers)
+        rows = Rows(_bench(task), self.store, workers)
 
-        async def both() -> tuple[list[Row], list[Row]]:
-            self._around.progress(task, Progress("evaluate", 0, 2 * len(test)))
-            before = await rows.evaluate(task.program, test)
-            self._around.progress(
-                task, Progress("evaluate", len(test), 2 * len(test), usage=workers.usage)
-            )
-            return before, await rows.evaluate(compiled, test)
-
-        before, after = complete(both(), workers)
+        self._around.progress(task, Progress("evaluate", 0, 2 * len(test)))
+        before, after = complete(
+            both(rows.evaluate(task.program, test), rows.evaluate(compiled, test)), workers
+        )
         return _scorecard(test, before), _scorecard(test, after), workers.usage
 
     def _say(self, task: Task, text: str) -> None:
         self._around.say(f"mipro: {task.name}: {text}")
+
+
+def _bench(task: Task) -> Bench:
+    settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
+    key = fingerprint.of_evaluation(
+        task.program, task.metric, task.lm, dspy.settings.adapter, task.version
+    )
+    return Bench(task.metric, settings, key)
 
 
 def dump(program: dspy.Module) -> dict[str, Any]:
@@ -401,7 +425,9 @@ def _response_cache(folder: Path, task: Task) -> Generator[None]:
     try:
         yield
     finally:
-        vars(dspy).pop("cache")
+        used = vars(dspy).pop("cache")
+        if used.enable_disk_cache:
+            used.disk_cache.close()
         if before is not None:
             dspy.cache = before
 

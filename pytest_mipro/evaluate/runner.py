@@ -123,6 +123,20 @@ def evaluate_row(bench: Bench, program: dspy.Module, example: dspy.Example, key:
     return Row(key, score, plain(run.prediction, fallback=repr), run.usage, run.failure)
 
 
+def stored_rows(
+    bench: Bench, store: Store, program: dspy.Module, examples: Sequence[dspy.Example]
+) -> list[Row] | None:
+    """Return the rows of ``program`` on ``examples`` if the store has them all."""
+    keys = _keys(bench, program, examples)
+    found = store.rows.get_many(keys)
+    return [found[key] for key in keys] if len(found) == len(set(keys)) else None
+
+
+def _keys(bench: Bench, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[str]:
+    prompts = of_prompts(program)
+    return [digest([bench.key, prompts, identity(example)]) for example in examples]
+
+
 class Tolerance:
     """
     How many rows the program may fail on.
@@ -168,8 +182,7 @@ class Rows:
 
     async def evaluate(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Row]:
         """Return the rows of ``program`` on ``examples``, in their order."""
-        prompts = of_prompts(program)
-        keys = [digest([self._bench.key, prompts, identity(example)]) for example in examples]
+        keys = _keys(self._bench, program, examples)
         self._once.look_up(keys)
         rows = await together(
             [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from pytest_mipro.errors import StoreError
@@ -19,7 +19,7 @@ from pytest_mipro.store import schema
 from pytest_mipro.store.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Collection, Generator, Iterable
     from typing import Any
 
     from sqlalchemy import URL
@@ -214,30 +214,42 @@ class Store:
         with self.connection() as connection:
             self._refuse_foreign(connection)
             if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                _use_wal(connection)
             schema.create(connection)
             values = {"id": 1, "application": APPLICATION, "version": schema.VERSION}
             _insert_once(connection, schema.ABOUT, values)
 
     def _refuse_foreign(self, connection: Connection) -> None:
         """Raise StoreError, before anything is written, if this is no store of ours."""
-        tables = inspect(connection).get_table_names()
+        tables = set(inspect(connection).get_table_names())
         if not tables:
             return
-        about = None
-        if schema.ABOUT.name in tables:
-            columns = {each["name"] for each in inspect(connection).get_columns("about")}
-            if columns == set(schema.ABOUT.columns.keys()):
-                about = connection.execute(select(schema.ABOUT)).first()
-        if about is None or about.application != APPLICATION:
-            message = f"{self.name} is a database of something else; use another one for the store"
-            raise StoreError(message)
-        if about.version != schema.VERSION:
+        if not _has_about(connection, tables):
+            raise StoreError(self._foreign)
+        about = connection.execute(select(schema.ABOUT)).first()
+        if about is None:
+            # Another process is making the store at this moment, or it is somebody else's.
+            if not tables <= schema.METADATA.tables.keys():
+                raise StoreError(self._foreign)
+        elif about.application != APPLICATION:
+            raise StoreError(self._foreign)
+        elif about.version != schema.VERSION:
             message = (
                 f"the store {self.name} has format {about.version}, this version of pytest-mipro "
                 f"reads format {schema.VERSION}; use another store, or the version that wrote it"
             )
             raise StoreError(message)
+
+    @property
+    def _foreign(self) -> str:
+        return f"{self.name} is a database of something else; use another one for the store"
+
+
+def _has_about(connection: Connection, tables: Collection[str]) -> bool:
+    if schema.ABOUT.name not in tables:
+        return False
+    columns = {each["name"] for each in inspect(connection).get_columns(schema.ABOUT.name)}
+    return columns == set(schema.ABOUT.columns.keys())
 
 
 def _load(record: type[S], label: str, value: dict[str, Any]) -> S:
@@ -271,6 +283,14 @@ def _prepare_folder(folder: Path, name: str) -> None:
             "make room for it, or use another store"
         )
         raise StoreError(message) from error
+
+
+def _use_wal(connection: Connection) -> None:
+    """Let readers and the writer work at the same time; this is kept in the file."""
+    # SQLite does not wait for the lock this takes. If another process has it, that one
+    # is opening the same new store and does the same.
+    with suppress(OperationalError):
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:

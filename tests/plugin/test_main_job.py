@@ -133,3 +133,24 @@ def test_an_edited_test_split_does_not_recompile(project: Project) -> None:
     result.stdout.no_fnmatch_line("*compiling*")
     result.stdout.fnmatch_lines(["*n = 59*from the store, 0 LM calls"])
     assert project.calls == paid
+
+
+def test_two_tests_may_be_judged_on_different_rows(project: Project) -> None:
+    """They share the artifact, which the held-out rows do not decide, and not the scores."""
+    project.write(
+        test_adder="""
+        from pytest_mipro import mipro_optimize
+        from program import Adder, right, DATASET, ROWS
+
+        @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+        def test_all(mipro):
+            assert len(mipro.compiled.scores) == 60
+
+        @mipro_optimize(program=Adder, metric=right, dataset={**DATASET, "test": ROWS[70:]})
+        def test_some(mipro):
+            assert len(mipro.compiled.scores) == 50
+        """
+    )
+    result = project.run("--mipro")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["test_some: *n = 50*from the store, 0 LM calls"])
