@@ -3,5 +3,6 @@ MIPROv2: bootstrap demos, propose instructions, search both.
 
 Read ``mipro.py`` first: it is the pipeline. ``space.py`` says what is searched,
 ``bootstrap.py`` where demos come from, ``propose.py`` where instructions come
-from, and ``search.py`` how the best pair is found.
+from, ``search.py`` how the best combination is found, and ``surrogate.py`` what
+it believes meanwhile.
 """

@@ -27,7 +27,7 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from pytest_mipro import fingerprint
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import DeclarationError, FingerprintError
 from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, abandon, both, complete
@@ -411,7 +411,8 @@ class _Compilation:
         self._on_progress = on_progress
         threads = optimizer.num_threads or dspy.settings.num_threads
         self.workers = Workers(ContextThreads(threads, thread_name_prefix="mipro"))
-        bench = _bench(optimizer, student, {"lm": optimizer.task_model})
+        self._store = store
+        self._bench = bench = _bench(optimizer, student, {"lm": optimizer.task_model})
         teacher_bench = _bench(
             optimizer, teacher or student, {"lm": optimizer.task_model, **teacher_settings}
         )
@@ -463,7 +464,19 @@ class _Compilation:
             found = await search.run(space)
         finally:
             abandon(early)
+        self._record(space, found)
         return self._result(space, found)
+
+    def _record(self, space: Space, found: Found) -> None:
+        """Keep the trials under the name of the search: all it depended on."""
+        demos = [
+            [[fingerprint.demo_fields(demo) for demo in demo_set] for demo_set in sets]
+            for sets in space.demos
+        ]
+        effort = vars(self._plan.effort)
+        name = digest([self._bench.key, plain(space.instructions), demos, effort])
+        for trial in found.trials:
+            self._store.put_trial(name, trial)
 
     def _own_instructions(self) -> list[str]:
         predictors = self._student.predictors()

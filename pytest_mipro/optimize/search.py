@@ -28,6 +28,7 @@ import math
 import random
 import warnings
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,8 +168,10 @@ class Search:
 
     async def prefetch(self, space: Space) -> None:
         """Evaluate what every search of a space with these demo sets begins with."""
+        decisions = self._effort.budget(space, len(self._valset)) // CHUNK
+        first = islice(opening(space, self._effort.seed), max(1, decisions))
+        candidates = list(dict.fromkeys(first))[: self._effort.candidates + 1]
         rows = self._valset[:CHUNK]
-        candidates = dict.fromkeys(opening(space, self._effort.seed))
         await together([self._rows.evaluate(space.program(each), rows) for each in candidates])
 
     async def run(self, space: Space) -> Found:

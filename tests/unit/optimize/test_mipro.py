@@ -757,6 +757,26 @@ class TestRepeatable:
         assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+class TestEffort:
+    @pytest.mark.parametrize("trials", [1, 3])
+    def test_few_trials_cost_few_rows(self, trials: int) -> None:
+        """What is evaluated ahead of the search is part of it: no row is spent on anything else."""
+        lm = scripted_lm()
+        made = compiled(small(lm), num_trials=trials)
+        measured = {number: log["rows"] for number, log in made.trial_logs.items()}
+        assert len(measured) <= trials + 1
+        rows = sum(measured.values())
+        assert rows < calls(lm) <= rows + len(TRAIN) + 20
+
+    @pytest.mark.parametrize("threads", [1, 16, 64])
+    def test_the_number_of_calls_does_not_depend_on_the_threads(self, threads: int) -> None:
+        """More threads ask the same questions, only earlier."""
+        lm, alone = scripted_lm(latency=0.004), scripted_lm()
+        compiled(small(lm, num_threads=threads))
+        compiled(small(alone, num_threads=4))
+        assert calls(lm) == calls(alone)
+
+
 class TestStore:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
