@@ -36,7 +36,7 @@ def test_the_ini_option_turns_it_on(project: Project) -> None:
 @pytest.mark.parametrize(
     "url,line",
     [
-        ("nonsense", "*store URL 'nonsense' is not one SQLAlchemy knows*"),
+        ("nonsense", "*store URL 'nonsense'* is not one SQLAlchemy knows*"),
         ("sqlite:////proc/nowhere/store.db", "*/proc/nowhere/store.db cannot be made*"),
     ],
 )
