@@ -131,7 +131,11 @@ class Store:
         self.traces = Shelf(self, schema.TRACES, Trace)
         self.proposals = Shelf(self, schema.PROPOSALS, Proposal)
         self.artifacts = _ArtifactShelf(self, schema.ARTIFACTS, Artifact)
-        self._prepare()
+        try:
+            self._prepare()
+        except StoreError:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, url: str) -> Store:
