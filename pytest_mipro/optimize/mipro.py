@@ -370,23 +370,28 @@ class MIPROv2(Teleprompter):
         )
         plan = Plan.make(options, len(student.predictors()), trainset, valset)
         store = self._store or Store.in_memory()
-        compilation = _Compilation(
-            optimizer=self,
-            options=options,
-            plan=plan,
-            student=student,
-            teacher=teacher,
-            teacher_settings=dict(teacher_settings or self.teacher_settings),
-            store=store,
-            on_progress=self._on_progress,
-            provide_traceback=bool(provide_traceback),
-        )
+        try:
+            compilation = _Compilation(
+                optimizer=self,
+                options=options,
+                plan=plan,
+                student=student,
+                teacher=teacher,
+                teacher_settings=dict(teacher_settings or self.teacher_settings),
+                store=store,
+                on_progress=self._on_progress,
+                provide_traceback=bool(provide_traceback),
+            )
+            return self._complete(compilation)
+        finally:
+            if self.keeps_nothing:
+                store.close()
+
+    def _complete(self, compilation: _Compilation) -> dspy.Module:
         try:
             return complete(compilation.run(), compilation.workers)
         finally:
             self.usage = compilation.workers.usage
-            if self.keeps_nothing:
-                store.close()
 
 
 class _Compilation:
