@@ -29,14 +29,18 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 def prompts(program: dspy.Module) -> tuple[Prompt, ...]:
     """Return each predictor's instruction and demos, in predictor order."""
-    return tuple(
-        Prompt(
-            name,
-            predictor.signature.instructions,
-            tuple(demo_fields(demo) for demo in predictor.demos),
-        )
-        for name, predictor in program.named_predictors()
+    return tuple(_prompt(name, predictor) for name, predictor in program.named_predictors())
+
+
+def _prompt(name: str, predictor: dspy.Predict) -> Prompt:
+    signature = signature_of(predictor)
+    demos = map(demo_fields, predictor.demos)
+    # A demo may list its fields in any order; people read the inputs first.
+    ordered = (
+        {**{field: demo[field] for field in signature.fields if field in demo}, **demo}
+        for demo in demos
     )
+    return Prompt(name, signature.instructions, tuple(ordered))
 
 
 def signature_of(predictor: dspy.Predict) -> type[dspy.Signature]:

@@ -154,3 +154,15 @@ def test_two_tests_may_be_judged_on_different_rows(project: Project) -> None:
     result = project.run("--mipro")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["test_some: *n = 50*from the store, 0 LM calls"])
+
+
+def test_demos_are_shown_inputs_first(project: Project) -> None:
+    """Whatever order the dataset has its fields in."""
+    program = (project.path / "program.py").read_text()
+    swapped = 'dspy.Example(answer=2 * i + 3, question=f"What is {i} + {i + 3}?")'
+    original = 'dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3)'
+    assert original in program
+    project.write(program=program.replace(original, swapped))
+    result = project.run("--mipro", "-v")
+    result.stdout.fnmatch_lines(["    question: What is * | answer: *"])
+    result.stdout.no_fnmatch_line("    answer: * | question: *")
