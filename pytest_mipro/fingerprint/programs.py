@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, get_args
 
 import dspy
@@ -29,7 +30,7 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 def prompts(program: dspy.Module) -> tuple[Prompt, ...]:
     """Return each predictor's instruction and demos, in predictor order."""
-    return tuple(_prompt(name, predictor) for name, predictor in program.named_predictors())
+    return tuple(starmap(_prompt, program.named_predictors()))
 
 
 def _prompt(name: str, predictor: dspy.Predict) -> Prompt:
