@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import uuid
-from dataclasses import dataclass, replace
-from operator import itemgetter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,10 +28,12 @@ from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import DeclarationError, FingerprintError
 from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, abandon, both, complete
-from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan, own_demos
+from pytest_mipro.optimize.bootstrap import Bootstrap, own_demos
+from pytest_mipro.optimize.plan import Plan
 from pytest_mipro.optimize.propose import PromptModel, Propose
-from pytest_mipro.optimize.search import Effort, Search
+from pytest_mipro.optimize.search import Search
 from pytest_mipro.optimize.space import Space
+from pytest_mipro.optimize.statistics import percent, save_candidates, statistics
 from pytest_mipro.records import Progress, Proposal, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
@@ -44,127 +43,9 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.optimize.space import DemoSet
-    from pytest_mipro.records import Candidate
     from pytest_mipro.task import Metric
 
 logger = logging.getLogger(__name__)
-
-AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
-"""For each size: demo sets per predictor, and most validation rows."""
-_SMALL_VALSET = 50
-_LARGEST_VALSET = 1000
-_GROUNDING_DEMOS = 3
-"""Demos bootstrapped only to be shown to the prompt model, when none are searched."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    What one compile will do, with all sizes known.
-
-    Attributes:
-        trainset: Examples for bootstrapping and proposals.
-        valset: Examples candidates are measured on.
-        instructions: Instructions per predictor, its own included.
-        demos: Demo sets to make.
-        effort: How much to search.
-
-    """
-
-    trainset: tuple[dspy.Example, ...]
-    valset: tuple[dspy.Example, ...]
-    instructions: int
-    demos: DemoPlan
-    effort: Effort
-
-    @classmethod
-    def make(
-        cls,
-        options: Options,
-        predictors: int,
-        trainset: Sequence[dspy.Example],
-        valset: Sequence[dspy.Example] | None,
-    ) -> Plan:
-        """
-        Work out the sizes.
-
-        Args:
-            options: What the user asked for.
-            predictors: How many predictors are optimized.
-            trainset: Examples to learn from.
-            valset: Examples to measure on; None takes 80% of ``trainset``.
-
-        Raises:
-            DeclarationError: The options or the examples do not allow it.
-
-        """
-        train, val = _divided(trainset, valset)
-        options.refuse_contradictions()
-        if options.auto is None:
-            count = options.num_candidates or 0
-            trials = options.num_trials
-            if trials is None:
-                message = (
-                    f"auto=None needs num_trials; for num_candidates={count} and {predictors} "
-                    f"predictor(s) about {_trials(count, predictors, options)} are a good number"
-                )
-                raise DeclarationError(message)
-            instructions, minibatch, candidates = count, options.minibatch, trials
-        else:
-            count, most = AUTO[options.auto]
-            trials = _trials(count, predictors, options)
-            instructions = count if options.zero_shot else count // 2
-            val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
-            minibatch = len(val) > _SMALL_VALSET
-            candidates = 2 * trials  # They are measured on so few rows that more can be tried.
-        if minibatch and options.minibatch_size > len(val):
-            message = (
-                f"minibatch_size={options.minibatch_size} is larger than the validation set "
-                f"({len(val)} examples); lower it, or say minibatch=False"
-            )
-            raise DeclarationError(message)
-        rows = options.minibatch_size if minibatch else len(val)
-        return cls(
-            trainset=train,
-            valset=val,
-            instructions=instructions,
-            demos=_demo_plan(options, count),
-            effort=Effort(trials, rows, options.seed, candidates),
-        )
-
-
-def _divided(
-    trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
-) -> tuple[tuple[dspy.Example, ...], tuple[dspy.Example, ...]]:
-    train = tuple(trainset)
-    if not train:
-        message = "the trainset is empty; demos and proposals are made from it"
-        raise DeclarationError(message)
-    if valset is not None:
-        if not valset:
-            message = "the valset is empty; leave it out to have 80% of the trainset used"
-            raise DeclarationError(message)
-        return train, tuple(valset)
-    if len(train) < 2:  # ruff: ignore[magic-value-comparison] - one for each side
-        message = "a trainset of 1 example cannot be divided; give a valset"
-        raise DeclarationError(message)
-    cut = len(train) - min(_LARGEST_VALSET, max(1, len(train) * 4 // 5))
-    return train[:cut], train[cut:]
-
-
-def _trials(count: int, predictors: int, options: Options) -> int:
-    """Return DSPy's number of trials: 2 · choices · log2(candidates), at least 1.5 · candidates."""
-    choices = predictors if options.zero_shot else 2 * predictors
-    return int(max(2 * choices * math.log2(count), 1.5 * count))
-
-
-def _demo_plan(options: Options, count: int) -> DemoPlan:
-    if options.zero_shot:
-        shown = _GROUNDING_DEMOS if options.fewshot_aware_proposer else 0
-        return DemoPlan(count if shown else 1, shown, 0, options.metric_threshold)
-    return DemoPlan(
-        count, options.max_bootstrapped_demos, options.max_labeled_demos, options.metric_threshold
-    )
 
 
 class MIPROv2(Teleprompter):
@@ -508,14 +389,14 @@ class _Compilation:
 
     def _result(self, space: Space, found: Found) -> dspy.Module:
         program = space.program(found.winner)
-        statistics: dict[str, Any] = {"score": _percent(found.scores[found.winner])}
+        attributes: dict[str, Any] = {"score": percent(found.scores[found.winner])}
         if self._optimizer.track_stats:
-            statistics |= _statistics(space, found, len(self._plan.valset))
-            statistics["total_calls"] = self.workers.usage.calls
-            statistics["prompt_model_total_calls"] = self.workers.usage_of(Proposal).calls
-        vars(program).update(statistics)
+            attributes |= statistics(space, found, len(self._plan.valset))
+            attributes["total_calls"] = self.workers.usage.calls
+            attributes["prompt_model_total_calls"] = self.workers.usage_of(Proposal).calls
+        vars(program).update(attributes)
         if self._optimizer.log_dir is not None:
-            _save_candidates(Path(self._optimizer.log_dir), space, found, len(self._plan.valset))
+            save_candidates(Path(self._optimizer.log_dir), space, found, len(self._plan.valset))
         return program
 
 
@@ -549,49 +430,3 @@ def _distinct(demo_sets: Sequence[DemoSet]) -> tuple[DemoSet, ...]:
         for demo_set in reversed(demo_sets)
     }
     return tuple(reversed(by_content.values()))
-
-
-def _percent(scores: Sequence[float]) -> float:
-    return round(100 * math.fsum(scores) / len(scores), 2)
-
-
-def _statistics(space: Space, found: Found, full: int) -> dict[str, Any]:
-    """Return what DSPy's users look for on a result, under DSPy's names."""
-    entries: list[dict[str, Any]] = [
-        {
-            "score": _percent(scores),
-            "program": space.program(candidate),
-            "full_eval": len(scores) >= full,
-        }
-        for candidate, scores in found.scores.items()
-    ]
-    entries.sort(key=itemgetter("score"), reverse=True)
-    return {
-        "candidate_programs": [entry for entry in entries if entry["full_eval"]],
-        "mb_candidate_programs": [entry for entry in entries if not entry["full_eval"]],
-        "trial_logs": {
-            number: _trial_log(space, candidate, scores, full)
-            for number, (candidate, scores) in enumerate(found.scores.items(), start=1)
-        },
-    }
-
-
-def _trial_log(
-    space: Space, candidate: Candidate, scores: Sequence[float], full: int
-) -> dict[str, Any]:
-    kind = "full_eval" if len(scores) >= full else "mb"
-    return {
-        f"{kind}_score": _percent(scores),
-        f"{kind}_program": space.program(candidate),
-        "rows": len(scores),
-        **{f"{i}_predictor_instruction": index for i, index in enumerate(candidate.instructions)},
-        **{f"{i}_predictor_demos": index for i, index in enumerate(candidate.demos)},
-    }
-
-
-def _save_candidates(folder: Path, space: Space, found: Found, full: int) -> None:
-    target = folder / "evaluated_programs"
-    target.mkdir(parents=True, exist_ok=True)
-    for number, (candidate, scores) in enumerate(found.scores.items(), start=1):
-        if len(scores) >= full:
-            space.program(candidate).save(target / f"program_{number}.json")

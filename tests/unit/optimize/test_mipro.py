@@ -27,7 +27,7 @@ from pytest_mipro.errors import (
     MetricError,
     ProgramError,
 )
-from pytest_mipro.optimize.mipro import Plan
+from pytest_mipro.optimize.plan import Plan
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
 
