@@ -8,7 +8,7 @@ goes to disk, to an xdist controller and into the reports.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -263,10 +263,6 @@ class Report(Record):
     seconds: float
     store: str
     verdicts: tuple[Verdict, ...] = ()
-
-    def with_verdicts(self, verdicts: Iterable[Verdict]) -> Report:
-        """Return this report with the verdicts the test asked for."""
-        return replace(self, verdicts=tuple(verdicts))
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,9 @@ class Workers:
     module-level function with programs, examples and records.
     """
 
-    def __init__(
-        self, executor: Executor, on_usage: Callable[[Usage], None] = lambda _: None
-    ) -> None:
-        """Run work on ``executor``; tell ``on_usage`` the total after each piece."""
+    def __init__(self, executor: Executor) -> None:
+        """Run work on ``executor``."""
         self._executor = executor
-        self._on_usage = on_usage
         self._under_way: set[asyncio.Task[Any]] = set()
         self._usage: dict[type, Usage] = {}
 
@@ -77,7 +74,6 @@ class Workers:
         loop = asyncio.get_running_loop()
         record: R = await loop.run_in_executor(self._executor, work, *arguments)
         self._usage[type(record)] = self.usage_of(type(record)) + record.usage
-        self._on_usage(self.usage)
         return record
 
     def start(self, job: Coroutine[Any, Any, R]) -> asyncio.Task[R]:

@@ -110,7 +110,7 @@ class MIPROv2(Teleprompter):
                 None sets no limit, as a failed row has the score 0.
             seed: Decides every draw; 0 is a seed like any other.
             init_temperature: Temperature of the prompt model for instructions.
-            verbose: Log each trial.
+            verbose: Log each step of the progress.
             track_stats: Attach ``trial_logs``, ``candidate_programs`` and
                 ``mb_candidate_programs`` to the result.
             log_dir: Folder that gets every candidate measured in full, as JSON.
@@ -376,7 +376,10 @@ class _Compilation:
         return Space(self._student, instructions, self._demos(demo_sets))
 
     def _tell(self, progress: Progress) -> None:
-        self._on_progress(replace(progress, usage=self.workers.usage))
+        progress = replace(progress, usage=self.workers.usage)
+        if self._optimizer.verbose:
+            logger.info("%s", progress)
+        self._on_progress(progress)
 
     def _demos(self, demo_sets: Sequence[Mapping[str, DemoSet]]) -> tuple[tuple[DemoSet, ...], ...]:
         paths = [path for path, _ in self._student.named_predictors()]

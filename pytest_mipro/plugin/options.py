@@ -63,7 +63,6 @@ class Settings:
 
     Attributes:
         lm: The model the command line names, if it does.
-        ini_lm: The model the ini file names, if it does.
         threads: Rows at a time; None leaves it to the model.
         timeout: Seconds an LM call may take.
         store_url: SQLAlchemy URL of the store.
@@ -72,7 +71,6 @@ class Settings:
     """
 
     lm: str | None
-    ini_lm: str | None
     threads: int | None
     timeout: float
     store_url: str
@@ -96,7 +94,6 @@ class Settings:
         """
         return cls(
             lm=config.getoption("mipro_lm") or None,
-            ini_lm=config.getini("mipro_lm") or None,
             threads=_threads(*_value(config, "threads")),
             timeout=_timeout(*_value(config, "timeout", DEFAULT_TIMEOUT)),
             store_url=_store_url(config),

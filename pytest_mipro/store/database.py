@@ -265,11 +265,9 @@ def _load(record: type[S], label: str, value: dict[str, Any]) -> S:
 
 
 def _insert_once(connection: Connection, table: Table, values: dict[str, Any]) -> None:
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(table), values)
-    except IntegrityError:
-        pass  # Somebody else wrote the same content first.
+    # An IntegrityError says that somebody else wrote the same content first.
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(insert(table), values)
 
 
 def _name(url: URL) -> str:

@@ -671,6 +671,13 @@ class TestStatistics:
         assert made.usage.calls == calls(task) + calls(prompt) + calls(teacher)
         assert made.usage.prompt_tokens == 10 * made.usage.calls
 
+    @pytest.mark.parametrize("verbose", [False, True])
+    def test_verbose_logs_each_step(self, verbose: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """With ``verbose`` the progress goes to the log, without it nothing does."""
+        with caplog.at_level("INFO", logger="pytest_mipro"):
+            compiled(small(scripted_lm(), verbose=verbose))
+        assert any("search" in record.getMessage() for record in caplog.records) is verbose
+
     def test_progress(self) -> None:
         """A stream of records tells the phase, the trial, the best score and the calls."""
         told: list[Progress] = []
