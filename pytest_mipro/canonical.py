@@ -157,6 +157,13 @@ def _instead(value: object, fallback: Fallback | None, error: Exception) -> JSON
         return _plain(fallback(value), fallback)
     message = (
         f"a value of type {type(value).__module__}.{type(value).__qualname__} "
-        f"has no JSON form: {value!r:.120}"
+        f"has no JSON form: {_shown(value):.120}"
     )
     raise FingerprintError(message) from error
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "it holds itself"

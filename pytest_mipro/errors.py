@@ -9,9 +9,12 @@ Everything this package raises, in one tree.
     │   ├── ModelError              no model, or not one we can call
     │   │   └── LocalModelMissing   the embedded model is not installed
     │   └── FingerprintError        content that cannot be identified
+    ├── BudgetExceeded              a budget is spent, and there is no verdict yet
     ├── InfrastructureError         the provider or the network, not the program
     ├── MetricError                 the metric raised or returned no score
-    ├── ProgramError                the program fails more often than was allowed
+    ├── ProgramError                the program is broken, or fails more often than was allowed
+    ├── ReferenceFileError          an accepted reference is missing, stale or not ours
+    │   └── DamagedReference        its files are there and cannot be used
     └── StoreError                  the store cannot be read or written
 
 A message names the thing, the value that was found, what was expected, and
@@ -43,8 +46,48 @@ class FingerprintError(DeclarationError):
     """Something that decides the result cannot be identified by its content."""
 
 
+class BudgetExceeded(MiproError):
+    """
+    A budget was spent before the held-out examples were scored; a later run goes on.
+
+    Attributes:
+        limit: What was reached, as the user set it.
+
+    """
+
+    def __init__(self, message: str, limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
 class InfrastructureError(MiproError):
-    """A language model call failed for a reason the program is not to blame for."""
+    """
+    A language model call failed for a reason the program is not to blame for.
+
+    Whoever knows the store and the command line fills in the attributes.
+
+    Attributes:
+        stored: How many rows are safe in the store; None if nobody has counted.
+        command: The command that goes on from there; empty for the one that was given.
+        starts_over: Why the next attempt begins anew; empty where it goes on.
+
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.stored: int | None = None
+        self.command = ""
+        self.starts_over = ""
+
+    def __str__(self) -> str:
+        if self.starts_over:
+            return f"{super().__str__()}\nthis is no score; {self.starts_over}"
+        kept = "everything finished so far is" if self.stored is None else f"{self.stored} rows are"
+        command = f"`{self.command}`" if self.command else "the same command"
+        return (
+            f"{super().__str__()}\n"
+            f"this is no score; {kept} stored, and {command} goes on from there"
+        )
 
 
 class MetricError(MiproError):
@@ -52,7 +95,15 @@ class MetricError(MiproError):
 
 
 class ProgramError(MiproError):
-    """The program failed on more rows than the user allowed."""
+    """The program failed on more rows than the user allowed, or on most of them alike."""
+
+
+class ReferenceFileError(MiproError):
+    """An accepted reference is needed and missing, out of date, or not one of ours."""
+
+
+class DamagedReference(ReferenceFileError):
+    """The files of a reference are there and do not hold one; accepting anew replaces them."""
 
 
 class StoreError(MiproError):

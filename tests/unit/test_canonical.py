@@ -268,6 +268,15 @@ def test_plain_ends_where_a_value_holds_itself() -> None:
         plain(value)
 
 
+def test_plain_refuses_an_example_that_holds_itself() -> None:
+    """The error also says so where the value cannot be shown."""
+    example = dspy.Example(a=1)
+    example.itself = example
+
+    with pytest.raises(FingerprintError, match="has no JSON form: it holds itself"):
+        plain(example)
+
+
 def test_plain_refuses_what_has_no_json_form() -> None:
     """The error names the type and the value."""
     with pytest.raises(FingerprintError, match=r"type builtins\.object has no JSON form: <object"):
