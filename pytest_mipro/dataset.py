@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import dspy
 
-from pytest_mipro.canonical import JSON, digest, plain, readable_json
+from pytest_mipro.canonical import JSON, canonical_json, digest, plain, readable_json
 from pytest_mipro.errors import DatasetError, FingerprintError
 
 RowSource: TypeAlias = (
@@ -38,7 +38,7 @@ _SHOWN = 3
 
 def identity(example: dspy.Example) -> str:
     """Return the digest of the whole example: inputs and labels."""
-    return digest([plain(example.toDict()), sorted(example.inputs().keys())])
+    return digest([plain(example), sorted(example.inputs().keys())])
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Located:
     @cached_property
     def question(self) -> str:
         """The digest of the inputs alone: what decides its split and what may not leak."""
-        return digest(plain(self.example.inputs().toDict()))
+        return digest(plain(self.example.inputs()))
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,34 @@ class Dataset:
         _accept(splits, source, root)
         train, val, test = (tuple(row.example for row in splits[name]) for name in NAMES)
         return cls(train, val, test, accepted=True)
+
+
+def clusters_of(dataset: Dataset, field: str) -> tuple[str, ...]:
+    """
+    Return what each held-out example belongs to: the value of ``field``, as text.
+
+    Raises:
+        DatasetError: An example has no value there, or all have the same.
+
+    """
+    names = []
+    for index, example in enumerate(dataset.test):
+        value = example.get(field)
+        if value is None or (isinstance(value, str) and not value):
+            message = (
+                f"cluster={field!r}: test[{index}] has no value in that field; "
+                f"it has {sorted(example.keys())}"
+            )
+            raise DatasetError(message)
+        names.append(value if isinstance(value, str) else canonical_json(plain(value)))
+    if len(set(names)) == 1:
+        message = (
+            f"cluster={field!r}: all {len(names)} held-out examples are in one cluster, "
+            f"{names[0]!r:.80}, so nothing could be compared; add examples of others, "
+            "or leave cluster out"
+        )
+        raise DatasetError(message)
+    return tuple(names)
 
 
 def _checked_inputs(inputs: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -232,7 +260,12 @@ def _checked(row: _Located, inputs: tuple[str, ...] | None) -> _Located:
 
 
 def _refuse_names(example: dspy.Example, where: str) -> None:
-    for name in example.toDict():
+    try:
+        names = list(example.toDict())
+    except RecursionError as error:
+        message = f"{where} holds itself; a field holds text, numbers, lists or dictionaries"
+        raise DatasetError(message) from error
+    for name in names:
         if not isinstance(name, str):
             message = f"{where} has a field named {name!r:.80}: expected text as its name"
             raise DatasetError(message)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_mipro.dataset import Dataset, identity
+from pytest_mipro.dataset import Dataset, clusters_of, identity
 from pytest_mipro.errors import DatasetError, DeclarationError
 
 if TYPE_CHECKING:
@@ -710,3 +710,42 @@ def test_error_of_a_users_function_is_theirs() -> None:
 
     with pytest.raises(RuntimeError, match="ticket system"):
         Dataset.load(load, inputs="question")
+
+
+def clustered(*values: Any) -> Dataset:
+    """Return a dataset whose held-out examples have these documents."""
+    train, val = ([{"question": name, "answer": 1}] for name in ("train", "val"))
+    test = [
+        {"question": f"{index}", "answer": 1, **({} if value is ... else {"document": value})}
+        for index, value in enumerate(values)
+    ]
+    return Dataset.load({"train": train, "val": val, "test": test}, inputs=["question"])
+
+
+def test_clusters_are_values_as_text() -> None:
+    """What a held-out example belongs to is text, whatever the value is; 0 is a value."""
+    assert clusters_of(clustered("a", "b", "a"), "document") == ("a", "b", "a")
+    assert clusters_of(clustered(0, 1, [2, "x"]), "document") == ("0", "1", '[2,"x"]')
+
+
+@pytest.mark.parametrize("value", [..., None, ""])
+def test_an_example_in_no_cluster_is_refused(value: Any) -> None:
+    """A field that is missing or empty is named, with the example and what it has."""
+    with pytest.raises(DatasetError, match=r"cluster='document': test\[1\] has no value.*question"):
+        clusters_of(clustered("a", value, "b"), "document")
+
+
+def test_a_single_cluster_is_refused() -> None:
+    """One cluster cannot be compared with anything; the message names it."""
+    with pytest.raises(DatasetError, match=r"cluster='document': all 2 .* one cluster, 'a'"):
+        clusters_of(clustered("a", "a"), "document")
+
+
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_a_row_that_holds_itself_is_refused(field: str) -> None:
+    """A row without an end is a mistake in the dataset, said without a RecursionError."""
+    endless: dict[str, Any] = {}
+    endless["again"] = endless
+    row = dspy.Example({"question": "q", "answer": 1, field: endless}).with_inputs("question")
+    with pytest.raises(DatasetError, match=r"dataset\[0\].*holds itself"):
+        Dataset.load([row])
