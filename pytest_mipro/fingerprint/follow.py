@@ -2,7 +2,8 @@
 The walk from what was declared through the user's code.
 
 It goes through functions, classes and constants of the user's own files;
-installed packages are covered by their versions.
+of installed packages, DSPy and Optuna are covered by their versions, and
+others are taken not to change.
 """
 
 from __future__ import annotations
@@ -11,12 +12,25 @@ import datetime as dt
 import decimal
 import functools
 import inspect
+import operator
+import os
+import pathlib
 import re
-from collections import Counter
+from array import array
+from collections import ChainMap, Counter, deque
 from contextlib import contextmanager
 from enum import Enum
-from types import FunctionType, MethodType
+from fractions import Fraction
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
 import dspy
 
@@ -26,8 +40,21 @@ from pytest_mipro.fingerprint import (
     models,  # ruff: ignore[unused-import]  # says what DSPy's models are
     programs,  # ruff: ignore[unused-import]  # and its programs
 )
-from pytest_mipro.fingerprint.reach import closure_of, globals_of, is_generated, members_of
-from pytest_mipro.fingerprint.source import is_lambda, is_users, location, source_of
+from pytest_mipro.fingerprint.parts import SIGNATURE
+from pytest_mipro.fingerprint.reach import (
+    attributes_of,
+    closure_of,
+    globals_of,
+    is_generated,
+    members_of,
+)
+from pytest_mipro.fingerprint.source import (
+    is_lambda,
+    is_users,
+    location,
+    project_of,
+    source_of,
+)
 from pytest_mipro.fingerprint.values import content, path_of
 
 if TYPE_CHECKING:
@@ -42,6 +69,8 @@ _FOLLOWED = (
     *(*_SCALARS, tuple, list, dict, set, frozenset, re.Pattern, Enum),
     *(decimal.Decimal, dt.date, dt.time, dt.timedelta, functools.partial, MethodType),
     *(dspy.Module, dspy.BaseLM, dspy.Adapter, dspy.Tool, dspy.Example),
+    *(bytes, bytearray, complex, range, array, deque, ChainMap, MappingProxyType, Fraction, UUID),
+    *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
 )
 """Global values worth following; of others only their use in the source counts."""
 
@@ -68,6 +97,7 @@ class Trail:
         self._taken: Counter[str] = Counter()
         self._own_part: dict[int, str] = {}
         self._sources: list[Source] = []
+        self._projects: dict[str, None] = {}
         self._known: dict[tuple[int, bool], JSON] = {}
         # Keeps what is known alive, so that no other object gets its id.
         self._kept: list[object] = []
@@ -91,7 +121,7 @@ class Trail:
 
         """
         if type(value) in _SCALARS:
-            return plain(value)
+            return plain(self._moved(value) if isinstance(value, str) else value)
         known = (id(value), self._lenient)
         if known not in self._known:
             # Stands for the value as long as it is not described: it may hold itself.
@@ -125,19 +155,35 @@ class Trail:
         self._kept.append(code)
         name = self._names[id(code)] = self._name(code)
         if is_users(code):
-            self._add_source(code, name)
-            if isinstance(code, type):
-                self._follow_class(code, name)
-            else:
-                self._follow_function(code, name)
+            self._follow_users(code, name)
         elif isinstance(code, FunctionType):
             self._follow_inside(code)
         return name
+
+    def _moved(self, text: str) -> str:
+        """Return a path in a project of the user's as it is wherever the project is."""
+        inside = (each for each in self._projects if f"{text}{os.sep}".startswith(each))
+        project = next(inside, None) if pathlib.Path(text).is_absolute() else None
+        return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
+
+    def _follow_users(self, code: Code, name: str) -> None:
+        if file := source_of(code).file:
+            self._projects[f"{project_of(file)}{os.sep}"] = None
+        if isinstance(code, type) and issubclass(code, dspy.Signature):
+            self._add_signature(code, f"{SIGNATURE}{name}")
+            return
+        self._add_source(code, name)
+        if isinstance(code, type):
+            self._follow_class(code, name)
+        else:
+            self._follow_function(code, name)
 
     def _name(self, code: Code) -> str:
         """Name ``code`` like no other: closures from one factory share their path."""
         if not is_users(code):
             return path_of(code)
+        if id(code) in self._own_part:
+            return self._own_part[id(code)]
         # Not __qualname__ alone: functools.wraps gives a function the name of another one.
         name = f"{_module_of(code)}.{source_of(code).path or code.__qualname__}"
         self._taken[name] += 1
@@ -154,12 +200,16 @@ class Trail:
         if source.place:
             self.where[part] = source.place
 
+    def _add_signature(self, signature: type[dspy.Signature], part: str) -> None:
+        for base in signature.__mro__[1:]:
+            self.follow(base)
+        self.parts[part] = content(signature, self, part)
+        if place := source_of(signature).place:
+            self.where[part] = place
+
     def _follow_class(self, cls: type, name: str) -> None:
         for base in cls.__mro__[1:]:
             self.follow(base)
-        if issubclass(cls, dspy.Signature):
-            self.parts[f"code of {name}"] = content(cls, self, name)
-            return
         for member, value in members_of(cls):
             if not is_generated(value, cls):
                 self._follow_reached(member, value, name)
@@ -177,6 +227,9 @@ class Trail:
             self.follow(wrapped)
         for variable, value in globals_of(function):
             self._follow_reached(variable, value, name)
+        with self._vouched_for():  # Anything may be pinned to a function, used or not.
+            for variable, value in attributes_of(function):
+                self._follow_reached(variable, value, name)
 
     def _follow_inside(self, function: FunctionType) -> None:
         """Follow what an installed decorator wraps."""
@@ -192,7 +245,7 @@ class Trail:
             self.follow(value)
         elif _is_worth_following(value):
             self._add_value(variable, value, name)
-        elif is_users(type(value)):
+        elif is_users(type(value)) or _is_builtin(value):
             with self._vouched_for():
                 self._add_value(variable, value, name)
 
@@ -220,6 +273,12 @@ def _is_code(value: object) -> TypeGuard[Code]:
     is_signature = issubclass(type(value), type(dspy.Signature))
     is_code = issubclass(type(value), (FunctionType, type))
     return is_code and (is_users(cast("Code", value)) or not is_signature)
+
+
+def _is_builtin(value: object) -> bool:
+    """Whether ``value`` is a function of a module in C; a method may be a list's that is filled."""
+    is_function = type(value) is BuiltinFunctionType
+    return is_function and isinstance(cast("BuiltinFunctionType", value).__self__, ModuleType)
 
 
 def _is_worth_following(value: object) -> bool:

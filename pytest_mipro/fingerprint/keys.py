@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.dataset import identity
 from pytest_mipro.fingerprint.follow import Trail
-from pytest_mipro.fingerprint.parts import Fingerprint
+from pytest_mipro.fingerprint.parts import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
 from pytest_mipro.fingerprint.programs import of_predictors, of_program
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.task import Metric, Task
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever the engine would choose differently for the same inputs."""
 
 
@@ -55,7 +55,8 @@ def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprin
         **{name: plain(value) for name, value in (extra or {}).items()},
         **trail.parts,
     }
-    return Fingerprint({name: digest(part) for name, part in parts.items()}, trail.where)
+    where = {**trail.where, **_places(parts, trail.where)}
+    return Fingerprint({name: digest(part) for name, part in parts.items()}, where)
 
 
 def of_evaluation(
@@ -72,8 +73,37 @@ def of_evaluation(
         FingerprintError: As ``of_task``.
 
     """
+    answers = of_answers(program, lm, row_adapter, declared)
+    return digest([answers, of_metric(metric, declared)])
+
+
+def of_metric(metric: Metric, declared: str | None = None) -> str:
+    """
+    Return the digest of what turns an answer into a score.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+
+    """
     trail = Trail(lenient=declared is not None)
     trail.declare(metric, "metric")
+    return digest([trail.parts, declared])
+
+
+def of_answers(
+    program: dspy.Module,
+    lm: dspy.BaseLM,
+    row_adapter: dspy.Adapter | None,
+    declared: str | None = None,
+) -> str:
+    """
+    Return the digest of what all predictions of one task share, whatever the metric.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+
+    """
+    trail = Trail(lenient=declared is not None)
     described = {
         "modules": of_program(program, trail),
         "model": trail.describe(lm, "model"),
@@ -112,7 +142,7 @@ def _row_parts(split: str, rows: Sequence[dspy.Example]) -> dict[str, JSON]:
 
 
 def _teacher_parts(teacher: dspy.Module, trail: Trail) -> dict[str, JSON]:
-    return {f"teacher {name}": part for name, part in _program_parts(teacher, trail).items()}
+    return {f"{TEACHER}{name}": part for name, part in _program_parts(teacher, trail).items()}
 
 
 def _program_parts(program: dspy.Module, trail: Trail) -> dict[str, JSON]:
@@ -121,3 +151,26 @@ def _program_parts(program: dspy.Module, trail: Trail) -> dict[str, JSON]:
         for part, content in predictor.items():
             parts[f"{part} of {name}"] = content
     return parts
+
+
+def _places(parts: Mapping[str, Any], where: Mapping[str, str]) -> dict[str, str]:
+    """Return where the signatures are that predictors have their instructions and fields from."""
+    signatures = [
+        (where[name], *part)
+        for name, part in parts.items()
+        if name.startswith(SIGNATURE) and name in where
+    ]
+    places: dict[str, str] = {}
+    for name, fields in parts.items():
+        owner = TEACHER if name.startswith(TEACHER) else ""
+        if not name.startswith(f"{owner}{FIELDS}"):
+            continue
+        instruction = f"{owner}{INSTRUCTION}{name.removeprefix(owner + FIELDS)}"
+        # DSPy adds fields to what it is given, such as the reasoning.
+        near = [each for each in signatures if all(field in fields for field in each[2])]
+        same = [place for place, text, _ in near if text == parts[instruction]]
+        if same:
+            places[instruction] = places[name] = same[0]
+        elif len(near) == 1:
+            places[name] = near[0][0]
+    return places

@@ -69,7 +69,7 @@ def _of_adapter(adapter: dspy.Adapter, inside: Describer, label: str) -> JSON:
 def _public(value: Any) -> Any:  # ruff: ignore[any-type]  # parameters can be anything
     """Return ``value`` without secrets, at any depth, and with mappings in order."""
     if isinstance(value, Mapping):
-        shown = sorted((str(name), item) for name, item in value.items() if not _is_secret(name))
+        shown = sorted((str(name), item) for name, item in value.items() if not is_secret(name))
         return {
             name: _endpoint(item) if _is_address(name, item) else _public(item)
             for name, item in shown
@@ -79,7 +79,8 @@ def _public(value: Any) -> Any:  # ruff: ignore[any-type]  # parameters can be a
     return value
 
 
-def _is_secret(name: object) -> bool:
+def is_secret(name: object) -> bool:
+    """Whether a parameter of that name is a credential."""
     return bool(_SECRET.search(_snake(name)))
 
 

@@ -10,6 +10,10 @@ from pytest_mipro.canonical import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+SIGNATURE, INSTRUCTION, FIELDS = "signature ", "instruction of ", "fields of "
+TEACHER = "teacher "
+"""How the names of parts begin: signatures in the user's code, and what predictors have."""
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -39,10 +43,20 @@ class Fingerprint:
             *(
                 self._change(name, parts)
                 for name in changed
-                if name not in rows and not _is_said_by_code(name, changed)
+                if name not in rows and not self._is_said(name, changed)
             ),
             *_row_changes(rows, parts, self.parts),
         )
+
+    def _is_said(self, name: str, changed: Sequence[str]) -> bool:
+        """Whether what else changed says it: the code around a value, a signature's user."""
+        if name.startswith(("defaults of ", "value of ")):
+            code = name.removeprefix("defaults of ").rpartition(" in ")[2]
+            return code in changed or f"code of {code}" in changed
+        if not name.startswith(SIGNATURE):
+            return False
+        users = [each for each in changed if _is_of_signature(each) and each in self.where]
+        return self.where.get(name) in {self.where[each] for each in users}
 
     def _change(self, name: str, parts: Mapping[str, str]) -> str:
         what = "changed" if name in parts and name in self.parts else None
@@ -50,11 +64,8 @@ class Fingerprint:
         return f"{name} {what}" + (f" ({self.where[name]})" if name in self.where else "")
 
 
-def _is_said_by_code(name: str, changed: Sequence[str]) -> bool:
-    """Whether the code that a value belongs to is among what changed."""
-    if name.startswith("defaults of "):
-        return f"code of {name.removeprefix('defaults of ')}" in changed
-    return name.startswith("value of ") and f"code of {name.rpartition(' in ')[2]}" in changed
+def _is_of_signature(name: str) -> bool:
+    return name.removeprefix(TEACHER).startswith((INSTRUCTION, FIELDS))
 
 
 def _row_changes(

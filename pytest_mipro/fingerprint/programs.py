@@ -129,7 +129,8 @@ def _predictor(predictor: dspy.Predict, inside: Describer, path: str) -> dict[st
 
 @content.register(dspy.Tool)
 def _of_tool(tool: dspy.Tool, inside: Describer, label: str) -> JSON:
-    arguments = inside.describe(tool.args, label)
+    # The model reads the arguments in their order.
+    arguments = inside.describe(list((tool.args or {}).items()), label)
     return [tool.name, tool.desc, arguments, inside.describe(tool.func, label)]
 
 

@@ -5,35 +5,69 @@ from __future__ import annotations
 import ast
 import dis
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import MutableMapping, MutableSequence, MutableSet
+from functools import lru_cache
 from importlib.util import find_spec, resolve_name
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_mipro.fingerprint.source import is_users_module, is_users_path, source_of, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
+
+    Choice: TypeAlias = Callable[[ast.AST], ast.expr | None]
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
+_SET_GLOBAL, _SET_OUTER, _SET_ATTRIBUTE = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
+_FILLS = {
+    *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "move_to_end"),
+    *("pop", "popitem", "popleft", "remove", "setdefault", "update"),
+}
+"""Methods that change what a list, a set or a dictionary holds."""
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield the globals that ``function`` names, also those of the user's modules it names."""
+    """
+    Yield the globals that ``function`` names, also those of the user's modules it names.
+
+    What it sets or fills itself, here and below, is left out: that is its
+    memory, such as a count, answers it keeps or a model it loads on first use,
+    and differs after every use.
+    """
     names = frozenset(_names(function.__code__))
     scope = function.__globals__
-    for name in sorted(names & scope.keys()):
-        yield from _reached(name, scope[name], names, set())
-    for name, value in _imports(function):
-        yield from _reached(name, value, names, set())
+    own, filled = frozenset(_set_in(function.__code__, _SET_GLOBAL)), _filled_by(function)
+    found = [*((name, scope[name]) for name in sorted(names & scope.keys())), *_imports(function)]
+    for root, value in found:
+        for name, each in _reached(root, value, names, set()):
+            if name not in own and not (name in filled and _holds(each)):
+                yield name, each
 
 
 def closure_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the variables of enclosing functions; a name that is bound later is None."""
+    own, filled = frozenset(_set_in(function.__code__, _SET_OUTER)), _filled_by(function)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
-        yield name, _content_of(cell)
+        value = _content_of(cell)
+        if name not in own and not (name in filled and _holds(value)):
+            yield name, value
+
+
+def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield what was set on ``function`` from outside."""
+    own = frozenset(_set_in(function.__code__, _SET_ATTRIBUTE))
+    filled = _filled_by(function)
+    for name, value in sorted(vars(function).items()):
+        label = f"{function.__name__}.{name}"
+        is_memory = name in own or (label in filled and _holds(value))
+        if not is_memory and not name.startswith("__"):
+            yield label, value
 
 
 def members_of(cls: type) -> Iterator[tuple[str, object]]:
@@ -47,6 +81,23 @@ def members_of(cls: type) -> Iterator[tuple[str, object]]:
         declared = vars(cls).get(fields)
         for name, field in (declared or {}).items():
             yield name, field.default_factory if callable(field.default_factory) else field.default
+
+
+def memory_of(cls: type) -> set[str]:
+    """Return the attributes that an instance of ``cls`` sets or fills itself when it is called."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    ahead = ["__call__"]
+    while ahead:
+        method = inspect.getattr_static(cls, ahead.pop(), None)
+        if not isinstance(method, FunctionType) or method.__name__ in seen:
+            continue
+        seen.add(method.__name__)
+        owner = f"{next(iter(method.__code__.co_varnames), '')}."
+        kept = {*_assigned_by(method), *_filled_by(method)}
+        found.update(name.removeprefix(owner) for name in kept if name.startswith(owner))
+        ahead += sorted(_names(method.__code__))
+    return found
 
 
 def is_generated(function: object, cls: type) -> bool:
@@ -69,6 +120,57 @@ def _names(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for inner in _inner(code):
         yield from _names(inner)
+
+
+def _set_in(code: CodeType, operation: str) -> Iterator[str]:
+    """Yield the names that ``code`` sets by ``operation``."""
+    for instruction in dis.get_instructions(code):
+        name = str(instruction.argval)
+        is_own = operation == _SET_OUTER and name not in code.co_freevars
+        if instruction.opname == operation and not is_own:
+            yield name
+    for inner in _inner(code):
+        yield from _set_in(inner, operation)
+
+
+def _holds(value: object) -> bool:
+    """Whether ``value`` can be filled; other things have methods of the same names."""
+    return isinstance(value, MutableSequence | MutableSet | MutableMapping)
+
+
+def _filled_by(function: FunctionType) -> frozenset[str]:
+    """Return what ``function`` puts something into, or takes something out of."""
+    return _chosen(function, _holder)
+
+
+def _assigned_by(function: FunctionType) -> frozenset[str]:
+    """Return the attributes that ``function`` sets."""
+    return _chosen(function, _attribute)
+
+
+def _chosen(function: FunctionType, choose: Choice) -> frozenset[str]:
+    source = source_of(function).content
+    return _chosen_in(source, choose) if isinstance(source, str) else frozenset()
+
+
+@lru_cache(maxsize=512)  # a session describes the same few functions again and again
+def _chosen_in(source: str, choose: Choice) -> frozenset[str]:
+    chosen = map(choose, ast.walk(ast.parse(source)))
+    return frozenset(ast.unparse(each) for each in chosen if each is not None)
+
+
+def _attribute(node: ast.AST) -> ast.expr | None:
+    """Return ``node`` if it sets an attribute."""
+    is_set = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    return cast("ast.Attribute", node) if is_set else None
+
+
+def _holder(node: ast.AST) -> ast.expr | None:
+    """Return the list, set or dictionary that ``node`` changes, if it does."""
+    if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+        return node.value
+    method = node.func if isinstance(node, ast.Call) else None
+    return method.value if isinstance(method, ast.Attribute) and method.attr in _FILLS else None
 
 
 def _inner(code: CodeType) -> Iterable[CodeType]:

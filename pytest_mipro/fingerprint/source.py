@@ -13,7 +13,7 @@ import os
 import site
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partialmethod
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from pytest_mipro.canonical import JSON, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
 Code: TypeAlias = FunctionType | type
@@ -36,7 +36,9 @@ _FOLDERS = (
 _INSTALLED = tuple(
     {f"{path}{os.sep}" for each in _FOLDERS for path in (each, os.path.realpath(each))}
 )
-"""Covered by versions: the standard library, installed packages, this package."""
+"""Not followed: the standard library, installed packages, this package."""
+_MARKS = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py", ".git")
+"""What the folder of a project has."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,18 @@ def location(value: object) -> str:
     """Return ``file:line`` of a function or class, or an empty string."""
     target = inspect.unwrap(value) if callable(value) else value
     return source_of(target).place if isinstance(target, FunctionType | type) else ""
+
+
+@lru_cache(maxsize=512)
+def project_of(file: str) -> str:
+    """Return the folder of the project that a file is in, or else its own."""
+    folder = Path(file).parent
+    around = (each for each in (folder, *folder.parents) if _is_project(each))
+    return str(next(around, folder))
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in _MARKS)
 
 
 def is_lambda(code: Code) -> bool:
@@ -141,18 +155,20 @@ def _read(code: Code) -> Source:
     """Read ``code`` from its file; not by inspect, which looks through functools.wraps."""
     file, lines = _file_of(code)
     try:
-        functions, classes = _definitions("".join(lines))
+        definitions = _definitions("".join(lines))
     except SyntaxError:  # a notebook's own language
         return Source(_bytecode_of(code))
     if isinstance(code, type):
         path = code.__qualname__
-        found = [_source(path, node, file) for node in classes.get(path, ())]
+        found = [_source(path, node, file) for node in definitions.classes.get(path, ())]
         last = found[-1] if found else Source(_bytecode_of(code))
         return next((each for each in found if _is_body(each, code)), last)
     first = code.__code__.co_firstlineno
-    found_at = functions.get((code.__code__.co_name, first))
-    if found_at is not None:
+    if (found_at := definitions.functions.get((code.__code__.co_name, first))) is not None:
         return _source(*found_at, file)
+    one = _lambda_of(code.__code__, definitions.lambdas.get(first, ())) if is_lambda(code) else None
+    if one is not None:
+        return Source(ast.unparse(one), "", file, first, one.end_lineno or first)
     return Source(_bytecode_of(code), "", file if lines else "", first, first)
 
 
@@ -169,28 +185,69 @@ def _file_of(code: Code) -> tuple[str, list[str]]:
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 
 
+@dataclass
+class _Definitions:
+    """The functions in a file by name and line, its classes by path, its lambdas by line."""
+
+    functions: dict[tuple[str, int], tuple[str, _Function]] = field(default_factory=dict)
+    classes: dict[str, list[ast.ClassDef]] = field(default_factory=dict)
+    lambdas: dict[int, list[ast.Lambda]] = field(default_factory=dict)
+
+
 @lru_cache(maxsize=64)
-def _definitions(
-    text: str,
-) -> tuple[dict[tuple[str, int], tuple[str, _Function]], dict[str, list[ast.ClassDef]]]:
-    """Return the functions in a file by name and line, and its classes by path."""
-    functions: dict[tuple[str, int], tuple[str, _Function]] = {}
-    classes: dict[str, list[ast.ClassDef]] = {}
+def _definitions(text: str) -> _Definitions:
+    found = _Definitions()
     for path, node in _definitions_in(ast.parse(text), ""):
         if isinstance(node, ast.ClassDef):
-            classes.setdefault(path, []).append(node)
+            found.classes.setdefault(path, []).append(node)
+        elif isinstance(node, ast.Lambda):
+            found.lambdas.setdefault(node.lineno, []).append(node)
         else:
-            functions[node.name, _first_line(node)] = path, node
-    return functions, classes
+            found.functions[node.name, _first_line(node)] = path, node
+    return found
 
 
-def _definitions_in(parent: ast.AST, path: str) -> Iterator[tuple[str, _Function | ast.ClassDef]]:
+def _definitions_in(
+    parent: ast.AST, path: str
+) -> Iterator[tuple[str, _Function | ast.ClassDef | ast.Lambda]]:
     for node in ast.iter_child_nodes(parent):
         inner = path
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.Lambda):
+            yield path, node
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield path + node.name, node
             inner = f"{path}{node.name}." + ("" if isinstance(node, ast.ClassDef) else "<locals>.")
         yield from _definitions_in(node, inner)
+
+
+def _lambda_of(code: CodeType, nodes: Sequence[ast.Lambda]) -> ast.Lambda | None:
+    """Return which of the lambdas that begin on its line ``code`` is, where that can be told."""
+    if len(nodes) == 1:
+        return nodes[0]
+    spans = list(_spans(code))
+    holding = [
+        node
+        for node in nodes
+        if spans
+        and all(
+            (node.body.lineno, node.body.col_offset) <= start
+            and end <= (node.body.end_lineno, node.body.end_col_offset)
+            for start, end in spans
+        )
+    ]
+    # The innermost: a lambda's own body is also in the body of the one around it.
+    return max(holding, key=lambda node: (node.body.lineno, node.body.col_offset), default=None)
+
+
+def _spans(code: CodeType) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield where each instruction of ``code`` comes from."""
+    if sys.version_info < (3, 11):  # It kept the lines alone.
+        return
+    for first, last, start, end in code.co_positions():
+        if first is None or last is None or start is None or end is None:
+            continue
+        if (first, start) != (last, end):  # What the compiler added is nowhere.
+            yield (first, start), (last, end)
 
 
 def _source(path: str, node: _Function | ast.ClassDef, file: str) -> Source:

@@ -6,8 +6,11 @@ import functools
 import logging
 import operator
 import re
+from collections import OrderedDict
 from enum import Enum
+from fractions import Fraction
 from functools import singledispatch
+from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
     EllipsisType,
@@ -15,6 +18,7 @@ from types import (
     MethodDescriptorType,
     MethodType,
     ModuleType,
+    SimpleNamespace,
     UnionType,
     WrapperDescriptorType,
 )
@@ -23,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_origin
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
+from pytest_mipro.fingerprint.reach import memory_of
 from pytest_mipro.fingerprint.source import is_lambda, is_users, source_of
 
 if TYPE_CHECKING:
@@ -68,8 +73,12 @@ def content(value: object, inside: Describer, label: str) -> JSON:
     if get_origin(value) is not None:
         return str(value)
     if is_users(type(value)):
-        state = sorted(state_of(value).items())
-        own = {name: inside.describe(item, f"{label}.{name}") for name, item in state}
+        memory = memory_of(type(value))
+        own = {
+            name: inside.describe(item, f"{label}.{name}")
+            for name, item in sorted(state_of(value).items())
+            if name not in memory
+        }
         return {"class": path_of(type(value)), "state": own}
 
     def without_form(item: object) -> JSON:
@@ -92,6 +101,32 @@ def _of_scalar(value: object, inside: Describer, label: str) -> JSON:
 
 @content.register(dict)
 def _of_dict(value: dict[Any, Any], inside: Describer, label: str) -> JSON:
+    return sorted(_items(value, inside, label), key=canonical_json)
+
+
+@content.register(PurePath)
+def _of_path(value: PurePath, inside: Describer, label: str) -> JSON:
+    return inside.describe(str(value), label)
+
+
+@content.register(Fraction)
+def _of_fraction(value: Fraction, inside: Describer, label: str) -> JSON:
+    del inside, label
+    return str(value)  # Pydantic 2.12 knows no fractions.
+
+
+@content.register(SimpleNamespace)
+def _of_namespace(value: SimpleNamespace, inside: Describer, label: str) -> JSON:
+    return inside.describe(vars(value), label)
+
+
+@content.register(OrderedDict)
+def _of_ordered(value: OrderedDict[Any, Any], inside: Describer, label: str) -> JSON:
+    # Two of these are equal only in the same order, unlike two dictionaries.
+    return {"ordered": _items(value, inside, label)}
+
+
+def _items(value: dict[Any, Any], inside: Describer, label: str) -> list[JSON]:
     return [
         [inside.describe(key, label), inside.describe(item, label)] for key, item in value.items()
     ]
@@ -111,7 +146,8 @@ def _of_set(value: set[Any], inside: Describer, label: str) -> JSON:
 
 @content.register(dspy.Example)
 def _of_example(value: dspy.Example, inside: Describer, label: str) -> JSON:
-    return inside.describe(value.toDict(), label)
+    # Not toDict: it has no end where an example holds itself.
+    return inside.describe(dict(value.items(include_dspy=True)), label)
 
 
 @content.register(Enum)
