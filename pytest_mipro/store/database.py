@@ -1,113 +1,27 @@
-"""The store: opened once per process, used by one thread at a time."""
+"""The store: opened once per process, by any of its threads at a time."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Proposal, Row, Trace, Trial
-from pytest_mipro.store import schema
+from pytest_mipro.records import Proposal, Trace, Trial
+from pytest_mipro.store import files, migrations, schema
+from pytest_mipro.store.address import Address
 from pytest_mipro.store.lease import Lease
+from pytest_mipro.store.seal import Damaged
+from pytest_mipro.store.shelf import DAY, Artifacts, Rows, Shelf, Trials
+from pytest_mipro.store.trouble import explain, explain_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable
-    from typing import Any
-
-    from sqlalchemy import URL
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from typing_extensions import Self
-
-APPLICATION = "pytest-mipro"
-_EXAMPLES = "URLs look like sqlite:///.mipro/store.db or postgresql+psycopg://host/database"
-_LOOKUP = 500
-"""Keys asked for in one query; databases limit the parameters of a statement."""
-
-
-class _Storable(Protocol):
-    def to_dict(self) -> dict[str, Any]: ...
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self: ...
-
-
-class _Keyed(_Storable, Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-S = TypeVar("S", bound=_Storable)
-R = TypeVar("R", bound=_Keyed)
-
-
-class Shelf(Generic[R]):
-    """
-    All records of one kind, by key.
-
-    A record is written once: a second one under the same key is ignored, as
-    the first has been used already.
-    """
-
-    def __init__(self, store: Store, table: Table, record: type[R]) -> None:
-        """Serve ``record`` instances out of ``table``."""
-        self._store = store
-        self._table = table
-        self._record = record
-
-    def get(self, key: str) -> R | None:
-        """Return the record under ``key``, if there is one."""
-        return self.get_many([key]).get(key)
-
-    def get_many(self, keys: Iterable[str]) -> dict[str, R]:
-        """Return the records there are under any of ``keys``, by key."""
-        found: dict[str, R] = {}
-        left = iter(dict.fromkeys(keys))
-        with self._store.connection() as connection:
-            while batch := list(islice(left, _LOOKUP)):
-                query = select(self._table.c.key, self._table.c.value).where(
-                    self._table.c.key.in_(batch)
-                )
-                found.update(
-                    (key, _load(self._record, f"{self._table.name}/{key}", value))
-                    for key, value in connection.execute(query)
-                )
-        return found
-
-    def put(self, *records: R) -> None:
-        """Write ``records``; when this returns they survive the death of the process."""
-        with self._store.connection() as connection:
-            for record in records:
-                _insert_once(connection, self._table, self._values(record))
-
-    def _values(self, record: R) -> dict[str, Any]:
-        return {"key": record.key, "value": record.to_dict(), "created": time.time()}
-
-
-class _ArtifactShelf(Shelf[Artifact]):
-    """Artifacts are also found by the task they were compiled for."""
-
-    def latest(self, task: str) -> Artifact | None:
-        """Return the artifact compiled last for ``task``."""
-        query = (
-            select(self._table.c.value)
-            .where(self._table.c.task == task)
-            .order_by(self._table.c.created.desc())
-            .limit(1)
-        )
-        with self._store.connection() as connection:
-            row = connection.execute(query).first()
-            return None if row is None else _load(Artifact, f"an artifact of {task}", row.value)
-
-    def _values(self, record: Artifact) -> dict[str, Any]:
-        return {**super()._values(record), "task": record.task}
+    from collections.abc import Generator
+    from pathlib import Path
 
 
 class Store:
@@ -123,14 +37,17 @@ class Store:
 
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, address: Address, name: str) -> None:
         """Use ``open`` or ``in_memory`` instead."""
-        self._engine = engine
+        self._address = address
+        self._engine = address.engine()
         self.name = name
-        self.rows = Shelf(self, schema.ROWS, Row)
-        self.traces = Shelf(self, schema.TRACES, Trace)
-        self.proposals = Shelf(self, schema.PROPOSALS, Proposal)
-        self.artifacts = _ArtifactShelf(self, schema.ARTIFACTS, Artifact)
+        connect, dialect = self.connection, self._engine.dialect
+        self.rows = Rows(connect, dialect)
+        self.traces = Shelf(connect, dialect, schema.TRACES, Trace)
+        self.proposals = Shelf(connect, dialect, schema.PROPOSALS, Proposal)
+        self.artifacts = Artifacts(connect, dialect)
+        self._trials = Trials(connect, dialect)
         try:
             self._prepare()
         except StoreError:
@@ -147,144 +64,160 @@ class Store:
                 made there.
 
         """
-        try:
-            parsed = make_url(url)
-            name = _name(parsed)
-            engine = create_engine(parsed)
-        except (ArgumentError, ValueError) as error:
-            # The URL may hold a password anywhere but in its first part.
-            message = (
-                f"the store URL {url.partition(':')[0]!r}… is not one SQLAlchemy knows; {_EXAMPLES}"
-            )
-            raise StoreError(message) from error
-        except (ModuleNotFoundError, SQLAlchemyError) as error:
-            message = (
-                f"the store {name} cannot be opened: {error}; "
-                f"install the driver it needs, or use another store; {_EXAMPLES}"
-            )
-            raise StoreError(message) from error
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            _prepare_folder(Path(parsed.database).parent, name)
-            event.listen(engine, "connect", _configure_sqlite)
-        return cls(engine, name)
+        address = Address.parse(url)
+        if address.file is not None:
+            files.prepare(address.file, partial(cls._make, address))
+        return cls(address, address.name)
 
     @classmethod
     def in_memory(cls) -> Store:
         """Return a store that lives as long as the object."""
-        engine = create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
-        return cls(engine, "in memory")
+        return cls.open("sqlite://")
+
+    @classmethod
+    def _make(cls, address: Address, path: Path) -> None:
+        elsewhere = Address(address.url.set(database=str(path)), address.name)
+        cls(elsewhere, address.name).close()
 
     @contextmanager
     def connection(self) -> Generator[Connection]:
-        """Give a connection whose changes are committed at the end of the block."""
+        """
+        Give a connection whose changes are committed at the end of the block.
+
+        Raises:
+            StoreError: Whatever the database, or a damaged record, raises in
+                the block.
+
+        """
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except (SQLAlchemyError, ValueError) as error:
-            # A ValueError is a record that cannot be read back.
-            reason = getattr(error, "orig", None) or error
-            message = (
-                f"the store {self.name} cannot be used: {reason}; if the file is damaged, move it "
-                "aside and run again (nothing is deleted for you)"
-            )
-            raise StoreError(message) from error
+        except (SQLAlchemyError, UnicodeDecodeError) as error:
+            # SQLite cites from a damaged file, and Python fails to read what it says.
+            address = self._address
+            raise explain(self.name, error, address.backend, address.secrets) from error
+        except Damaged as error:
+            raise explain_damage(self.name, error, self._address.backend) from error
 
-    def put_trial(self, search: str, trial: Trial) -> None:
-        """Write one trial of the search called ``search``."""
-        values = {"search": search, "number": trial.number, "value": trial.to_dict()}
-        with self.connection() as connection:
-            _insert_once(connection, schema.TRIALS, values)
+    def put_trial(self, search: str, *trials: Trial) -> None:
+        """
+        Write trials of the search called ``search``.
+
+        Raises:
+            StoreError: They cannot be written; none of them is, then.
+
+        """
+        self._trials.put(search, *trials)
 
     def trials(self, search: str) -> list[Trial]:
-        """Return the trials of a search by number."""
-        table = schema.TRIALS
-        query = select(table.c.value).where(table.c.search == search).order_by(table.c.number)
-        with self.connection() as connection:
-            return [
-                _load(Trial, f"a trial of {search}", row.value) for row in connection.execute(query)
-            ]
+        """
+        Return the trials of a search by number.
+
+        Raises:
+            StoreError: The store cannot be read, or a trial in it is not what
+                was written.
+
+        """
+        return self._trials.of(search)
 
     def lease(self, key: str, who: str) -> Lease:
         """Return the right to compile ``key``, to be entered as a context."""
         return Lease(self.connection, key, who)
 
+    def prune(self, days: float) -> dict[str, int]:
+        """
+        Remove what nobody has read or written for ``days``, to a day or so.
+
+        Others may use the store meanwhile. Leases stay.
+
+        Returns:
+            How many records of each kind were removed.
+
+        Raises:
+            ValueError: ``days`` is negative.
+            StoreError: The store cannot be written.
+
+        """
+        if not days >= 0:
+            message = f"days={days!r} is no time to keep what is not used; use 0 or more"
+            raise ValueError(message)
+        before = time.time() - days * DAY
+        kinds = (self.rows, self.traces, self.proposals, self._trials, self.artifacts)
+        removed = {kind.name: kind.prune(before) for kind in kinds}
+        if any(removed.values()) and self._address.backend == "sqlite":
+            self._give_back_space()
+        return removed
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
 
-    def _prepare(self) -> None:
-        with self.connection() as connection:
-            self._refuse_foreign(connection)
-            if self._engine.dialect.name == "sqlite":
-                _use_wal(connection)
-            schema.create(connection)
-            values = {"id": 1, "application": APPLICATION, "version": schema.VERSION}
-            _insert_once(connection, schema.ABOUT, values)
+    def _give_back_space(self) -> None:
+        # Where there is no room for the copy this takes, or somebody is in the way for too long,
+        # SQLite uses the space of what was removed for what comes next.
+        with self.connection() as connection, suppress(OperationalError):
+            connection.exec_driver_sql("VACUUM")
 
-    def _refuse_foreign(self, connection: Connection) -> None:
-        """Raise StoreError, before anything is written, if this is no store of ours."""
+    def _prepare(self) -> None:
+        """Make the tables, or bring them up to this version; most stores need neither."""
+        if self._is_current():
+            return
+        with self.connection() as connection:
+            self._version(connection)  # Refuses what is not ours before anything is written.
+            if self._address.backend == "sqlite":
+                _use_wal(connection)
+        with self.connection() as connection:
+            schema.lock(connection)
+            migrations.bring_up(connection, self._version(connection))
+
+    def _is_current(self) -> bool:
+        about = select(schema.ABOUT.c.application, schema.ABOUT.c.version)
+        with self.connection() as connection:
+            try:
+                found = connection.execute(about).all()
+            except (OperationalError, ProgrammingError):
+                return False  # There may be no such table; anything else will be wrong again.
+        return [tuple(each) for each in found] == [(schema.APPLICATION, schema.VERSION)]
+
+    def _version(self, connection: Connection) -> int:
+        """
+        Return the version of the tables, 0 if there are none.
+
+        Raises:
+            StoreError: They are somebody else's, or of a later version.
+
+        """
         tables = set(inspect(connection).get_table_names())
         if not tables:
-            return
+            return 0
         if not _has_about(connection, tables):
             raise StoreError(self._foreign)
         about = connection.execute(select(schema.ABOUT)).first()
-        if about is None:
-            # Another process is making the store at this moment, or it is somebody else's.
-            if not tables <= schema.METADATA.tables.keys():
-                raise StoreError(self._foreign)
-        elif about.application != APPLICATION:
+        if about is None or about.application != schema.APPLICATION:
             raise StoreError(self._foreign)
-        elif about.version != schema.VERSION:
+        version: object = about.version
+        if not isinstance(version, int) or version < 1:
+            message = f"the format {version!r} of its tables"
+            raise Damaged(message)
+        if version > schema.VERSION:
             message = (
-                f"the store {self.name} has format {about.version}, this version of pytest-mipro "
-                f"reads format {schema.VERSION}; use another store, or the version that wrote it"
+                f"the store {self.name} has format {version}, this version of pytest-mipro "
+                f"reads formats up to {schema.VERSION}; use another store, or the version that "
+                "wrote it"
             )
             raise StoreError(message)
+        return version
 
     @property
     def _foreign(self) -> str:
         return f"{self.name} is a database of something else; use another one for the store"
 
 
-def _has_about(connection: Connection, tables: Collection[str]) -> bool:
+def _has_about(connection: Connection, tables: set[str]) -> bool:
     if schema.ABOUT.name not in tables:
         return False
     columns = {each["name"] for each in inspect(connection).get_columns(schema.ABOUT.name)}
     return columns == set(schema.ABOUT.columns.keys())
-
-
-def _load(record: type[S], label: str, value: dict[str, Any]) -> S:
-    try:
-        return record.from_dict(value)
-    except ValueError as error:
-        message = f"{label} holds something that is no {record.__name__}"
-        raise ValueError(message) from error
-
-
-def _insert_once(connection: Connection, table: Table, values: dict[str, Any]) -> None:
-    # An IntegrityError says that somebody else wrote the same content first.
-    with suppress(IntegrityError), connection.begin_nested():
-        connection.execute(insert(table), values)
-
-
-def _name(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return url.database or "in memory"
-    return url.set(username=None, password=None, query={}).render_as_string()
-
-
-def _prepare_folder(folder: Path, name: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = (
-            f"the folder of the store {name} cannot be made: {error}; "
-            "make room for it, or use another store"
-        )
-        raise StoreError(message) from error
 
 
 def _use_wal(connection: Connection) -> None:
@@ -293,10 +226,3 @@ def _use_wal(connection: Connection) -> None:
     # is opening the same new store and does the same.
     with suppress(OperationalError):
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-
-
-def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.close()
