@@ -4,6 +4,7 @@ import builtins
 from typing import TYPE_CHECKING, Any
 
 import dspy
+import faulty
 import pytest
 from dspy.utils import exceptions
 from dspy.utils.exceptions import (
@@ -15,15 +16,23 @@ from dspy.utils.exceptions import (
 )
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.evaluate.failures import (
     CallWatch,
     blame_program,
     infrastructure_cause,
+    is_passing,
+    is_rate_limit,
+    refuse_broken,
+    retry_after,
     surface,
 )
+from pytest_mipro.evaluate.runner import Bench
+from pytest_mipro.records import Failure, Row, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dspy import lm15
 
 RATE = LMRateLimitError("slow down", model="openai/gpt-test", status=429)
@@ -131,6 +140,85 @@ def test_error_in_a_group_is_found() -> None:
     assert infrastructure_cause(group("asked", [ValueError("x"), RATE])) is RATE
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[faulty.Server]:
+    """Return a server that fails as it is told to."""
+    with faulty.Server.running() as running:
+        yield running
+
+
+PASSING = [
+    *("LIMITED", "LIMITED_WITHOUT_HINT", "BROKEN", "UNAVAILABLE"),
+    *("DROPPED", "HANGING", "CUT", "GARBAGE", "HTML"),
+]
+LASTING = ["NO_QUOTA", "REVOKED", "FORBIDDEN", "REFUSED", "NOT_FOUND"]
+
+
+def caught_from(server: faulty.Server, reply: faulty.Reply) -> Exception:
+    """Return what DSPy raises when a server replies like that."""
+    server.reset(lambda _: reply)
+    lm = dspy.LM(
+        "openai/faulty",
+        api_base=server.address,
+        api_key="x",
+        engine="lm15",
+        cache=False,
+        num_retries=0,
+        timeout=0.5,
+    )
+    with pytest.raises(dspy.LMError) as caught:
+        lm("hello")
+    return caught.value
+
+
+@pytest.mark.parametrize("name", [*PASSING, *LASTING])
+def test_what_a_server_can_do(server: faulty.Server, name: str) -> None:
+    """Each way to fail, as it comes over the wire, is the provider's, and passes or lasts."""
+    error = caught_from(server, getattr(faulty, name))
+
+    assert infrastructure_cause(error) is error
+    assert is_passing(error) == (name in PASSING)
+    assert is_rate_limit(error) == name.startswith("LIMITED")
+    hint = float(faulty.HINT["Retry-After"])
+    hinted = name in {"LIMITED", "BROKEN", "UNAVAILABLE"}
+    assert retry_after(error) == (hint if hinted else None)
+
+
+def test_a_prompt_too_long_is_none_of_the_servers_faults(server: faulty.Server) -> None:
+    """The one refusal that is the candidate's own doing, as it comes over the wire."""
+    assert infrastructure_cause(caught_from(server, faulty.TOO_LONG)) is None
+
+
+def test_name_that_does_not_resolve_may_pass() -> None:
+    """Where DNS fails, the network is to blame."""
+    lm = dspy.LM(
+        "openai/faulty",
+        api_base="http://nowhere.invalid/v1",
+        api_key="x",
+        engine="lm15",
+        cache=False,
+        num_retries=0,
+    )
+    with pytest.raises(dspy.LMError) as caught:
+        lm("hello")
+
+    assert is_passing(caught.value)
+
+
+@pytest.mark.parametrize("hint", [None, "soon", -1, 0, float("inf"), float("nan")])
+def test_what_is_no_time_is_no_hint(hint: Any) -> None:
+    """A provider's hint that cannot be waited for is left aside."""
+    error = LMRateLimitError("slow down")
+    error.retry_after = hint
+
+    assert retry_after(error) is None
+
+
+def test_the_models_error_is_named_not_our_wrapping_of_it() -> None:
+    """An error that stops a run and comes by again still shows the provider's words."""
+    assert infrastructure_cause(caused(InfrastructureError("ours"), RATE)) is RATE
+
+
 # --- Watching calls ------------------------------------------------------------------------
 
 
@@ -214,6 +302,18 @@ def test_watch_sees_only_its_own_context() -> None:
 
     assert mine.error is None
     assert isinstance(other.error, LMRateLimitError)
+
+
+def test_watch_holds_calls_and_hears_answers() -> None:
+    """Before each call it waits until it may begin; after an answer it says so."""
+    heard: list[str] = []
+    watch = CallWatch(lambda: heard.append("begins"), lambda: heard.append("answered"))
+    lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
+    with dspy.context(lm=lm, callbacks=[watch]):
+        _raised_by_asking()
+        _raised_by_asking()
+
+    assert heard == ["begins", "begins", "answered"]
 
 
 # --- What is said --------------------------------------------------------------------------
@@ -302,3 +402,82 @@ def test_blame_of_an_error_without_words() -> None:
 
     assert failure.type == "Unspeakable"
     assert type(failure).from_dict(failure.to_dict()) == failure
+
+
+def test_blame_begins_with_the_program() -> None:
+    """Frames that lead from us to the program are not shown."""
+    bench = Bench(lambda *_: True, {}, "key")
+
+    class Broken(dspy.Module):
+        def forward(self, question: str) -> None:
+            raise ValueError(question)
+
+    run = bench.run(Broken(), dspy.Example(question="?").with_inputs("question"))
+
+    assert run.failure is not None
+    assert "in forward" in run.failure.traceback
+    assert "runner.py" not in run.failure.traceback
+    assert "tenacity" not in run.failure.traceback
+
+
+# --- Broken programs -----------------------------------------------------------------------
+
+
+def rows(*types: str | None) -> list[Row]:
+    """Return rows that failed with exceptions of these types, or did not fail."""
+    return [
+        Row(
+            str(n),
+            0.0 if kind else 1.0,
+            None,
+            Usage(),
+            Failure(kind, f"no. {n}", f"trace {n}\n") if kind else None,
+        )
+        for n, kind in enumerate(types)
+    ]
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        (),
+        (None,),
+        ("KeyError", None),
+        ("KeyError", "KeyError", None, None),
+        ("KeyError", "ValueError", "KeyError", "ValueError"),
+        ("KeyError", "ValueError", "TypeError"),
+    ],
+)
+def test_a_bad_program_has_a_score(types: tuple[str | None, ...]) -> None:
+    """Up to half of the rows may fail alike, and all in ways of their own."""
+    refuse_broken("the baseline program", rows(*types))
+
+
+@pytest.mark.parametrize(
+    "types, count",
+    [
+        (("KeyError",), 1),
+        ((None, "KeyError", "KeyError"), 2),
+        (("ValueError", *["KeyError"] * 3), 3),
+    ],
+)
+def test_a_broken_program_has_none(types: tuple[str | None, ...], count: int) -> None:
+    """More than half failing alike is an error that says how many, with what, and shows one."""
+    with pytest.raises(ProgramError) as caught:
+        refuse_broken("the compiled program", rows(*types))
+
+    message = str(caught.value)
+    assert f"the compiled program failed on {count} of {len(types)} held-out examples" in message
+    assert "with KeyError" in message
+    assert message.endswith(f"trace {types.index('KeyError')}")
+
+
+def test_infrastructure_error_says_what_is_safe_and_how_to_go_on() -> None:
+    """Whoever knows the count and the command can fill them in."""
+    error = surface(RATE, "running Router", "asked 3 times, over 9 s")
+    error.stored = 41
+    error.command = "pytest --mipro tests/test_router.py"
+
+    *_, tried, rest = str(error).splitlines()
+    assert tried == "asked 3 times, over 9 s"
+    assert rest.startswith("this is no score; 41 rows are stored, and `pytest --mipro tests/")
