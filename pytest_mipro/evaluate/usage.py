@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
+import dspy
+
+from pytest_mipro.evaluate.budget import current
 from pytest_mipro.records import Usage
+
+if TYPE_CHECKING:
+    from pytest_mipro.evaluate.budget import Purpose
+
+
+_BEGAN: ContextVar[float | None] = ContextVar("mipro_call_began", default=None)
+
+
+def begin_call() -> None:
+    """Take note that a language model is asked now, in this context."""
+    _BEGAN.set(time.monotonic())
 
 
 class UsageMeter:
@@ -14,23 +30,93 @@ class UsageMeter:
 
     DSPy reports to it every answer that came from a model, and none that came
     from a cache.
+
+    Attributes:
+        usage: What was asked.
+        seconds: How long those calls took together; None without any whose
+            beginning is known.
+
     """
 
-    def __init__(self) -> None:
-        """Start at nothing."""
+    def __init__(self, purpose: Purpose | None = None) -> None:
+        """
+        Start at nothing, if the account that is charged allows it.
+
+        Args:
+            purpose: What is asked for; None goes by the account's stage.
+
+        Raises:
+            BudgetExceeded: What may be spent is spent.
+            ModelError: As ``Account.admit``.
+
+        """
+        self._purpose = purpose
+        self._account = current()
+        if self._account is not None:
+            self._account.admit()
         self._lock = threading.Lock()
+        self._before = Usage()
+        self._answered = 0
+        self._uncounted = False
         self.usage = Usage()
+        self.seconds: float | None = None
+
+    @property
+    def spent(self) -> Usage | None:
+        """
+        What the last attempt took, as if it had been the first.
+
+        None where that is not known: an answer came from a cache that nothing
+        here has filled, or the provider did not count.
+        """
+        last = self.usage - self._before
+        if self._uncounted:
+            return None
+        if last.calls >= self._answered:
+            return last
+        # What an attempt before it has paid for came from DSPy's cache.
+        return self.usage if self.usage.calls == self._answered else None
+
+    def begin_attempt(self) -> None:
+        """Take note that the work begins, or begins again."""
+        with self._lock:
+            self._before = self.usage
+            self._answered = 0
+
+    def note_answer(self) -> None:
+        """Take note that a call was answered, by a model or from a cache."""
+        with self._lock:
+            self._answered += 1
 
     def __deepcopy__(self, _memo: object) -> UsageMeter:
         """Stay one meter where DSPy copies its settings for a thread."""
         return self
 
-    def add_usage(self, _model: str, entry: dict[str, Any] | None) -> None:
+    def add_usage(self, model: str, entry: dict[str, Any] | None) -> None:
         """Take one answer's usage entry, as DSPy hands it over."""
         entry = entry or {}
         call = Usage(1, _tokens(entry, "prompt_tokens"), _tokens(entry, "completion_tokens"))
+        account = self._account
+        if account is not None:
+            call = account.charge(self._purpose or account.stage, model, call)
+        began = _BEGAN.get()
         with self._lock:
             self.usage += call
+            self._uncounted |= not _is_counted(entry)
+            if began is not None:
+                self.seconds = (self.seconds or 0.0) + time.monotonic() - began
+
+
+def end_call() -> None:
+    """Take note that a call was answered, in this context."""
+    meter = dspy.settings.usage_tracker
+    if isinstance(meter, UsageMeter):
+        meter.note_answer()
+
+
+def _is_counted(entry: dict[str, Any]) -> bool:
+    numbers = [entry.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return all(isinstance(each, int) for each in numbers) and any(numbers)
 
 
 def _tokens(entry: dict[str, Any], name: str) -> int:

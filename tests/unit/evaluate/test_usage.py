@@ -62,6 +62,67 @@ def test_new_meter_shows_nothing() -> None:
     assert UsageMeter().usage == Usage()
 
 
+ENTRY = {"prompt_tokens": 10, "completion_tokens": 2}
+
+
+class TestSpent:
+    def test_what_was_paid_for_and_answered(self) -> None:
+        """Two calls that a model answered took what both took."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        for _ in range(2):
+            meter.add_usage("m", ENTRY)
+            meter.note_answer()
+        assert meter.spent == Usage(2, 20, 4)
+
+    def test_no_calls_take_nothing(self) -> None:
+        """A program that asks no model is known to take nothing."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        assert meter.spent == Usage()
+
+    def test_an_answer_from_a_cache_is_unknown(self) -> None:
+        """It is not 0 tokens."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        meter.note_answer()
+        assert meter.spent is None
+
+    @pytest.mark.parametrize("entry", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}])
+    def test_what_the_provider_did_not_count_is_unknown(self, entry: dict[str, Any] | None) -> None:
+        """Nor is it where a provider reports no tokens."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        meter.add_usage("m", entry)
+        meter.note_answer()
+        assert meter.spent is None
+
+    def test_an_attempt_that_failed_is_no_part_of_it(self) -> None:
+        """A row that was asked again costs what the last attempt took."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        meter.add_usage("m", ENTRY)
+        meter.note_answer()
+        meter.begin_attempt()
+        for _ in range(2):
+            meter.add_usage("m", ENTRY)
+            meter.note_answer()
+        assert meter.usage.calls == 3
+        assert meter.spent == Usage(2, 20, 4)
+
+    def test_what_an_earlier_attempt_paid_for_is(self) -> None:
+        """The second attempt found the first call in DSPy's cache, where the first put it."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        meter.add_usage("m", ENTRY)
+        meter.note_answer()
+        meter.begin_attempt()
+        meter.note_answer()
+        meter.add_usage("m", ENTRY)
+        meter.note_answer()
+        assert meter.spent == Usage(2, 20, 4)
+
+
 def test_calls_from_several_threads_are_all_counted() -> None:
     """No call is lost when answers arrive at the same time."""
     meter = UsageMeter()

@@ -1,0 +1,171 @@
+"""
+How tight the bound of a dry run is, and how well a budget of LM calls is kept.
+
+Compiles random tasks against language models in this process, each twice:
+without a limit, to see how much of the bound of ``--mipro-dry-run`` is used,
+and with a budget of LM calls drawn at random, to see that it is exceeded by no
+more than was in flight.
+
+    python benchmarks/budgets.py [--tasks 50]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import dspy
+
+import pytest_mipro
+from benchmarks.landscape import SHAPES, Landscape
+from benchmarks.optimizers import STUDENTS, LandscapeEngine, exact, examples, local_lm
+from benchmarks.printing import Table
+from pytest_mipro.errors import BudgetExceeded
+from pytest_mipro.evaluate.budget import Account, Limit
+from pytest_mipro.optimize.estimate import Asked, of_compile
+from pytest_mipro.task import Options
+
+COLUMNS = {
+    "tasks": 7,
+    "calls/bound": 0,
+    "highest": 0,
+    "over bound": 0,
+    "cut": 0,
+    "refused": 0,
+    "calls/budget": 0,
+    "over budget": 0,
+    "in flight": 0,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One random task: its model, its program, its examples and how it is run."""
+
+    landscape: str
+    predictors: int
+    train: int
+    val: int
+    threads: int
+    options: Options
+
+    @classmethod
+    def draw(cls, number: int) -> Case:
+        """Return the task with that number."""
+        rng = random.Random(number)
+        candidates = rng.randint(2, 8)
+        return cls(
+            landscape=f"{rng.choice(sorted(SHAPES))}-{number}",
+            predictors=rng.choice(sorted(STUDENTS)),
+            train=rng.randint(10, 40),
+            val=rng.randint(10, 60),
+            threads=rng.choice([1, 4, 16]),
+            options=Options.declare(
+                auto=None,
+                num_candidates=candidates,
+                num_trials=rng.randint(2, 20),
+                max_bootstrapped_demos=rng.randint(0, 4),
+                max_labeled_demos=rng.randint(1, 4),
+                seed=number,
+                minibatch=False,
+            ),
+        )
+
+    @property
+    def bound(self) -> int:
+        """The most LM calls a dry run says it takes."""
+        asked = Asked(self.predictors, "task", "task", "task")
+        split = examples("train", self.train), examples("val", self.val)
+        bounds = of_compile(STUDENTS[self.predictors](), self.options, *split, asked)
+        return sum(each.calls for each in bounds)
+
+    def spend(self, limit: int | None) -> tuple[int, str]:
+        """Compile under a limit of LM calls; return calls made, and how it ended."""
+        limits = [] if limit is None else [Limit("calls", limit, "lm_calls")]
+        engine = LandscapeEngine(Landscape.named(self.landscape))
+        options = dict(vars(self.options))
+        made = {name: options.pop(name) for name in _CONSTRUCTOR}
+        with Account(limits).current(), dspy.context(lm=local_lm(engine, cache=False)):
+            optimizer = pytest_mipro.MIPROv2(exact, num_threads=self.threads, **made)
+            try:
+                optimizer.compile(
+                    STUDENTS[self.predictors](),
+                    trainset=examples("train", self.train),
+                    valset=examples("val", self.val),
+                    **options,
+                )
+            except BudgetExceeded:
+                return len(engine.replies), "refused"
+        return len(engine.replies), "whole" if optimizer.cut is None else "cut"
+
+
+_CONSTRUCTOR = ("auto", "num_candidates", "init_temperature", "metric_threshold")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one task."""
+
+    used: float
+    of_budget: float
+    over_budget: int
+    in_flight: int
+    end: str
+
+
+def run(case: Case, number: int) -> Result:
+    """Compile ``case`` without a limit, then with one."""
+    calls, _ = case.spend(None)
+    limit = random.Random(f"limit {number}").randint(2 * calls // 3, calls)
+    limited, end = case.spend(limit)
+    # A row that has begun is finished, with all of its calls.
+    in_flight = case.threads * case.predictors
+    return Result(calls / case.bound, limited / limit, max(0, limited - limit), in_flight, end)
+
+
+def main() -> None:
+    """Print the table: one line per ten tasks, and one over all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=50, help="how many tasks")
+    parser.add_argument("--quick", action="store_true", help="a few tasks, to see it work")
+    arguments = parser.parse_args()
+    count = 3 if arguments.quick else arguments.tasks
+    table = Table(COLUMNS)
+    results = []
+    for number in range(count):
+        results.append(run(Case.draw(number), number))
+        if (number + 1) % 10 == 0:
+            show(table, results[-10:], f"{number - 8}-{number + 1}")
+    show(table, results, "all")
+    if arguments.quick:
+        show(table, results[:1], "first")
+    if any(each.used > 1 or each.over_budget >= each.in_flight for each in results):
+        sys.exit("a bound or a budget did not hold")
+
+
+def show(table: Table, results: list[Result], name: str) -> None:
+    """Print one line."""
+    ended = [each.end for each in results]
+    table.row(
+        [
+            name,
+            f"{mean(each.used for each in results):.2f}",
+            f"{max(each.used for each in results):.2f}",
+            sum(each.used > 1 for each in results),
+            ended.count("cut"),
+            ended.count("refused"),
+            f"{mean(each.of_budget for each in results):.2f}",
+            max(each.over_budget for each in results),
+            max(each.in_flight for each in results),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
