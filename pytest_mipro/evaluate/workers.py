@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import threading
+import time
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
+from pytest_mipro.evaluate.retries import DEFAULT, Pace, Patience, at_pace
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+    from typing import TypeAlias
 
     from pytest_mipro.store import Shelf
+
+    Work: TypeAlias = tuple[Future[Any], Callable[[], Any]]
 
 T = TypeVar("T")
 U = TypeVar("U")
 P = ParamSpec("P")
 
-_GRACE = 1.0
+_GRACE = 0.6
 """Seconds that calls under way get to come to their end after Ctrl-C."""
+_CLOSING = 1.0
+"""Seconds it may take at most, after these, to store what they came to."""
 
 
 class _Keyed(Protocol):
@@ -37,13 +46,82 @@ class _Keyed(Protocol):
 R = TypeVar("R", bound=_Keyed)
 
 
-class ContextThreads(ThreadPoolExecutor):
-    """Threads that run each piece of work in a copy of the submitter's context."""
+class ContextThreads(Executor):
+    """
+    Threads that run each piece of work in a copy of the submitter's context.
+
+    The interpreter waits for the threads of a ``ThreadPoolExecutor`` when it
+    exits. It does not wait for these: a call that was given up may take a
+    minute more, and nobody is there for its result.
+    """
+
+    def __init__(self, most: int, thread_name_prefix: str = "mipro") -> None:
+        """Run work on as many as ``most`` threads."""
+        self._most = most
+        self._prefix = thread_name_prefix
+        self._waiting: SimpleQueue[Work | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._shut = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit as usual; DSPy's settings are those of the submitter."""
+        future: Future[T] = Future()
         run = partial(contextvars.copy_context().run, fn, *args, **kwargs)
-        return super().submit(run)
+        with self._lock:
+            if self._shut:
+                message = "cannot schedule new futures after shutdown"
+                raise RuntimeError(message)
+            self._waiting.put((future, run))
+            if len(self._threads) < self._most:
+                self._start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # ruff: ignore[boolean-type-hint-positional-argument, boolean-default-value-positional-argument] - the base class's
+        """Take no more work; the threads end when there is none left."""
+        with self._lock:
+            self._shut = True
+            if cancel_futures:
+                self._cancel()
+            for _ in self._threads:
+                self._waiting.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _start(self) -> None:
+        name = f"{self._prefix}_{len(self._threads)}"
+        thread = threading.Thread(target=_work_off, args=[self._waiting], name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _cancel(self) -> None:
+        with suppress(Empty):
+            while True:
+                work = self._waiting.get_nowait()
+                if work is not None:
+                    work[0].cancel()
+
+
+def _work_off(waiting: SimpleQueue[Work | None]) -> None:
+    while (work := waiting.get()) is not None:
+        _do(*work)
+        del work  # Or it would live until there is more.
+
+
+def _do(future: Future[Any], run: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = run()
+    except BaseException as error:  # ruff: ignore[blind-except] - raised where the result is asked for
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Workers:
@@ -52,13 +130,23 @@ class Workers:
 
     Any ``concurrent.futures.Executor`` will do: what is submitted is a
     module-level function with programs, examples and records.
+
+    Attributes:
+        resumed: How many records were stored already, and not made again.
+        made: How many were made.
+        on_record: Called after each that was made.
+
     """
 
-    def __init__(self, executor: Executor) -> None:
-        """Run work on ``executor``."""
+    def __init__(self, executor: Executor, patience: Patience = DEFAULT) -> None:
+        """Run work on ``executor``, with ``patience`` for whoever does not answer."""
         self._executor = executor
+        self._pace = Pace(patience)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._usage: dict[type, Usage] = {}
+        self.resumed = 0
+        self.made = 0
+        self.on_record: Callable[[], None] = _nothing
 
     @property
     def usage(self) -> Usage:
@@ -72,11 +160,15 @@ class Workers:
     async def run(self, work: Callable[..., R], *arguments: object) -> R:
         """Run ``work(*arguments)`` and account for its usage."""
         loop = asyncio.get_running_loop()
-        record: R = await loop.run_in_executor(self._executor, work, *arguments)
+        record: R = await loop.run_in_executor(
+            self._executor, at_pace, self._pace, work, *arguments
+        )
         self._usage[type(record)] = self.usage_of(type(record)) + record.usage
+        self.made += 1
+        self.on_record()
         return record
 
-    def start(self, job: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    def start(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a job that runs work here; ``finish`` waits for it."""
         task = asyncio.ensure_future(job)
         self._under_way.add(task)
@@ -97,7 +189,8 @@ class Workers:
             await asyncio.wait(self._under_way, timeout=patience)
 
     def stop(self) -> None:
-        """Start nothing more, without waiting."""
+        """Start nothing more, and ask nothing again, without waiting."""
+        self._pace.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -114,6 +207,8 @@ class Once(Generic[R]):
         self._workers = workers
         self._asked: dict[str, asyncio.Future[R]] = {}
         self._missing: set[str] = set()
+        self._finished: list[R] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def look_up(self, keys: Iterable[str]) -> None:
         """Fetch what is stored under ``keys`` in one go."""
@@ -122,7 +217,12 @@ class Once(Generic[R]):
         for key, record in stored.items():
             self._asked[key] = asyncio.get_running_loop().create_future()
             self._asked[key].set_result(record)
+        self._workers.resumed += len(stored)
         self._missing.update(key for key in new if key not in stored)
+
+    def is_new(self, key: str) -> bool:
+        """Whether ``key`` has been looked up, and was not stored before."""
+        return key in self._missing
 
     async def get(self, key: str, work: Callable[..., R], *arguments: object) -> R:
         """Return the record under ``key``, from ``work(*arguments)`` if there is none yet."""
@@ -133,11 +233,19 @@ class Once(Generic[R]):
 
     async def _do(self, work: Callable[..., R], arguments: tuple[object, ...]) -> R:
         record = await self._workers.run(work, *arguments)
-        self._shelf.put(record)
+        self._finished.append(record)
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write())
+        await asyncio.shield(self._writing)
         return record
 
+    async def _write(self) -> None:
+        """Store what has finished since the last time, in one transaction."""
+        finished, self._finished, self._writing = self._finished, [], None
+        self._shelf.put(*finished)
 
-async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+
+async def together(work: Sequence[Coroutine[Any, Any, T] | asyncio.Task[T]]) -> list[T]:
     """Return all results in order; the first error cancels the rest."""
     tasks = [asyncio.ensure_future(each) for each in work]
     with _cancelling(tasks):
@@ -189,17 +297,33 @@ def complete(work: Coroutine[Any, Any, T], workers: Workers) -> T:
 
     The loop has a thread to itself, so that this also works where one is
     already running (a notebook, an async test). An error lets the calls that
-    are under way come to their end and be stored; Ctrl-C gives them a second.
+    are under way come to their end and be stored; Ctrl-C gives them a moment,
+    and another Ctrl-C takes nothing of that from them.
     """
     running: Future[Callable[[], object]] = Future()
-    with ContextThreads(1, thread_name_prefix="mipro-loop") as thread:
-        result = thread.submit(asyncio.run, _cancellable(work, workers, running))
-        try:
-            return result.result()
-        except KeyboardInterrupt:
-            with suppress(RuntimeError):  # The loop has closed: there is nothing to cancel.
-                running.result()()
-            raise
+    thread = ContextThreads(1, thread_name_prefix="mipro-loop")
+    result = thread.submit(asyncio.run, _cancellable(work, workers, running))
+    try:
+        return result.result()
+    except KeyboardInterrupt:
+        _cancel(running)
+        _outlast(result, _GRACE + _CLOSING)
+        raise
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _cancel(running: Future[Callable[[], object]]) -> None:
+    with suppress(RuntimeError):  # The loop has closed: there is nothing to cancel.
+        running.result()()
+
+
+def _outlast(result: Future[Any], seconds: float) -> None:
+    """Wait for ``result`` whatever the user presses: it is soon there, and worth more."""
+    end = time.monotonic() + seconds
+    while not result.done() and time.monotonic() < end:
+        with suppress(KeyboardInterrupt):
+            wait([result], timeout=end - time.monotonic())
 
 
 async def _cancellable(

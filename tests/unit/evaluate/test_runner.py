@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
+import enum
 import gc
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,7 +24,15 @@ from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, MetricError, ProgramError
-from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance, evaluate_row
+from pytest_mipro.evaluate.retries import DEFAULT, Patience, at_pace
+from pytest_mipro.evaluate.runner import (
+    Bench,
+    Rows,
+    Tolerance,
+    evaluate_row,
+    unscored,
+    usage_of_answers,
+)
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete, together
 from pytest_mipro.records import Row, Usage
 from pytest_mipro.store import Store
@@ -32,6 +43,9 @@ if TYPE_CHECKING:
     from dspy import lm15
 
     from pytest_mipro.task import Metric
+
+
+BRIEF = Patience(attempts=3, first_wait=0.005, total=0.5)
 
 
 @pytest.fixture
@@ -135,7 +149,7 @@ def evaluate(
     **settings: object,
 ) -> list[Row]:
     """Return the rows of ``program`` on ``rows``."""
-    workers = Workers(ContextThreads(threads))
+    workers = Workers(ContextThreads(threads), BRIEF)
     evaluator = Rows(bench_of(metric, settings), store, workers, tolerance)
     return complete(evaluator.evaluate(program, rows), workers)
 
@@ -207,6 +221,19 @@ class TestRows:
         assert second == first
         assert calls == 12
         assert lm._engine_spec.calls == calls
+
+    def test_what_is_missing_is_counted(self, store: Store) -> None:
+        """An example counts once, if the row of any of the programs is not stored."""
+        lm = scripted_lm()
+        program = dspy.Predict("question -> answer")
+        other = dspy.Predict(make_signature("question -> answer", "Think."))
+        bench = bench_of(settings={"lm": lm})
+        assert unscored(bench, store, [program, other], examples(5)) == 5
+        evaluate(program, examples(4), store, lm=lm)
+        evaluate(other, examples(3), store, lm=lm)
+        assert unscored(bench, store, [program, other], examples(5)) == 2
+        assert unscored(bench, store, [program], examples(5)) == 1
+        assert unscored(bench, store, [program, other], examples(3)) == 0
 
     def test_another_instruction_is_another_row(self, store: Store) -> None:
         """What the program says decides which row it is."""
@@ -294,7 +321,264 @@ class TestRows:
         evaluator = Rows(bench_of(), store, workers)
         rows = complete(evaluator.evaluate(Function(), examples(2)), workers)
         assert [row.score for row in rows] == [1.0, 1.0]
-        assert [call[0] for call in submitted] == [evaluate_row] * 2
+        assert [call[2] for call in submitted] == [evaluate_row] * 2
+        function, pace, *_ = pickle.loads(pickle.dumps(submitted[0][:2]))
+        assert (function, pace.patience) == (at_pace, DEFAULT)
+
+
+class Word(str, enum.Enum):
+    YES = "yes"
+
+
+class TestAnswers:
+    """A prediction is asked for once, whatever the metric makes of it."""
+
+    def rows(
+        self,
+        program: dspy.Module,
+        store: Store,
+        *,
+        key: str,
+        metric: Metric = exact,
+        lm: dspy.LM | None = None,
+        rows: Sequence[dspy.Example] | None = None,
+    ) -> tuple[list[Row], Usage]:
+        """Return rows under a bench of that key whose predictions are named alike."""
+        workers = Workers(ContextThreads(2))
+        evaluator = Rows(Bench(metric, {"lm": lm}, key, "answers"), store, workers)
+        found = complete(evaluator.evaluate(program, rows or examples(3)), workers)
+        return found, workers.usage
+
+    def given(self, prediction: object) -> object:
+        """Return what a metric gets when a stored ``prediction`` is scored again."""
+        got: list[object] = []
+
+        def look(example: dspy.Example, prediction: object, trace: object = None) -> bool:
+            got.append(prediction)
+            return True
+
+        store = Store.in_memory()
+        program = Function(lambda _: prediction)
+        self.rows(program, store, key="one", metric=lambda *_: True, rows=examples(1))
+        self.rows(program, store, key="other", metric=look, rows=examples(1))
+        store.close()
+        assert len(got) == 1
+        return None if sum(program.asked.values()) > 1 else got[0]
+
+    def test_another_metric_asks_no_model(self, store: Store) -> None:
+        """Under another metric the same predictions get other scores, without a call."""
+        program, lm = dspy.Predict("question -> answer"), scripted_lm(base=50)
+        first, _ = self.rows(program, store, key="one", lm=lm)
+        second, usage = self.rows(
+            program, store, key="other", lm=lm, metric=lambda e, p, trace=None: len(p.answer) / 4
+        )
+        assert [row.score for row in second] == [len(row.prediction["answer"]) / 4 for row in first]
+        assert [row.prediction for row in second] == [row.prediction for row in first]
+        assert not {row.key for row in first} & {row.key for row in second}
+        assert lm._engine_spec.calls == 3
+        assert usage == Usage()
+
+    def test_scored_again_is_stored(self, store: Store) -> None:
+        """A row that was scored again is found like any other."""
+        program = Function()
+        self.rows(program, store, key="one")
+        second, _ = self.rows(program, store, key="other", metric=lambda *_: 0.5)
+        third, _ = self.rows(program, store, key="other", metric=lambda *_: 0.75)
+        assert third == second == [store.rows.get(row.key) for row in second]
+        assert set(program.asked.values()) == {1}
+
+    def test_scored_again_any_number_of_times(self, store: Store) -> None:
+        """A row that was scored again is as good as the one that was answered."""
+        program, lm = dspy.Predict("question -> answer"), scripted_lm()
+        for number in range(3):
+            rows, _ = self.rows(program, store, key=str(number), lm=lm)
+        assert lm._engine_spec.calls == 3
+        assert {row.answer for row in rows} == set(store.rows.by_answer(_answers(rows)))
+
+    def test_what_it_took_to_answer_stays_known(self, store: Store) -> None:
+        """Scoring again is no measurement of the program: the first row keeps what it cost."""
+        program, lm = dspy.Predict("question -> answer"), scripted_lm()
+        first, _ = self.rows(program, store, key="one", lm=lm)
+        second, _ = self.rows(program, store, key="other", lm=lm)
+        assert {row.usage for row in second} == {Usage()}
+        assert store.rows.by_answer(_answers(second)) == {row.answer: row for row in first}
+        assert {row.usage for row in first} == {Usage(1, 10, 2)}
+        assert usage_of_answers(store, second) == usage_of_answers(store, first) == Usage(3, 30, 6)
+
+    def test_usage_of_answers_without_a_name(self, store: Store) -> None:
+        """Rows whose predictions do not survive have their own usage."""
+        rows = evaluate(dspy.Predict("question -> answer"), examples(3), store, lm=scripted_lm())
+        assert usage_of_answers(store, rows) == Usage(3, 30, 6)
+
+    def test_a_judges_calls_count(self, store: Store) -> None:
+        """A metric that asks a model under the bench's settings costs what it asks."""
+        program, lm = Function(), scripted_lm()
+
+        def judged(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> int:
+            judge = dspy.Predict("answer -> good")
+            return len(judge(answer=f"{prediction.answer} + 1").good)
+
+        self.rows(program, store, key="one")
+        rows, usage = self.rows(program, store, key="other", metric=judged, lm=lm)
+        assert [row.usage for row in rows] == [Usage(1, 10, 2)] * 3
+        assert usage == Usage(3, 30, 6)
+        assert set(program.asked.values()) == {1}
+
+    def test_a_judge_that_cannot_be_asked(self, store: Store) -> None:
+        """Scoring again makes no row of an LM error either, also of one that was swallowed."""
+        program = Function()
+        self.rows(program, store, key="one")
+
+        def judged(example: dspy.Example, prediction: object, trace: object = None) -> bool:
+            with suppress(Exception):
+                dspy.Predict("question -> good")(question="?")
+            return True
+
+        with pytest.raises(InfrastructureError, match="dead key"):
+            self.rows(
+                program,
+                store,
+                key="other",
+                metric=judged,
+                lm=failing_lm(dspy.LMAuthError("dead key")),
+            )
+        rows, _ = self.rows(program, store, key="other", metric=lambda *_: 0.5)
+        assert {row.score for row in rows} == {0.5}
+
+    def test_a_metric_sees_the_same_both_times(self, store: Store) -> None:
+        """Model, adapter and trace in DSPy's settings do not tell a stored prediction."""
+        seen: list[object] = []
+
+        def look(example: dspy.Example, prediction: object, trace: object = None) -> bool:
+            settings = dspy.settings
+            seen.append((trace, settings.lm, settings.adapter, list(settings.trace)))
+            return True
+
+        program, lm = dspy.Predict("question -> answer"), scripted_lm()
+        for key in ("one", "other"):
+            self.rows(program, store, key=key, metric=look, lm=lm, rows=examples(1))
+        assert seen == [(None, lm, None, [])] * 2
+        assert lm._engine_spec.calls == 1
+
+    def test_a_corrected_label_asks_no_model(self, store: Store) -> None:
+        """What a program is asked does not depend on the labels."""
+        program = Function()
+        wrong = [example.copy(answer="?").with_inputs("question") for example in examples(3)]
+        before, _ = self.rows(program, store, key="one", rows=wrong)
+        after, _ = self.rows(program, store, key="one")
+        assert [row.score for row in before + after] == [0.0] * 3 + [1.0] * 3
+        assert set(program.asked.values()) == {1}
+
+    def test_another_instruction_is_another_answer(self, store: Store) -> None:
+        """What the program says decides the prediction."""
+        lm = scripted_lm()
+        other = dspy.Predict(make_signature("question -> answer", "Think."))
+        self.rows(dspy.Predict("question -> answer"), store, key="one", lm=lm)
+        self.rows(other, store, key="other", lm=lm)
+        assert lm._engine_spec.calls == 6
+
+    def test_without_a_name_nothing_is_shared(self, store: Store) -> None:
+        """A bench that names no answers keeps its predictions to its own rows."""
+        program = Function()
+        first = evaluate(program, examples(2), store)
+        self.rows(program, store, key="other", rows=examples(2))
+        assert {row.answer for row in first} == {None}
+        assert set(program.asked.values()) == {2}
+
+    def test_a_failure_is_run_again(self, store: Store) -> None:
+        """A program that failed has no prediction to be scored."""
+
+        def fail(question: str) -> object:
+            raise ValueError(question)
+
+        program = Function(fail)
+        first, _ = self.rows(program, store, key="one")
+        self.rows(program, store, key="other")
+        assert {row.answer for row in first} == {None}
+        assert set(program.asked.values()) == {2}
+
+    def test_a_metric_that_changes_the_prediction(self, store: Store) -> None:
+        """What is kept is what the program answered, not what a metric made of it."""
+
+        def shout(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+            prediction.answer = "changed"
+            prediction.tags.append("seen")
+            return len(prediction.tags) == 1
+
+        program = Function(lambda _: dspy.Prediction(answer="1", tags=[]))
+        for key in ("one", "two", "three"):
+            rows, _ = self.rows(program, store, key=key, metric=shout, rows=examples(1))
+            assert [(row.prediction, row.score) for row in rows] == [
+                ({"answer": "1", "tags": []}, 1.0)
+            ]
+        assert set(program.asked.values()) == {1}
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"answer": "1"},
+            {"n": 1, "x": 0.5, "yes": True, "none": None, "text": "\ud800\u2028"},
+            {"deep": [{"a": [1, [2]], "b": {}}]},
+            {"score": 10**30},
+            {"dspy_uuid": "1"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("completed", [False, True])
+    def test_what_survives(self, fields: dict[str, Any], completed: bool) -> None:
+        """A prediction of JSON data comes back as it was, its one completion included."""
+        make = dspy.Prediction.from_completions if completed else dspy.Prediction
+        again = self.given(make([fields] if completed else fields))
+        assert type(again) is dspy.Prediction
+        assert dict(again.items(include_dspy=True)) == fields
+        assert (again.completions is not None) is completed
+        if completed:
+            assert dict(again.completions.items()) == {name: [fields[name]] for name in fields}
+
+    @pytest.mark.parametrize(
+        "prediction",
+        [
+            "1",
+            {"answer": "1"},
+            None,
+            dspy.Example(answer="1"),
+            type("Own", (dspy.Prediction,), {})(answer="1"),
+            dspy.Prediction(answer=("1",)),
+            dspy.Prediction(answer={"1"}),
+            dspy.Prediction(answer={1: "1"}),
+            dspy.Prediction(answer=Word.YES),
+            dspy.Prediction(answer=float("nan")),
+            dspy.Prediction(answer=b"1"),
+            dspy.Prediction(answer=[dspy.Example(a=1)]),
+            dspy.Prediction(answer=decimal.Decimal(1)),
+            dspy.Prediction.from_completions({"answer": ["1", "2"]}),
+        ],
+        ids=repr,
+    )
+    def test_what_does_not_survive(self, prediction: object) -> None:
+        """What a metric could tell from what is stored is asked for again."""
+        assert self.given(prediction) is None
+
+    def test_what_was_added_to_a_prediction_does_not_survive(self) -> None:
+        """Usage, other attributes and later changes are not in the fields."""
+        used, marked, changed = (
+            dspy.Prediction.from_completions({"answer": ["1"]}) for _ in range(3)
+        )
+        used.set_lm_usage({"model": {}})
+        marked._mark = 1
+        changed.answer = "2"
+        assert [self.given(each) for each in (used, marked, changed)] == [None] * 3
+
+    def test_a_prediction_that_holds_itself_does_not_survive(self) -> None:
+        """A cycle is no JSON data."""
+        held: list[object] = []
+        held.append(held)
+        assert self.given(dspy.Prediction(answer=held)) is None
+
+
+def _answers(rows: Sequence[Row]) -> list[str]:
+    return [row.answer for row in rows if row.answer is not None]
 
 
 class TestFailures:
@@ -386,6 +670,95 @@ class TestFailures:
         lm = dspy.LM("scripted", engine=Flaky(base=100), cache=False)
         rows = evaluate(Answer(swallow=False), examples(3), store, threads=1, lm=lm)
         assert [(row.score, row.failure) for row in rows] == [(1.0, None)] * 3
+
+    @pytest.mark.parametrize("swallow", [False, True])
+    def test_passing_trouble_leaves_no_trace(self, store: Store, swallow: bool) -> None:
+        """Rows are those of a run without trouble, also where the program hides it."""
+
+        class Flaky(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls % 3:
+                    message = "slow down"
+                    raise dspy.LMRateLimitError(message, retry_after=0.001)
+                return response
+
+        lm = dspy.LM("scripted", engine=Flaky(), cache=False, num_retries=0)
+        program = Answer(swallow=swallow)
+        rows = evaluate(program, examples(9), store, lm=lm, threads=1)
+        assert lm._engine_spec.calls == 27
+        other = Store.in_memory()
+        assert rows == evaluate(program, examples(9), other, lm=scripted_lm())
+        other.close()
+
+    def test_what_a_failed_attempt_cost_is_counted(self, store: Store) -> None:
+        """A row of two calls whose second failed once has cost three answers."""
+
+        class Twice(dspy.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.predict = dspy.Predict("question -> answer")
+
+            def forward(self, question: str) -> object:
+                self.predict(question=question)
+                return self.predict(question=f"{question} + 1")
+
+        class Hiccup(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls == 2:
+                    message = "503"
+                    raise dspy.LMServerError(message)
+                return response
+
+        lm = dspy.LM("scripted", engine=Hiccup(), cache=False, num_retries=0)
+        (row,) = evaluate(Twice(), examples(1), store, lm=lm)
+        assert (row.failure, row.usage.calls) == (None, 3)
+
+    def test_an_overloaded_judge_is_asked_again_without_the_program(self, store: Store) -> None:
+        """A metric that meets a rate limit is tried again on the same prediction."""
+
+        class Busy(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls < 3:
+                    message = "slow down"
+                    raise dspy.LMRateLimitError(message)
+                return response
+
+        judge = dspy.LM("scripted", engine=Busy(), cache=False, num_retries=0)
+
+        def judged(example: dspy.Example, prediction: object, trace: object = None) -> bool:
+            with dspy.context(lm=judge):
+                return bool(dspy.Predict("question -> verdict")(question="?").verdict)
+
+        program = Function()
+        (row,) = evaluate(program, examples(1), store, metric=judged)
+        assert (row.score, row.usage.calls) == (1.0, 1)
+        assert judge._engine_spec.calls == 3
+        assert program.asked == {"0 + 1": 1}
+
+    def test_whoever_waits_to_ask_again_gives_up_when_the_run_stops(self, store: Store) -> None:
+        """A dead key ends the run though other rows would wait for an hour."""
+
+        class Both(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls == 4:
+                    time.sleep(0.2)
+                    message = "dead key"
+                    raise dspy.LMAuthError(message)
+                message = "reset"
+                raise dspy.LMTransportError(message) if self.calls < 4 else AssertionError(response)
+
+        lm = dspy.LM("scripted", engine=Both(), cache=False, num_retries=0)
+        patience = Patience(first_wait=3600, longest_wait=3600, total=9999)
+        workers = Workers(ContextThreads(4), patience)
+        evaluator = Rows(bench_of(settings={"lm": lm}), store, workers)
+        started = time.monotonic()
+        with pytest.raises(InfrastructureError, match="dead key"):
+            complete(evaluator.evaluate(Answer(swallow=False), examples(4)), workers)
+        assert time.monotonic() - started < 10
 
     def test_a_prompt_too_long_is_the_candidates_own_doing(self, store: Store) -> None:
         """A candidate with too many demos for the model fails its row, and the run goes on."""
@@ -550,9 +923,10 @@ class TestTolerance:
 
 
 INTERRUPTED = """
-import json, sys, time
+import json, signal, sys, time
 import dspy
 from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance, evaluate_row
+from pytest_mipro.evaluate.retries import DEFAULT, Patience, at_pace
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete, together
 from pytest_mipro.store import Store
 
@@ -562,6 +936,7 @@ class Slow(dspy.Module):
         time.sleep(0.1)
         return dspy.Prediction(answer="1")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Who runs the tests may ignore it.
 store = Store.open(sys.argv[1])
 workers = Workers(ContextThreads(2))
 rows = Rows(Bench(lambda *_: 1.0, {}, "bench"), store, workers)
