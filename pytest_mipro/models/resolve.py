@@ -50,10 +50,15 @@ def resolve(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
     """
     Return the model ``spec`` names.
 
+    No call of the model hangs, and none is repeated by DSPy: who evaluates
+    rows asks again, with all threads waiting together (``evaluate/retries.py``).
+    A ``dspy.LM`` is copied for that. It keeps a timeout of its own, and if it
+    is of another class, or has an engine of its own, it stays as it is.
+
     Args:
         spec: A DSPy model string, ``"local"`` for the embedded model, or a
-            ``dspy.LM``, which is taken as it is.
-        timeout: Seconds a call may take, for a model that is built here.
+            ``dspy.LM``.
+        timeout: Seconds a call may take, unless the model says otherwise.
 
     Raises:
         ModelError: ``spec`` is None, or names nothing that can be called.
@@ -62,13 +67,22 @@ def resolve(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
     if spec is None or (isinstance(spec, str) and not spec.strip()):
         raise ModelError(_NONE_NAMED)
     if isinstance(spec, dspy.BaseLM):
-        return Model(spec)
+        return Model(_bounded(spec, timeout))
     if not isinstance(spec, str):
         message = f"lm={spec!r:.80}: expected a model string, 'local' or a dspy.LM"
         raise ModelError(message)
     if spec == LOCAL:
         return Model(local_lm(), adapter=LineAdapter(), threads=1)
     return Model(_remote(spec, timeout))
+
+
+def _bounded(lm: dspy.BaseLM, timeout: float) -> dspy.BaseLM:
+    if type(lm) is not dspy.LM or not isinstance(lm._engine_spec, str):  # ruff: ignore[private-member-access] - no public name
+        return lm
+    # DSPy would wait for 600 s, and as often as it repeats a call.
+    own = {} if "timeout" in lm.kwargs else {"timeout": timeout}
+    copied: dspy.LM = lm.copy(num_retries=0, **own)
+    return copied
 
 
 def _remote(name: str, timeout: float) -> dspy.LM:
@@ -79,7 +93,7 @@ def _remote(name: str, timeout: float) -> dspy.LM:
         )
         raise ModelError(message)
     try:
-        return dspy.LM(name, timeout=timeout)
+        return dspy.LM(name, timeout=timeout, num_retries=0)
     except (ValueError, dspy.LMError) as error:
         message = f"lm={name!r}: {error}"
         raise ModelError(message) from error

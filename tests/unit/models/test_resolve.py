@@ -7,6 +7,7 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
+from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, ModelError
 from pytest_mipro.models.line_adapter import LineAdapter
 from pytest_mipro.models.resolve import DEFAULT_TIMEOUT, Model, resolve
@@ -25,16 +26,42 @@ def test_no_model_is_refused_with_the_three_ways(spec: str | None) -> None:
     assert isinstance(caught.value, DeclarationError)
 
 
-@pytest.mark.parametrize("make", [scripted_lm, lambda: dspy.LM("openai/gpt-test", timeout=3)])
-def test_language_model_is_taken_as_it_is(make: Any) -> None:
-    """A user's own dspy.LM keeps its timeout, adapter and concurrency."""
+class Own(dspy.LM):
+    """A model of a user's own class."""
+
+
+@pytest.mark.parametrize("make", [scripted_lm, lambda: Own("openai/gpt-test")])
+def test_model_with_an_engine_or_class_of_its_own_is_taken_as_it_is(make: Any) -> None:
+    """What we do not know how to copy keeps its timeout, its retries and its identity."""
     lm = make()
-    kwargs = dict(lm.kwargs)
+    kwargs, retries = dict(lm.kwargs), lm.num_retries
 
     model = resolve(lm, timeout=9.0)
 
     assert model == Model(lm, adapter=None, threads=None)
-    assert lm.kwargs == kwargs
+    assert (lm.kwargs, lm.num_retries) == (kwargs, retries)
+
+
+@pytest.mark.parametrize(
+    "own, timeout", [({}, 9.0), ({"timeout": 3}, 3), ({"timeout": None}, None)]
+)
+def test_users_model_gets_a_timeout_where_it_has_none(own: Any, timeout: float | None) -> None:
+    """A dspy.LM is bounded like one made from a name; its own timeout wins."""
+    lm = dspy.LM("openai/gpt-test", api_key="x", max_tokens=50, num_retries=8, **own)
+
+    model = resolve(lm, timeout=9.0).lm
+
+    assert model.kwargs["timeout"] == timeout
+    assert model.num_retries == 0
+    assert model.kwargs["max_tokens"] == 50
+    assert (lm.kwargs.get("timeout"), lm.num_retries) == (own.get("timeout"), 8)
+
+
+def test_timeout_leaves_the_keys_alone() -> None:
+    """A model with another timeout is the same model to the store."""
+    lm = dspy.LM("openai/gpt-test", api_key="x")
+
+    assert fingerprint.model(resolve(lm, timeout=9.0).lm) == fingerprint.model(lm)
 
 
 def test_model_string_makes_a_model_with_a_timeout() -> None:
@@ -44,6 +71,7 @@ def test_model_string_makes_a_model_with_a_timeout() -> None:
     assert isinstance(model.lm, dspy.LM)
     assert model.lm.model == "openai/gpt-4o-mini"
     assert model.lm.kwargs["timeout"] == DEFAULT_TIMEOUT
+    assert model.lm.num_retries == 0
     assert 0 < DEFAULT_TIMEOUT <= 120
     assert (model.adapter, model.threads) == (None, None)
 
