@@ -17,11 +17,16 @@ from pydantic import TypeAdapter
 from pytest_mipro.canonical import JSON, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Self
 
 Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Unit = Literal["score", "tokens", "usd"]
+
+
+_USD_DIGITS = 12
+"""Digits that sums of money keep; with all of them, a sum would depend on the order."""
 
 
 class Record:
@@ -58,11 +63,27 @@ def _data(value: object) -> JSON:
 
 @dataclass(frozen=True)
 class Usage(Record):
-    """What was asked of language models: calls that were really made, and their tokens."""
+    """
+    What was asked of language models: calls that were really made, and their tokens.
+
+    ``priced`` of the calls have a known price; ``usd`` is what these cost.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    priced: int = 0
+    usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens asked and answered together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> float | None:
+        """What all calls cost in US dollars; None if the price of any is unknown."""
+        return self.usd if self.priced == self.calls else None
 
     def __add__(self, other: Usage) -> Usage:
         """Return both usages together."""
@@ -70,12 +91,39 @@ class Usage(Record):
             self.calls + other.calls,
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
+            self.priced + other.priced,
+            round(self.usd + other.usd, _USD_DIGITS),
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        """Return this usage without ``other``, which is a part of it."""
+        return self + Usage(
+            -other.calls,
+            -other.prompt_tokens,
+            -other.completion_tokens,
+            -other.priced,
+            -other.usd,
         )
 
     @classmethod
     def total(cls, usages: Iterable[Usage]) -> Usage:
         """Return the sum of ``usages``."""
         return sum(usages, cls())
+
+
+@dataclass(frozen=True)
+class Bill(Record):
+    """What an answer to one example takes on average: tokens, and US dollars where known."""
+
+    tokens: float
+    usd: float | None = None
+
+    @classmethod
+    def of(cls, answers: Sequence[Usage]) -> Self:
+        """Return the bill for an example from what each of its ``answers`` took."""
+        usage = Usage.total(answers)
+        each = None if usage.cost is None else round(usage.cost / len(answers), _USD_DIGITS)
+        return cls(usage.tokens / len(answers), each)
 
 
 @dataclass(frozen=True)
@@ -94,6 +142,12 @@ class Row(Record):
 
     A row with a ``failure`` scores ``FAILURE_SCORE``: the program could not
     answer. Errors the program is not to blame for never become rows.
+    ``answer`` is the key of the prediction alone, whatever the metric; it is
+    None where the prediction does not survive being stored. ``seconds`` is how
+    long the calls for it took together; None if no model was asked, or nobody
+    measured it. ``spent`` is what the program's own calls took, without those
+    of the metric; None where a part of it is not known, because an answer came
+    from a cache, or because the provider did not count.
     """
 
     FAILURE_SCORE: ClassVar[float] = 0.0
@@ -103,6 +157,9 @@ class Row(Record):
     prediction: Any = None
     usage: Usage = Usage()
     failure: Failure | None = None
+    answer: str | None = None
+    seconds: float | None = field(default=None, compare=False)
+    spent: Usage | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +218,23 @@ class Trial(Record):
 
 
 @dataclass(frozen=True)
+class SearchLog(Record):
+    """
+    How a search came to its winner.
+
+    ``baseline`` and ``score`` are the mean scores of the student and of the
+    winner on the validation set of ``rows`` examples, or on as many of them as
+    a search that was cut got to, which may be none for the student.
+    """
+
+    rows: int
+    trials: tuple[Trial, ...]
+    winner: Candidate
+    baseline: float | None
+    score: float
+
+
+@dataclass(frozen=True)
 class Prompt(Record):
     """What a predictor says: its instruction and its demos."""
 
@@ -170,8 +244,27 @@ class Prompt(Record):
 
 
 @dataclass(frozen=True)
+class Cut(Record):
+    """
+    Where a search ended because a budget was spent.
+
+    ``limit`` is as the user set it, ``what`` is counted, and ``left`` is how
+    much of that there was when the compile began.
+    """
+
+    limit: str
+    what: Literal["calls", "tokens", "usd", "seconds"]
+    left: float
+
+
+@dataclass(frozen=True)
 class Artifact(Record):
-    """A compiled program's DSPy state, and how it came about."""
+    """
+    A compiled program's DSPy state, and how it came about.
+
+    ``cut`` says where the search ended early, and is None where it did not.
+    ``search`` is None where the program was not found by a search of ours.
+    """
 
     key: str
     task: str
@@ -181,16 +274,36 @@ class Artifact(Record):
     usage: Usage
     seconds: float
     created: str
+    cut: Cut | None = None
+    search: SearchLog | None = None
 
 
 @dataclass(frozen=True)
 class Scorecard(Record):
-    """Held-out scores of one program: one per example, in the order of the split."""
+    """
+    Held-out scores of one program: one per example, in the order of the split.
+
+    A score is the mean over ``rollouts`` answers. ``clusters`` names what each
+    example belongs to, and is empty where each is on its own. ``latency`` is
+    how many seconds the model calls for an answer took on average, where that
+    was measured. ``bills`` has one for each example, or None where it is not
+    known, and is empty where nothing is.
+    """
 
     examples: tuple[str, ...]
     scores: tuple[float, ...]
     usage: Usage
     failures: tuple[Failure, ...] = ()
+    rollouts: int = 1
+    clusters: tuple[str, ...] = ()
+    latency: float | None = field(default=None, compare=False)
+    bills: tuple[Bill | None, ...] = ()
+
+    @property
+    def known_bills(self) -> dict[str, Bill]:
+        """The bills that are known, by example."""
+        bills = zip(self.examples, self.bills, strict=False)
+        return {example: bill for example, bill in bills if bill is not None}
 
     @property
     def score(self) -> float:
@@ -204,9 +317,15 @@ class PairedComparison(Record):
     Two programs on the same examples; differences are compiled minus baseline.
 
     ``p_value`` is one-sided, against "the mean difference is at most
-    ``margin``". ``low`` and ``high`` bound the mean difference with
-    ``confidence``. ``detectable`` is the smallest true difference this many
-    examples would probably (power 0.8) have shown.
+    ``margin``", and ``p_opposite`` against "it is at least ``margin``".
+    ``low`` and ``high`` bound the mean difference with ``confidence``.
+    ``detectable`` is how far beyond ``margin`` a true difference has to be for
+    this many examples to show it with a probability of 0.8. ``clusters`` is how
+    many groups of examples were compared, where examples of one group are not
+    independent; else 0. A score is the mean over ``rollouts`` answers.
+
+    ``unit`` says what is compared: scores, or what an answer takes. Of the
+    latter, ``margin`` is what may be added to the mean of the baseline.
     """
 
     n: int
@@ -220,25 +339,38 @@ class PairedComparison(Record):
     margin: float
     confidence: float
     method: str
+    p_opposite: float = 1.0
+    clusters: int = 0
+    rollouts: int = 1
+    unit: Unit = "score"
+
+    def times(self, difference: float) -> float:
+        """Return a difference as what it makes of the baseline: 1.5 for half as much again."""
+        if not self.baseline:
+            return math.inf if difference else 1.0
+        return 1 + difference / self.baseline
 
 
 @dataclass(frozen=True)
 class Verdict(Record):
     """
-    The answer to one question about a compiled program; truthy only on PASS.
+    The answer to one question about a compiled program; truthy on PASS.
 
     ``sentence`` is all a reviewer needs: means, difference, interval, p, n,
-    what could have been seen, and what to do next.
+    what could have been seen, and what to do next. ``comparison`` is None
+    where there was nothing to compare with. ``tolerated`` says that the user
+    lets an INCONCLUSIVE pass, which is truthy then.
     """
 
     question: str
     word: Word
     sentence: str
-    comparison: PairedComparison
+    comparison: PairedComparison | None
+    tolerated: bool = False
 
     def __bool__(self) -> bool:
-        """Whether the verdict is PASS."""
-        return self.word == "PASS"
+        """Whether an assert on the verdict holds."""
+        return self.word == "PASS" or (self.word == "INCONCLUSIVE" and self.tolerated)
 
     def __repr__(self) -> str:
         """Return the sentence, so that a failing assert shows it."""
@@ -246,13 +378,122 @@ class Verdict(Record):
 
 
 @dataclass(frozen=True)
+class Reference(Record):
+    """
+    An accepted program and its held-out scores; what is committed beside a test.
+
+    ``test`` is the test's name in its file. ``key``, ``parts`` and ``where``
+    are the compile fingerprint. ``metric`` is the digest of what scored.
+    ``baseline`` and ``compiled`` hold a score per example, by its identity.
+    ``usage`` says what the compile and each program's answers took, and
+    ``versions`` what it was accepted with. ``state`` is the compiled
+    program's DSPy state. ``tokens`` and ``usd`` hold what an answer to each
+    example took, by program, as far as that is known.
+    """
+
+    test: str
+    key: str
+    parts: dict[str, str]
+    where: dict[str, str]
+    metric: str
+    baseline: dict[str, float]
+    compiled: dict[str, float]
+    usage: dict[Literal["compile", "baseline", "compiled"], Usage]
+    versions: dict[str, str]
+    state: dict[str, Any]
+    tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+    usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+
+    def bill(self, which: Literal["baseline", "compiled"], example: str) -> Bill | None:
+        """Return what an answer of a program to an example took, if that is known."""
+        tokens = self.tokens.get(which, {}).get(example)
+        return None if tokens is None else Bill(tokens, self.usd.get(which, {}).get(example))
+
+
+@dataclass(frozen=True)
+class Means(Record):
+    """Mean held-out scores over ``n`` examples."""
+
+    n: int
+    baseline: float
+    compiled: float
+
+
+@dataclass(frozen=True)
+class Acceptance(Record):
+    """
+    What accepting an outcome did to the reference's files.
+
+    ``what`` is "replaced" where the earlier files could not be used. ``before``
+    and ``prompts_before`` are the earlier reference's, if there was a usable
+    one. ``changed``, ``added`` and ``removed`` count examples by what became
+    of their compiled score; ``rescored`` says that another metric gave them.
+    """
+
+    what: Literal["first", "changed", "unchanged", "replaced"]
+    files: tuple[str, ...]
+    after: Means
+    prompts_after: tuple[Prompt, ...]
+    before: Means | None = None
+    prompts_before: tuple[Prompt, ...] = ()
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+    rescored: bool = False
+
+
+@dataclass(frozen=True)
+class Answer(Record):
+    """
+    What one program makes of one held-out example.
+
+    ``predictions`` has one prediction per rollout, as JSON data, and is empty
+    where only the score is known. ``failures`` are those of all rollouts; a
+    failed one predicts None.
+    """
+
+    score: float
+    predictions: tuple[Any, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeldOut(Record):
+    """
+    A held-out example: what the programs were asked, should say, and said.
+
+    ``accepted`` is the score in the reference, if that has one.
+    """
+
+    identity: str
+    inputs: dict[str, Any]
+    expected: dict[str, Any]
+    baseline: Answer
+    compiled: Answer
+    accepted: float | None = None
+
+
+@dataclass(frozen=True)
 class Report(Record):
-    """Everything one test has to say about its task; what the renderers get."""
+    """
+    Everything one test has to say about its task; what the renderers get.
+
+    ``model`` is the name of the model that answers. ``origin`` says where the
+    compiled program is from: this run, the store, the accepted reference, or
+    the test named in ``shared``, which has the same task and did the work.
+    ``reasons`` say in words why it was compiled, and ``resumed`` how many
+    results of earlier runs that went on from. ``usage`` and ``seconds`` are
+    what this test took. ``stale`` says in words what changed since the
+    reference was accepted, and is empty where nothing did. ``cut`` says where
+    the search for the compiled program ended early, if it did. ``accepted``
+    and ``prompts_accepted`` are the reference's, if there is one to compare
+    with.
+    """
 
     task: str
     test: str
     key: str
-    origin: Literal["compiled", "stored"]
+    origin: Literal["compiled", "stored", "accepted", "shared"]
     reasons: tuple[str, ...]
     baseline: Scorecard
     compiled: Scorecard
@@ -263,6 +504,16 @@ class Report(Record):
     seconds: float
     store: str
     verdicts: tuple[Verdict, ...] = ()
+    acceptance: Acceptance | None = None
+    stale: str = ""
+    cut: Cut | None = None
+    model: str = ""
+    shared: str = ""
+    resumed: int = 0
+    held_out: tuple[HeldOut, ...] = ()
+    search: SearchLog | None = None
+    accepted: Scorecard | None = None
+    prompts_accepted: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from pytest_mipro.errors import DeclarationError
 
 if TYPE_CHECKING:
+    from pytest_mipro.budget import Budget
     from pytest_mipro.dataset import Dataset
 
 Metric: TypeAlias = Callable[..., Any]
@@ -118,6 +119,9 @@ class Task:
         options: How the search is run.
         threads: Rows evaluated at the same time.
         version: The user's word for content that cannot be hashed.
+        repeat: How often each held-out example is answered; its score is the mean.
+        cluster: The field that says which held-out examples are not independent.
+        budget: What the task may spend in one run, if that is limited.
 
     """
 
@@ -134,6 +138,9 @@ class Task:
     options: Options = field(default_factory=Options)
     threads: int = 8
     version: str | None = None
+    repeat: int = 1
+    cluster: str | None = None
+    budget: Budget | None = None
 
 
 def check_program(value: object) -> None:
@@ -192,6 +199,35 @@ def _with_predictors(program: dspy.Module) -> dspy.Module:
         )
         raise DeclarationError(message)
     return program
+
+
+def check_repeat(value: object) -> None:
+    """Raise DeclarationError unless an example can be answered ``value`` times."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        message = f"repeat={value!r:.80}: expected a whole number of at least 1"
+        raise DeclarationError(message)
+
+
+def check_cluster(value: object) -> None:
+    """Raise DeclarationError unless ``value`` can be the name of a field."""
+    if not isinstance(value, str) or not value:
+        message = f"cluster={value!r:.80}: expected the name of a field, e.g. cluster='document'"
+        raise DeclarationError(message)
+
+
+def is_sampled(program: dspy.Module, lm: dspy.BaseLM) -> bool:
+    """
+    Whether ``program`` may answer differently when it is asked again.
+
+    At temperature 0 it does not, or only by accident. A temperature that is not
+    set is the provider's, which samples.
+    """
+    return any(_temperature(predictor, lm) != 0 for predictor in program.predictors())
+
+
+def _temperature(predictor: dspy.Predict, lm: dspy.BaseLM) -> object:
+    own = predictor.config.get("temperature")
+    return (predictor.lm or lm).kwargs.get("temperature") if own is None else own
 
 
 def check_metric(value: object) -> None:

@@ -11,17 +11,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_mipro.records import (
+    Acceptance,
+    Answer,
     Artifact,
+    Bill,
     Candidate,
+    Cut,
     Failure,
+    HeldOut,
+    Means,
     PairedComparison,
     Progress,
     Prompt,
     Proposal,
     Record,
+    Reference,
     Report,
     Row,
     Scorecard,
+    SearchLog,
     Trace,
     Trial,
     Usage,
@@ -49,19 +57,72 @@ def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(one, max_size=3).map(tuple)
 
 
-USAGE = st.builds(Usage, COUNT, COUNT, COUNT)
+MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)
+BILL = st.builds(Bill, NUMBER, st.none() | MONEY)
+USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, MONEY)
+CUT = st.builds(Cut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
 FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
 CANDIDATE = st.builds(Candidate, several(st.integers(0, 20)), several(st.integers(0, 20)))
 PROMPT = st.builds(Prompt, TEXT, TEXT, several(FIELDS))
-SCORECARD = st.builds(Scorecard, several(TEXT), several(NUMBER), USAGE, several(FAILURE))
-COMPARISON = st.builds(PairedComparison, COUNT, *[NUMBER] * 9, TEXT)
+SCORECARD = st.builds(
+    Scorecard,
+    several(TEXT),
+    several(NUMBER),
+    USAGE,
+    several(FAILURE),
+    latency=st.none() | NUMBER,
+    bills=several(st.none() | BILL),
+)
+TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
+SEARCH_LOG = st.builds(SearchLog, COUNT, several(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
+ANSWER = st.builds(Answer, NUMBER, several(JSON_DATA), several(FAILURE))
+HELD_OUT = st.builds(HeldOut, TEXT, FIELDS, FIELDS, ANSWER, ANSWER, st.none() | NUMBER)
+COMPARISON = st.builds(
+    PairedComparison,
+    COUNT,
+    *[NUMBER] * 9,
+    TEXT,
+    unit=st.sampled_from(["score", "tokens", "usd"]),
+)
+AMOUNTS = st.dictionaries(
+    st.sampled_from(["baseline", "compiled"]), st.dictionaries(KEY, NUMBER, max_size=3)
+)
 VERDICT = st.builds(
-    Verdict, TEXT, st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE"]), TEXT, COMPARISON
+    Verdict,
+    TEXT,
+    st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE"]),
+    TEXT,
+    st.none() | COMPARISON,
+    st.booleans(),
+)
+MEANS = st.builds(Means, COUNT, NUMBER, NUMBER)
+ACCEPTANCE = st.builds(
+    Acceptance,
+    st.sampled_from(["first", "changed", "unchanged", "replaced"]),
+    several(TEXT),
+    MEANS,
+    several(PROMPT),
+    st.none() | MEANS,
+    several(PROMPT),
+    COUNT,
+    COUNT,
+    COUNT,
+    st.booleans(),
 )
 RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Usage: USAGE,
+    Bill: BILL,
     Failure: FAILURE,
-    Row: st.builds(Row, TEXT, NUMBER, JSON_DATA, USAGE, st.none() | FAILURE),
+    Row: st.builds(
+        Row,
+        TEXT,
+        NUMBER,
+        JSON_DATA,
+        USAGE,
+        st.none() | FAILURE,
+        seconds=st.none() | NUMBER,
+        spent=st.none() | USAGE,
+    ),
     Trace: st.builds(
         Trace,
         TEXT,
@@ -71,7 +132,10 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     ),
     Proposal: st.builds(Proposal, TEXT, TEXT, USAGE),
     Candidate: CANDIDATE,
-    Trial: st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans()),
+    Trial: TRIAL,
+    SearchLog: SEARCH_LOG,
+    Answer: ANSWER,
+    HeldOut: HELD_OUT,
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,
@@ -83,16 +147,36 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         USAGE,
         NUMBER,
         TEXT,
+        st.none() | CUT,
+        st.none() | SEARCH_LOG,
     ),
+    Cut: CUT,
     Scorecard: SCORECARD,
     PairedComparison: COMPARISON,
     Verdict: VERDICT,
+    Means: MEANS,
+    Acceptance: ACCEPTANCE,
+    Reference: st.builds(
+        Reference,
+        test=TEXT,
+        key=TEXT,
+        parts=st.dictionaries(KEY, TEXT, max_size=3),
+        where=st.dictionaries(KEY, TEXT, max_size=3),
+        metric=TEXT,
+        baseline=st.dictionaries(KEY, NUMBER, max_size=3),
+        compiled=st.dictionaries(KEY, NUMBER, max_size=3),
+        usage=st.fixed_dictionaries(dict.fromkeys(("compile", "baseline", "compiled"), USAGE)),
+        versions=st.dictionaries(KEY, TEXT, max_size=3),
+        state=FIELDS,
+        tokens=AMOUNTS,
+        usd=AMOUNTS,
+    ),
     Report: st.builds(
         Report,
         task=TEXT,
         test=TEXT,
         key=TEXT,
-        origin=st.sampled_from(["compiled", "stored"]),
+        origin=st.sampled_from(["compiled", "stored", "accepted", "shared"]),
         reasons=several(TEXT),
         baseline=SCORECARD,
         compiled=SCORECARD,
@@ -103,6 +187,16 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         seconds=NUMBER,
         store=TEXT,
         verdicts=several(VERDICT),
+        acceptance=st.none() | ACCEPTANCE,
+        stale=TEXT,
+        cut=st.none() | CUT,
+        model=TEXT,
+        shared=TEXT,
+        resumed=COUNT,
+        held_out=several(HELD_OUT),
+        search=st.none() | SEARCH_LOG,
+        accepted=st.none() | SCORECARD,
+        prompts_accepted=several(PROMPT),
     ),
     Progress: st.builds(
         Progress,

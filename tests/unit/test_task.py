@@ -13,8 +13,11 @@ from pytest_mipro.task import (
     OPTION_NAMES,
     Options,
     build_program,
+    check_cluster,
     check_metric,
     check_program,
+    check_repeat,
+    is_sampled,
 )
 
 
@@ -290,3 +293,42 @@ def test_what_is_no_metric_is_refused(value: object, name: str) -> None:
         match=rf"metric=.*{name} is not callable; .*metric\(example, prediction, trace=None\)",
     ):
         check_metric(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.0, "3", None])
+def test_a_number_of_rollouts_that_is_none(value: object) -> None:
+    """An example is answered once or several times, and nothing else."""
+    with pytest.raises(DeclarationError, match=r"repeat=.*whole number of at least 1"):
+        check_repeat(value)
+    check_repeat(1)
+
+
+@pytest.mark.parametrize("value", ["", 3, None, ["document"]])
+def test_a_cluster_that_is_no_field(value: object) -> None:
+    """A cluster is the name of a field."""
+    with pytest.raises(DeclarationError, match=r"cluster=.*name of a field"):
+        check_cluster(value)
+    check_cluster("document")
+
+
+@pytest.mark.parametrize(
+    "temperature, own, config, sampled",
+    [
+        (None, None, {}, True),
+        (0.7, None, {}, True),
+        (0, None, {}, False),
+        (0.0, 0.5, {}, True),
+        (0.7, 0.0, {}, False),
+        (0.0, None, {"temperature": 1.0}, True),
+        (1.0, None, {"temperature": 0}, False),
+    ],
+)
+def test_what_is_sampled(
+    temperature: float | None, own: float | None, config: dict[str, Any], sampled: bool
+) -> None:
+    """The temperature is the predictor's, else that of its model, else the task's model's."""
+    lm = dspy.LM("openai/none", temperature=temperature)
+    program = dspy.Predict("question -> answer", **config)
+    if own is not None:
+        program.lm = dspy.LM("openai/none", temperature=own)
+    assert is_sampled(program, lm) is sampled
