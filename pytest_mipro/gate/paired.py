@@ -1,38 +1,28 @@
 """
 Two programs on the same examples: is one better, by how much, how sure?
 
-Pure functions from scores to numbers; SciPy does the statistics.
+Pure functions from scores to numbers; ``binary.py`` and ``graded.py`` have the
+methods and their sources.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from pytest_mipro.gate import binary, graded
 from pytest_mipro.records import PairedComparison
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
+
+    from pytest_mipro.records import Unit
 
 POWER = 0.8
 CONFIDENCE = 0.95
-_RESAMPLES = 100_000
-_SEED = 0
-_TINY = 1e-12
-_PRECISION = 1e-9
-"""What counts as equal, as a part of the largest difference."""
-
-
-class _Estimate(NamedTuple):
-    """The mean difference, its interval, and the standard error behind it."""
-
-    center: float
-    low: float
-    high: float
-    error: float
 
 
 def compare(
@@ -41,115 +31,204 @@ def compare(
     *,
     margin: float = 0.0,
     alpha: float = 0.05,
+    clusters: Sequence[Hashable] = (),
 ) -> PairedComparison:
     """
     Compare two programs' scores on the same examples, in the same order.
 
-    Scores that are all 0 or 1 are compared by the exact McNemar test (without
-    a margin) and with the interval of Bonett and Price (2012), which stays
-    honest when few examples or none differ. Other scores are compared by a
-    sign-flip permutation test, exact when small, and Student's interval.
+    Scores that are all 0 or 1 are compared by the exact McNemar test, with a
+    margin by the exact unconditional score test, and with an adjusted Wald
+    interval. Other scores are compared by sign flips and a studentized
+    bootstrap, and with Student's interval or the bootstrap's, whichever is
+    wider; so are examples in clusters, which then are what is independent. The
+    difference is that of the means over examples in any case.
 
     Args:
         baseline: Scores of the one program.
         compiled: Scores of the other.
         margin: The difference the other has to exceed.
         alpha: Chance of a wrong PASS that the detectable effect refers to.
+        clusters: What each example belongs to; empty if each is on its own.
 
     Raises:
         ValueError: The scores are not paired, empty, or not finite.
 
     """
-    if len(baseline) != len(compiled) or not baseline:
-        message = f"expected as many scores twice, got {len(baseline)} and {len(compiled)}"
-        raise ValueError(message)
-    if not all(map(math.isfinite, (*baseline, *compiled, margin))):
-        message = "expected finite scores and a finite margin"
-        raise ValueError(message)
+    _refuse(baseline, compiled, margin, clusters)
+    groups = tuple(clusters) if len(set(clusters)) < len(clusters) else ()
+    return _compare(tuple(baseline), tuple(compiled), margin, alpha, groups)
+
+
+def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is made of
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    ratio: float,
+    unit: Unit,
+    alpha: float = 0.05,
+    clusters: Sequence[Hashable] = (),
+) -> PairedComparison:
+    """
+    Compare what two programs take for the same examples, in the same order.
+
+    Whether the one takes more than ``ratio`` times what the other takes is
+    whether what it takes beyond that is positive on average, which is compared
+    as scores that are neither right nor wrong. The interval is that of a ratio
+    of means: of what the one takes beyond the ratio that was found (Cochran,
+    1977, Sampling Techniques, section 6.4).
+
+    Args:
+        before: What the one program takes for each example.
+        after: What the other takes.
+        ratio: How many times as much it may take.
+        unit: What they take.
+        alpha: Chance of a wrong verdict that the detectable effect refers to.
+        clusters: What each example belongs to; empty if each is on its own.
+
+    Raises:
+        ValueError: The amounts are not paired, empty, or not finite.
+
+    """
+    _refuse(before, after, ratio, clusters)
+    groups = tuple(clusters) if len(set(clusters)) < len(clusters) else ()
+    n = len(before)
+    one, other = math.fsum(before) / n, math.fsum(after) / n
+    # The methods are for numbers around 1, and dollars are far below.
+    scale = max(one, other) or 1.0
+    allowed = _beyond(before, after, ratio, scale, groups)
+    evidence = graded.evidence(allowed, 0.0)
+    found = _beyond(before, after, other / one if one else 0.0, scale, groups)
+    low, high = (each - found.mean for each in graded.interval(found, CONFIDENCE))
+    return PairedComparison(
+        n=n,
+        baseline=one,
+        compiled=other,
+        difference=other - one,
+        low=other - one + low * scale,
+        high=other - one + high * scale,
+        p_value=evidence.above,
+        detectable=graded.detectable(allowed, alpha, POWER) * scale,
+        margin=(ratio - 1) * one,
+        confidence=CONFIDENCE,
+        method=evidence.method,
+        p_opposite=evidence.below,
+        clusters=len(set(groups)),
+        unit=unit,
+    )
+
+
+def _beyond(
+    before: Sequence[float],
+    after: Sequence[float],
+    ratio: float,
+    scale: float,
+    clusters: Sequence[Hashable],
+) -> graded.Units:
+    """Return by how much each amount exceeds ``ratio`` times the other one."""
+    pairs = zip(before, after, strict=True)
+    return _units([(then - ratio * first) / scale for first, then in pairs], clusters)
+
+
+@lru_cache(maxsize=16)
+def _compare(
+    baseline: tuple[float, ...],
+    compiled: tuple[float, ...],
+    margin: float,
+    alpha: float,
+    clusters: tuple[Hashable, ...],
+) -> PairedComparison:
+    """Compare; cached because several verdicts and the report ask for the same."""
     differences = [after - before for before, after in zip(baseline, compiled, strict=True)]
-    binary = {*baseline, *compiled} <= {0.0, 1.0}
-    estimate = _wald(differences) if binary else _student(differences)
-    p_value, method = _test(differences, margin, estimate, binary=binary)
-    n = len(differences)
+    n, distinct = len(differences), len(set(clusters))
+    units = _units(differences, clusters)
+    table = binary.Table(n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1)))
+    is_binary = {*baseline, *compiled} <= {0.0, 1.0}
+    alone = _alone(table, margin, alpha) if is_binary else None
+    if alone is None or clusters:
+        found = _Found(
+            graded.evidence(units, margin),
+            graded.interval(units, CONFIDENCE),
+            graded.detectable(units, alpha, POWER),
+        )
+        # Few answers that changed are no certainty, and in clusters even less than alone.
+        found = found if alone is None else _weaker(found, alone)
+    else:
+        found = alone
     return PairedComparison(
         n=n,
         baseline=math.fsum(baseline) / n,
         compiled=math.fsum(compiled) / n,
         difference=math.fsum(differences) / n,
-        low=estimate.low,
-        high=estimate.high,
-        p_value=p_value,
-        detectable=_detectable(estimate.error, alpha),
+        low=found.interval[0],
+        high=found.interval[1],
+        p_value=found.evidence.above,
+        detectable=found.detectable,
         margin=margin,
         confidence=CONFIDENCE,
-        method=method,
+        method=found.evidence.method,
+        p_opposite=found.evidence.below,
+        clusters=distinct,
     )
 
 
-def _wald(differences: Sequence[float]) -> _Estimate:
-    """Bonett and Price's adjusted Wald interval: one more of each discordant pair."""
-    n = len(differences) + 2
-    gained = (sum(difference > 0 for difference in differences) + 1) / n
-    lost = (sum(difference < 0 for difference in differences) + 1) / n
-    center = gained - lost
-    error = math.sqrt((gained + lost - center**2) / n)
-    reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return _Estimate(center, max(center - reach, -1.0), min(center + reach, 1.0), error)
+def _refuse(
+    baseline: Sequence[float],
+    compiled: Sequence[float],
+    margin: float,
+    clusters: Sequence[Hashable],
+) -> None:
+    if len(baseline) != len(compiled) or not baseline:
+        message = f"expected as many scores twice, got {len(baseline)} and {len(compiled)}"
+        raise ValueError(message)
+    if clusters and len(clusters) != len(baseline):
+        message = f"expected a cluster for each of {len(baseline)} scores, got {len(clusters)}"
+        raise ValueError(message)
+    if not all(map(math.isfinite, (*baseline, *compiled, margin))):
+        message = "expected finite scores and a finite margin"
+        raise ValueError(message)
 
 
-def _student(differences: Sequence[float]) -> _Estimate:
-    n = len(differences)
-    if n == 1:
-        # A spread takes two.
-        return _Estimate(differences[0], -math.inf, math.inf, math.inf)
-    mean = math.fsum(differences) / n
-    variance = math.fsum((difference - mean) ** 2 for difference in differences) / (n - 1)
-    error = math.sqrt(variance / n)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    return _Estimate(mean, mean - reach, mean + reach, error)
+class _Found(NamedTuple):
+    """What a method says of a comparison."""
+
+    evidence: graded.Evidence
+    interval: tuple[float, float]
+    detectable: float
 
 
-def _test(
-    differences: Sequence[float], margin: float, estimate: _Estimate, *, binary: bool
-) -> tuple[float, str]:
-    if binary and margin == 0:
-        return _mcnemar(differences), "exact McNemar test"
-    if binary:
-        distance = (estimate.center - margin) / estimate.error
-        return float(stats.norm.sf(distance)), "adjusted Wald test"
-    return _sign_flip([difference - margin for difference in differences])
-
-
-def _mcnemar(differences: Sequence[float]) -> float:
-    gained = sum(difference > 0 for difference in differences)
-    discordant = sum(difference != 0 for difference in differences)
-    if discordant == 0:
-        return 1.0
-    return float(stats.binomtest(gained, discordant, 0.5, alternative="greater").pvalue)
-
-
-def _sign_flip(differences: Sequence[float]) -> tuple[float, str]:
-    moved = [difference for difference in differences if abs(difference) > _TINY]
-    if not moved:
-        return 1.0, "sign-flip permutation test"
-    if len(moved) == 1:
-        return (0.5 if moved[0] > 0 else 1.0), "exact sign-flip permutation test"
-    exact = 2 ** len(moved) <= _RESAMPLES
-    # Sums of whole numbers are exact, so equal means are ties in whatever order they add up.
-    units = np.rint(np.asarray(moved) / (max(map(abs, moved)) * _PRECISION))
-    result = stats.permutation_test(
-        (units,),
-        lambda sample, axis: np.sum(sample, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=_RESAMPLES,
-        batch=1000,
-        alternative="greater",
-        rng=np.random.default_rng(_SEED),
+def _alone(table: binary.Table, margin: float, alpha: float) -> _Found:
+    """Return what there is to say of answers that are right or wrong, each on its own."""
+    mirrored = binary.Table(table.n, table.lost, table.gained)
+    if margin == 0:
+        above, below = binary.mcnemar(table), binary.mcnemar(mirrored)
+        method = "exact McNemar test"
+    else:
+        above, below = binary.beyond(table, margin), binary.beyond(mirrored, -margin)
+        method = "exact score test"
+    discordant = table.gained + table.lost
+    return _Found(
+        graded.Evidence(above, below, method),
+        binary.interval(table, CONFIDENCE),
+        binary.detectable(table.n, discordant, margin, alpha, POWER),
     )
-    return float(result.pvalue), f"{'exact ' if exact else ''}sign-flip permutation test"
 
 
-def _detectable(error: float, alpha: float) -> float:
-    """Return the true difference a one-sided test at ``alpha`` shows with probability ``POWER``."""
-    return float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)) * error
+def _weaker(one: _Found, other: _Found) -> _Found:
+    first = max(one.evidence, other.evidence, key=lambda evidence: evidence.above)
+    below = max(one.evidence.below, other.evidence.below)
+    return _Found(
+        first._replace(below=below),
+        (min(one.interval[0], other.interval[0]), max(one.interval[1], other.interval[1])),
+        max(one.detectable, other.detectable),
+    )
+
+
+def _units(differences: Sequence[float], clusters: Sequence[Hashable]) -> graded.Units:
+    """Return the differences by cluster, or each on its own."""
+    members: dict[Hashable, list[float]] = {}
+    for cluster, difference in zip(clusters or range(len(differences)), differences, strict=True):
+        members.setdefault(cluster, []).append(difference)
+    return graded.Units(
+        np.asarray([math.fsum(each) for each in members.values()]),
+        np.asarray([float(len(each)) for each in members.values()]),
+    )

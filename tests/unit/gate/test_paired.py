@@ -3,16 +3,22 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize, stats
 
+from pytest_mipro.gate import graded
 from pytest_mipro.gate.paired import compare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pytest_mipro.records import PairedComparison
 
 SCORES = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
 BINARY = st.sampled_from([0.0, 1.0])
@@ -38,6 +44,32 @@ def brute_force(differences: Sequence[float]) -> float:
     flips = itertools.product((1, -1), repeat=len(differences))
     sums = [math.fsum(s * d for s, d in zip(flip, differences, strict=True)) for flip in flips]
     return sum(total >= observed - 1e-9 for total in sums) / len(sums)
+
+
+def chance_of(n: int, gained: int, lost: int, gain: float, loss: float) -> float:
+    """Return the trinomial chance of a table."""
+    ways = math.comb(n, gained) * math.comb(n - gained, lost)
+    rest = max(1 - gain - loss, 0)
+    return ways * gain**gained * loss**lost * rest ** (n - gained - lost)
+
+
+def score_statistic(n: int, gained: int, lost: int, margin: float) -> float:
+    """Return Tango's statistic, its variance from a search for the likeliest chance of a loss."""
+
+    def unlikeliness(loss: float) -> float:
+        counted = (
+            (gained, loss + margin),
+            (lost, loss),
+            (n - gained - lost, 1 - 2 * loss - margin),
+        )
+        return -math.fsum(
+            count * math.log(max(chance, 1e-300)) for count, chance in counted if count
+        )
+
+    bounds = (max(0.0, -margin), (1 - margin) / 2)
+    loss = optimize.minimize_scalar(unlikeliness, bounds=bounds, options={"xatol": 1e-12}).x
+    above = gained - lost - n * margin
+    return above / math.sqrt(n * (2 * loss + margin - margin**2)) if abs(above) > 1e-9 else 0.0
 
 
 class TestMcNemar:
@@ -74,12 +106,12 @@ class TestMcNemar:
         assert comparison.confidence == pytest.approx(0.95)
 
     def test_interval_of_bonett_and_price(self) -> None:
-        """The interval is the published one: one more of each discordant pair."""
-        comparison = compare(*binary(54, 22, 6, 18))
-        center = (23 - 7) / 102
-        error = math.sqrt((23 / 102 + 7 / 102 - center**2) / 102)
-        assert comparison.low == pytest.approx(center - 1.959964 * error, abs=1e-6)
-        assert comparison.high == pytest.approx(center + 1.959964 * error, abs=1e-6)
+        """The interval has one more of each discordant pair, and the quantile of a t table."""
+        comparison = compare(*binary(54, 22, 6, 17))
+        center = (23 - 7) / 101
+        error = math.sqrt((23 / 101 + 7 / 101 - center**2) / 101)
+        assert comparison.low == pytest.approx(center - 1.983972 * error, abs=1e-6)
+        assert comparison.high == pytest.approx(center + 1.983972 * error, abs=1e-6)
 
     def test_equal_scores_are_no_certainty(self) -> None:
         """Where no example differs the interval still has a width, less with more examples."""
@@ -131,6 +163,37 @@ class TestSignFlip:
         beyond = [difference - margin for difference in differences]
         assert comparison.p_value == pytest.approx(brute_force(beyond), abs=1e-9)
 
+    def test_many_units_against_scipy(self) -> None:
+        """Where flips are counted on a grid, SciPy's drawn ones give about the same."""
+        rng = np.random.default_rng(4)
+        for n in (17, 60, 300):
+            differences = rng.normal(0.12, 0.5, n)
+            drawn = stats.permutation_test(
+                (differences,),
+                np.mean,
+                permutation_type="samples",
+                n_resamples=20_000,
+                alternative="greater",
+                rng=rng,
+            )
+            above, below = graded._sign_flips(differences)
+            assert above == pytest.approx(drawn.pvalue, abs=0.012)
+            assert above + below == pytest.approx(1, abs=0.005)
+
+    def test_many_ties_on_the_grid(self) -> None:
+        """Ties count in full: of 40 equal differences, 26 gained are a tail of the binomial."""
+        differences = np.asarray([0.1] * 26 + [-0.1] * 14)
+        expected = stats.binom.sf(25, 40, 0.5)
+        assert graded._sign_flips(differences)[0] == pytest.approx(expected, rel=1e-9)
+
+    def test_skewed_differences_are_judged_by_the_bootstrap(self) -> None:
+        """A small gain on most examples is no evidence where a rare loss may outweigh it."""
+        differences = [0.02] * 37 + [-0.2, -0.1, -0.15]
+        comparison = compare([0.5] * 40, [0.5 + each for each in differences])
+        flips = graded._sign_flips(np.asarray(differences))[0]
+        assert comparison.method == "studentized bootstrap test"
+        assert comparison.p_value > flips
+
     def test_large_samples_repeat(self) -> None:
         """Where not all flips can be tried, the same scores still give the same p-value."""
         rng = random.Random(0)
@@ -177,18 +240,56 @@ class TestMargin:
         before, after = binary(30, 25, 5, 40)
         none = compare(before, after)
         tiny = compare(before, after, margin=1e-9)
-        assert tiny.method == "adjusted Wald test"
+        assert tiny.method == "exact score test"
         assert math.log10(tiny.p_value) == pytest.approx(math.log10(none.p_value), abs=1)
 
-    def test_a_clipped_interval_does_not_weaken_the_test(self) -> None:
-        """All of few examples won is evidence, also where the interval ends at 1."""
-        before, after = binary(0, 12, 0, 0)
-        comparison = compare(before, after, margin=0.01)
-        center = 12 / 14
-        error = math.sqrt((13 / 14 + 1 / 14 - center**2) / 14)
+    def test_all_won(self) -> None:
+        """All of few examples won is as unlikely as the margin lets it be, worked out by hand."""
+        comparison = compare(*binary(0, 12, 0, 0), margin=0.01)
+        # Gained with probability q + 0.01 and lost with q: twelve gains are likeliest at the
+        # largest q.
+        assert comparison.p_value == pytest.approx(0.505**12, rel=1e-9)
         assert comparison.high == pytest.approx(1.0, abs=0)
-        expected = 0.5 * math.erfc((center - 0.01) / error / math.sqrt(2))
-        assert comparison.p_value == pytest.approx(expected, rel=1e-6)
+
+    @pytest.mark.parametrize("margin", [-0.3, -0.05, 0.02, 0.25])
+    def test_against_all_tables(self, margin: float) -> None:
+        """The p-value is the largest chance, over the chance of a loss, of a table as extreme."""
+        n = 9
+        tables = [(gained, lost) for gained in range(n + 1) for lost in range(n + 1 - gained)]
+        statistic = {table: score_statistic(n, *table, margin) for table in tables}
+        losses = [max(0, -margin) + step * (1 - abs(margin)) / 200 for step in range(101)]
+        for table in tables[::7]:
+            extreme = [each for each in tables if statistic[each] >= statistic[table] - 1e-9]
+            worst = max(
+                math.fsum(chance_of(n, *each, loss + margin, loss) for each in extreme)
+                for loss in losses
+            )
+            gained, lost = table
+            comparison = compare(*binary(0, gained, lost, n - gained - lost), margin=margin)
+            assert comparison.p_value == pytest.approx(worst, abs=1e-9)
+
+    @pytest.mark.parametrize("margin, p_value", [(1.0, 1.0), (1.5, 1.0), (-1.0, 0.0), (-2, 0.0)])
+    def test_a_margin_beyond_all_scores(self, margin: float, p_value: float) -> None:
+        """No difference is above 1, and each is above -1 unless every example was lost."""
+        before, after = binary(3, 4, 2, 1)
+        assert compare(before, after, margin=margin).p_value == pytest.approx(p_value, abs=0)
+        every = binary(0, 0, 5, 0)
+        expected = 1.0 if margin >= -1 else 0.0
+        assert compare(*every, margin=margin).p_value == pytest.approx(expected, abs=0)
+
+    @pytest.mark.parametrize("scores", [binary(30, 25, 5, 40), ([0.1, 0.6, 0.3], [0.4, 0.5, 0.9])])
+    def test_the_opposite_is_the_mirrored_question(
+        self, scores: tuple[list[float], list[float]]
+    ) -> None:
+        """Whether the difference is below a margin is asked of the programs swapped."""
+        before, after = scores
+        for margin in (-0.1, 0.0, 0.15):
+            one, other = (
+                compare(before, after, margin=margin),
+                compare(after, before, margin=-margin),
+            )
+            assert one.p_opposite == pytest.approx(other.p_value, abs=1e-12)
+            assert one.p_value == pytest.approx(other.p_opposite, abs=1e-12)
 
 
 class TestOneExample:
@@ -273,3 +374,78 @@ class TestProperties:
         for index in lost[:3]:
             better = [*after[:index], 1.0, *after[index + 1 :]]
             assert compare(before, better).p_value <= comparison.p_value + 1e-12
+
+
+class TestDetectable:
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_too_few_to_show_anything(self, n: int) -> None:
+        """Four examples cannot pass at 5%, whatever they score, and that is said."""
+        assert compare([0.0] * n, [1.0] * n).detectable == math.inf
+        assert compare([0.0] * n, [0.9] * n).detectable == math.inf
+
+    def test_five_examples_all_won(self) -> None:
+        """Five examples show a difference if all are won: with chance 0.8 at 0.8 to the 1/5."""
+        assert compare([0.0] * 5, [0.0] * 5).detectable == pytest.approx(0.8 ** (1 / 5), abs=1e-4)
+
+    @pytest.mark.parametrize("margin", [0.0, 0.1, -0.1])
+    def test_the_power_of_answers(self, margin: float) -> None:
+        """A true difference that is detectable is detected in about 80% of samples."""
+        rng = np.random.default_rng(6)
+        n, share = 80, 0.4
+        beyond = compare(*binary(24, 16, 16, 24), margin=margin).detectable
+        difference = margin + beyond
+        chances = [(share + difference) / 2, (share - difference) / 2, 1 - share]
+        shown = 0
+        for gained, lost, rest in rng.multinomial(n, chances, size=400):
+            comparison = compare(*binary(rest, gained, lost, 0), margin=margin)
+            shown += comparison.p_value < 0.05
+        assert 0.72 <= shown / 400 <= 0.88
+
+    def test_the_power_of_grades(self) -> None:
+        """The same of scores between 0 and 1."""
+        rng = np.random.default_rng(7)
+        drawn = [rng.normal(0, 0.2, 30) for _ in range(400)]
+
+        def shifted(gain: float) -> list[PairedComparison]:
+            return [compare([0.5] * 30, (0.5 + gain + each).tolist()) for each in drawn]
+
+        beyond = fmean(comparison.detectable for comparison in shifted(0.0))
+        shown = sum(comparison.p_value < 0.05 for comparison in shifted(beyond))
+        assert 0.72 <= shown / 400 <= 0.88
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_the_interval_covers_skewed_differences(n: int) -> None:
+    """Near a score that cannot be exceeded the interval still holds the true difference."""
+    rng = np.random.default_rng(n)
+    covered = 0
+    for _ in range(500):
+        differences = rng.exponential(0.1, n) - 0.1
+        comparison = compare([0.5] * n, (0.5 + differences).tolist())
+        covered += comparison.low <= 0 <= comparison.high
+    assert covered / 500 >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 500)
+
+
+def test_all_differences_alike() -> None:
+    """A program that gains the same on each of many examples is better beyond doubt."""
+    comparison = compare([0.25] * 30, [0.5] * 30)
+    assert comparison.p_value < 1e-6
+    assert comparison.low == comparison.high == comparison.difference
+
+
+def test_strong_evidence_is_told_apart() -> None:
+    """A p-value can be smaller than one resample's share, for who wants a tiny alpha."""
+    rng = np.random.default_rng(9)
+    before = rng.uniform(0, 0.4, 40)
+    p_value = compare(before.tolist(), (before + rng.uniform(0.1, 0.5, 40)).tolist()).p_value
+    assert 0 < p_value < 1e-6
+
+
+def test_many_examples() -> None:
+    """Thousands of examples are compared, too, with and without a margin."""
+    rng = np.random.default_rng(8)
+    before, after = (rng.random(3000).tolist() for _ in range(2))
+    assert 0 < compare(before, after).p_value < 1
+    before, after = ((rng.random(3000) < 0.5).astype(float).tolist() for _ in range(2))
+    assert 0 < compare(before, after, margin=-0.02).p_value < 1
+    assert compare(before, after, margin=-0.02).detectable < 0.05

@@ -38,6 +38,7 @@ class TestWords:
         verdict = judge(*WON)
         assert verdict.word == "PASS"
         assert verdict
+        assert verdict.comparison is not None
         assert verdict.comparison.p_value < 0.05
 
     def test_fail_is_falsy(self) -> None:
@@ -98,6 +99,7 @@ class TestSentences:
         """The sentence has means, difference, interval, p, n and the detectable effect."""
         verdict = judge(*pair)
         comparison = verdict.comparison
+        assert comparison is not None
         for shown in (
             f"compiled {comparison.compiled:.3f}",
             f"baseline {comparison.baseline:.3f}",
