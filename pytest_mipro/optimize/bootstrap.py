@@ -10,9 +10,11 @@ section 3.2).
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import dspy
@@ -25,15 +27,21 @@ from pytest_mipro.fingerprint import demo_fields, of_prompts
 from pytest_mipro.records import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from pytest_mipro.evaluate.runner import Bench
     from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
+    from pytest_mipro.records import Usage
     from pytest_mipro.store import Store
+
+    _Trying: TypeAlias = asyncio.Task[dict[int, Trace]]
 
 _LABELLED_SET = 1
 _UNSHUFFLED_SET = 2
+_RESERVE = 1.25
+"""Attempts made for each that is expected to be needed: another round of waiting costs more."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,24 @@ class _SetPlan:
     order: tuple[int, ...]
     bootstrapped: int
     labelled: int
+    threshold: float | None
     seed: str
+
+    def passed(self, tried: Mapping[int, Trace]) -> list[int]:
+        """Return the first examples whose traces pass, as many as are wanted."""
+        found = (index for index in self.order if index in tried)
+        passing = (index for index in found if tried[index].passes(self.threshold))
+        return list(islice(passing, self.bootstrapped))
+
+    def lacking(self, tried: Mapping[int, Trace]) -> list[int]:
+        """Return the examples to try next: as many as the missing demos presumably take."""
+        passed = len(self.passed(tried))
+        if passed == self.bootstrapped:
+            return []
+        # One success and one failure are imagined, lest the first attempts decide too much.
+        expected = (self.bootstrapped - passed) * (len(tried) + 2) / (passed + 1)
+        untried = (index for index in self.order if index not in tried)
+        return list(islice(untried, math.ceil(_RESERVE * expected)))
 
 
 class Bootstrap:
@@ -95,21 +120,38 @@ class Bootstrap:
         self._teacher = student if teacher is None else teacher
         self._trainset = trainset
         self._once: Once[Trace] = Once(store.traces, workers)
+        self._workers = workers
+        self._usages: dict[str, Usage] = {}
+        self._asked: dict[int, tuple[str, dspy.Module]] = {}
         _refuse_mismatch(self._student, self._teacher)
 
-    async def sets(self, plan: DemoPlan, seed: int) -> list[dict[str, DemoSet]]:
+    def start(self, plan: DemoPlan, seed: int) -> list[asyncio.Task[dict[str, DemoSet]]]:
         """
-        Return ``plan.sets`` demo sets, each by predictor path.
+        Start to make ``plan.sets`` demo sets, each by predictor path.
 
         The first is the student's own, the second labelled examples, the
         third bootstrapped in the order of the training set, all others in a
-        random order and number. Everything random comes from ``seed``.
+        random order and number. Where the attempts that a set begins with do
+        not suffice, it takes from those of all sets, in its own order, before
+        more are made. Everything random comes from ``seed``.
         """
         teacher = self._taught(plan.labelled)
-        made = await together(
-            [self._make(each, plan.threshold, teacher) for each in self._plans(plan, seed)]
-        )
-        return [own_demos(self._student), *made]
+        self._prompts = of_prompts(teacher)
+        plans = list(self._plans(plan, seed))
+        begun = [self._workers.start(self._try(teacher, each.lacking({}))) for each in plans]
+        making = [
+            self._make(each, teacher, first, begun)
+            for each, first in zip(plans, begun, strict=True)
+        ]
+        return [asyncio.ensure_future(each) for each in (self._own(), *making)]
+
+    async def _own(self) -> dict[str, DemoSet]:
+        return own_demos(self._student)
+
+    @property
+    def usages(self) -> list[Usage]:
+        """What each attempt so far took, when it was made."""
+        return list(self._usages.values())
 
     def _taught(self, labelled: int) -> dspy.Module:
         teacher: dspy.Module = self._teacher.deepcopy()
@@ -126,44 +168,54 @@ class Bootstrap:
         for number in range(1, plan.sets):
             name = f"{seed}/{number}"
             if number == _LABELLED_SET and plan.labelled:
-                yield _SetPlan((), 0, plan.labelled, name)
+                yield _SetPlan((), 0, plan.labelled, plan.threshold, name)
                 continue
             size = plan.bootstrapped
             if number > _UNSHUFFLED_SET:
                 rng.shuffle(order)
                 size = rng.randint(min(1, size), size)
-            yield _SetPlan(tuple(order), size, plan.labelled, name)
+            yield _SetPlan(tuple(order), size, plan.labelled, plan.threshold, name)
 
     async def _make(
-        self, plan: _SetPlan, threshold: float | None, teacher: dspy.Module
+        self, plan: _SetPlan, teacher: dspy.Module, first: _Trying, begun: Sequence[_Trying]
     ) -> dict[str, DemoSet]:
-        traces = await self._traces(plan, threshold, teacher)
-        unused = [example for index, example in enumerate(self._trainset) if index not in traces]
+        tried = await first
+        if plan.lacking(tried):
+            # What the other sets have begun with is paid for, and there by now.
+            tried = dict(chain.from_iterable(each.items() for each in await asyncio.gather(*begun)))
+        while batch := plan.lacking(tried):
+            tried = {**tried, **await self._try(teacher, batch)}
+        chosen = plan.passed(tried)
+        traces = [tried[index] for index in chosen]
+        unused = [example for index, example in enumerate(self._trainset) if index not in chosen]
         return {
-            path: _filled(path, list(traces.values()), unused, plan)
+            path: _filled(path, traces, unused, plan)
             for path, _ in self._student.named_predictors()
         }
 
-    async def _traces(
-        self, plan: _SetPlan, threshold: float | None, teacher: dspy.Module
-    ) -> dict[int, Trace]:
-        """Try examples in order, always exactly as many at once as are still needed."""
-        kept: dict[int, Trace] = {}
-        left = iter(plan.order)
-        while batch := list(islice(left, plan.bootstrapped - len(kept))):
-            attempts = await together([self._attempt(teacher, index) for index in batch])
-            kept.update(
-                (index, trace)
-                for index, trace in zip(batch, attempts, strict=True)
-                if trace.passes(threshold)
-            )
-        return kept
+    async def _try(self, teacher: dspy.Module, indexes: Sequence[int]) -> dict[int, Trace]:
+        """Return what the teacher makes of examples, side by side."""
+        self._once.look_up([self._named(teacher, index)[0] for index in indexes])
+        traces = await together([self._attempt(teacher, index) for index in indexes])
+        return dict(zip(indexes, traces, strict=True))
 
     async def _attempt(self, teacher: dspy.Module, index: int) -> Trace:
-        example = self._trainset[index]
-        program = _without(teacher, example)
-        key = digest([self._bench.key, "trace", of_prompts(program), identity(example)])
-        return await self._once.get(key, trace_row, self._bench, program, example, key)
+        key, program = self._named(teacher, index)
+        asked = self._bench, program, self._trainset[index], key
+        trace = await self._once.get(key, trace_row, *asked)
+        self._usages[key] = trace.usage
+        return trace
+
+    def _named(self, teacher: dspy.Module, index: int) -> tuple[str, dspy.Module]:
+        """Return what an attempt is kept under, and the program that makes it."""
+        if index not in self._asked:
+            example = self._trainset[index]
+            program = _without(teacher, example)
+            # Most attempts are made by the teacher itself.
+            prompts = self._prompts if program is teacher else of_prompts(program)
+            key = digest([self._bench.key, "trace", prompts, identity(example)])
+            self._asked[index] = key, program
+        return self._asked[index]
 
 
 def trace_row(bench: Bench, program: dspy.Module, example: dspy.Example, key: str) -> Trace:

@@ -18,6 +18,7 @@ import logging
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
@@ -25,16 +26,18 @@ from dspy.teleprompt import Teleprompter
 
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.errors import DeclarationError, FingerprintError
+from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError
+from pytest_mipro.evaluate.budget import current
 from pytest_mipro.evaluate.runner import Bench, Rows, Tolerance
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, abandon, both, complete
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, abandon, both, complete, together
 from pytest_mipro.optimize.bootstrap import Bootstrap, own_demos
 from pytest_mipro.optimize.plan import Plan
 from pytest_mipro.optimize.propose import PromptModel, Propose
+from pytest_mipro.optimize.purse import Purse
 from pytest_mipro.optimize.search import Search
 from pytest_mipro.optimize.space import Space
 from pytest_mipro.optimize.statistics import percent, save_candidates, statistics
-from pytest_mipro.records import Progress, Proposal, Usage
+from pytest_mipro.records import Progress, Proposal, SearchLog, Trace, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.optimize.space import DemoSet
+    from pytest_mipro.records import Cut
     from pytest_mipro.task import Metric
 
 logger = logging.getLogger(__name__)
@@ -86,6 +90,7 @@ class MIPROv2(Teleprompter):
         store: Store | None = None,
         version: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        held_out: int = 0,
     ) -> None:
         """
         Configure the optimizer.
@@ -120,6 +125,8 @@ class MIPROv2(Teleprompter):
             version: With a ``store``, stands for whatever in the metric or the
                 program cannot be hashed by content; change it with that.
             on_progress: Told where the compile stands.
+            held_out: Rows that are going to be evaluated afterwards, for which
+                a budget keeps enough back.
 
         Raises:
             DeclarationError: An option is wrong, or no model is known. It is a
@@ -152,6 +159,10 @@ class MIPROv2(Teleprompter):
             metric_threshold=None if metric_threshold is None else float(metric_threshold),
         )
         self.usage = Usage()
+        self.cut: Cut | None = None
+        self.resumed = 0
+        self.search: SearchLog | None = None
+        self.held_out = held_out
         self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
@@ -271,8 +282,17 @@ class MIPROv2(Teleprompter):
     def _complete(self, compilation: _Compilation) -> dspy.Module:
         try:
             return complete(compilation.run(), compilation.workers)
+        except InfrastructureError as error:
+            if self.keeps_nothing:
+                error.starts_over = (
+                    "nothing is kept without a store=, so the next compile starts over"
+                )
+            raise
         finally:
             self.usage = compilation.workers.usage
+            self.resumed = compilation.workers.resumed
+            self.cut = compilation.cut
+            self.search = compilation.log
 
 
 class _Compilation:
@@ -328,30 +348,54 @@ class _Compilation:
             store=store,
             workers=self.workers,
         )
-        self._search = Search(rows, plan.valset, plan.effort, self._tell)
+        self._purse = Purse(current(), optimizer.held_out, len(student.predictors()))
+        self._search = Search(rows, plan.valset, plan.effort, self._tell, self._purse)
+        self.cut: Cut | None = None
+        self.log: SearchLog | None = None
         self._zero_shot = options.zero_shot
+        self._making: list[asyncio.Task[dict[str, DemoSet]]] = []
+        self._told = Progress("bootstrap", 0, plan.demos.sets)
+        self.workers.on_record = self._tell_again
 
     async def run(self) -> dspy.Module:
         """Bootstrap, propose, search, and return the winner with its statistics."""
-        self._tell(Progress("bootstrap", 0, self._plan.demos.sets))
+        self._tell(self._told)
         plan, search = self._plan, self._search
-        own = tuple((text,) for text in self._own_instructions())
+        # Less than the purse keeps for the final: in its order, it is the first to end a search.
+        self._purse.keep(len(plan.valset))
+        making = self._making = self._bootstrap.start(plan.demos, plan.effort.seed)
         # What the search is certain to ask first is evaluated while the rest is prepared.
-        early = [asyncio.ensure_future(search.prefetch(self._space(own, [])))]
+        wanted = making[: plan.effort.candidates + 1]
+        early = [asyncio.ensure_future(self._prefetch(each)) for each in wanted]
         try:
-            demo_sets, briefing = await both(
-                self._bootstrap.sets(plan.demos, plan.effort.seed), self._propose.brief()
+            instructions, demo_sets = await both(
+                self._propose.instructions(making, plan.instructions), self._bootstrapped(making)
             )
-            early.append(asyncio.ensure_future(search.prefetch(self._space(own, demo_sets))))
-            self._tell(Progress("propose", 0, plan.instructions))
-            instructions = await self._propose.instructions(briefing, demo_sets, plan.instructions)
             space = self._space(instructions, demo_sets)
+            self._prepare_purse()
             self._tell(Progress("search", 0))
             found = await search.run(space)
         finally:
-            abandon(early)
+            abandon([*early, *making])
+        if found.cut:
+            self.cut = self._purse.cut(found.cut)
         self._record(space, found)
         return self._result(space, found)
+
+    def _prepare_purse(self) -> None:
+        spent = self.workers.usage_of(Trace) + self.workers.usage_of(Proposal)
+        self._purse.prepare(spent, self._bootstrap.usages)
+
+    async def _bootstrapped(
+        self, making: Sequence[asyncio.Task[dict[str, DemoSet]]]
+    ) -> list[dict[str, DemoSet]]:
+        made = await together(making)
+        self._tell(Progress("propose", 0, self._plan.instructions))
+        return made
+
+    async def _prefetch(self, making: asyncio.Task[dict[str, DemoSet]]) -> None:
+        own = tuple((text,) for text in self._own_instructions())
+        await self._search.prefetch(self._space(own, [await making]))
 
     def _record(self, space: Space, found: Found) -> None:
         """Keep the trials under the name of the search: all it depended on."""
@@ -360,9 +404,18 @@ class _Compilation:
             for sets in space.demos
         ]
         effort = vars(self._plan.effort)
-        name = digest([self._bench.key, plain(space.instructions), demos, effort])
-        for trial in found.trials:
-            self._store.put_trial(name, trial)
+        named = [self._bench.key, plain(space.instructions), demos, effort]
+        # A search that goes on later has other trials under the same numbers.
+        name = digest([*named, found.cut] if found.cut else named)
+        self._store.put_trial(name, *found.trials)
+        student = found.scores.get(space.baseline)
+        self.log = SearchLog(
+            rows=len(self._plan.valset),
+            trials=found.trials,
+            winner=found.winner,
+            baseline=fmean(student) if student else None,
+            score=fmean(found.scores[found.winner]),
+        )
 
     def _own_instructions(self) -> list[str]:
         predictors = self._student.predictors()
@@ -376,10 +429,17 @@ class _Compilation:
         return Space(self._student, instructions, self._demos(demo_sets))
 
     def _tell(self, progress: Progress) -> None:
-        progress = replace(progress, usage=self.workers.usage)
+        self._told = progress
         if self._optimizer.verbose:
-            logger.info("%s", progress)
-        self._on_progress(progress)
+            logger.info("%s", replace(progress, usage=self.workers.usage))
+        self._tell_again()
+
+    def _tell_again(self) -> None:
+        """Say what has been asked since, while a phase goes on."""
+        told = self._told
+        if told.phase == "bootstrap":
+            told = replace(told, done=sum(made.done() for made in self._making))
+        self._on_progress(replace(told, usage=self.workers.usage))
 
     def _demos(self, demo_sets: Sequence[Mapping[str, DemoSet]]) -> tuple[tuple[DemoSet, ...], ...]:
         paths = [path for path, _ in self._student.named_predictors()]
@@ -409,11 +469,12 @@ def _bench(optimizer: MIPROv2, program: dspy.Module, settings: dict[str, Any]) -
         key = fingerprint.of_evaluation(
             program, optimizer.metric, settings["lm"], adapter, optimizer.version
         )
+        answers = fingerprint.of_answers(program, settings["lm"], adapter, optimizer.version)
     except FingerprintError:
         if not optimizer.keeps_nothing:
             raise
-        key = uuid.uuid4().hex  # Nothing outlives this compile, so any name will do.
-    return Bench(optimizer.metric, settings, key)
+        key, answers = uuid.uuid4().hex, None  # Nothing outlives this compile: any name will do.
+    return Bench(optimizer.metric, settings, key, answers)
 
 
 def _refuse_permission(asked: bool | None) -> None:

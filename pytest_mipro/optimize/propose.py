@@ -11,26 +11,28 @@ wait for an answer runs side by side.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
 import random
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.evaluate.failures import infrastructure_cause, surface
+from pytest_mipro.evaluate.retries import persistently
 from pytest_mipro.evaluate.usage import UsageMeter
-from pytest_mipro.evaluate.workers import Once, together
+from pytest_mipro.evaluate.workers import Once, abandon, together
 from pytest_mipro.records import Proposal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BATCHES = 10
+BATCHES = 10
 """Most batches of training rows the data summary looks at."""
 _DEMOS_SHOWN = 3
 _TIPS = (
@@ -57,19 +59,12 @@ class ObserveData(dspy.Signature):
     """
     Look at these examples from a dataset and write down what holds for most of them.
 
-    Say what kind of task they are for, what the inputs and outputs look like, and what a
-    solver has to watch out for.
+    Say in two or three sentences what kind of task they are for, what the inputs and outputs
+    look like, and what a solver has to watch out for.
     """
 
     examples: str = dspy.InputField()
     observations: str = dspy.OutputField()
-
-
-class SummarizeData(dspy.Signature):
-    """Condense these observations about a dataset into two or three sentences."""
-
-    observations: str = dspy.InputField()
-    summary: str = dspy.OutputField()
 
 
 class DescribeProgram(dspy.Signature):
@@ -84,7 +79,6 @@ class DescribeModule(dspy.Signature):
     """Explain what part one module plays in this language model program."""
 
     program_code: str = dspy.InputField()
-    program_description: str = dspy.InputField()
     module: str = dspy.InputField(desc="the module to explain")
     module_description: str = dspy.OutputField()
 
@@ -161,63 +155,76 @@ class Propose:
         self._once: Once[Proposal] = Once(store.proposals, workers)
         self._code = program_code(student) if options.program_aware_proposer else ""
 
-    async def brief(self) -> _Briefing:
-        """Describe the data, the program and its predictors, each once."""
-        data, program = await together([self._summary(), self._program_description()])
-        modules = await together(
-            [self._module_description(module, program) for module in self._modules()]
-        )
-        return _Briefing(data, program, tuple(modules))
-
     async def instructions(
-        self, briefing: _Briefing, demo_sets: Sequence[Mapping[str, DemoSet]], count: int
+        self, demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]], count: int
     ) -> tuple[tuple[str, ...], ...]:
         """
         Return per predictor its own instruction and up to ``count - 1`` new ones.
 
         Answers that are empty, unreadable or repeat another are left out.
-        """
-        rng = random.Random(self._options.seed)
-        requests = [
-            (index, rollout, self._request(index, briefing, demo_sets, rollout, rng.choice(_TIPS)))
-            for index in range(len(briefing.modules))
-            for rollout in range(1, count)
-        ]
-        written = await together(
-            [self._write(request, rollout) for _, rollout, request in requests]
-        )
-        answers: list[list[str]] = [[] for _ in briefing.modules]
-        for (index, _, _), text in zip(requests, written, strict=True):
-            answers[index].append(text)
-        own = [predictor.signature.instructions for predictor in self._student.predictors()]
-        return tuple(
-            _distinct((first, *map(_cleaned, texts)))
-            for first, texts in zip(own, answers, strict=True)
-        )
 
-    def _request(
+        Args:
+            demo_sets: Demo sets in the making; each instruction waits for
+                those it is shown.
+            count: Instructions per predictor.
+
+        """
+        own = [predictor.signature.instructions for predictor in self._student.predictors()]
+        if count == 1:
+            return tuple((each,) for each in own)
+        rng = random.Random(self._options.seed)
+        briefing = asyncio.ensure_future(self._brief())
+        try:
+            written = await together(
+                [
+                    together(
+                        [
+                            self._instruction(index, turn, rng.choice(_TIPS), briefing, demo_sets)
+                            for turn in range(1, count)
+                        ]
+                    )
+                    for index in range(len(own))
+                ]
+            )
+        finally:
+            abandon([briefing])
+        return tuple(_distinct((first, *texts)) for first, texts in zip(own, written, strict=True))
+
+    async def _brief(self) -> _Briefing:
+        """Describe the data, the program and its predictors, each once."""
+        data, program, *modules = await together(
+            [
+                self._observations(),
+                self._program_description(),
+                *map(self._module_description, self._modules()),
+            ]
+        )
+        return _Briefing(data, program, tuple(modules))
+
+    async def _instruction(
         self,
         index: int,
-        briefing: _Briefing,
-        demo_sets: Sequence[Mapping[str, DemoSet]],
         rollout: int,
         tip: str,
-    ) -> dict[str, str]:
+        briefing: asyncio.Future[_Briefing],
+        demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]],
+    ) -> str:
         path, predictor = self._student.named_predictors()[index]
-        shown = (
-            _shown_demos(path, demo_sets, rollout) if self._options.fewshot_aware_proposer else []
-        )
+        shown = []
+        if self._options.fewshot_aware_proposer:
+            shown = await _shown_demos(path, demo_sets, rollout)
+        told = await briefing
         request = {
-            "dataset_description": briefing.data,
+            "dataset_description": told.data,
             "program_code": self._code,
-            "program_description": briefing.program,
+            "program_description": told.program,
             "module": self._modules()[index] if self._code else "",
-            "module_description": briefing.modules[index],
+            "module_description": told.modules[index],
             "task_demos": "\n\n".join(map(_demo_text, shown)),
             "present_instruction": predictor.signature.instructions,
             "tip": tip if self._options.tip_aware_proposer else "",
         }
-        return {name: text for name, text in request.items() if text}
+        return await self._write({name: text for name, text in request.items() if text}, rollout)
 
     async def _write(self, request: dict[str, str], rollout: int) -> str:
         signature: type[dspy.Signature] = WriteInstruction
@@ -226,13 +233,13 @@ class Propose:
         # Without a temperature there are no rollouts; the requests differ all the same.
         varied = {"rollout_id": rollout} if self._model.temperature else {}
         lm = self._model.lm.copy(temperature=self._model.temperature, **varied)
-        return await self._ask(signature, request, lm)
+        return _cleaned(await self._ask(signature, request, lm))
 
-    async def _summary(self) -> str:
+    async def _observations(self) -> str:
         if not self._options.data_aware_proposer:
             return ""
         size = self._options.view_data_batch_size
-        starts = range(0, len(self._trainset), size)[:_BATCHES]
+        starts = range(0, len(self._trainset), size)[:BATCHES]
         observations = await together(
             [
                 self._ask(
@@ -241,11 +248,7 @@ class Propose:
                 for start in starts
             ]
         )
-        if len(observations) == 1:
-            return observations[0]
-        return await self._ask(
-            SummarizeData, {"observations": "\n\n".join(filter(None, observations))}
-        )
+        return "\n\n".join(filter(None, observations))
 
     async def _program_description(self) -> str:
         if not self._code:
@@ -253,10 +256,10 @@ class Propose:
         request = {"program_code": self._code, "program_example": _rows_text(self._trainset[:1])}
         return await self._ask(DescribeProgram, request)
 
-    async def _module_description(self, module: str, program: str) -> str:
+    async def _module_description(self, module: str) -> str:
         if not self._code:
             return ""
-        request = {"program_code": self._code, "program_description": program, "module": module}
+        request = {"program_code": self._code, "module": module}
         return await self._ask(DescribeModule, request)
 
     async def _ask(
@@ -296,25 +299,24 @@ def ask(
 
     Raises:
         InfrastructureError: The model could not be asked.
+        BudgetExceeded: What may be spent is spent.
 
     """
-    meter = UsageMeter()
-    settings = {"lm": lm, "usage_tracker": meter, "trace": None}
+    meter = UsageMeter("propose")
+    settings = {"lm": lm, "usage_tracker": meter}
     if adapter is not None:
         settings["adapter"] = adapter
     (output,) = signature.output_fields
     with dspy.context(**settings):
         try:
-            text = dspy.Predict(signature)(**request)[output]
+            answer = partial(dspy.Predict(signature), **request)
+            text = persistently(answer, "proposing instructions")[output]
         except AdapterParseError as error:
             logger.warning("the prompt model's answer for %s could not be read: %s", output, error)
             text = None
-        except dspy.LMError as error:
-            if infrastructure_cause(error) is None:
-                logger.warning("the prompt model cannot take the request for %s: %s", output, error)
-                text = None
-            else:
-                raise surface(error, "proposing instructions") from error
+        except ContextWindowExceededError as error:
+            logger.warning("the prompt model cannot take the request for %s: %s", output, error)
+            text = None
     return Proposal(key, text if isinstance(text, str) else "", meter.usage)
 
 
@@ -332,18 +334,17 @@ def program_code(program: dspy.Module) -> str:
     return "\n".join(filter(None, [source.strip(), *signatures]))
 
 
-def _shown_demos(
-    path: str, demo_sets: Sequence[Mapping[str, DemoSet]], rollout: int
+async def _shown_demos(
+    path: str, demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]], rollout: int
 ) -> list[dspy.Example]:
     """Pick bootstrapped demos from the set of the proposal's number, then from its neighbours."""
-    turn = rollout % len(demo_sets) if demo_sets else 0
-    demos = [
-        demo
-        for demo_set in (*demo_sets[turn:], *demo_sets[:turn])
-        for demo in demo_set[path]
-        if demo.get("augmented")
-    ]
-    return demos[:_DEMOS_SHOWN]
+    turn = rollout % len(demo_sets)
+    shown: list[dspy.Example] = []
+    for making in (*demo_sets[turn:], *demo_sets[:turn]):
+        shown += [demo for demo in (await making)[path] if demo.get("augmented")]
+        if len(shown) >= _DEMOS_SHOWN:
+            break
+    return shown[:_DEMOS_SHOWN]
 
 
 def _demo_text(demo: dspy.Example) -> str:

@@ -5,36 +5,41 @@ The paper measures candidates that Optuna's tree-structured Parzen estimator
 (Bergstra et al., 2011) proposes, each on a random minibatch, and the best of
 them on the full validation set. What differs here, and why:
 
-- Rows come in one fixed order, and a candidate is measured on a prefix of it, a
-  few rows at a time. Any two candidates share rows, a row is evaluated once,
-  and one that falls behind costs no more than it took to see that.
+- Rows come in one fixed order, and a candidate is measured on a prefix of it,
+  first a few rows, then twice as many. Any two candidates share rows, a row is
+  evaluated once, and one that falls behind costs no more than it took to see.
+- Demo sets come first, with the student's own instructions: they are there while
+  the instructions are still being written.
 - What to measure next is decided by Thompson sampling from an additive model of
   all rows so far (``surrogate.py``), because instructions and demo sets mostly
-  help or hurt whatever they are combined with. The estimator proposes every
-  ``TPE_EVERY``-th candidate, for where they do not.
+  help or hurt whatever they are combined with. The estimator (``parzen.py``)
+  proposes every ``TPE_EVERY``-th candidate, for where they do not.
 - Decision *n* knows exactly what decisions up to *n* - ``WINDOW`` came to,
   whatever has finished by then. So there is no barrier, and the outcome is the
   same at any parallelism.
-- The winner is the candidate the model expects most of, measured on the full
-  validation set; while it is measured another may take the lead. Ties go to the
-  simpler program, and the baseline is kept unless it is beaten.
+- Instead of evaluating the best in full every few trials, this is done at the
+  end: the candidate the model expects most of is measured on the full validation
+  set, then whoever is expected to be better still. Ties go to the simpler
+  program, and the baseline is kept unless it is beaten.
+- A budget may end it early. Enough is kept back to measure the best candidate so
+  far and the baseline in full; see ``purse.py`` for what decides where that is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
-import warnings
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
 
+from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.evaluate.workers import abandon, first_of, together
+from pytest_mipro.optimize.parzen import Parzen
+from pytest_mipro.optimize.purse import Purse
 from pytest_mipro.optimize.surrogate import DEMOS, INSTRUCTION, Layout, Surrogate
 from pytest_mipro.records import Candidate, Progress, Trial
 
@@ -45,19 +50,25 @@ if TYPE_CHECKING:
 
     from pytest_mipro.evaluate.runner import Rows
     from pytest_mipro.optimize.space import Space
+    from pytest_mipro.records import Usage
 
-WINDOW = 20
+WINDOW = 16
 """Decisions under way at most; fixed, since it decides what each decision knows."""
+OPENING = 14
+"""Rows every demo set is measured on while instructions are being written."""
 CHUNK = 5
-"""Rows one decision measures."""
-SHARE = 0.17
+"""Rows a candidate is measured on at first; each further decision doubles them."""
+SHARE = 0.18
 """Rows to search with, as a part of what the paper's schedule would evaluate."""
 TPE_EVERY = 6
 _ROWS_PER_OPTION = 10
 _FULL_EVALUATIONS_EVERY = 5
-_LOOKS = 10
-"""Times the lead may be measured further before it is final."""
-_FIRST_LOOK = 20
+RIVALS = 2
+"""Candidates looked at side by side because they may be better than the best in full."""
+ROUNDS = 6
+"""Times this is done at most."""
+_FIRST_LOOK = 0.25
+"""Part of the validation rows that they are measured on at least."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,7 @@ class Found:
         winner: The best candidate on the full validation set.
         trials: Every candidate measured but the baseline, in the order they
             were first chosen.
+        cut: The limit that ended the search early; empty if none did.
         scores: Of every candidate measured, its scores on a prefix of the row
             order.
 
@@ -108,33 +120,25 @@ class Found:
     winner: Candidate
     trials: tuple[Trial, ...]
     scores: dict[Candidate, list[float]] = field(hash=False)
+    cut: str = ""
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """One candidate to be measured on its first ``stop`` rows."""
+    """One candidate to be measured on its rows up to ``stop``, known or asked up to ``start``."""
 
     candidate: Candidate
+    start: int
     stop: int
 
 
-def opening(space: Space, seed: int) -> Iterator[Candidate]:
-    """
-    Yield the candidates every search begins with.
-
-    The baseline, then every demo set with the student's own instructions,
-    then every demo set with one of the others.
-    """
-    rng = random.Random(f"{seed}/opening")
-    most = max(map(len, space.demos))
-    yield space.baseline
-    others = [rng.sample(range(1, len(sets)), len(sets) - 1) for sets in space.demos]
-    for turn in range(most - 1):
-        yield Candidate(space.baseline.instructions, _turns(others, turn))
-    instructions = [rng.sample(range(1, len(each)), len(each) - 1) for each in space.instructions]
-    demos = [rng.sample(range(len(sets)), len(sets)) for sets in space.demos]
-    for turn in range(max(most, *map(len, space.instructions)) if any(instructions) else 0):
-        yield Candidate(_turns(instructions, turn), _turns(demos, turn))
+def opening(space: Space) -> list[Candidate]:
+    """Return what every search begins with: the student's own instructions with each demo set."""
+    own = space.baseline.instructions
+    return [
+        Candidate(own, tuple(number % len(sets) for sets in space.demos))
+        for number in range(max(map(len, space.demos)))
+    ]
 
 
 def _turns(options: Sequence[Sequence[int]], turn: int) -> tuple[int, ...]:
@@ -150,6 +154,7 @@ class Search:
         valset: Sequence[dspy.Example],
         effort: Effort,
         on_progress: Callable[[Progress], None],
+        purse: Purse | None = None,
     ) -> None:
         """
         Prepare a search.
@@ -159,8 +164,10 @@ class Search:
             valset: What candidates are measured on.
             effort: How much to search.
             on_progress: Told where the search stands.
+            purse: What it may spend.
 
         """
+        self._purse = purse or Purse()
         self._rows = rows
         self._valset = random.Random(effort.seed).sample(list(valset), len(valset))
         self._effort = effort
@@ -168,27 +175,35 @@ class Search:
 
     async def prefetch(self, space: Space) -> None:
         """Evaluate what every search of a space with these demo sets begins with."""
-        decisions = self._effort.budget(space, len(self._valset)) // CHUNK
-        first = islice(opening(space, self._effort.seed), max(1, decisions))
-        candidates = list(dict.fromkeys(first))[: self._effort.candidates + 1]
-        rows = self._valset[:CHUNK]
-        await together([self._rows.evaluate(space.program(each), rows) for each in candidates])
+        rows = self._valset[:OPENING]
+        await together([self._rows.evaluate(space.program(each), rows) for each in opening(space)])
 
     async def run(self, space: Space) -> Found:
-        """Search ``space`` and return the winner."""
-        contest = _Contest(space, self._rows, self._valset, self._effort)
+        """
+        Search ``space`` and return the winner.
+
+        Raises:
+            BudgetExceeded: There is not enough left to begin and to measure
+                a winner.
+
+        """
+        contest = _Contest(space, self._rows, self._valset, self._effort, self._purse)
         await contest.run(self._on_progress)
-        winner = await contest.final()
-        return Found(winner, contest.trials(), contest.measured())
+        self._purse.keep(0)
+        winner = await contest.final(self._on_progress)
+        return Found(winner, contest.trials(), contest.measured(), contest.cut)
 
 
 class _Contest:
     """The state of one search: what was decided, what is known."""
 
     def __init__(
-        self, space: Space, rows: Rows, valset: Sequence[dspy.Example], effort: Effort
+        self, space: Space, rows: Rows, valset: Sequence[dspy.Example], effort: Effort, purse: Purse
     ) -> None:
         self.scores: dict[Candidate, list[float]] = {}
+        self.cut = ""
+        self._purse = purse
+        self._new: dict[Candidate, list[Usage | None]] = {}
         self._space = space
         self._rows = rows
         self._valset = valset
@@ -200,50 +215,77 @@ class _Contest:
         self._programs: dict[Candidate, dspy.Module] = {}
         self._asked: dict[Candidate, int] = {}
         self._known: dict[Candidate, int] = {}
-        self._opening = opening(space, effort.seed)
-        self._estimator = _Estimator(self._layout, effort.seed)
+        rng = random.Random(f"{effort.seed}/instructions")
+        self._unknown = [
+            rng.sample(range(1, len(each)), len(each) - 1) for each in space.instructions
+        ]
+        self._introductions = max(map(len, self._unknown))
+        most = min(space.size, effort.candidates + 1) * len(valset)
+        self._budget = min(effort.budget(space, len(valset)), most)
+        self._estimator = Parzen(self._layout.sizes, effort.seed, prior=CHUNK)
 
     async def run(self, on_progress: Callable[[Progress], None]) -> None:
         """Spend the budget, ``WINDOW`` decisions at a time."""
-        budget = self._effort.budget(self._space, len(self._valset))
-        total = max(1, budget // CHUNK)
+        begun = opening(self._space)[: self._effort.candidates + 1]
+        self._refuse_unaffordable(begun)
+        await self._extend(begun, OPENING)
+        for candidate in begun:
+            self._tell_estimator(candidate)
+        try:
+            await self._decide_all(on_progress)
+        except BudgetExceeded as error:
+            # Rows cost more than those before let expect; what is known decides.
+            self.cut = error.limit
+
+    async def _decide_all(self, on_progress: Callable[[Progress], None]) -> None:
         decisions: list[_Decision] = []
         tasks: list[asyncio.Task[None]] = []
         try:
-            for number in range(total + WINDOW):
+            for number in count():
                 learned = number - WINDOW
                 if 0 <= learned < len(tasks):
                     await first_of(tasks[learned:])
                     self._learn(decisions[learned])
-                    on_progress(self._progress(learned + 1, total))
-                decision = self._decide(number) if number < total else None
+                    on_progress(self._progress())
+                decision = self._decide(number)
                 if decision is not None:
                     decisions.append(decision)
                     tasks.append(asyncio.ensure_future(self._measure(decision)))
+                elif learned + 1 >= len(tasks):
+                    break
         finally:
             abandon(tasks)
 
-    async def final(self) -> Candidate:
-        """Return the leader once it has been measured in full and still leads."""
-        full = len(self._valset)
-        for _ in range(_LOOKS):
-            leader = self._leader()
-            known = self._known.get(leader, 0)
-            if known == full:
+    async def final(self, on_progress: Callable[[Progress], None]) -> Candidate:
+        """Return the best candidate on all rows, once nothing is expected to be better."""
+        full, baseline = len(self._valset), self._space.baseline
+        leader = self._ranking()[0]
+        await self._extend([leader, *self._undecided(leader)], full)
+        try:
+            await self._meet_rivals(on_progress)
+        except BudgetExceeded as error:
+            self.cut = self.cut or error.limit
+        while self._undecided(self._best()) and self._known[baseline] < full:
+            await self._extend([baseline], full)
+        return self._best()
+
+    async def _meet_rivals(self, on_progress: Callable[[Progress], None]) -> None:
+        full, baseline = len(self._valset), self._space.baseline
+        for _ in range(ROUNDS):
+            on_progress(self._progress())
+            ahead = takewhile(lambda each: self._known.get(each, 0) < full, self._ranking())
+            looks = [self._look(each, self._next_look(each)) for each in islice(ahead, RIVALS)]
+            if not looks:
                 break
-            await self._extend(leader, max(2 * known, _FIRST_LOOK))
-        else:
-            await self._extend(leader, full)
-        await self._confirm(leader)
-        finalists = [each for each, known in self._known.items() if known == full]
-        return min(
-            finalists,
-            key=lambda each: (-_mean(self.scores[each]), self._space.complexity(each)),
-        )
+            new = sum(map(self._count_new, looks)) + full - self._known[baseline]
+            if (short := self._purse.lacking(new)) is not None:
+                self.cut = self.cut or str(short)
+                break
+            await together([self._extend([each.candidate], each.stop) for each in looks])
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every candidate but the baseline as a trial."""
-        others = [each for each in self._asked if each != self._space.baseline]
+        others = [each for each in self.measured() if each != self._space.baseline]
         return tuple(
             Trial(
                 number,
@@ -257,83 +299,142 @@ class _Contest:
 
     def measured(self) -> dict[Candidate, list[float]]:
         """Return the scores of every candidate, in the order they were first chosen."""
-        return {each: self.scores[each][: self._known[each]] for each in self._asked}
+        # Where a budget ended the search, some were asked for and never known.
+        known = [each for each in self._asked if each in self._known]
+        return {each: self.scores[each][: self._known[each]] for each in known}
 
     def _decide(self, number: int) -> _Decision | None:
-        """Choose what to measure next, or None if everything has been."""
+        """Choose what to measure next, or None if enough or everything has been."""
         full = len(self._valset)
+        if number >= self._introductions and sum(self._asked.values()) >= self._budget:
+            return None
+        if self.cut:
+            return None
         taken = len(self._asked) > self._effort.candidates
         for candidate in self._wishes(number):
             asked = self._asked.get(candidate, 0)
             if asked < full and not (taken and asked == 0):
-                self._asked[candidate] = stop = min(asked + CHUNK, full)
-                return _Decision(candidate, stop)
+                decision = _Decision(candidate, asked, min(max(2 * asked, CHUNK), full))
+                return decision if self._take(decision) else None
         return None
+
+    def _take(self, decision: _Decision) -> bool:
+        """Take what a decision costs out of the purse, or say that there is not enough in it."""
+        new = self._count_new(decision)
+        if (short := self._purse.lacking(new + self._for_final)) is not None:
+            self.cut = str(short)
+            return False
+        self._asked[decision.candidate] = decision.stop
+        self._purse.take(new)
+        return True
+
+    def _refuse_unaffordable(self, begun: Sequence[Candidate]) -> None:
+        new = sum(self._count_new(self._look(each, OPENING)) for each in begun)
+        if (short := self._purse.lacking(new + self._for_final)) is not None:
+            raise self._purse.exceeded(short)
+
+    @property
+    def _for_final(self) -> int:
+        """Rows it takes at most to measure some candidate and the baseline in full."""
+        full = len(self._valset)
+        return 2 * full - max(self._known.get(self._space.baseline, 0), min(OPENING, full))
+
+    def _look(self, candidate: Candidate, stop: int) -> _Decision:
+        return _Decision(candidate, self._known.get(candidate, 0), min(stop, len(self._valset)))
+
+    def _count_new(self, decision: _Decision) -> int:
+        """Return how many rows of ``decision`` are not in the store already."""
+        if not self._purse.is_limited:
+            return 0
+        rows = self._valset[decision.start : decision.stop]
+        return self._rows.count_new(self._program(decision.candidate), rows)
+
+    def _program(self, candidate: Candidate) -> dspy.Module:
+        if candidate not in self._programs:
+            self._programs[candidate] = self._space.program(candidate)
+        return self._programs[candidate]
 
     def _wishes(self, number: int) -> Iterator[Candidate]:
         """Yield candidates worth measuring, the most wanted first."""
         rng = np.random.default_rng([abs(self._effort.seed), number])
-        if (first := next(self._opening, None)) is not None:
-            yield first
-        elif not self._known:
-            yield self._candidate([int(rng.integers(size)) for size in self._layout.sizes])
-        elif number % TPE_EVERY == 0:
+        if number % TPE_EVERY == TPE_EVERY - 1:
             yield self._candidate(self._estimator.propose(number))
-        if self._known:
-            yield from map(self._candidate, self._surrogate().draw(rng))
-        else:
-            yield from self._asked
+        drawn = map(self._candidate, self._surrogate().draw(rng))
+        if number < self._introductions:
+            yield Candidate(_turns(self._unknown, number), next(drawn).demos)
+        yield from drawn
 
     def _learn(self, decision: _Decision) -> None:
+        self._purse.learn(self._paid(decision))
         self._known[decision.candidate] = max(decision.stop, self._known.get(decision.candidate, 0))
-        scores = self.scores[decision.candidate][: decision.stop]
-        self._estimator.learn(_choices(decision.candidate), _mean(scores), len(scores))
+        self._tell_estimator(decision.candidate)
+
+    def _paid(self, decision: _Decision) -> list[Usage]:
+        if not self._purse.is_limited:
+            return []
+        rows = self._new[decision.candidate][decision.start : decision.stop]
+        return [usage for usage in rows if usage is not None]
+
+    def _tell_estimator(self, candidate: Candidate) -> None:
+        scores = self.scores[candidate][: self._known[candidate]]
+        self._estimator.learn(_choices(candidate), _mean(scores), len(scores))
 
     async def _measure(self, decision: _Decision) -> None:
         candidate = decision.candidate
-        if candidate not in self._programs:
-            self._programs[candidate] = self._space.program(candidate)
-        rows = await self._rows.evaluate(self._programs[candidate], self._valset[: decision.stop])
+        rows = await self._rows.evaluate(self._program(candidate), self._valset[: decision.stop])
         if len(rows) > len(self.scores.get(candidate, ())):
             self.scores[candidate] = [row.score for row in rows]
+            self._new[candidate] = [
+                row.usage if self._rows.is_new(row.key) else None for row in rows
+            ]
 
-    async def _extend(self, candidate: Candidate, rows: int) -> None:
-        stop = min(rows, len(self._valset))
-        decision = _Decision(candidate, stop)
-        self._asked[candidate] = stop
-        await self._measure(decision)
-        self._known[candidate] = stop
+    async def _extend(self, candidates: Sequence[Candidate], rows: int) -> None:
+        """Measure ``candidates`` side by side on their first ``rows`` rows."""
+        looks = [self._look(each, rows) for each in dict.fromkeys(candidates)]
+        behind = [look for look in looks if look.start < look.stop]
+        for look in behind:
+            self._asked[look.candidate] = look.stop
+        await together([self._measure(look) for look in behind])
+        for look in behind:
+            paid = self._paid(look)
+            self._purse.take(len(paid))
+            self._purse.learn(paid)
+            self._known[look.candidate] = look.stop
 
-    async def _confirm(self, leader: Candidate) -> None:
-        """
-        Measure what is simpler than the leader for as long as it may be as good.
+    def _next_look(self, candidate: Candidate) -> int:
+        first = math.ceil(_FIRST_LOOK * len(self._valset))
+        return max(first, 2 * self._known.get(candidate, 0))
 
-        That is the baseline until the leader is ahead of it, and any other
-        until a row shows it to be worse.
-        """
-        baseline, full = self._space.baseline, len(self._valset)
-        while self._known[baseline] < full and self._ahead(baseline, leader) >= 0:
-            await self._extend(baseline, 2 * self._known[baseline])
-        simpler = sorted(self._known, key=self._space.complexity)
-        for each in simpler[: simpler.index(leader)]:
-            while self._known[each] < full and self._never_behind(each, leader):
-                await self._extend(each, 2 * self._known[each])
+    def _best(self) -> Candidate:
+        """Return the best of those measured in full, the simplest of them if they are equal."""
+        full = len(self._valset)
+        return min(
+            (each for each, known in self._known.items() if known == full),
+            key=lambda each: (-_mean(self.scores[each]), self._space.complexity(each)),
+        )
 
-    def _ahead(self, one: Candidate, other: Candidate) -> float:
-        """Return by how much ``one`` is ahead on the rows both are known on."""
-        return math.fsum(mine - theirs for mine, theirs in self._pairs(one, other))
+    def _undecided(self, leader: Candidate) -> list[Candidate]:
+        """Return the baseline, unless the leader is ahead of it on the rows both are known on."""
+        baseline = self._space.baseline
+        known = min(self._known.get(leader, 0), self._known[baseline])
+        ahead = self._total(leader, known) > self._total(baseline, known)
+        return [] if ahead or leader == baseline else [baseline]
 
-    def _never_behind(self, one: Candidate, other: Candidate) -> bool:
-        return all(mine >= theirs for mine, theirs in self._pairs(one, other))
+    def _total(self, candidate: Candidate, rows: int) -> float:
+        return math.fsum(self.scores[candidate][:rows]) if rows else 0.0
 
-    def _pairs(self, one: Candidate, other: Candidate) -> list[tuple[float, float]]:
-        known = min(self._known[one], self._known[other])
-        return list(zip(self.scores[one][:known], self.scores[other][:known], strict=True))
-
-    def _leader(self) -> Candidate:
+    def _ranking(self) -> list[Candidate]:
+        """Return candidates by expected score, the simpler first among equals."""
         taken = len(self._asked) > self._effort.candidates
-        leaders = self._surrogate().leaders(only_measured=taken)
-        return min(map(self._candidate, leaders), key=self._space.complexity)
+        surrogate = self._surrogate()
+        pool = surrogate.measured if taken else surrogate.pool()
+        # Rounded, so that candidates that are equal but for the arithmetic are equal.
+        means = np.round(surrogate.means(pool), 9)
+        expected = sorted(
+            (-mean, self._space.complexity(each), each)
+            for mean, each in zip(means, map(self._candidate, pool), strict=True)
+        )
+        return [each for _, _, each in expected]
 
     def _surrogate(self) -> Surrogate:
         seen = {_choices(each): self.scores[each][:known] for each, known in self._known.items()}
@@ -343,62 +444,10 @@ class _Contest:
         predictors = len(self._space.instructions)
         return Candidate(tuple(choices[:predictors]), tuple(choices[predictors:]))
 
-    def _progress(self, done: int, total: int) -> Progress:
+    def _progress(self) -> Progress:
         means = [_mean(self.scores[each][:known]) for each, known in self._known.items()]
-        return Progress("search", done, total, best=max(means))
-
-
-class _Estimator:
-    """Optuna's tree-structured Parzen estimator, with a fresh seed for each proposal."""
-
-    def __init__(self, layout: Layout, seed: int) -> None:
-        self._seed = seed
-        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
-            str(index): optuna.distributions.CategoricalDistribution(range(size))
-            for index, size in enumerate(layout.sizes)
-        }
-        self._study = _study()
-        self._total = 0.0
-        self._rows = 0
-
-    def learn(self, choices: Sequence[int], score: float, rows: int) -> None:
-        """Take a mean score over some rows, shrunk towards the mean of all."""
-        self._total += score * rows
-        self._rows += rows
-        pool = self._total / self._rows
-        trial = optuna.trial.create_trial(
-            params=dict(zip(self._distributions, choices, strict=True)),
-            distributions=self._distributions,
-            value=(score * rows + pool * CHUNK) / (rows + CHUNK),
-        )
-        self._study.add_trial(trial)
-
-    def propose(self, number: int) -> list[int]:
-        """Return the choices to try as decision ``number``."""
-        seed = random.Random(f"{self._seed}/{number}").randrange(2**32)
-        with warnings.catch_warnings():
-            # The options are pinned because their defaults change between versions.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=False
-            )
-        trial = self._study.ask(self._distributions)
-        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return [int(trial.params[name]) for name in self._distributions]
-
-
-def _study() -> optuna.Study:
-    # Optuna announces every new study on stderr; its verbosity is the user's to set.
-    announcer = logging.getLogger(optuna.storages.InMemoryStorage.__module__)
-    announcer.addFilter(_deny)
-    try:
-        return optuna.create_study(direction="maximize")
-    finally:
-        announcer.removeFilter(_deny)
-
-
-def _deny(_: logging.LogRecord) -> bool:
-    return False
+        done = min(sum(self._known.values()), self._budget)
+        return Progress("search", done, self._budget, best=max(means))
 
 
 def _choices(candidate: Candidate) -> tuple[int, ...]:

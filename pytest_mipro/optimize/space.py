@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_mipro.records import Candidate
@@ -32,6 +33,14 @@ class Space:
     instructions: tuple[tuple[str, ...], ...]
     demos: tuple[tuple[DemoSet, ...], ...]
 
+    @cached_property
+    def _signatures(self) -> list[list[type[dspy.Signature]]]:
+        # DSPy builds a new class for each, which takes longer than copying the program.
+        return [
+            [predictor.signature.with_instructions(text) for text in texts]
+            for predictor, texts in zip(self.student.predictors(), self.instructions, strict=True)
+        ]
+
     @property
     def baseline(self) -> Candidate:
         """The student as it came."""
@@ -46,8 +55,7 @@ class Space:
         """Return a copy of the student with the candidate's instructions and demos."""
         program: dspy.Module = self.student.deepcopy()
         for index, predictor in enumerate(program.predictors()):
-            instruction = self.instructions[index][candidate.instructions[index]]
-            predictor.signature = predictor.signature.with_instructions(instruction)
+            predictor.signature = self._signatures[index][candidate.instructions[index]]
             predictor.demos = [demo.copy() for demo in self.demos[index][candidate.demos[index]]]
         return program
 

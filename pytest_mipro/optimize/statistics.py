@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import dspy
+
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.optimize.space import Space
     from pytest_mipro.records import Candidate
@@ -22,10 +24,11 @@ def percent(scores: Sequence[float]) -> float:
 
 def statistics(space: Space, found: Found, full: int) -> dict[str, Any]:
     """Return what DSPy's users look for on a result, under DSPy's names."""
+    programs = {candidate: space.program(candidate) for candidate in found.scores}
     entries: list[dict[str, Any]] = [
         {
             "score": percent(scores),
-            "program": space.program(candidate),
+            "program": programs[candidate],
             "full_eval": len(scores) >= full,
         }
         for candidate, scores in found.scores.items()
@@ -35,19 +38,19 @@ def statistics(space: Space, found: Found, full: int) -> dict[str, Any]:
         "candidate_programs": [entry for entry in entries if entry["full_eval"]],
         "mb_candidate_programs": [entry for entry in entries if not entry["full_eval"]],
         "trial_logs": {
-            number: _trial_log(space, candidate, scores, full)
+            number: _trial_log(candidate, programs[candidate], scores, full)
             for number, (candidate, scores) in enumerate(found.scores.items(), start=1)
         },
     }
 
 
 def _trial_log(
-    space: Space, candidate: Candidate, scores: Sequence[float], full: int
+    candidate: Candidate, program: dspy.Module, scores: Sequence[float], full: int
 ) -> dict[str, Any]:
     kind = "full_eval" if len(scores) >= full else "mb"
     return {
         f"{kind}_score": percent(scores),
-        f"{kind}_program": space.program(candidate),
+        f"{kind}_program": program,
         "rows": len(scores),
         **{f"{i}_predictor_instruction": index for i, index in enumerate(candidate.instructions)},
         **{f"{i}_predictor_demos": index for i, index in enumerate(candidate.demos)},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -48,10 +49,15 @@ class Layout:
     sizes: tuple[int, ...]
     spreads: tuple[float, ...]
 
-    def columns(self, choices: Choices) -> list[int]:
-        """Return where a candidate's effects are, the level included."""
-        starts = np.cumsum((1, *self.sizes[:-1]))
-        return [0, *(int(start) + choice for start, choice in zip(starts, choices, strict=True))]
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """Where each choice's effects begin, and where the last one's end."""
+        return np.cumsum((1, *self.sizes))
+
+    def columns(self, candidates: Sequence[Choices]) -> NDArray[np.intp]:
+        """Return where each candidate's effects are, the level included: a row each."""
+        level = np.zeros((len(candidates), 1), dtype=np.intp)
+        return np.hstack([level, np.array(candidates, dtype=np.intp) + self.starts[:-1]])
 
     @property
     def width(self) -> int:
@@ -78,27 +84,25 @@ class Surrogate:
 
         """
         self._layout = layout
-        self._measured = list(scores)
+        self.measured = list(scores)
         means, counts, noise, scale = _without_difficulty([*map(np.asarray, scores.values())])
         self._own = OWN * scale
         self._center = float(np.average(means, weights=counts))
         design = self._design()
         weights = counts / noise
-        deviations = np.array([*layout.prior(), *(OWN,) * len(self._measured)]) * scale
+        deviations = np.array([*layout.prior(), *(OWN,) * len(self.measured)]) * scale
         precision = np.diag(1 / deviations**2) + (design.T * weights) @ design
         self._root = np.linalg.cholesky(precision)
         right = design.T @ (weights * (means - self._center))
         self._mean = np.linalg.solve(self._root.T, np.linalg.solve(self._root, right))
 
+    def pool(self) -> list[Choices]:
+        """Return the candidates worth comparing: all, or the promising ones of very many."""
+        return self._pool(self._mean)
+
     def means(self, candidates: Sequence[Choices]) -> Array:
         """Return the expected mean score of each candidate."""
         return self._values(self._mean, candidates)
-
-    def leaders(self, *, only_measured: bool = False) -> list[Choices]:
-        """Return the candidates that are expected to be best; several if they are equal."""
-        pool = self._measured if only_measured else self._pool(self._mean)
-        means = np.round(self.means(pool), 9)
-        return [pool[int(index)] for index in np.flatnonzero(means == means.max())]
 
     def draw(self, rng: np.random.Generator) -> list[Choices]:
         """
@@ -109,34 +113,34 @@ class Surrogate:
         """
         world = self._mean + np.linalg.solve(self._root.T, rng.normal(size=len(self._mean)))
         pool = self._pool(world)
-        known = set(self._measured)
+        known = set(self.measured)
         own = rng.normal(0, self._own, len(pool))
         values = self._values(world, pool) + own * [each not in known for each in pool]
         return [pool[int(index)] for index in np.argsort(-values, kind="stable")]
 
     def _design(self) -> Array:
-        width, count = self._layout.width, len(self._measured)
+        width, count = self._layout.width, len(self.measured)
         design = np.zeros((count, width + count))
-        for row, choices in enumerate(self._measured):
-            design[row, [*self._layout.columns(choices), width + row]] = 1.0
+        rows = np.arange(count)
+        design[rows[:, None], self._layout.columns(self.measured)] = 1.0
+        design[rows, width + rows] = 1.0
         return design
 
     def _values(self, effects: Array, candidates: Sequence[Choices]) -> Array:
-        own = dict(zip(self._measured, effects[self._layout.width :], strict=True))
-        columns = np.array([self._layout.columns(each) for each in candidates])
-        values: Array = effects[columns].sum(axis=1) + self._center
+        own = dict(zip(self.measured, effects[self._layout.width :], strict=True))
+        values: Array = effects[self._layout.columns(candidates)].sum(axis=1) + self._center
         values += [own.get(each, 0.0) for each in candidates]
         return values
 
     def _pool(self, effects: Array) -> list[Choices]:
         """Return what is measured, and what combines each choice's best options."""
-        starts = np.cumsum((1, *self._layout.sizes))
-        ranked = [np.argsort(-effects[start:end], kind="stable") for start, end in pairwise(starts)]
+        spans = pairwise(self._layout.starts)
+        ranked = [np.argsort(-effects[start:end], kind="stable") for start, end in spans]
         keep = max(self._layout.sizes)
         while math.prod(min(keep, len(each)) for each in ranked) > _LARGEST_POOL and keep > 1:
             keep -= 1
         best = [sorted(map(int, each[:keep])) for each in ranked]
-        return list(dict.fromkeys([*self._measured, *product(*best)]))
+        return list(dict.fromkeys([*self.measured, *product(*best)]))
 
 
 def _without_difficulty(scores: Sequence[Array]) -> tuple[Array, Array, float, float]:

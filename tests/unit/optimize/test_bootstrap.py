@@ -11,7 +11,7 @@ from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
 from pytest_mipro.evaluate.runner import Bench
-from pytest_mipro.evaluate.workers import ContextThreads, Workers
+from pytest_mipro.evaluate.workers import ContextThreads, Workers, together
 from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
 from pytest_mipro.store import Store
 
@@ -97,7 +97,11 @@ def demo_sets(
         store=store,
         workers=workers,
     )
-    made = asyncio.run(bootstrap.sets(plan or DemoPlan(6, 4, 4, None), seed))
+
+    async def run() -> list[dict[str, DemoSet]]:
+        return await together(bootstrap.start(plan or DemoPlan(6, 4, 4, None), seed))
+
+    made = asyncio.run(run())
     workers.stop()
     return made
 

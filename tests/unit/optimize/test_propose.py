@@ -26,7 +26,6 @@ KINDS = (
     "proposed_instruction",
     "module_description",
     "program_description",
-    "summary",
     "observations",
 )
 
@@ -115,8 +114,14 @@ def instructions(
         workers=workers,
     )
 
+    paths = [path for path, _ in (student or TwoStep()).named_predictors()]
+
     async def run() -> tuple[tuple[str, ...], ...]:
-        return await propose.instructions(await propose.brief(), demos, count)
+        known = demos or [dict.fromkeys(paths, ())]
+        making = [asyncio.get_running_loop().create_future() for _ in known]
+        for each, demo_set in zip(making, known, strict=True):
+            each.set_result(demo_set)
+        return await propose.instructions(making, count)
 
     try:
         return asyncio.run(run())
@@ -166,38 +171,38 @@ class TestInstructions:
         """Where only the student's own instruction is wanted no instruction is written."""
         engine = Author()
         assert [len(each) for each in instructions(store, engine, count=1)] == [1, 1]
-        assert not engine.asked("proposed_instruction")
+        assert not engine.requests
 
 
 class TestCalls:
     def test_program_and_predictors_are_described_once(self, store: Store) -> None:
-        """A call for the program, one per predictor, one per new instruction, and the summary."""
+        """A call for the program, one per predictor, one per new instruction, and the data."""
         engine = Author()
         instructions(store, engine, rows=8, count=6)
         counts = {kind: len(engine.asked(kind)) for kind in KINDS}
         assert counts.pop("observations") == 1
-        assert counts.pop("summary") == 0
         assert counts == {
             "proposed_instruction": 2 * 5,
             "module_description": 2,
             "program_description": 1,
         }
 
-    def test_batches_of_the_summary(self, store: Store) -> None:
-        """Batches of rows are looked at once each, and put together in one more call."""
+    def test_batches_of_rows(self, store: Store) -> None:
+        """Batches of rows are looked at once each, and every instruction is told of all."""
         engine = Author()
         instructions(store, engine, rows=25, view_data_batch_size=10)
         observed = engine.asked("observations")
         assert len(observed) == 3
-        assert len(engine.asked("summary")) == 1
+        asked = engine.asked("proposed_instruction")
+        assert all(sum(f"observations {n}" in each for n in range(20)) == 3 for each in asked)
         for number in range(25):
             assert sum(f'train question {number}"' in each for each in observed) == 1
 
     def test_a_large_trainset_is_not_all_shown(self, store: Store) -> None:
-        """The summary costs a bounded number of calls."""
+        """What is said of the data costs a bounded number of calls."""
         engine = Author()
         instructions(store, engine, rows=1000, view_data_batch_size=1)
-        assert len(engine.asked("observations")) <= 11
+        assert len(engine.asked("observations")) <= 10
 
     def test_a_second_time_costs_nothing(self, store: Store) -> None:
         """Answers are found in the store, and give the same instructions."""
