@@ -1,0 +1,221 @@
+"""Summaries for the renderers: made-up tasks that have everything to be shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_mipro.records import (
+    Answer,
+    Candidate,
+    Failure,
+    HeldOut,
+    PairedComparison,
+    Prompt,
+    Report,
+    Scorecard,
+    SearchLog,
+    Trial,
+    Usage,
+    Verdict,
+)
+from pytest_mipro.report.summary import Summary, TaskSummary, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_mipro.records import Word
+
+COMPARISON = PairedComparison(
+    n=40,
+    baseline=0.425,
+    compiled=0.675,
+    difference=0.25,
+    low=0.08,
+    high=0.4,
+    p_value=0.0042,
+    detectable=0.21,
+    margin=0.0,
+    confidence=0.95,
+    method="exact McNemar test",
+)
+LOST = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
+"""To a reference, for which the gain over a baseline says nothing."""
+BEFORE = Prompt("route", "Route the ticket to a team.")
+AFTER = Prompt(
+    "route",
+    "Route the ticket to the team that owns the product.\nAnswer with one word.",
+    ({"augmented": True, "ticket": "The app crashes", "team": "mobile"},),
+)
+ACCEPTED = Prompt("route", "Route the ticket to the team that owns it.")
+FAILURE = Failure("ValueError", "no team called 'x'", 'Traceback:\n  File "a.py"\nValueError')
+
+
+def held_out(
+    first: float = 0.0,
+    then: float = 1.0,
+    *,
+    number: int = 1,
+    accepted: float | None = None,
+    failure: Failure | None = None,
+    **texts: Any,
+) -> HeldOut:
+    """Return one example; ``texts`` replace the ticket, the team, or what was answered."""
+    text: dict[str, Any] = {
+        "ticket": f"Ticket {number}",
+        "team": "mobile",
+        "before": "web",
+        "after": "mobile",
+    }
+    text |= texts
+    return HeldOut(
+        identity=f"{number:032x}",
+        inputs={"ticket": text["ticket"]},
+        expected={"team": text["team"]},
+        baseline=Answer(first, ({"team": text["before"]},)),
+        compiled=Answer(
+            then,
+            (None if failure else {"team": text["after"]},),
+            () if failure is None else (failure,),
+        ),
+        accepted=accepted,
+    )
+
+
+EXAMPLES = (
+    held_out(number=1, accepted=1.0),
+    held_out(1.0, 0.0, number=2, accepted=1.0, before="mobile", after="billing"),
+    held_out(1.0, 1.0, number=3, accepted=1.0, before="mobile"),
+    held_out(0.0, 0.0, number=4, accepted=0.0, failure=FAILURE),
+)
+SEARCH = SearchLog(
+    rows=80,
+    trials=(
+        Trial(0, Candidate((0,), (1,)), 80, 0.55, dropped=False),
+        Trial(1, Candidate((1,), (1,)), 20, 0.35, dropped=True),
+        Trial(2, Candidate((1,), (2,)), 80, 0.7, dropped=False),
+    ),
+    winner=Candidate((1,), (2,)),
+    baseline=0.45,
+    score=0.7,
+)
+
+
+def scorecard(examples: Sequence[HeldOut], which: Literal["baseline", "compiled"]) -> Scorecard:
+    """Return what the examples say of one program."""
+    answers: list[Answer] = [getattr(each, which) for each in examples]
+    return Scorecard(
+        examples=tuple(each.identity for each in examples),
+        scores=tuple(each.score for each in answers),
+        usage=Usage(len(answers), 400, 80, priced=len(answers), usd=0.0021),
+        failures=tuple(failure for each in answers for failure in each.failures),
+        latency=0.42,
+    )
+
+
+def report(
+    *words: Word, examples: Sequence[HeldOut] = EXAMPLES, sentence: str = "so and so", **values: Any
+) -> Report:
+    """Return a report with verdicts of these words; ``values`` replace other fields."""
+    made = Report(
+        task="router",
+        test="tests/test_router.py::test_router",
+        key="12ab34cd",
+        origin="compiled",
+        reasons=("metric changed (test_router.py:3)",),
+        baseline=scorecard(examples, "baseline"),
+        compiled=scorecard(examples, "compiled"),
+        comparison=COMPARISON,
+        prompts_before=(BEFORE,),
+        prompts_after=(AFTER,),
+        usage=Usage(1234, 56000, 7000, priced=1234, usd=0.0456),
+        seconds=12.6,
+        store=".mipro/store.db",
+        verdicts=tuple(Verdict("beats baseline", word, sentence, COMPARISON) for word in words),
+        model="openai/gpt-4o-mini",
+        held_out=tuple(examples),
+        search=SEARCH,
+    )
+    return replace(made, **values)
+
+
+def told(found: Report, *, failed: bool = False, message: str = "") -> TaskSummary:
+    """Return the summary of a test with this report."""
+    status: Literal["passed", "failed"] = "failed" if failed else "passed"
+    return summarize(found, file="tests/test_router.py", line=12, status=status, message=message)
+
+
+PASSED = told(report("PASS"))
+REGRESSED = told(
+    report(
+        "PASS",
+        task="summary",
+        test="tests/test_router.py::test_summary",
+        verdicts=(
+            Verdict("beats baseline", "PASS", "better", COMPARISON),
+            Verdict("no regression", "FAIL", "worse than the reference", LOST),
+        ),
+        accepted=Scorecard(
+            tuple(each.identity for each in EXAMPLES), (1.0, 1.0, 1.0, 0.0), Usage()
+        ),
+        prompts_accepted=(ACCEPTED,),
+        stale="the reference is out of date: metric changed",
+    ),
+    failed=True,
+    message="assert FAIL: worse than the reference",
+)
+UNDECIDED = told(
+    report("INCONCLUSIVE", task="answer", origin="stored", reasons=(), usage=Usage(), search=None)
+)
+ERRED = TaskSummary(
+    task="broken",
+    test="tests/test_router.py::test_broken",
+    file="tests/test_router.py",
+    line=30,
+    status="error",
+    word="ERROR",
+    message="the language model failed while running Router: LMAuthError: the key was revoked",
+)
+
+
+def summary(*tasks: TaskSummary) -> Summary:
+    """Return the summary of a session with these tasks, or with one of each kind."""
+    return Summary(
+        tasks=tasks or (PASSED, REGRESSED, UNDECIDED, ERRED),
+        usage=Usage(1234, 56000, 7000, priced=1234, usd=0.0456),
+        store=".mipro/store.db",
+        versions={"dspy": "3.4.1", "pytest": "9.0.0", "pytest-mipro": "0.1.0"},
+        created="2026-01-02T03:04:05+00:00",
+        seconds=75.0,
+        orphans=("tests/__mipro__/test_old/gone.json",),
+    )
+
+
+def hostile(text: str) -> Summary:
+    """Return a summary that has ``text`` wherever a user or a model can put some."""
+    prompt = Prompt(text or "x", text, ({"augmented": True, text or "x": text},))
+    failure = Failure(text, text, text)
+    examples = (
+        held_out(1.0, 0.0, ticket=text, team=text, before=text, after=text),
+        replace(held_out(0.0, 0.0, number=2, ticket={text: [text]}, failure=failure), expected={}),
+    )
+    verdicts = (
+        *report("PASS", "FAIL", "INCONCLUSIVE", sentence=text).verdicts,
+        Verdict(text, "FAIL", text, LOST),
+    )
+    found = report(
+        verdicts=verdicts,
+        examples=examples,
+        task=text,
+        test=f"test_x.py::test_x[{text}]",
+        reasons=(text,),
+        prompts_before=(prompt,),
+        prompts_after=(replace(prompt, instruction=f"{text} {text}"),),
+        prompts_accepted=(replace(prompt, instruction=f"a\n{text}"),),
+        model=text,
+        store=text,
+        stale=text,
+    )
+    erred = replace(ERRED, task=text, test=text, message=text, file=f"{text}.py")
+    session = summary(told(found, failed=True, message=text), erred)
+    return replace(session, store=text, orphans=(text,), versions={"dspy": text})

@@ -1,0 +1,139 @@
+import re
+from dataclasses import replace
+
+import pytest
+import summaries
+from hostile import TEXTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_mipro.records import Verdict
+from pytest_mipro.report.github import (
+    MOST_ANNOTATIONS,
+    STEP_SUMMARY_LIMIT,
+    step_summary,
+    workflow_commands,
+)
+from pytest_mipro.report.markdown import MARKER, render_markdown
+from pytest_mipro.report.safe import neutral
+
+COMMAND = re.compile(r"::(?P<name>\w+) (?P<properties>[^:]*)::(?P<data>.*)")
+
+
+def parsed(line: str) -> tuple[str, dict[str, str], str]:
+    """Return what the runner reads in a command: its name, its properties and its data."""
+    found = COMMAND.fullmatch(line)
+    assert found is not None
+    pairs = (pair.split("=", 1) for pair in found["properties"].split(","))
+    properties = {name: unescaped(value) for name, value in pairs}
+    return found["name"], properties, unescaped(found["data"])
+
+
+def unescaped(text: str) -> str:
+    """Undo what a command escapes."""
+    escapes = {"%0D": "\r", "%0A": "\n", "%3A": ":", "%2C": ",", "%25": "%"}
+    return re.sub("|".join(escapes), lambda found: escapes[found[0]], text)
+
+
+def test_what_did_not_pass_is_an_error_and_what_is_open_a_warning() -> None:
+    """Errors before failures; the rest of the commands point at the tests, too."""
+    assert [parsed(line) for line in workflow_commands(summaries.summary())] == [
+        (
+            "error",
+            {"file": "tests/test_router.py", "line": "30", "title": "broken: ERROR"},
+            "the language model failed while running Router: LMAuthError: the key was revoked",
+        ),
+        (
+            "error",
+            {"file": "tests/test_router.py", "line": "12", "title": "summary: FAIL"},
+            "no regression: FAIL: worse than the reference",
+        ),
+        (
+            "warning",
+            {"file": "tests/test_router.py", "line": "12", "title": "answer: INCONCLUSIVE"},
+            "beats baseline: INCONCLUSIVE: so and so",
+        ),
+    ]
+
+
+def test_nothing_to_say_of_what_passed() -> None:
+    """A session in which all is well has no annotation."""
+    assert workflow_commands(summaries.summary(summaries.PASSED)) == []
+
+
+def test_the_message_is_told_where_no_verdict_says_it() -> None:
+    """In one paragraph, on one line, and short."""
+    task = summaries.told(
+        summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\n  where 0.7\n" * 99
+    )
+    ((_, properties, data),) = map(parsed, workflow_commands(summaries.summary(task)))
+    assert properties["title"] == "router: failed"
+    assert data.startswith("assert 0.7 >= 0.8 where 0.7 assert")
+    assert len(data) == 600
+
+
+def test_a_doubt_tells_only_what_is_open() -> None:
+    """The verdicts that passed are no news."""
+    verdicts = (
+        Verdict("beats baseline", "PASS", "better", None),
+        Verdict("no regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
+    )
+    task = summaries.told(summaries.report(verdicts=verdicts))
+    ((name, _, data),) = map(parsed, workflow_commands(summaries.summary(task)))
+    assert (name, data) == ("warning", "no regression: INCONCLUSIVE: ask more")
+
+
+@pytest.mark.parametrize("count", [MOST_ANNOTATIONS, MOST_ANNOTATIONS + 1, 300])
+def test_at_most_ten_of_each(count: int) -> None:
+    """GitHub shows no more of a step; the last says what is missing."""
+    tasks = [*[summaries.ERRED] * count, *[summaries.UNDECIDED] * count]
+    lines = workflow_commands(summaries.summary(*tasks))
+    for name in ("error", "warning"):
+        told = [line for line in lines if line.startswith(f"::{name} ")]
+        assert len(told) == MOST_ANNOTATIONS
+        if count > MOST_ANNOTATIONS:
+            assert told[-1].endswith(f"::and {count - 9} more tasks, see the job summary")
+        else:
+            assert "more tasks" not in told[-1]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(list(TEXTS.values())) | st.text())
+def test_no_text_leaves_its_place(text: str) -> None:
+    """Each command is one line with the same properties, whatever they and the data hold."""
+    lines = workflow_commands(summaries.hostile(text))
+    assert len(lines) == 2
+    for line in lines:
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028]", line)
+        name, properties, _ = parsed(line)
+        assert name == "error"
+        assert list(properties) == ["file", "line", "title"]
+        assert neutral(line[2:]) == line[2:]
+
+
+def test_escapes_are_those_of_the_toolkit() -> None:
+    """Percent signs and line breaks anywhere; colons and commas in properties."""
+    task = replace(summaries.ERRED, task="a%b:c,d", file="x\r,y.py", message="50% of: a, b")
+    (line,) = workflow_commands(summaries.summary(task))
+    assert line == "::error file=x\\r%2Cy.py,line=30,title=a%25b%3Ac%2Cd%3A ERROR::50%25 of: a, b"
+
+
+def test_the_step_summary_is_the_markdown() -> None:
+    """On a line of its own, after what other programs wrote."""
+    text = render_markdown(summaries.summary())
+    assert step_summary(summaries.summary(), 0) == text
+    assert step_summary(summaries.summary(), 10) == f"\n{text}"
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 1000, 3000, 10_000])
+def test_the_step_summary_keeps_within_what_is_left(room: int) -> None:
+    """Nothing rather than a text that is cut."""
+    text = step_summary(summaries.summary(), STEP_SUMMARY_LIMIT - room)
+    assert len(text.encode()) <= room
+    assert not text or text.startswith(f"\n{MARKER}\n## ")
+    assert bool(text) == (room >= 1000)
+
+
+def test_a_full_step_summary_gets_nothing_more() -> None:
+    """Others may have filled it."""
+    assert not step_summary(summaries.summary(), STEP_SUMMARY_LIMIT + 5)

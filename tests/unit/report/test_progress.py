@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hostile import TEXTS
+
+from pytest_mipro.records import Progress, Usage
+from pytest_mipro.report.columns import columns
+from pytest_mipro.report.progress import progress_line
+from pytest_mipro.report.safe import inline
+
+
+@pytest.mark.parametrize(
+    "progress, left, line",
+    [
+        (Progress("bootstrap", 0, 6), None, "bootstrapping demos"),
+        (Progress("propose", 0, 3), None, "proposing instructions"),
+        (
+            Progress("search", 3, 10, 0.8125, Usage(1420, 1000, 234, priced=1420, usd=0.5)),
+            40.0,
+            (
+                "searching 3/10, best so far 0.812, about 40 s left, 1,420 LM calls, $0.5000, "
+                "1,234 tokens"
+            ),
+        ),
+        (
+            Progress("evaluate", 5, None, None, Usage(7)),
+            None,
+            "scoring held-out examples, 7 LM calls",
+        ),
+        (Progress("search", 1, 10, 0.0), None, "searching 1/10, best so far 0.000"),
+    ],
+)
+def test_lines(progress: Progress, left: float | None, line: str) -> None:
+    """A line says the phase, how far it is, the best score and the cost, if known."""
+    assert progress_line("router", progress, left=left) == f"mipro: router: {line}"
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (0.4, "about 10 s left"),
+        (44, "about 40 s left"),
+        (61, "about 1 min left"),
+        (3500, "about 58 min left"),
+        (5 * 3600, "about 5 h left"),
+    ],
+)
+def test_time_left(seconds: float, words: str) -> None:
+    """It is said no more exactly than it is known."""
+    assert words in progress_line("router", Progress("search", 1, 2), left=seconds)
+
+
+def test_what_does_not_fit_is_left_out() -> None:
+    """What is left is whole, and the most important first."""
+    progress = Progress("search", 3, 10, 0.8125, Usage(420, 100, 10))
+    lines = [progress_line("router", progress, left=40, width=width) for width in (30, 60, 99)]
+    assert lines == [
+        "router: searching 3/10",
+        "router: searching 3/10, best so far 0.812, about 40 s left",
+        "router: searching 3/10, best so far 0.812, about 40 s left, 420 LM calls, 110 tokens",
+    ]
+
+
+def test_a_long_name_leaves_room_for_the_rest() -> None:
+    """It is cut before anything else."""
+    line = progress_line("test_" + "x" * 99, Progress("search", 3, 10), width=40)
+    assert line.endswith("…: searching 3/10")
+    assert len(line) == 40
+
+
+def test_no_progress_changes_the_record() -> None:
+    """The record is only read."""
+    progress = Progress("search", 1, 2, 0.5, Usage(1))
+    before = replace(progress)
+    progress_line("router", progress)
+    assert progress == before
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("width", [None, 40, 79])
+def test_no_name_is_more_than_a_name(width: int | None, text: str) -> None:
+    """It fakes no second line, and nobody obeys any of it."""
+    line = progress_line(text, Progress("search", 1, 2), width=width)
+    assert inline(line) == line
+    assert width is None or columns(line) <= width
