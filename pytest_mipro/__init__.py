@@ -12,8 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_mipro.budget import Budget
     from pytest_mipro.dataset import Dataset
     from pytest_mipro.errors import (
+        BudgetExceeded,
         DatasetError,
         DeclarationError,
         FingerprintError,
@@ -22,16 +24,20 @@ if TYPE_CHECKING:
         MetricError,
         MiproError,
         ModelError,
+        ReferenceFileError,
         StoreError,
     )
     from pytest_mipro.models.line_adapter import LineAdapter
     from pytest_mipro.optimize.mipro import MIPROv2
+    from pytest_mipro.outcome import Outcome
     from pytest_mipro.plugin.declare import mipro_optimize
-    from pytest_mipro.session import Outcome
+    from pytest_mipro.plugin.doubt import MiproWarning
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Budget": "budget",
+    "BudgetExceeded": "errors",
     "Dataset": "dataset",
     "DatasetError": "errors",
     "DeclarationError": "errors",
@@ -42,13 +48,17 @@ _HOMES = {
     "MIPROv2": "optimize.mipro",
     "MetricError": "errors",
     "MiproError": "errors",
+    "MiproWarning": "plugin.doubt",
     "ModelError": "errors",
-    "Outcome": "session",
+    "Outcome": "outcome",
+    "ReferenceFileError": "errors",
     "StoreError": "errors",
     "mipro_optimize": "plugin.declare",
 }
 
 __all__ = [
+    "Budget",
+    "BudgetExceeded",
     "Dataset",
     "DatasetError",
     "DeclarationError",
@@ -59,8 +69,10 @@ __all__ = [
     "MIPROv2",
     "MetricError",
     "MiproError",
+    "MiproWarning",
     "ModelError",
     "Outcome",
+    "ReferenceFileError",
     "StoreError",
     "__version__",
     "mipro_optimize",
