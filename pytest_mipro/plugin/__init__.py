@@ -5,6 +5,7 @@ This is the module pytest loads in every session. It imports the standard
 library and pytest only; the rest is loaded once ``--mipro`` is on.
 """
 
+from pytest_mipro.plugin.doubt import MiproWarning
 from pytest_mipro.plugin.fixtures import (
     mipro,
     mipro_adapter,
@@ -23,11 +24,12 @@ from pytest_mipro.plugin.hooks import (
     pytest_generate_tests,
     pytest_report_header,
     pytest_runtest_makereport,
-    pytest_terminal_summary,
+    pytest_sessionfinish,
     pytest_unconfigure,
 )
 
 __all__ = [
+    "MiproWarning",
     "mipro",
     "mipro_adapter",
     "mipro_dataset",
@@ -43,6 +45,6 @@ __all__ = [
     "pytest_generate_tests",
     "pytest_report_header",
     "pytest_runtest_makereport",
-    "pytest_terminal_summary",
+    "pytest_sessionfinish",
     "pytest_unconfigure",
 ]

@@ -6,10 +6,18 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.dataset import DEFAULT_SPLIT, Dataset
+from pytest_mipro.budget import check_budget
+from pytest_mipro.dataset import DEFAULT_SPLIT, Dataset, clusters_of
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.plugin.declare import NAMES
-from pytest_mipro.task import OPTION_NAMES, Options, check_metric, check_program
+from pytest_mipro.task import (
+    OPTION_NAMES,
+    Options,
+    check_cluster,
+    check_metric,
+    check_program,
+    check_repeat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,12 +48,15 @@ class Declared:
 
     def load(self, source: Source) -> Dataset:
         """Return the dataset at ``source``, read and split as declared."""
-        return Dataset.load(
+        dataset = Dataset.load(
             source,
             inputs=self.values.get("inputs"),
             split=self.values.get("split", DEFAULT_SPLIT),
             folder=self.folder,
         )
+        if "cluster" in self.values:
+            clusters_of(dataset, self.values["cluster"])
+        return dataset
 
 
 def declaring_test(node: pytest.Item) -> str:
@@ -72,6 +83,12 @@ def check(node: pytest.Item) -> Declared:
         check_program(values["program"])
     if "metric" in values:
         check_metric(values["metric"])
+    if "repeat" in values:
+        check_repeat(values["repeat"])
+    if "cluster" in values:
+        check_cluster(values["cluster"])
+    if "budget" in values:
+        check_budget(values["budget"])
     options = Options.declare(**{name: values[name] for name in OPTION_NAMES if name in values})
     options.refuse_contradictions()
     declared = Declared(values, options, None, node.path.parent)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import dspy
     from typing_extensions import Unpack
 
+    from pytest_mipro.budget import Budget
     from pytest_mipro.dataset import Source, Split
     from pytest_mipro.models.resolve import ModelSpec
     from pytest_mipro.task import Metric
@@ -33,6 +34,9 @@ class Declaration(TypedDict, total=False):
     adapter: dspy.Adapter
     name: str
     version: str
+    repeat: int
+    cluster: str
+    budget: Budget
     auto: Literal["light", "medium", "heavy"] | None
     num_candidates: int
     num_trials: int

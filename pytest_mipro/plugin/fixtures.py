@@ -9,7 +9,7 @@ import pytest
 from pytest_mipro.plugin.state import RUNNING
 
 if TYPE_CHECKING:
-    from pytest_mipro.session import Outcome
+    from pytest_mipro.outcome import Outcome
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_mipro import __version__
 from pytest_mipro.plugin import hookspecs, options
-from pytest_mipro.plugin.state import OUTCOME, RUNNING, SETTINGS
+from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME, RUNNING, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,8 +17,8 @@ MARKER = (
     "mipro(**declared): declare the program, metric and dataset a test judges; "
     "see pytest_mipro.mipro_optimize"
 )
-REPORT = "mipro_report"
-"""The attribute of a test report that carries the outcome, also through xdist."""
+
+_MEGABYTE = 1_000_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,8 +35,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and get ready if ``--mipro`` is on."""
     config.addinivalue_line("markers", MARKER)
     if options.is_on(config):
+        from pytest_mipro.plugin.interrupt import Impatience
+        from pytest_mipro.plugin.leftovers import Leftovers
+
         settings = config.stash[SETTINGS] = options.Settings.from_config(config)
-        if not _only_controls(config):
+        leftovers = config.stash[LEFTOVERS] = Leftovers(config)
+        config.pluginmanager.register(leftovers)
+        config.pluginmanager.register(Impatience(config))
+        if not hasattr(config, "workerinput"):
+            from pytest_mipro.plugin.reports import Reports
+            from pytest_mipro.plugin.targets import targets_of
+
+            config.pluginmanager.register(Reports(config, settings, targets_of(config)))
+        if _only_controls(config):
+            from pytest_mipro.plugin.xdist import Controller
+
+            config.pluginmanager.register(Controller(config, settings))
+        else:
             from pytest_mipro.plugin.running import Running  # loads DSPy
 
             config.stash[RUNNING] = Running(config, settings)
@@ -49,10 +64,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say that prompts are going to be judged, and where the store is."""
+    """Say that prompts are going to be judged, by which model, and what the store has."""
     if SETTINGS not in config.stash:
         return None
-    return f"mipro: {__version__}, store {config.stash[SETTINGS].store}"
+    settings = config.stash[SETTINGS]
+    model = settings.lm or config.getini("mipro_lm") or "as declared"
+    return f"mipro: {__version__}, model {model}, store {settings.store}{_size(settings)}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -75,40 +92,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach the outcome to the report of the test that asked for it."""
+    """Attach what a test has to say about its task to pytest's report of it."""
     report = yield
-    if call.when == "call" and OUTCOME in item.stash:
-        outcome = item.stash[OUTCOME]
-        setattr(report, REPORT, outcome.report().to_dict())
-        item.config.hook.pytest_mipro_report(outcome=outcome)
+    if RUNNING in item.config.stash and _is_judged(item):
+        from pytest_mipro.plugin.told import attach
+
+        attach(item, call, report)
+        if OUTCOME in item.stash and call.when == "call":
+            item.config.hook.pytest_mipro_report(outcome=item.stash[OUTCOME])
     return report
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Write one line per task, and with ``-v`` the verdicts and prompts."""
-    found = {
-        report.nodeid: getattr(report, REPORT)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if hasattr(report, REPORT)
-    }
-    if found:
-        _write_summary(terminalreporter, list(found.values()), config)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the controller of xdist what this process has asked."""
+    config = session.config
+    if RUNNING in config.stash and hasattr(config, "workeroutput"):
+        config.workeroutput["mipro_usage"] = config.stash[RUNNING].usage.to_dict()
 
 
-def _write_summary(
-    reporter: pytest.TerminalReporter, found: list[dict[str, Any]], config: pytest.Config
-) -> None:
-    from pytest_mipro.records import Report  # loads pydantic
-    from pytest_mipro.report.summary import summarize
-    from pytest_mipro.report.terminal import render
+def _is_judged(item: pytest.Item) -> bool:
+    """Whether a test asks for its outcome, as an argument or while it runs."""
+    asks = "mipro" in getattr(item, "fixturenames", ())
+    return asks or OUTCOME in item.stash or item.get_closest_marker("mipro") is not None
 
-    summary = summarize([Report.from_dict(each) for each in found])
-    reporter.section("mipro")
-    for line in render(summary, detailed=config.get_verbosity() > 0).splitlines():
-        reporter.write_line(line)
+
+def _size(settings: options.Settings) -> str:
+    """Return how full a store in a file is, so that a cold cache in CI shows at once."""
+    if settings.store_file is None:
+        return ""
+    try:
+        size = settings.store_file.stat().st_size
+    except FileNotFoundError:
+        return " (new)"
+    except OSError:
+        return ""  # Whoever opens it says what is wrong.
+    return f" ({size / _MEGABYTE:.1f} MB)"
 
 
 def _only_controls(config: pytest.Config) -> bool:

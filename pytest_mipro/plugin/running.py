@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dspy
 import pytest
 
 from pytest_mipro.errors import DeclarationError, MiproError
+from pytest_mipro.fingerprint.credentials import credentials, veil
 from pytest_mipro.models.resolve import resolve
 from pytest_mipro.plugin.check import check, declaring_test
+from pytest_mipro.plugin.doubt import MiproWarning
+from pytest_mipro.plugin.interrupt import leave
 from pytest_mipro.plugin.narrate import Narrator
-from pytest_mipro.plugin.state import OUTCOME
-from pytest_mipro.session import Session
-from pytest_mipro.task import Task, build_program, check_metric
+from pytest_mipro.plugin.place import node_id, place_of
+from pytest_mipro.plugin.spending import account_of
+from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME
+from pytest_mipro.report.dry import reason, render_dry
+from pytest_mipro.session import Policy, Session
+from pytest_mipro.task import Task, build_program, check_metric, is_sampled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from pytest_mipro.canonical import JSON
+    from pytest_mipro.optimize.estimate import Estimate
+    from pytest_mipro.outcome import Outcome
     from pytest_mipro.plugin.check import Declared
     from pytest_mipro.plugin.options import Settings
-    from pytest_mipro.records import Progress
-    from pytest_mipro.session import Outcome
+    from pytest_mipro.records import Progress, Usage
 
-INTERRUPTED = 2
-"""The exit status pytest itself has for Ctrl-C."""
 _DEFAULT_THREADS = 8
+_TEST = 4
+"""The frames from ``warn`` up to the test: it asks an outcome, and that its session."""
 
 
 class Running:
@@ -37,11 +47,22 @@ class Running:
         self._settings = settings
         self._narrator = Narrator(config)
         self._declared: dict[str, Declared] = {}
+        self._secrets = credentials([])
+        self._node: pytest.Item | None = None
         self._session = Session(
             store_url=settings.store_url,
+            store_name=settings.store,
             folder=settings.folder,
             who=_who(config),
             around=self,
+            policy=Policy(
+                update=settings.update,
+                frozen=settings.frozen,
+                refresh=settings.refresh,
+                rescore=settings.rescore,
+                tolerant=settings.inconclusive == "warn",
+            ),
+            account=account_of(config, settings),
         )
 
     def declare(self, node: pytest.Item) -> None:
@@ -61,17 +82,44 @@ class Running:
 
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
         """Return the outcome of the requesting test; errors are the fixture's."""
+        self._node = request.node
+        self._config.stash[LEFTOVERS].use(request.node)
         try:
-            outcome = self._session.outcome(self._task(request))
-        except MiproError as error:
-            prevented = f"mipro: {error}"
+            task, place = self._task(request), place_of(request.node)
+            estimate = self._session.foresee(task, place) if self._settings.dry_run else None
+            if estimate is not None:
+                return self._skip(task, estimate)
+            outcome = self._session.outcome(task, place)
+        except (MiproError, MiproWarning) as error:  # The latter if a filter makes it an error.
+            text = str(self.veil(f"mipro: {error}"))
+            end: Callable[[], NoReturn] = partial(pytest.fail, text, pytrace=False)
         except KeyboardInterrupt:
-            _interrupted(self._session.store.name)
+            end = partial(leave, self._settings)
         else:
             request.node.stash[OUTCOME] = outcome
             return outcome
         # Outside the except block, or pytest would show the error twice.
-        pytest.fail(prevented, pytrace=False)
+        return end()
+
+    def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
+        """Skip a test of a dry run, and say what it would have asked."""
+        for line in render_dry(task.name, estimate).splitlines():
+            self.say(line)
+        pytest.skip(reason(estimate))
+
+    @property
+    def usage(self) -> Usage:
+        """What all tasks of this process have asked so far."""
+        return self._session.usage
+
+    def name_of(self, node: pytest.Item) -> str:
+        """Return the name of a test's task."""
+        declared = self._declared.get(declaring_test(node))
+        return node.name if declared is None else str(declared.values.get("name", node.name))
+
+    def veil(self, value: JSON) -> JSON:
+        """Return ``value`` without the credentials that this process knows."""
+        return veil(value, self._secrets)
 
     def close(self) -> None:
         """Let go of the store."""
@@ -97,6 +145,15 @@ class Running:
         """Show how far ``task`` has come."""
         self._narrator.progress(task.name, progress)
 
+    def warn(self, text: str) -> None:
+        """Warn about the test that is running."""
+        warnings.warn(text, MiproWarning, stacklevel=_TEST)
+
+    def advise(self, text: str) -> None:
+        """Warn about the task of the test that is being set up."""
+        assert self._node is not None
+        self._node.warn(MiproWarning(text))
+
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node
         declared = self._declared.get(declaring_test(node)) or check(node)
@@ -108,21 +165,42 @@ class Running:
         metric = wanted.need("metric")
         check_metric(metric)
         teacher_lm = None if teacher_spec is None else resolve(teacher_spec, timeout).lm
+        prompt_lm = resolve(prompt, timeout).lm if prompt is not None else teacher_lm or model.lm
+        self._secrets |= credentials(
+            each for each in (model.lm, prompt_lm, teacher_lm) if each is not None
+        )
+        name = self.name_of(node)
+        program = build_program(wanted.need("program"))
         return Task(
-            name=declared.values.get("name", node.name),
-            test=node.nodeid,
-            program=build_program(wanted.need("program")),
+            name=name,
+            test=node_id(node),
+            program=program,
             metric=metric,
             dataset=declared.dataset or declared.load(wanted.need("dataset")),
             lm=model.lm,
-            prompt_lm=resolve(prompt, timeout).lm if prompt is not None else teacher_lm or model.lm,
+            prompt_lm=prompt_lm,
             teacher=teacher,
             teacher_lm=teacher_lm,
             adapter=wanted.get("adapter") or model.adapter,
             options=declared.options,
             threads=_threads(self._settings.threads, model.threads),
             version=declared.values.get("version"),
+            repeat=self._repeat(name, declared, sampled=is_sampled(program, model.lm)),
+            cluster=declared.values.get("cluster"),
+            budget=declared.values.get("budget"),
         )
+
+    def _repeat(self, name: str, declared: Declared, *, sampled: bool) -> int:
+        settings = self._settings
+        asked = settings.repeat or declared.values.get("repeat", settings.default_repeat)
+        if asked == 1 or sampled:
+            return int(asked)
+        self.advise(
+            f"{name}: repeat={asked} is of no use at temperature 0, where every answer would be "
+            "the same, so each held-out example is answered once; give the model a temperature "
+            "above 0, or leave repeat out"
+        )
+        return 1
 
 
 class _Wanted:
@@ -159,12 +237,4 @@ def _threads(asked: int | None, most: int | None) -> int:
 
 def _who(config: pytest.Config) -> str:
     worker = getattr(config, "workerinput", {}).get("workerid", "")
-    return f"another pytest run{f' (worker {worker})' if worker else ''}"
-
-
-def _interrupted(store: str) -> NoReturn:
-    pytest.exit(
-        f"mipro: stopped by Ctrl-C. Everything finished so far is safe in {store}; "
-        "run the same command again to go on from there.",
-        returncode=INTERRUPTED,
-    )
+    return f"pytest's worker {worker}" if worker else "another pytest run"

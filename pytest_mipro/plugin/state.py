@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_mipro.canonical import JSON
+    from pytest_mipro.outcome import Outcome
     from pytest_mipro.plugin.options import Settings
-    from pytest_mipro.session import Outcome
+    from pytest_mipro.records import Usage
+
+
+class Collection(Protocol):
+    """What others ask of ``leftovers.Leftovers``."""
+
+    def use(self, node: pytest.Item) -> None:
+        """Take note of a test that asks for its outcome."""
+
+    @property
+    def orphans(self) -> list[str] | None:
+        """The references of no test; None if only some tests were run."""
 
 
 class Tasks(Protocol):
@@ -20,6 +33,16 @@ class Tasks(Protocol):
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
         """Return the outcome of the requesting test."""
 
+    @property
+    def usage(self) -> Usage:
+        """What all tasks of this process have asked so far."""
+
+    def name_of(self, node: pytest.Item) -> str:
+        """Return the name of a test's task."""
+
+    def veil(self, value: JSON) -> JSON:
+        """Return ``value`` without the credentials that this process knows."""
+
     def close(self) -> None:
         """Let go of the store."""
 
@@ -29,6 +52,9 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 
 RUNNING: pytest.StashKey[Tasks] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on, in a process that runs tests."""
+
+LEFTOVERS: pytest.StashKey[Collection] = pytest.StashKey()
+"""In the config's stash while ``--mipro`` is on."""
 
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """In the stash of a test that got its outcome."""

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import pytest
-from project import CONFTEST, PROGRAM, SUPPORT, TEST, Project
+from project import CONFTEST, OPTIONS, PROGRAM, SUPPORT, TEST, Project
+
+REGRESSION = """
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_adder(mipro):
+    assert mipro.no_regression()
+"""
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Write a project whose test passes."""
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("PYTEST_ADDOPTS", OPTIONS)
+    monkeypatch.setenv("COLUMNS", "400")  # Room for each task, and each verdict, on one line.
     monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
     made = Project(pytester)
     made.write(program=PROGRAM, conftest=CONFTEST, test_adder=TEST)
     return made
+
+
+@pytest.fixture
+def guarded(project: Project) -> Project:
+    """Write a project whose test asks for a regression, without a reference."""
+    project.write(test_adder=REGRESSION)
+    return project

@@ -53,6 +53,26 @@ MISTAKES = {
         "program=Adder, metric=right, dataset=[dspy.Example(a=1)]",
         ["*does not say which of its fields*inputs=*"],
     ),
+    "cluster missing": (
+        "program=Adder, metric=right, dataset=DATASET, cluster='document'",
+        ["*cluster='document': test?0? has no value in that field; it has*'question'*"],
+    ),
+    "single cluster": (
+        (
+            "program=Adder, metric=right, cluster='all', dataset={"
+            "name: [dspy.Example(**row, all=1).with_inputs('question') for row in rows] "
+            "for name, rows in DATASET.items()}"
+        ),
+        ["*cluster='all': all 60 held-out examples are in one cluster, '1'*"],
+    ),
+    "cluster no name": (
+        "program=Adder, metric=right, dataset=DATASET, cluster=3",
+        ["*cluster=3: expected the name of a field*"],
+    ),
+    "repeat no number": (
+        "program=Adder, metric=right, dataset=DATASET, repeat=True",
+        ["*repeat=True: expected a whole number of at least 1*"],
+    ),
     "wrong option": (
         "program=Adder, metric=right, dataset=DATASET, auto='huge'",
         ["*auto='huge'*'light', 'medium' or 'heavy'*"],

@@ -39,13 +39,13 @@ def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project, limit
     store = ["--mipro-store", "sqlite:///second.db"]
     broken = project.run("--mipro", *store, "--mipro-threads", "1")
     broken.assert_outcomes(errors=1)
-    broken.stdout.fnmatch_lines(["*key revoked*", "*this is no score*"])
+    broken.stdout.fnmatch_lines(["*key revoked*", "*this is no score; * rows are stored, and*"])
     broken.stdout.no_fnmatch_line("*pytest_mipro/*")
     project.write(conftest=working)
     assert project.calls == limit
     healed = project.run("--mipro", *store)
     healed.assert_outcomes(passed=1)
-    line = "test_adder: PASS*n = 60)*"
+    line = "test_adder  60 * PASS *"
     healed.stdout.fnmatch_lines([line])
     whole.stdout.fnmatch_lines([line])
 
@@ -112,3 +112,37 @@ def test_a_closure_without_content_asks_for_a_version(project: Project) -> None:
     result = project.run("--mipro")
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*lock in *cannot be hashed*version=*"])
+
+
+def test_a_program_that_breaks_on_most_examples_is_an_error(project: Project) -> None:
+    """A program that raises the same on more than half of the examples is broken, not bad."""
+    code = (project.path / "program.py").read_text()
+    raising = (
+        "        if int(question.split()[2]) > 70: raise KeyError('rates')\n        return self"
+    )
+    project.write(program=code.replace("        return self", raising, 1))
+    for _ in range(2):  # The second time everything is stored, and it is as broken as before.
+        result = project.run("--mipro")
+        result.assert_outcomes(errors=1)
+        line = "*the baseline program failed on 49 of 60 held-out examples with KeyError: it is*"
+        result.stdout.fnmatch_lines([line, "*rates*"])
+
+
+def test_what_the_program_failed_on_is_counted_and_shown(project: Project) -> None:
+    """A row the program fails on scores 0, and a failing test shows the first three tracebacks."""
+    program = (project.path / "program.py").read_text()
+    raising = """
+        if question.startswith("What is 7"):
+            raise LookupError("no sevens")
+        return self.add"""
+    project.write(program=program.replace("\n        return self.add", raising))
+    test = (project.path / "test_adder.py").read_text()
+    project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
+    result = project.run("--mipro")
+    result.assert_outcomes(failed=1)
+    said = (
+        "*the compiled program failed on 10 of 60 answers, the baseline program failed on 10 of 60*"
+    )
+    result.stdout.fnmatch_lines([said])
+    assert sum(line.strip() == "LookupError: no sevens" for line in result.outlines) == 3
+    assert "the first 3 of 20" in result.stdout.str()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,52 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from paid import CALLS_PER_ROW, THREADS, start, write
+from served import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from project import Project
+
+SOON = 5.0
+"""Seconds a run may go on after Ctrl-C: two, and as many more for a machine that is busy."""
+FOREVER = 60.0
+"""Seconds a call is held back, which nobody should wait for."""
+
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let runs be interrupted, also where this one was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+IN_A_DESTRUCTOR = re.compile(
+    r"Exception ignored in: .*?^KeyboardInterrupt:? *$", re.DOTALL | re.MULTILINE
+)
+"""What CPython itself prints where an interrupt hits a destructor, of whatever library."""
+
+
+def press(process: subprocess.Popen[str]) -> None:
+    """Interrupt one process, as a program would."""
+    process.send_signal(signal.SIGINT)
+
+
+def press_at_terminal(process: subprocess.Popen[str]) -> None:
+    """Interrupt a process and its children, as a terminal does."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def press_twice(process: subprocess.Popen[str]) -> None:
+    """Interrupt a process, and again while it is still at it."""
+    press_at_terminal(process)
+    time.sleep(0.3)
+    press_at_terminal(process)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
@@ -41,3 +85,49 @@ def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, aft
     project.run("--mipro", "--mipro-store", "sqlite:///fresh.db").assert_outcomes(passed=1)
     whole = project.calls
     assert paid < whole
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "spread"])
+@pytest.mark.parametrize("ctrl_c", [press, press_at_terminal, press_twice])
+def test_ctrl_c_does_not_wait_for_the_model(
+    project: Project, ctrl_c: Callable[[subprocess.Popen[str]], None], workers: tuple[str, ...]
+) -> None:
+    """However it comes, and whatever is under way, the run ends soon and says how to go on."""
+    write(project, tests=2)
+    with Model.running(pause=0.02) as model:
+        run = start(project, model, *workers)
+        model.wait(30)
+        model.plan(hang=FOREVER)
+        time.sleep(0.5)
+        pressed = time.monotonic()
+        ctrl_c(run)
+        output, _ = run.communicate(timeout=FOREVER)
+        assert time.monotonic() - pressed < SOON, output
+    if ctrl_c is press_twice:  # The second may hit pytest in its own closing words.
+        assert run.returncode in {pytest.ExitCode.INTERRUPTED, -signal.SIGINT}, output
+        return
+    assert run.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "stopped by Ctrl-C. Everything finished so far is safe in sqlite:///store.db" in output
+    assert "run the same command again" in output
+    assert "Traceback" not in IN_A_DESTRUCTOR.sub("", output), output
+    assert "pytest_mipro/" not in output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
+def test_ctrl_c_loses_nothing_that_is_finished(project: Project) -> None:
+    """All runs together ask the model for no more than what was under way."""
+    write(project)
+    with Model.running(pause=0.02) as model:
+        start(project, model, store="whole").communicate(timeout=FOREVER)
+        whole = model.counts.asked
+        model.forget()
+        for asked in (30, 90, 150):
+            run = start(project, model)
+            model.wait(asked)
+            press_at_terminal(run)
+            output, _ = run.communicate(timeout=FOREVER)
+            assert run.returncode == pytest.ExitCode.INTERRUPTED, output
+        output, _ = start(project, model).communicate(timeout=FOREVER)
+        assert "1 passed" in output
+        assert model.counts.asked - whole <= 3 * THREADS * CALLS_PER_ROW

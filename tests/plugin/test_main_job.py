@@ -33,14 +33,16 @@ def test_rows(mipro, index):
 
 def scores(text: str) -> list[str]:
     """Return what the summary lines say between the task's name and the effort."""
-    return re.findall(r"^test_\w+: (\w+  baseline .*?\))  ", text, re.MULTILINE)
+    return re.findall(r"^test_\w+ +(\d+ .*\]  [A-Z]+) ", text, re.MULTILINE)
 
 
 def test_the_compiled_program_beats_the_baseline(project: Project) -> None:
     """The test passes and the summary has the verdict with both scores."""
     result = project.run("--mipro")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_adder: PASS  baseline 0.* -> compiled 0.*compiled in*"])
+    result.stdout.fnmatch_lines(
+        ["test_adder  60  *  0.*  +0.* PASS  *  compiled in * no artifact in the store yet"]
+    )
     assert project.calls > 0
 
 
@@ -51,7 +53,7 @@ def test_the_second_run_asks_no_model_and_says_the_same(project: Project) -> Non
     second = project.run("--mipro")
     assert project.calls == paid
     assert scores(second.stdout.str()) == scores(first.stdout.str()) != []
-    second.stdout.fnmatch_lines(["*from the store, 0 LM calls"])
+    second.stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
 
 
 def test_the_artifact_is_in_the_store_as_json(project: Project) -> None:
@@ -85,7 +87,7 @@ def test_verbose_shows_sentence_instruction_and_demos(project: Project) -> None:
     result = project.run("--mipro", "-v")
     result.stdout.fnmatch_lines(
         [
-            "mipro: * store sqlite:///.mipro/store.db",
+            "mipro: *, model as declared, store sqlite:///.mipro/store.db (new)",
             "*mipro: test_adder: compiling: no artifact in the store yet",
             "*beats baseline: PASS: compiled 0.*, baseline 0.*p = *n = 60*",
             "*compiled instruction of add:",
@@ -131,7 +133,7 @@ def test_an_edited_test_split_does_not_recompile(project: Project) -> None:
     project.write(program=program.replace('"test": ROWS[60:]', '"test": ROWS[60:-1]'))
     result = project.run("--mipro")
     result.stdout.no_fnmatch_line("*compiling*")
-    result.stdout.fnmatch_lines(["*n = 59*from the store, 0 LM calls"])
+    result.stdout.fnmatch_lines(["test_adder  59 *  0    $0  from the store"])
     assert project.calls == paid
 
 
@@ -153,7 +155,7 @@ def test_two_tests_may_be_judged_on_different_rows(project: Project) -> None:
     )
     result = project.run("--mipro")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["test_some: *n = 50*from the store, 0 LM calls"])
+    result.stdout.fnmatch_lines(["test_some  50 * 0 * $0  from the store"])
 
 
 def test_demos_are_shown_inputs_first(project: Project) -> None:

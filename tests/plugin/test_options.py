@@ -16,9 +16,13 @@ if TYPE_CHECKING:
         (["--mipro-threads", "0"], "*--mipro-threads='0': expected a whole number*"),
         (["--mipro-threads", "many"], "*--mipro-threads='many': expected*"),
         (["-o", "mipro_threads=-1"], "*mipro_threads='-1': expected*"),
+        (["--mipro-repeat", "0"], "*--mipro-repeat='0': expected a whole number*"),
+        (["-o", "mipro_repeat=2.5"], "*mipro_repeat='2.5': expected a whole number*"),
         (["--mipro-timeout", "0"], "*--mipro-timeout='0': expected a number of seconds*"),
         (["--mipro-timeout", "nan"], "*--mipro-timeout='nan': expected*"),
         (["-o", "mipro_timeout=inf"], "*mipro_timeout='inf': expected*"),
+        (["--mipro-inconclusive", "skip"], "*--mipro-inconclusive='skip': expected fail or warn*"),
+        (["-o", "mipro_inconclusive=no"], "*mipro_inconclusive='no': expected fail or warn*"),
     ],
 )
 def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], line: str) -> None:
@@ -46,6 +50,19 @@ def test_a_store_that_cannot_be_opened_is_an_error(project: Project, url: str, l
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([line])
     assert project.calls == 0
+
+
+def test_a_store_that_only_sqlite_can_name(project: Project) -> None:
+    """Such a URL, which errors advise, is passed on as it is; options are no part of a name."""
+    project.run("--mipro", "--mipro-store", "sqlite:///kept.db?timeout=9").assert_outcomes(passed=1)
+    paid = project.calls
+    url = f"sqlite:///file:{project.path}/kept.db?immutable=1&uri=true"
+    result = project.run("--mipro", "--mipro-store", url)
+    result.stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
+    assert project.calls == paid
+    assert [each.name for each in project.path.glob("*:*")] == []
+    again = project.run("--mipro", "--mipro-store", "sqlite:///kept.db?timeout=9")
+    again.stdout.fnmatch_lines(["mipro: *store sqlite:///kept.db[?]timeout=9 (* MB)"])
 
 
 def test_the_header_shows_no_password(project: Project) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pytest
 
 SUPPORT = Path(__file__).parent
+OPTIONS = "-W 'ignore:40 validation examples hardly'"
+"""Its examples are few, which is no matter here."""
 
 PROGRAM = '''
 import dspy

@@ -63,9 +63,7 @@ class ScriptedEngine:
         if self._latency:
             time.sleep(self._latency * int.from_bytes(os.urandom(2), "big") / 65535)
         turns = [message.text or "" for message in request.messages]
-        chance = int(_digest([str(request.system), *turns]), 16) % 100
-        answers = [self._field(name, turns, chance) for name in _wanted(turns[-1])]
-        text = "\n\n".join([*answers, "[[ ## completed ## ]]"])
+        text = reply_to([str(request.system), *turns], self._base, self._per_demo, self._known)
         return lm15.Response(
             id="scripted",
             model=request.model,
@@ -85,19 +83,37 @@ class ScriptedEngine:
                 with self._log.open("a", encoding="ascii") as log:
                     log.write("call\n")
 
-    def _field(self, name: str, turns: list[str], chance: int) -> str:
-        demos = len(turns) // 2
-        sums = _SUM.findall(turns[-1])
-        right = chance < self._base + self._per_demo * demos
-        value = f"text {chance}"
-        if name == "team":
-            answers = [answer for word, answer in self._known.items() if word in turns[-1]]
-            others = [answer for answer in self._known.values() if answer not in answers]
-            value = (answers if right else others)[0]
-        elif sums and name != "proposed_instruction":
-            total = sum(map(int, sums[-1]))
-            value = str(total if right else total + 1)
-        return f"[[ ## {name} ## ]]\n{value}"
+
+_AGENT = {"next_tool_name": "finish", "next_tool_args": "{}"}
+"""What an agent does next: nothing more."""
+
+
+def reply_to(
+    texts: list[str], base: int = 30, per_demo: int = 12, known: Mapping[str, str] | None = None
+) -> str:
+    """Return the answer to a system message and the turns after it; see ``ScriptedEngine``."""
+    _, *turns = texts
+    chance = int(_digest(texts), 16) % 100
+    right = chance < base + per_demo * (len(turns) // 2)
+    answers = [
+        f"[[ ## {name} ## ]]\n{_value(name, turns[-1], chance, right=right, known=known or {})}"
+        for name in _wanted(turns[-1])
+    ]
+    return "\n\n".join([*answers, "[[ ## completed ## ]]"])
+
+
+def _value(name: str, turn: str, chance: int, *, right: bool, known: Mapping[str, str]) -> str:
+    sums = _SUM.findall(turn)
+    if name in _AGENT:
+        return _AGENT[name]
+    if name == "team":
+        answers = [answer for word, answer in known.items() if word in turn]
+        others = [answer for answer in known.values() if answer not in answers]
+        return (answers if right else others)[0]
+    if sums and name != "proposed_instruction":
+        total = sum(map(int, sums[-1]))
+        return str(total if right else total + 1)
+    return f"text {chance}"
 
 
 def scripted_lm(

@@ -1,0 +1,195 @@
+"""A provider that fails: passing trouble changes nothing, lasting trouble is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
+
+import faulty
+import pytest
+from project import PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFTEST = """
+import dspy
+import pytest
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    return dspy.LM("openai/faulty", api_base="ADDRESS", api_key="x", cache=False)
+"""
+
+TEST = """
+from pytest_mipro import mipro_optimize
+from program import ROWS, Adder, right
+
+@mipro_optimize(
+    program=Adder,
+    metric=right,
+    dataset={"train": ROWS[:12], "val": ROWS[12:36], "test": ROWS[36:72]},
+    auto=None,
+    num_candidates=4,
+    num_trials=8,
+    minibatch=False,
+)
+def test_adder(mipro):
+    assert mipro.compiled.score > 0
+"""
+
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run leaves in its store."""
+
+    rows: dict[str, str]
+    programs: list[str]
+
+
+class Site:
+    """A folder with a test whose model is on a faulty server."""
+
+    def __init__(self, folder: Path, server: faulty.Server) -> None:
+        self.folder = folder
+        self.server = server
+        (folder / "conftest.py").write_text(CONFTEST.replace("ADDRESS", server.address))
+        (folder / "program.py").write_text(PROGRAM)
+        (folder / "test_adder.py").write_text(TEST)
+
+    def run(self, fault: faulty.Fault, *arguments: str) -> tuple[int, str]:
+        """Run pytest while the server fails like that; return its status and what it printed."""
+        self.server.reset(fault)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir=.",
+            "--mipro",
+        ]
+        ran = subprocess.run(
+            [*command, "--mipro", "--mipro-threads", str(THREADS), *arguments],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "DSPY_CACHEDIR": str(self.folder / "dspy-cache"),
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stdout
+
+    @property
+    def kept(self) -> Kept:
+        """What is in the store now."""
+        with closing(sqlite3.connect(self.folder / ".mipro" / "store.db")) as connection:
+            rows = dict(connection.execute("SELECT key, json_remove(value, '$.seconds') FROM rows"))
+            artifacts = list(starmap(json.loads, connection.execute("SELECT value FROM artifacts")))
+        return Kept(rows, [json.dumps(each["state"]) for each in artifacts])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run without any fault."""
+
+    kept: Kept
+    calls: int
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[faulty.Server]:
+    """Return a server that does not fail yet."""
+    with faulty.Server.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, server: faulty.Server) -> Whole:
+    """Return what comes of the test when nothing fails."""
+    site = Site(tmp_path_factory.mktemp("whole"), server)
+    status, output = site.run(faulty.none)
+    assert status == 0, output
+    return Whole(site.kept, server.calls)
+
+
+@pytest.fixture
+def site(tmp_path: Path, server: faulty.Server) -> Site:
+    """Return a folder where nothing has run yet."""
+    return Site(tmp_path, server)
+
+
+REFUSALS = faulty.sometimes(
+    *[faulty.LIMITED] * 9,
+    faulty.LIMITED_WITHOUT_HINT,
+    *[faulty.BROKEN, faulty.UNAVAILABLE] * 5,
+    percent=40,
+)
+BREAKS = faulty.sometimes(
+    *[faulty.DROPPED, faulty.CUT, faulty.GARBAGE, faulty.HTML, faulty.HANGING], percent=15
+)
+
+
+@pytest.mark.parametrize("fault", [REFUSALS, BREAKS], ids=["429 and 5xx", "broken connections"])
+def test_passing_faults_change_nothing(site: Site, whole: Whole, fault: faulty.Fault) -> None:
+    """Program, rows and verdict are those of a run without faults; only the calls are more."""
+    status, output = site.run(fault, "--mipro-timeout", "1.5")
+
+    assert status == 0, output
+    assert site.kept == whole.kept
+    assert site.server.failed > 20
+    assert site.server.calls == whole.calls + site.server.failed
+
+
+LASTING = [(80, faulty.NO_QUOTA), (40, faulty.REVOKED), (35, faulty.NO_QUOTA)]
+"""After how many answers of a run which fault; the last is met by the verdict."""
+
+
+def test_lasting_faults_are_errors_and_the_next_run_goes_on(site: Site, whole: Whole) -> None:
+    """The fixture errs with the provider's words, nothing wrong is kept, nothing paid twice."""
+    paid = 0
+    for number, reply in LASTING:
+        status, output = site.run(faulty.after(number, reply))
+
+        assert status == pytest.ExitCode.TESTS_FAILED
+        assert "ERROR at setup of test_adder" in output
+        assert json.loads(reply.body)["error"]["message"] in output
+        assert "this is no score" in output
+        assert 0 < site.server.failed <= THREADS
+        assert site.kept.rows.items() <= whole.kept.rows.items()
+        assert site.kept.programs in ([], whole.kept.programs)
+        paid += number
+
+    assert site.kept.programs == whole.kept.programs
+
+    status, output = site.run(faulty.none)
+
+    assert status == 0, output
+    assert site.kept == whole.kept
+    assert site.server.calls == whole.calls - paid
+
+
+def test_demos_too_long_for_the_model_lose_the_search(site: Site) -> None:
+    """A model with a small context fails rows of candidates with many demos, not the run."""
+    status, output = site.run(lambda call: faulty.TOO_LONG if call.demos > 2 else None)
+
+    assert status == 0, output
+    failures = [json.loads(row)["failure"] for row in site.kept.rows.values()]
+    assert {failure["type"] for failure in failures if failure} == {"ContextWindowExceededError"}
+    (program,) = site.kept.programs
+    state: dict[str, Any] = json.loads(program)
+    assert len(state["add"]["demos"]) <= 2

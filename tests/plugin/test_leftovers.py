@@ -1,0 +1,141 @@
+"""References that are out of date or belong to no test are told, on full runs only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from project import Project
+
+TESTS = """
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_adder(mipro):
+    pass
+
+def test_plain():
+    pass
+"""
+OTHER = "def test_other(): pass"
+ORPHANS = [
+    "__mipro__/test_adder/test_renamed.[*] belongs to no test; delete it*",
+    "__mipro__/test_gone/test_x.[*] belongs to no test; delete it*",
+]
+
+
+def leave(folder: Path, *names: str) -> None:
+    """Write files as references of tests that are no more."""
+    for name in names:
+        path = folder / "__mipro__" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+@pytest.fixture
+def littered(project: Project) -> Project:
+    """Write a project with references of a renamed test and of a module that is gone."""
+    project.write(test_adder=TESTS, test_other=OTHER)
+    leave(
+        project.path,
+        "test_adder/test_renamed.json",
+        "test_adder/test_renamed.program.json",
+        "test_gone/test_x.json",
+    )
+    return project
+
+
+def test_a_full_run_tells(littered: Project) -> None:
+    """A line for each, also for a module without such tests and with workers; all stay."""
+    leave(littered.path, "test_other/test_old.json")
+    for arguments in ([], ["."], ["-n", "2"]):
+        result = littered.run("--mipro", *arguments)
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines([*ORPHANS, "__mipro__/test_other/test_old.[*] belongs *"])
+        result.stdout.no_fnmatch_line("*test_adder/test_adder*belongs*")
+    assert (littered.path / "__mipro__" / "test_gone" / "test_x.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-k", "plain"],
+        ["--deselect", "test_adder.py::test_adder"],
+        ["test_other.py"],
+        ["test_adder.py::test_plain"],
+        ["--ignore", "test_adder.py"],
+    ],
+)
+def test_a_partial_run_does_not(littered: Project, arguments: list[str]) -> None:
+    """What was left out may be what writes them."""
+    result = littered.run("--mipro", *arguments)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*belongs to no test*")
+
+
+def test_nor_does_a_run_with_a_module_that_cannot_be_collected(littered: Project) -> None:
+    """Its tests are not known."""
+    littered.write(test_broken="import nothing_of_that_name")
+    result = littered.run("--mipro", "--continue-on-collection-errors")
+    result.stdout.no_fnmatch_line("*belongs to no test*")
+
+
+def test_a_module_that_conftest_leaves_out_keeps_its_references(littered: Project) -> None:
+    """Its file is there, so its tests may be run elsewhere."""
+    conftest = (littered.path / "conftest.py").read_text()
+    littered.write(conftest=f"{conftest}\ncollect_ignore = ['test_other.py']\n")
+    leave(littered.path, "test_other/test_elsewhere.json")
+    result = littered.run("--mipro")
+    result.stdout.fnmatch_lines(ORPHANS)
+    result.stdout.no_fnmatch_line("*test_elsewhere*")
+
+
+@pytest.mark.parametrize(
+    "skip", ["pytest.importorskip('nothing_of_that_name')", "pytest.skip(allow_module_level=True)"]
+)
+def test_a_module_that_skips_itself_keeps_its_references(littered: Project, skip: str) -> None:
+    """Its tests are run where what they need is."""
+    littered.write(test_other=f"import pytest\n{skip}\n")
+    leave(littered.path, "test_other/test_elsewhere.json")
+    for arguments in ([], ["-n", "1"]):
+        result = littered.run("--mipro", *arguments)
+        result.stdout.fnmatch_lines(ORPHANS)
+        result.stdout.no_fnmatch_line("*test_elsewhere*")
+
+
+def test_a_test_that_asks_as_it_runs_keeps_its_reference(project: Project) -> None:
+    """It names no fixture that could be seen at collection."""
+    project.write(
+        test_adder="""
+        import pytest
+        from program import Adder, right, DATASET
+
+        @pytest.mark.mipro(program=Adder, metric=right, dataset=DATASET)
+        def test_late(request):
+            assert request.getfixturevalue("mipro").compiled.score
+        """
+    )
+    result = project.run("--mipro", "--mipro-update")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_late: first reference: *"])
+    result.stdout.no_fnmatch_line("*belongs to no test*")
+
+
+def test_without_the_flag_nothing_is_told(littered: Project) -> None:
+    """The plugin is not even looking."""
+    littered.run().stdout.no_fnmatch_line("*belongs to no test*")
+
+
+def test_what_is_out_of_date_is_told(project: Project) -> None:
+    """Why, and the command that accepts anew; not where only some tests are run."""
+    project.run("--mipro", "--mipro-update")
+    program = (project.path / "program.py").read_text()
+    project.write(program=program.replace("ROWS[:20]", "ROWS[1:20]"))
+    line = "the reference __mipro__/* is out of date: 1 train row removed*; accept anew with: *"
+    project.run("--mipro").stdout.fnmatch_lines([line])
+    project.run("--mipro", "test_adder.py").stdout.no_fnmatch_line("*out of date*")

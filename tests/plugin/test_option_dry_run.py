@@ -1,0 +1,59 @@
+"""``--mipro-dry-run`` says what would run, and how much that asks at most."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+
+def test_nothing_is_asked_and_the_bound_holds(project: Project) -> None:
+    """The test is skipped with what it would take; the run after it takes no more."""
+    dry = project.run("--mipro", "--mipro-dry-run", "-rs")
+    dry.assert_outcomes(skipped=1)
+    assert dry.ret == pytest.ExitCode.OK
+    assert project.calls == 0
+    dry.stdout.fnmatch_lines(
+        [
+            "mipro: test_adder: would compile: no artifact in the store yet",
+            "*bootstrap: at most 20 LM calls, * tokens, cost unknown (no price for 'scripted')",
+            "*  propose: *",
+            "*  search: *",
+            "*  final: *",
+            "*  held-out: at most 120 LM calls*",
+            "*  together: *; tokens estimated from the prompts",
+            "SKIPPED*--mipro-dry-run: would compile: *; at most * LM calls",
+        ]
+    )
+    (most,) = re.findall(r"together: at most (\d+) LM calls", dry.stdout.str())
+    project.run("--mipro").assert_outcomes(passed=1)
+    assert 0 < project.calls <= int(most)
+
+
+def test_what_is_stored_is_judged(project: Project) -> None:
+    """A test that needs no model passes or fails as always; a new price and rows are used."""
+    project.run("--mipro").assert_outcomes(passed=1)
+    paid = project.calls
+    project.run("--mipro", "--mipro-dry-run").assert_outcomes(passed=1)
+    again = project.run(
+        "--mipro", "--mipro-dry-run", "--mipro-rescore", "-o", "mipro_price=scripted: 1 1"
+    )
+    again.assert_outcomes(skipped=1)
+    again.stdout.fnmatch_lines(
+        [
+            "mipro: test_adder: would score 120 held-out rows",
+            "*  together: at most 120 LM calls, * tokens, about $0.*; tokens as in * stored rows",
+        ]
+    )
+    assert project.calls == paid
+
+
+def test_it_contradicts_an_update(project: Project) -> None:
+    """What has not run cannot be accepted."""
+    result = project.run("--mipro", "--mipro-dry-run", "--mipro-update")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--mipro-update and --mipro-dry-run contradict each other*"])

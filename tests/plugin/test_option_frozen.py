@@ -1,0 +1,93 @@
+"""``--mipro-frozen`` compiles nothing: program and scores are the accepted ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+COMMAND = "pytest --mipro --mipro-update test_adder.py::test_adder"
+
+
+def forget(project: Project) -> None:
+    """Delete the store, as on a machine that has only what is committed."""
+    (project.path / ".mipro" / "store.db").unlink()
+
+
+def change(project: Project, old: str, new: str) -> None:
+    """Replace a text in the project's program."""
+    text = (project.path / "program.py").read_text()
+    assert old in text
+    project.write(program=text.replace(old, new))
+
+
+def test_a_reference_is_all_it_takes(guarded: Project) -> None:
+    """No store, no call; the verdicts are those of the accepted scores."""
+    test = (guarded.path / "test_adder.py").read_text()
+    guarded.write(test_adder=f"{test}\n    assert mipro.beats_baseline()\n")
+    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
+    forget(guarded)
+    paid = guarded.calls
+    result = guarded.run("--mipro", "--mipro-frozen", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "test_adder  60 * PASS *  0    $0  from the reference",
+            "  no regression: PASS: nothing changed: *",
+            "  beats baseline: PASS: *",
+        ]
+    )
+    assert guarded.calls == paid
+    assert not (guarded.path / ".mipro" / "store.db").exists()
+
+
+def test_a_missing_reference_is_an_error(guarded: Project) -> None:
+    """Even where the store has the artifact; the command that accepts is there."""
+    guarded.run("--mipro")
+    paid = guarded.calls
+    result = guarded.run("--mipro", "-o", "mipro_frozen=true")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*--mipro-frozen*test_adder.json is missing; *"])
+    result.stdout.fnmatch_lines([f"*accept one with: {COMMAND}"])
+    assert guarded.calls == paid
+
+
+def test_a_stale_reference_is_an_error_that_says_why(guarded: Project) -> None:
+    """What changed is said in words, and the flag to accept wins over the ini option."""
+    guarded.run("--mipro", "--mipro-update")
+    change(guarded, "ROWS[:20]", "ROWS[1:20]")
+    paid = guarded.calls
+    result = guarded.run("--mipro", "--mipro-frozen")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*is out of date: 1 train row removed*; *anew with: {COMMAND}"])
+    assert guarded.calls == paid
+    accepted = guarded.run("--mipro", "--mipro-update", "-o", "mipro_frozen=true")
+    accepted.assert_outcomes(passed=1)
+
+
+def test_new_examples_are_scored(guarded: Project) -> None:
+    """Both programs answer what the reference lacks, and nothing else; once."""
+    change(guarded, '"test": ROWS[60:]', '"test": ROWS[65:]')
+    guarded.run("--mipro", "--mipro-update")
+    forget(guarded)
+    change(guarded, '"test": ROWS[65:]', '"test": ROWS[60:]')
+    paid = guarded.calls
+    result = guarded.run("--mipro", "--mipro-frozen", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["test_adder  60 * PASS *  10 * from the reference", "*compared on 55 of 60*"]
+    )
+    assert guarded.calls == paid + 10
+    guarded.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
+    assert guarded.calls == paid + 10
+
+
+@pytest.mark.parametrize("contrary", ["update", "refresh"])
+def test_what_contradicts_it_is_a_usage_error(guarded: Project, contrary: str) -> None:
+    """The error names both flags."""
+    result = guarded.run("--mipro", "--mipro-frozen", f"--mipro-{contrary}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--mipro-{contrary} and --mipro-frozen contradict each other*"])

@@ -1,0 +1,82 @@
+"""``--mipro-max-calls`` and ``--mipro-max-cost`` limit what all tasks of a session spend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+TWO = """
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=1, max_labeled_demos=0)
+def test_one(mipro):
+    assert mipro.baseline.scores
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=2, max_labeled_demos=1)
+def test_other(mipro):
+    assert mipro.baseline.scores
+"""
+THREADS = 8
+
+
+def test_the_tasks_of_a_session_share_its_limit(project: Project) -> None:
+    """The first task takes what it may, the second goes on in the next run."""
+    project.write(test_adder=TWO)
+    first = project.run("--mipro", "--mipro-max-calls", "400")
+    first.assert_outcomes(passed=1, errors=1)
+    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 400 is*, and not all held-out*"])
+    assert project.calls < 400 + THREADS
+    again = project.run("--mipro", "-o", "mipro_max_calls=400")
+    again.assert_outcomes(passed=2)
+    assert project.calls < 2 * (400 + THREADS)
+
+
+def test_workers_share_the_limit(project: Project) -> None:
+    """Two processes together exceed it by no more than both had in flight."""
+    project.write(test_adder=TWO)
+    result = project.run("--mipro", "--mipro-max-calls", "350", "-n", "2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert 0 < project.calls < 350 + 2 * THREADS
+
+
+def test_a_limit_of_cost_goes_by_the_given_price(project: Project) -> None:
+    """Each call costs 10 and 2 tokens; what was paid is in the summary, and what cut the search."""
+    project.pytester.makeini("[pytest]\nmipro_price = scripted: 1000 1000\n")
+    result = project.run("--mipro", "--mipro-max-cost", "3.84")
+    result.assert_outcomes(passed=1)
+    assert project.calls * 0.012 < 3.84 + THREADS * 0.012
+    result.stdout.fnmatch_lines(
+        [f"test_adder * {project.calls}  ${project.calls * 0.012:.4f}  *cut at --mipro-max-cost*"]
+    )
+
+
+def test_a_limit_of_cost_needs_a_price(project: Project) -> None:
+    """A model that nobody has a price for is an error before it is asked."""
+    result = project.run("--mipro", "--mipro-max-cost", "5")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*price of 'scripted' is unknown*mipro_price = scripted: *"])
+    assert project.calls == 0
+
+
+@pytest.mark.parametrize(
+    "flag, value", [("calls", "0"), ("calls", "many"), ("cost", "-1"), ("cost", "nan")]
+)
+def test_a_wrong_limit_is_a_usage_error(project: Project, flag: str, value: str) -> None:
+    """The error names the flag and the value."""
+    result = project.run("--mipro", f"--mipro-max-{flag}", value)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--mipro-max-{flag}={value!r}: expected a *"])
+
+
+def test_a_wrong_price_is_a_usage_error(project: Project) -> None:
+    """The error shows how a price is written."""
+    result = project.run("--mipro", "-o", "mipro_price=scripted: cheap")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*mipro_price='scripted: cheap': expected a model and US dollars*"]
+    )

@@ -1,0 +1,343 @@
+"""``--mipro-report``, what GitHub gets to see, and what JUnit's XML has of a task."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import xml.etree.ElementTree as ET
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import TEXTS
+from jsonschema import Draft202012Validator
+
+from pytest_mipro.report.document import SCHEMA
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from project import Project
+
+pytest.importorskip("altair")
+
+TESTS = """
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_adder(mipro):
+    assert mipro.beats_baseline()
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_accepted(mipro):
+    mipro.beats_baseline(margin=0.9)
+    mipro.beats_baseline()
+    assert mipro.no_regression()
+
+@mipro_optimize(program=Adder, metric=lambda *_: None, dataset=DATASET, version="1")
+def test_broken(mipro):
+    assert mipro.compiled.score
+"""
+ALL = ("--mipro-report", "a.json", "--mipro-report", "b.html", "--mipro-report", "c.md")
+
+HOSTILE = """
+import json, pathlib
+import dspy
+import pytest
+from pytest_mipro import mipro_optimize
+
+TEXTS = json.loads(pathlib.Path("texts.json").read_text())
+
+class Echo(dspy.Module):
+    '''Repeats.'''
+
+    def __init__(self):
+        super().__init__()
+        self.say = dspy.Predict(dspy.Signature("text -> answer", TEXTS[0]))
+
+    def forward(self, text):
+        return dspy.Prediction(answer=text)
+
+def right(example, prediction, trace=None):
+    return len(prediction.answer) % 2
+
+ROWS = [
+    dspy.Example(text=f"{number} {text}", answer=text).with_inputs("text")
+    for number in range(3) for text in TEXTS
+]
+
+@pytest.mark.parametrize("text", TEXTS[:3])
+@mipro_optimize(
+    program=Echo, metric=right, dataset={"train": ROWS[::3], "val": ROWS[1::3], "test": ROWS[2::3]},
+    auto=None, num_candidates=2, num_trials=2, minibatch=False,
+)
+def test_echo(mipro, text):
+    assert mipro.compiled.score > 1, text
+"""
+
+
+def document(project: Project, name: str = "a.json") -> dict[str, Any]:
+    """Return a JSON report that follows its schema."""
+    found: dict[str, Any] = json.loads((project.path / name).read_text("ascii"))
+    Draft202012Validator(json.loads(SCHEMA.read_text("ascii"))).validate(found)
+    return found
+
+
+def test_several_reports_at_once(project: Project) -> None:
+    """Each has every task, also the one that erred; the summary names the files."""
+    project.write(test_adder=TESTS)
+    result = project.run("--mipro", *ALL)
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["report: *a.json", "report: *b.html", "report: *c.md"])
+    found = document(project)
+    assert [(task["test"], task["status"], task["word"]) for task in found["tasks"]] == [
+        ("test_adder.py::test_adder", "passed", "PASS"),
+        ("test_adder.py::test_accepted", "failed", "FAIL"),
+        ("test_adder.py::test_broken", "error", "ERROR"),
+    ]
+    assert found["tasks"][1]["message"].startswith("assert FAIL: no reference is accepted yet")
+    assert "the metric returned None" in found["tasks"][2]["message"]
+    assert found["usage"]["calls"] == project.calls
+    assert not found["interrupted"]
+    for name in ("b.html", "c.md"):
+        text = (project.path / name).read_text("utf-8")
+        for task in ("test_adder", "test_accepted", "test_broken"):
+            assert task in text
+
+
+def test_a_report_has_every_example(project: Project) -> None:
+    """Inputs, labels, answers and scores are those of the held-out split, in its order."""
+    project.run("--mipro", "--mipro-report", "a.json")
+    (task,) = document(project)["tasks"]
+    report = task["report"]
+    assert (task["file"], task["line"]) == ("test_adder.py", 4)
+    assert [each["inputs"]["question"] for each in report["held_out"]] == [
+        f"What is {number} + {number + 3}?" for number in range(60, 120)
+    ]
+    for side in ("baseline", "compiled"):
+        assert [each[side]["score"] for each in report["held_out"]] == report[side]["scores"]
+        assert report[side]["latency"] > 0
+        for each in report["held_out"]:
+            (prediction,) = each[side]["predictions"]
+            assert (prediction == each["expected"]) == (each[side]["score"] == 1)
+    search = report["search"]
+    assert search["rows"] == 40
+    assert [trial["number"] for trial in search["trials"]] == list(range(len(search["trials"])))
+    assert search["score"] >= search["baseline"]
+
+
+def test_xdist_changes_nothing_but_who_did_the_work(project: Project) -> None:
+    """Workers send all there is; what was asked is counted over all of them."""
+    project.write(test_adder=TESTS)
+    project.run("--mipro", "--mipro-report", "alone.json")
+    paid = project.calls
+    store = "--mipro-store=sqlite:///other.db"
+    project.run("--mipro", "-n", "2", store, "--mipro-report", "spread.json")
+    alone, spread = document(project, "alone.json"), document(project, "spread.json")
+    assert spread["usage"]["calls"] == project.calls - paid
+    for one, other in zip(alone["tasks"], spread["tasks"], strict=True):
+        assert {name: one[name] for name in ("test", "file", "line", "status", "word")} == {
+            name: other[name] for name in ("test", "file", "line", "status", "word")
+        }
+        if one["report"] is not None:
+            for same in ("comparison", "verdicts", "held_out", "search", "prompts_after", "key"):
+                assert one["report"][same] == other["report"][same], same
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_junit_has_the_figures_once(project: Project, workers: tuple[str, ...]) -> None:
+    """Each test case has the properties of its task, whoever ran it."""
+    project.write(test_adder=TESTS)
+    project.run("--mipro", "--junitxml=junit.xml", *workers)
+    cases = {
+        case.attrib["name"]: [
+            (each.attrib["name"], each.attrib["value"]) for each in case.iter("property")
+        ]
+        for case in ET.parse(project.path / "junit.xml").iter("testcase")
+    }
+    properties = {name: dict(found) for name, found in cases.items()}
+    assert {name: len(found) for name, found in cases.items()} == {
+        name: len(found) for name, found in properties.items()
+    }
+    assert properties["test_adder"]["mipro_verdict"] == "PASS"
+    assert properties["test_adder"]["mipro_beats_baseline"] == "PASS"
+    assert float(properties["test_adder"]["mipro_difference"]) > 0
+    assert properties["test_adder"]["mipro_n"] == "60"
+    # Who does the work pays at a price that nobody knows; the other one pays nothing.
+    paid = {properties[name]["mipro_cost_usd"] for name in ("test_adder", "test_accepted")}
+    assert paid == {"unknown", "0.0"}
+    assert properties["test_accepted"]["mipro_no_regression"] == "FAIL"
+    assert properties["test_accepted"]["mipro_beats_baseline"] == "FAIL"  # once of two times
+    assert "mipro_reference" not in properties["test_accepted"]
+    assert properties["test_broken"] == {"mipro_task": "test_broken", "mipro_verdict": "ERROR"}
+
+
+def test_junit_has_the_score_of_the_reference(project: Project) -> None:
+    """Where there is one."""
+    for arguments in (("--mipro-update",), ("--junitxml=junit.xml",)):
+        project.run("--mipro", *arguments)
+    tree = ET.parse(project.path / "junit.xml")
+    found = {each.attrib["name"]: each.attrib["value"] for each in tree.iter("property")}
+    assert found["mipro_reference"] == found["mipro_compiled"]
+
+
+@pytest.mark.parametrize(
+    "path, complaint",
+    [
+        ("report.pdf", "expected a file that ends in .html, .md, .json"),
+        ("report", "expected a file that ends in"),
+        ("program.py/report.json", "cannot be written"),
+        ("folder.json", "cannot be written: *Is a directory"),
+    ],
+)
+def test_a_wrong_path_is_an_error_before_anything_is_asked(
+    project: Project, path: str, complaint: str
+) -> None:
+    """The message names the flag and the value, and nothing is compiled."""
+    (project.path / "folder.json").mkdir()
+    result = project.run("--mipro", "--mipro-report", "good.json", "--mipro-report", path)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --mipro-report='{path}': *{complaint}*"])
+    assert project.calls == 0
+    assert not (project.path / "good.json").exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(project: Project) -> None:
+    """It is an error before anything is asked."""
+    folder = project.path / "locked"
+    folder.mkdir(mode=0o500)
+    result = project.run("--mipro", "--mipro-report", "locked/a.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert project.calls == 0
+
+
+def test_html_needs_its_extra(project: Project) -> None:
+    """Without the libraries the error names the command that installs them."""
+    hide = "import sys; sys.modules['altair'] = None; import pytest; sys.exit(pytest.main())"
+    result = project.pytester.run(sys.executable, "-c", hide, "--mipro", "--mipro-report", "a.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*--mipro-report='a.html': *altair is not installed*",
+            "*pip install*pytest-mipro[[]html]*",
+        ]
+    )
+
+
+def test_the_ini_file_asks_for_reports(project: Project) -> None:
+    """A path a line, from the rootdir; a flag comes instead."""
+    project.pytester.makeini("[pytest]\nmipro_report =\n    out/a.json\n    out/c.md\n")
+    project.run("--mipro")
+    assert sorted(path.name for path in (project.path / "out").iterdir()) == ["a.json", "c.md"]
+    project.run("--mipro", "--mipro-report", "b.json")
+    assert document(project, "b.json")["tasks"]
+
+
+def test_a_report_is_replaced_as_a_whole(project: Project) -> None:
+    """What a shorter report leaves is no rest of a longer one, nor any other file."""
+    (project.path / "a.json").write_text("x" * 1_000_000)
+    project.run("--mipro", "--mipro-report", "a.json")
+    assert document(project)["tasks"]
+    assert not [path.name for path in project.path.iterdir() if "a.json" in path.name[1:]]
+
+
+def test_a_report_that_cannot_be_written_any_more(project: Project) -> None:
+    """The run says so and does not pass; what was compiled is kept."""
+    project.write(
+        test_adder=TESTS.split("@", maxsplit=1)[0] + "@" + TESTS.split("@")[1],
+        test_then="""
+        import pathlib, shutil
+
+        def test_takes_the_folder_away():
+            shutil.rmtree("out", ignore_errors=True)
+            pathlib.Path("out").write_text("")
+        """,
+    )
+    result = project.run("--mipro", "--mipro-report", "out/a.json")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["the report *a.json could not be written: *"])
+    paid = project.calls
+    project.run("--mipro").assert_outcomes(passed=2)
+    assert project.calls == paid
+
+
+def test_without_mipro_there_is_no_report(project: Project) -> None:
+    """Nothing was judged, so nothing is written."""
+    project.run("--mipro-report", "a.json").assert_outcomes(skipped=1)
+    assert not (project.path / "a.json").exists()
+
+
+def test_github_gets_a_summary_and_annotations(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The job summary is appended to, and each failing test is annotated where it is."""
+    project.write(test_adder=TESTS)
+    step = tmp_path / "summary.md"
+    step.write_text("# before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path.parent))
+    result = project.run("--mipro")
+    file = f"{project.path.name}/test_adder.py"
+    result.stdout.fnmatch_lines(
+        [
+            f"::error file={file},line=15,title=*test_broken*::*the metric returned None*",
+            f"::error file={file},line=9,title=*test_accepted*::*no reference*",
+        ]
+    )
+    text = step.read_text("utf-8")
+    assert text.startswith("# before\n")
+    assert "<!-- pytest-mipro -->" in text
+    assert "test_accepted" in text
+
+
+def test_no_annotations_elsewhere(project: Project) -> None:
+    """Outside of GitHub's runners, no line is a command for them."""
+    project.write(test_adder=TESTS)
+    result = project.run("--mipro", "-vv")
+    assert not [line for line in result.outlines if line.lstrip().startswith("::")]
+
+
+def test_hostile_texts_from_end_to_end(project: Project) -> None:
+    """Whatever a dataset, an instruction or a test id holds, all reports are made."""
+    texts = [text for text in TEXTS.values() if text.strip() and "\ud800" not in text]
+    (project.path / "texts.json").write_text(json.dumps(texts))
+    project.write(test_adder=HOSTILE)
+    result = project.run("--mipro", "-vv", "--junitxml=junit.xml", *ALL)
+    result.assert_outcomes(failed=3)
+    assert len(document(project)["tasks"]) == 3
+    assert ET.parse(project.path / "junit.xml").getroot() is not None
+    written = (project.path / "b.html").read_text("utf-8")
+    assert "<script>alert" not in written
+    # Pytest itself repeats what a user's assert says below its own heading.
+    lines = iter(result.outlines)
+    next(line for line in lines if "= mipro =" in line)
+    for line in takewhile(lambda line: "= short test summary" not in line, lines):
+        assert not line.lstrip().startswith("::")
+        assert line.isprintable()
+
+
+def test_no_credential_is_repeated(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a provider's message repeats is not in the output, nor in any report."""
+    secret = "sk-" + "live4711" * 4
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"{conftest}\n"
+        "import dspy\n"
+        "import program\n"
+        "def forward(self, question):\n"
+        f"    raise dspy.LMAuthError('incorrect key provided: {secret}')\n"
+        "program.Adder.forward = forward\n"
+    )
+    result = project.run("--mipro", "--junitxml=junit.xml", *ALL)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*incorrect key provided: [*][*][*]*"])
+    written = [(project.path / name).read_text("utf-8") for name in ("a.json", "b.html", "c.md")]
+    for text in [result.stdout.str(), *written, (project.path / "junit.xml").read_text("utf-8")]:
+        assert secret not in text

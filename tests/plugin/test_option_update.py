@@ -1,0 +1,197 @@
+"""``--mipro-update`` accepts outcomes, and nothing else writes references."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from project import PROGRAM
+
+if TYPE_CHECKING:
+    from project import Project
+
+SEVERAL = """
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+task = mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+
+@task
+def test_one(mipro):
+    assert mipro.no_regression()
+
+class TestMore:
+    @pytest.mark.parametrize("path", ["a", "b/c $(x)"])
+    @task
+    def test_two(self, mipro, path):
+        assert mipro.no_regression()
+"""
+
+LOAD = """
+import sys
+import dspy
+from program import Adder
+
+program = Adder()
+program.load(sys.argv[1])
+print(len(program.add.demos), program.add.lm, "pytest_mipro" in sys.modules)
+"""
+
+
+def files(project: Project) -> dict[str, bytes]:
+    """Return the content of all files under ``__mipro__``."""
+    folder = project.path / "__mipro__"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_it_writes_two_files_and_shows_them(guarded: Project) -> None:
+    """Nothing else does; and a second time, with another store, there is nothing to write."""
+    guarded.run("--mipro")
+    assert not (guarded.path / "__mipro__").exists()
+    result = guarded.run("--mipro", "--mipro-update", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "  no regression: PASS: the reference was accepted now; nothing changed: *",
+            "test_adder: first reference: __mipro__/test_adder/test_adder.json and *.program.json",
+            "  scores: baseline 0.*, compiled 0.* (n = 60)",
+            "  instruction of add:",
+            "    + Given*",
+            "  demos of add:",
+            "    + question: What is * | answer: *",
+        ]
+    )
+    written = files(guarded)
+    assert list(written) == ["test_adder/test_adder.json", "test_adder/test_adder.program.json"]
+    again = guarded.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
+    again.stdout.fnmatch_lines(["test_adder: reference unchanged: __mipro__/*"])
+    assert files(guarded) == written
+
+
+def test_a_change_is_shown_as_a_diff(guarded: Project) -> None:
+    """What was accepted before and what is accepted now, side by side."""
+    guarded.run("--mipro", "--mipro-update")
+    program = (guarded.path / "program.py").read_text()
+    guarded.write(program=program.replace("ROWS[:20]", "ROWS[2:20]"))
+    result = guarded.run("--mipro", "--mipro-update")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "test_adder: accepted: __mipro__/*",
+            "  scores: baseline 0.* (n = 60) -> baseline 0.* (n = 60)",
+            "  examples by compiled score: *",
+            "  demos of add:",
+            "    - question: *",
+            "    + question: *",
+        ]
+    )
+
+
+def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) -> None:
+    """Class and parameters are in the name, also what no file name can hold; so with workers."""
+    guarded.write(test_adder=SEVERAL)
+    result = guarded.run("--mipro", "--mipro-update", "-n", "2")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines_random(
+        [
+            "test_one: first reference: *",
+            "test_two[[]a]: first reference: __mipro__/test_adder/TestMore.test_two[[]a].json *",
+            "test_two[[]b/c $(x)]: first reference: *TestMore.test_two[[]b_c___x_]-*.json *",
+        ]
+    )
+    written = files(guarded)
+    assert len(written) == 6
+    alone = guarded.run("--mipro", "--mipro-update")
+    alone.stdout.fnmatch_lines(["test_one: reference unchanged: *"])
+    assert files(guarded) == written
+
+
+def test_an_error_accepts_nothing(guarded: Project) -> None:
+    """What errored has no scores."""
+    program = (guarded.path / "program.py").read_text()
+    guarded.write(program=program.replace("example.answer ==", "1 / 0 =="))
+    guarded.run("--mipro", "--mipro-update").assert_outcomes(errors=1)
+    assert not files(guarded)
+
+
+def test_the_program_is_for_plain_dspy_and_holds_no_secret(guarded: Project) -> None:
+    """It loads in a process that has never heard of this plugin; models are left out."""
+    secret = "sk-very-secret"
+    guarded.write(
+        program=PROGRAM.replace(
+            'dspy.Predict("question -> answer: int")',
+            'dspy.Predict("question -> answer: int")\n'
+            "        import pathlib, scripted\n"
+            "        log = pathlib.Path(__file__).parent / 'calls.log'\n"
+            "        self.add.lm = scripted.scripted_lm(log)\n"
+            f"        self.add.lm.kwargs['api_key'] = {secret!r}",
+        )
+    )
+    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
+    content = b"".join(files(guarded).values())
+    assert content
+    assert secret.encode() not in content
+    assert str(guarded.path).encode() not in content
+    guarded.write(program=PROGRAM)
+    path = guarded.path / "__mipro__" / "test_adder" / "test_adder.program.json"
+    (guarded.path / "load.py").write_text(LOAD)
+    run = subprocess.run(
+        [sys.executable, "load.py", str(path)],
+        cwd=guarded.path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    demos, lm, knows = run.stdout.split()
+    assert int(demos) > 0
+    assert (lm, knows) == ("None", "False")
+    assert "mismatch" not in run.stderr
+
+
+def test_two_tests_of_one_file_name_are_refused(guarded: Project) -> None:
+    """Some systems do not tell the names apart; the error names both tests, with workers too."""
+    guarded.write(
+        test_adder="""
+        from pytest_mipro import mipro_optimize
+
+        @mipro_optimize()
+        def test_Adder(mipro):
+            pass
+
+        @mipro_optimize()
+        def test_adder(mipro):
+            pass
+        """
+    )
+    for workers in ([], ["-n", "1"]):
+        result = guarded.run("--mipro", *workers)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(
+            ["*test_adder.py::test_adder and test_adder.py::test_Adder would have the same*rename*"]
+        )
+        result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_the_error_of_another_fixture_does_not_hide_what_was_accepted(guarded: Project) -> None:
+    """What was written is told, whatever comes after."""
+    conftest = (guarded.path / "conftest.py").read_text()
+    guarded.write(
+        conftest=f"{conftest}\n@pytest.fixture\ndef broken(mipro): raise ValueError\n",
+        test_adder="""
+        from pytest_mipro import mipro_optimize
+        from program import Adder, right, DATASET
+
+        @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+        def test_adder(broken):
+            pass
+        """,
+    )
+    result = guarded.run("--mipro", "--mipro-update")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["test_adder: first reference: *"])

@@ -1,0 +1,32 @@
+"""The example on the embedded model, made small."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "question_type"
+
+OPTIONS = """
+    auto=None,
+    num_candidates=4,
+    num_trials=8,
+    minibatch_size=10,
+"""
+
+
+def write_example(folder: Path) -> None:
+    """Copy the example to ``folder``, with fewer questions and a shorter search."""
+    test = (EXAMPLE / "test_question_type.py").read_text(encoding="utf-8")
+    assert "    seed=7,\n" in test
+    shutil.copy(EXAMPLE / "pytest.ini", folder)
+    (folder / "test_question_type.py").write_text(
+        test.replace("    seed=7,\n", f"    seed=7,{OPTIONS}"), encoding="utf-8"
+    )
+    lines = (EXAMPLE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    kept = [
+        line
+        for split, count in (("train", 30), ("val", 20), ("test", 30))
+        for line in [each for each in lines if f'"split": "{split}"' in each][:count]
+    ]
+    (folder / "questions.jsonl").write_text("\n".join(kept), encoding="utf-8")

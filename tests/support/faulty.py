@@ -1,0 +1,237 @@
+"""
+A chat-completions server on loopback that fails as it is told to.
+
+It speaks as much of OpenAI's API as DSPy needs, and answers like the model of
+``scripted.py``. Whether a call fails is decided by a hash of the request and
+by how often the same request has come, so that a run meets the same faults
+at any speed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from scripted import reply_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from typing import TypeAlias
+
+HINT = {"Retry-After": "0.02"}
+_HANG = 20.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """
+    What a call gets.
+
+    Attributes:
+        body: What is sent.
+        status: The HTTP status.
+        headers: Further headers.
+        how: ``send`` it all, ``reset`` the connection instead, ``hang``,
+            ``cut`` the body in the middle, or send it ``raw``, without HTTP.
+
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    how: str = "send"
+
+
+def error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return an error as OpenAI words it."""
+    body = {"error": {"message": message, "type": code, "code": code}}
+    return Reply(json.dumps(body).encode(), status, tuple((headers or {}).items()))
+
+
+LIMITED = error(429, "rate_limit_exceeded", "slow down", HINT)
+LIMITED_WITHOUT_HINT = error(429, "rate_limit_exceeded", "slow down")
+BROKEN = error(500, "server_error", "the server tripped", HINT)
+UNAVAILABLE = error(503, "server_error", "overloaded", HINT)
+NO_QUOTA = error(429, "insufficient_quota", "you exceeded your current quota")
+REVOKED = error(401, "invalid_api_key", "the key was revoked")
+FORBIDDEN = error(403, "permission_denied", "not for you")
+REFUSED = error(400, "invalid_request_error", "there is no such parameter")
+NOT_FOUND = error(404, "model_not_found", "there is no such model")
+TOO_LONG = error(400, "context_length_exceeded", "the context is 4096 tokens")
+DROPPED = Reply(how="reset")
+HANGING = Reply(how="hang")
+CUT = Reply(how="cut")
+GARBAGE = Reply(bytes(range(128, 256)) * 4 + b"\r\n\r\n", how="raw")
+HTML = Reply(b"<html><body>Bad gateway</body></html>", 200, (("Content-Type", "text/html"),))
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    A request, as a fault sees it.
+
+    Attributes:
+        number: How many calls have come with this one, of any kind.
+        turn: How often this very request has come, with this time.
+        chance: A number below 100, decided by the request and the turn.
+        demos: How many demos the request shows.
+
+    """
+
+    number: int
+    turn: int
+    chance: int
+    demos: int
+
+
+if TYPE_CHECKING:
+    Fault: TypeAlias = Callable[[Call], Reply | None]
+
+
+def none(_call: Call) -> Reply | None:
+    """Never fail."""
+    return None
+
+
+def sometimes(*replies: Reply, percent: int = 20, most: int = 3) -> Fault:
+    """Fail this share of the calls, the same request at most ``most`` times."""
+
+    def fault(call: Call) -> Reply | None:
+        if call.turn > most or call.chance >= percent:
+            return None
+        return replies[call.chance * len(replies) // percent]
+
+    return fault
+
+
+def after(number: int, reply: Reply) -> Fault:
+    """Fail every call that comes after the first ``number``."""
+    return lambda call: reply if call.number > number else None
+
+
+class Server:
+    """A server in a thread of this process; change ``fault`` at any time."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.fault: Fault = none
+        self.calls = 0
+        self.failed = 0
+        self._turns: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.closing = threading.Event()
+
+    def reset(self, fault: Fault = none) -> None:
+        """Forget all calls, and fail as ``fault`` says from now on."""
+        with self._lock:
+            self.fault, self.calls, self.failed = fault, 0, 0
+            self._turns.clear()
+
+    def reply(self, body: Mapping[str, Any]) -> Reply:
+        """Return what a call gets."""
+        turns = [str(message["content"]) for message in body["messages"]]
+        request = hashlib.sha256(json.dumps([turns, body.get("temperature")]).encode()).hexdigest()
+        with self._lock:
+            self.calls += 1
+            self._turns[request] += 1
+            number, turn = self.calls, self._turns[request]
+        chance = int(hashlib.sha256(f"{request}/{turn}".encode()).hexdigest(), 16) % 100
+        failure = self.fault(Call(number, turn, chance, (len(turns) - 2) // 2))
+        if failure is not None:
+            with self._lock:
+                self.failed += 1
+            if failure.how != "cut":
+                return failure
+        answer = json.dumps(_completion(str(body["model"]), reply_to(turns))).encode()
+        return Reply(answer, how="send" if failure is None else "cut")
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Generator[Server]:
+        """Serve while the context lasts."""
+        served = cls()
+        handler = type("Handler", (_Handler,), {"served": served})
+        http = _Http(("127.0.0.1", 0), handler)
+        served.address = f"http://127.0.0.1:{http.server_address[1]}/v1"
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            served.closing.set()
+            http.shutdown()
+            http.server_close()
+            thread.join()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Stay silent where a client went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    served: ClassVar[Server]
+
+    def do_POST(self) -> None:
+        """Answer, or fail."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        reply = self.served.reply(body)
+        if reply.how == "hang":
+            self.served.closing.wait(_HANG)
+        if reply.how in {"hang", "reset"}:
+            self._reset()
+        elif reply.how == "raw":
+            self.wfile.write(reply.body)
+            self.close_connection = True
+        else:
+            self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        headers = {"Content-Type": "application/json", **dict(reply.headers)}
+        for name, value in {**headers, "Content-Length": str(len(reply.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body[: len(reply.body) // 2] if reply.how == "cut" else reply.body)
+        self.close_connection = reply.how == "cut"
+
+    def _reset(self) -> None:
+        # Without lingering, closing sends a reset instead of an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.rfile.close()
+        self.wfile.close()
+        self.connection.close()
+
+    def log_message(self, format: str, *args: object) -> None:  # ruff: ignore[builtin-argument-shadowing]  # its name in the base class
+        """Print nothing."""
+
+
+def _completion(model: str, text: str) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+    }

@@ -1,0 +1,149 @@
+"""A user's project whose model is behind HTTP: what it asks is counted outside of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    from project import Project
+    from served import Model
+
+TESTS = 8
+"""Tests in a project at most."""
+THREADS = 4
+CALLS_PER_ROW = 2
+
+_PROGRAM = '''
+import dspy
+
+class Adder(dspy.Module):
+    """Adds two numbers with a hint."""
+
+    def __init__(self):
+        super().__init__()
+        self.hint = dspy.Predict("question -> hint")
+        self.add = dspy.Predict("question, hint -> answer")
+
+    def forward(self, question):
+        return self.add(question=question, hint=self.hint(question=question).hint)
+
+def right(example, prediction, trace=None):
+    return example.answer == prediction.answer
+
+def rows(first, count):
+    return [
+        dspy.Example(question=f"What is {i} + 3?", answer=str(i + 3)).with_inputs("question")
+        for i in range(first, first + count)
+    ]
+
+DATASET = {"train": rows(0, 12), "val": rows(100, 20), "test": rows(1000, 12)}
+'''
+
+# The session tells its surroundings that the search is over; nobody else is told.
+_CONFTEST = """
+import os
+import dspy
+import pytest
+from served import Model
+from pytest_mipro.plugin.state import RUNNING
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    running = config.stash.get(RUNNING, None)
+    if running is None:
+        return
+    show = running.progress
+
+    def progress(task, progress):
+        if progress.phase == "search" and progress.done == progress.total:
+            Model(os.environ["SERVED"]).finalists()
+        show(task, progress)
+
+    running.progress = progress
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    return dspy.LM(
+        "openai/served", api_base=os.environ["SERVED"] + "/v1", api_key="none",
+        engine="lm15", num_retries=0, cache=os.environ["CACHED"] == "yes",
+    )
+"""
+
+IMPATIENT = """
+from pytest_mipro.store import lease
+
+lease.BEAT, lease.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
+"""
+"""For a conftest: who holds the lease counts as dead at once."""
+
+_TEST = """
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@pytest.mark.parametrize("number", range(TESTS))
+@mipro_optimize(
+    program=Adder, metric=right, dataset=DATASET, auto=None, num_candidates=4, num_trials=8,
+    minibatch_size=10, max_bootstrapped_demos=2, max_labeled_demos=2, seed=3, name="adder",
+)
+def test_adder(mipro, number):
+    assert mipro.compiled.scores[number] in (0.0, 1.0)
+"""
+
+
+def write(project: Project, *, tests: int = 1, conftest: str = "") -> None:
+    """Write a project with so many tests of one task."""
+    project.write(
+        program=_PROGRAM,
+        conftest=_CONFTEST + conftest,
+        test_adder=_TEST.replace("range(TESTS)", f"range({tests})"),
+    )
+
+
+def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
+    """Return the environment in which the project asks ``model``."""
+    return {
+        **os.environ,
+        "COLUMNS": "200",
+        "SERVED": model.address,
+        "CACHED": "yes" if cached else "no",
+    }
+
+
+def options(store: str = "store") -> list[str]:
+    """Return the options of a run with the store of that name."""
+    where = ["--mipro-store", f"sqlite:///{store}.db", "--mipro-threads", str(THREADS)]
+    # Or pytest would clean up after other runs at the end, and hypothesis load itself.
+    quick = ["--basetemp=tmp", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    return ["--mipro", *quick, *where]
+
+
+def start(
+    project: Project, model: Model, *arguments: str, store: str = "store"
+) -> subprocess.Popen[str]:
+    """Start pytest on the project, at the head of a process group."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options(store), *arguments],
+        cwd=project.path,
+        env=environment(model),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def artifact(project: Project, store: str = "store") -> bytes:
+    """Return the only artifact in the store of that name, as it is there."""
+    with closing(Store.open(f"sqlite:///{project.path / store}.db")) as opened:
+        tests = (f"test_adder.py::test_adder[{number}]" for number in range(TESTS))
+        found = [each for each in map(opened.artifacts.latest, tests) if each is not None]
+    assert len(found) == 1
+    return json.dumps(found[0].state).encode()
