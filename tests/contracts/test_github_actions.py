@@ -1,0 +1,250 @@
+"""The example workflows, and our own, are valid and safe, and do what their texts say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples/github_actions").glob("*.yml"))
+WORKFLOWS = [*EXAMPLES, *sorted((ROOT / ".github/workflows").glob("*.yml"))]
+PERMISSIONS = {
+    "judge": {"contents": "read"},
+    "comment": {"pull-requests": "write"},
+    "drift": {"contents": "read"},
+}
+NODE = shutil.which("node")
+"""Runs scripts the way actions/github-script does."""
+HARNESS = """
+const [script, text, comments] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const done = [];
+const record = (name) => async (sent) => { done.push([name, sent]); };
+const issues = { updateComment: record('update'), createComment: record('create') };
+const github = { rest: { issues }, paginate: async () => comments };
+const context = { repo: { owner: 'o', repo: 'r' }, issue: { number: 7 } };
+const files = { readFileSync: () => text };
+const AsyncFunction = (async () => {}).constructor;
+new AsyncFunction('github', 'context', 'require', script)(github, context, () => files)
+  .then(() => console.log(JSON.stringify(done)));
+"""
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a workflow."""
+    loaded: dict[str, Any] = YAML(typ="safe").load(path)
+    return loaded
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    """Return all steps of a workflow."""
+    return [step for job in read(path)["jobs"].values() for step in job["steps"]]
+
+
+def using(found: list[dict[str, Any]], action: str) -> dict[str, Any]:
+    """Return the one step that uses an action."""
+    (step,) = [each for each in found if each.get("uses", "").startswith(f"{action}@")]
+    return step
+
+
+def asked(path: Path) -> list[str]:
+    """Return the words of the command that runs pytest."""
+    (command,) = [step["run"] for step in steps(path) if "pytest --mipro" in step.get("run", "")]
+    words: list[str] = command.split()
+    return words
+
+
+def audit(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Return what a tool says."""
+    return subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
+
+
+@each_workflow
+def test_github_accepts_it(path: Path) -> None:
+    """The workflow is as GitHub's schema wants it."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    result = audit(*command, "vendor.github-workflows", path)
+    assert result.returncode == 0, result.stdout
+
+
+@each_workflow
+def test_an_audit_finds_nothing(path: Path) -> None:
+    """Zizmor knows how workflows are attacked; it asks nobody else here."""
+    zizmor = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
+    assert zizmor is not None
+    options = ["--offline", "--no-config", "--persona=pedantic", "--strict-collection"]
+    result = audit(zizmor, *options, path)
+    assert result.returncode == 0, result.stdout
+
+
+@each_workflow
+def test_actions_are_pinned(path: Path) -> None:
+    """By commit, with the version beside it."""
+    uses = re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))
+    assert uses
+    for use in uses:
+        assert re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
+
+
+@each_workflow
+def test_no_expression_becomes_code(path: Path) -> None:
+    """What a pull request can name reaches scripts through variables only."""
+    for step in steps(path):
+        assert "${{" not in step.get("run", "") + step.get("with", {}).get("script", "")
+
+
+@each_workflow
+def test_no_job_runs_for_ever(path: Path) -> None:
+    """Each has a limit, and an older run gives way to a newer one."""
+    workflow = read(path)
+    assert "concurrency" in workflow
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+
+
+@each_example
+def test_permissions_are_least(path: Path) -> None:
+    """None for the workflow, and for each job what its steps need."""
+    workflow = read(path)
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job["permissions"] == PERMISSIONS[name]
+
+
+def test_a_job_that_may_write_runs_no_code_of_a_pull_request() -> None:
+    """It checks nothing out, runs no command, and knows no secret."""
+    for path in EXAMPLES:
+        for job in read(path)["jobs"].values():
+            if "write" in job["permissions"].values():
+                assert "secrets." not in json.dumps(job)
+                assert not [step for step in job["steps"] if "run" in step]
+                assert not [step for step in job["steps"] if "checkout" in step["uses"]]
+
+
+@each_example
+def test_only_the_step_that_asks_knows_the_key(path: Path) -> None:
+    """Not the installation, and not the whole job."""
+    workflow = read(path)
+    assert "secrets." not in json.dumps(workflow.get("env", {}))
+    for job in workflow["jobs"].values():
+        assert "secrets." not in json.dumps({**job, "steps": []})
+    for step in steps(path):
+        if "secrets." in json.dumps(step):
+            assert "pytest --mipro" in step["run"]
+
+
+@each_example
+def test_every_flag_exists(path: Path) -> None:
+    """The commands are such as ``pytest --help`` knows."""
+    from pytest_mipro.plugin.options import add_options
+
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    (group,) = [each for each in parser._groups if each.name == "mipro"]
+    known = {name for option in group.options for name in option.names()}
+    used = set(re.findall(r"--mipro[\w-]*", " ".join(asked(path))))
+    assert "--mipro" in used
+    assert used <= known
+
+
+def test_nothing_is_compiled_without_a_key_or_at_night() -> None:
+    """A pull request from a fork has no secrets; a model that drifted is no news to a search."""
+    nightly, prompts = EXAMPLES
+    assert "${FROZEN:+--mipro-frozen}" in asked(prompts)
+    (frozen,) = [step["env"]["FROZEN"] for step in steps(prompts) if "FROZEN" in str(step)]
+    condition = "github.event_name == 'pull_request' && secrets.OPENAI_API_KEY == ''"
+    assert frozen == f"${{{{ {condition} && 'yes' || '' }}}}"
+    assert {"--mipro-frozen", "--mipro-rescore"} <= set(asked(nightly))
+
+
+@each_example
+def test_every_report_is_kept(path: Path) -> None:
+    """Also, and above all, when a prompt got worse."""
+    words = asked(path)
+    written = {words[at + 1] for at, word in enumerate(words) if word == "--mipro-report"}
+    upload = using(steps(path), "actions/upload-artifact")
+    assert upload["if"] == "always()"
+    assert set(upload["with"]["path"].split()) == written
+    assert {"mipro.html", "mipro.json"} <= written
+
+
+def test_the_cache_is_kept_as_the_readme_says() -> None:
+    """Restored everywhere, saved by the main branch only, under a key per run."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    recipe = YAML(typ="safe").load(block)
+    (path,) = [each for each in EXAMPLES if "actions/cache" in each.read_text(encoding="utf-8")]
+    for action in ("actions/cache/restore", "actions/cache/save"):
+        told, done = using(recipe, action), using(steps(path), action)
+        assert done["with"] == told["with"]
+        assert done.get("if") == told.get("if")
+    assert using(steps(path), "actions/cache/save")["if"].startswith("always() && github.ref")
+
+
+def script() -> str:
+    """Return the script that comments."""
+    found = steps(ROOT / "examples/github_actions/prompts.yml")
+    text: str = using(found, "actions/github-script")["with"]["script"]
+    return text
+
+
+def test_the_comment_is_found_by_our_marker() -> None:
+    """The workflow and the report agree about it, and about what GitHub takes."""
+    assert f"const marker = '{MARKER}';" in script()
+    assert f"> {COMMENT_LIMIT} ?" in script()
+
+
+@pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
+@pytest.mark.parametrize(
+    "comments, done",
+    [
+        ([], "create"),
+        ([{"id": 1, "user": {"login": "mallory"}, "body": f"{MARKER}\nmine"}], "create"),
+        ([{"id": 1, "user": {"login": "github-actions[bot]"}, "body": "other"}], "create"),
+        ([{"id": 1, "user": None}], "create"),
+        ([{"id": 1, "user": {"login": "github-actions[bot]"}, "body": f"{MARKER}\nx"}], "update"),
+    ],
+)
+def test_there_is_one_comment(comments: list[object], done: str) -> None:
+    """Its own comment is brought up to date; nobody else's is touched."""
+    ((name, sent),) = commented(f"{MARKER}\n## All 2 tasks passed\n", comments)
+    assert name == done
+    assert sent["body"].startswith(f"{MARKER}\n## All 2 tasks passed\n\n[HTML and JSON report](")
+    assert ("comment_id" in sent) == (done == "update")
+    assert sent.get("issue_number", 7) == 7
+
+
+@pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
+def test_a_comment_is_never_too_long() -> None:
+    """The link is left out where there is no room for it."""
+    text = f"{MARKER}\n".ljust(COMMENT_LIMIT, "x")
+    ((_, sent),) = commented(text, [])
+    assert sent["body"] == text
+
+
+def commented(text: str, comments: list[object]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the script does with a report and the comments that are there."""
+    assert NODE is not None
+    result = subprocess.run(
+        [NODE, "-e", HARNESS],
+        input=json.dumps([script(), text, comments]),
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        env={**os.environ, "REPORT": "https://example.com/1"},
+    )
+    done: list[tuple[str, dict[str, Any]]] = json.loads(result.stdout)
+    return done
