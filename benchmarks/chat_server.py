@@ -2,7 +2,7 @@
 A chat-completions server on loopback, in a process of its own.
 
 It speaks as much of OpenAI's API as a DSPy client needs, answers from the
-landscape that the model name says, and takes its time: how long a call takes
+landscape that the path says (``/plain-0/v1``), and takes its time: how long a call takes
 is uniform in 0.5 to 1.5 times the mean and decided by a hash of the request.
 It is one event loop without threads, so that its share of the processor stays
 small beside the client's.
@@ -114,12 +114,12 @@ class _Model:
         self._salt = salt
         self._landscape = lru_cache(Landscape.named)
 
-    def answer(self, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    def answer(self, landscape: str, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
         """Return how many seconds the answer takes, and the answer."""
         system, *turns = [str(message["content"]) for message in body["messages"]]
         if not turns:
             system, turns = "", [system]
-        reply = self._landscape(body["model"]).reply(system, turns)
+        reply = self._landscape(landscape).reply(system, turns)
         share = int(digest(self._salt, system, *turns), 16) / 2**64
         seconds = self._latency * (0.5 + share)
         self.counts.waited += seconds
@@ -156,9 +156,10 @@ class _Connection(asyncio.Protocol):
         if path == "/counts":
             self._model.counts.cpu = time.process_time()
             return 0.0, "200 OK", asdict(self._model.counts)
-        if path != "/v1/chat/completions":
+        landscape, _, rest = path.removeprefix("/").partition("/")
+        if rest != "v1/chat/completions":
             return 0.0, "404 Not Found", {"error": {"message": f"there is no {path} here"}}
-        seconds, content = self._model.answer(json.loads(body))
+        seconds, content = self._model.answer(landscape, json.loads(body))
         return seconds, "200 OK", content
 
     def _send(self, payload: bytes) -> None:

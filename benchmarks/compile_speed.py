@@ -16,6 +16,7 @@ import multiprocessing
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,7 +28,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.chat_server import Counts, Server
 from benchmarks.landscape import Landscape
-from benchmarks.optimizers import OPTIMIZERS, STUDENTS, VALSET, Work, mute, true_score
+from benchmarks.optimizers import (
+    OPTIMIZERS,
+    STUDENTS,
+    VALSET,
+    Work,
+    examples,
+    mute,
+    true_score,
+)
 from benchmarks.printing import Listed, Table
 
 if TYPE_CHECKING:
@@ -43,11 +52,16 @@ COLUMNS = {
     "wall s": 7,
     "limit s": 0,
     "wall/limit": 0,
+    "plain/limit": 0,
     "cpu s": 6,
     "server cpu s": 0,
     "held-out": 0,
     "dspy/ours": 0,
+    "wall/dspy limit": 0,
 }
+
+MODEL = "openai/gpt-4o-mini"
+"""A name in DSPy's price list; it searches all of the list for any other, at each call."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,8 @@ class Measured:
 
     Attributes:
         wall: Seconds it took.
+        plain: How many times the limit threads take that run the program as
+            often, and do nothing else.
         cpu: Seconds of processor time the client used.
         counts: What the server did for it.
         score: The true score of the program.
@@ -64,6 +80,7 @@ class Measured:
     """
 
     wall: float
+    plain: float
     cpu: float
     counts: Counts
     score: float
@@ -73,8 +90,8 @@ def measure(work: Work, address: str, landscape: str) -> Measured:
     """Compile once, with everything loaded and connected beforehand."""
     server = Server(address)
     lm = dspy.LM(
-        f"openai/{landscape}",
-        api_base=f"{address}/v1",
+        MODEL,
+        api_base=f"{address}/{landscape}/v1",
         api_key="x",  # The client insists on one.
         timeout=60,
         engine="lm15",
@@ -85,7 +102,27 @@ def measure(work: Work, address: str, landscape: str) -> Measured:
     program = work.compile(lm)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     counts = server.counts.since(before)
-    return Measured(wall, cpu, counts, true_score(program, Landscape.named(landscape)))
+    plain = _run_plainly(work, program, lm, server, counts.task // work.predictors)
+    return Measured(wall, plain, cpu, counts, true_score(program, Landscape.named(landscape)))
+
+
+def _run_plainly(work: Work, program: dspy.Module, lm: dspy.LM, server: Server, rows: int) -> float:
+    """Return how many times the limit it takes to run ``program`` on so many new rows."""
+    before, start = server.counts, time.perf_counter()
+    with dspy.context(lm=lm), ThreadPoolExecutor(work.threads) as pool:
+        # DSPy's settings belong to a context, and a context to one thread at a time.
+        running = [
+            pool.submit(copy_context().run, _run_once, program, example)
+            for example in examples("plain", rows)
+        ]
+        for run in running:
+            run.result()
+    wall = time.perf_counter() - start
+    return wall * work.threads / server.counts.since(before).waited
+
+
+def _run_once(program: dspy.Module, example: dspy.Example) -> None:
+    program(**example.inputs())
 
 
 def _connect(lm: dspy.LM, threads: int) -> None:
@@ -109,16 +146,24 @@ def _measure_apart(work: Work, address: str, landscape: str, timeout: float) -> 
 def _cells(work: Work, measured: Measured | None, rival: Measured | None) -> list[object]:
     asked = [work.auto, work.predictors, work.threads, work.optimizer]
     if measured is None:
-        return [*asked, "", "", "timeout", *[""] * 6]
+        return [*asked, "", "", "timeout", *[""] * 8]
     counts = measured.counts
     limit = counts.waited / work.threads
     return [
         *asked,
         *(counts.task + counts.prompt, counts.prompt),
         *(f"{measured.wall:.2f}", f"{limit:.2f}", f"{measured.wall / limit:.2f}"),
+        f"{measured.plain:.2f}",
         *(f"{measured.cpu:.2f}", f"{counts.cpu:.2f}", f"{measured.score:.1f}"),
-        "" if rival is None else f"{rival.wall / measured.wall:.2f}",
+        *_beside(measured, rival, work.threads),
     ]
+
+
+def _beside(measured: Measured, rival: Measured | None, threads: int) -> tuple[str, str]:
+    if rival is None:
+        return "", ""
+    limit = rival.counts.waited / threads
+    return f"{rival.wall / measured.wall:.2f}", f"{measured.wall / limit:.2f}"
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:

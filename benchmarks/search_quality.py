@@ -212,10 +212,12 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def report(pairs: Sequence[Pair]) -> None:
-    """Print a row per configuration, per shape of landscape, and for all."""
+    """Print a row per configuration, per size, per shape of landscape, and for all."""
     groups: dict[str, list[Pair]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: (pair.work.auto, pair.work.predictors)):
         groups[f"{pair.work.auto}, {pair.work.predictors} predictor(s)"].append(pair)
+    for pair in sorted(pairs, key=attrgetter("work.auto")):
+        groups[pair.work.auto].append(pair)
     for pair in sorted(pairs, key=attrgetter("landscape")):
         groups[f"{pair.landscape.rpartition('-')[0]} landscapes"].append(pair)
     table = Table(COLUMNS)

@@ -9,6 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 TABLES = {
+    "budgets": (
+        "tasks",
+        "calls/bound",
+        "highest",
+        "over bound",
+        "cut",
+        "refused",
+        "calls/budget",
+        "over budget",
+        "in flight",
+    ),
     "compile_speed": (
         "auto",
         "predictors",
@@ -32,6 +43,30 @@ TABLES = {
         "our score",
         "difference",
         "95% interval",
+    ),
+    "store": (
+        "rows in store",
+        "what",
+        "times",
+        "ms each",
+        "cpu ms",
+        "limit ms",
+        "ms/limit",
+    ),
+    "verdicts": (
+        "scores",
+        "rollouts",
+        "clusters",
+        "n",
+        "false pass",
+        "false block",
+        "covered",
+        "lost, pass",
+        "lost, block",
+        "lost, covered",
+        "detectable",
+        "power",
+        "val went up",
     ),
 }
 
