@@ -45,6 +45,7 @@ def block(language: str, holds: str) -> str:
 def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Write the README's test with 150 tickets like the one it shows."""
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
     rows = [
         {"ticket": f"Ticket {number}: {word} again", "team": team}
@@ -62,7 +63,23 @@ def test_the_first_example_passes(folder: pytest.Pytester) -> None:
     """The test of the README, as it is printed, compiles, judges and passes."""
     result = folder.runpytest_subprocess("--mipro", "-v")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_routing: PASS  baseline * -> compiled *"])
+    result.stdout.fnmatch_lines(["test_routing * PASS *"])
+
+
+def test_a_reference_is_accepted_and_loaded(folder: pytest.Pytester) -> None:
+    """The added asserts fail, the command that is printed mends it, and the program loads."""
+    asked = [block("python", name).strip() for name in ("no_regression(", "costs_no_more(")]
+    lines = "".join(f"\n    {each}" for each in asked)
+    folder.makepyfile(test_routing=f"{block('python', '# test_routing.py')}{lines}\n")
+    folder.runpytest_subprocess("--mipro").assert_outcomes(failed=1)
+    _, _, command = block("console", "--mipro-update").strip().partition("$ pytest ")
+    folder.runpytest_subprocess(*command.split()).assert_outcomes(passed=1)
+    folder.runpytest_subprocess("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
+    script = block("python", "router.load(")
+    folder.makepyfile(
+        routing="from test_routing import Route", script=f"{script}\nassert router.demos"
+    )
+    assert folder.runpython(folder.path / "script.py").ret == 0
 
 
 def test_the_first_example_is_skipped_without_the_flag(folder: pytest.Pytester) -> None:
