@@ -61,7 +61,8 @@ class Patience:
     Attributes:
         attempts: How often one row is asked at most, rate limits aside.
         first_wait: Seconds before it is asked again, unless the provider says.
-        longest_wait: Most seconds of one wait, whatever the provider says.
+        longest_wait: Most seconds of one wait before it is lengthened, whatever
+            the provider says.
         total: Seconds after which one row is given up, from its first failure.
 
     """
