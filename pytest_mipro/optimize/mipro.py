@@ -363,20 +363,23 @@ class _Compilation:
         plan, search = self._plan, self._search
         # Less than the purse keeps for the final: in its order, it is the first to end a search.
         self._purse.keep(len(plan.valset))
+        # First, because every instruction waits for it, and nearly all of the search for those.
+        briefing = asyncio.ensure_future(self._propose.brief(plan.instructions))
         making = self._making = self._bootstrap.start(plan.demos, plan.effort.seed)
         # What the search is certain to ask first is evaluated while the rest is prepared.
         wanted = making[: plan.effort.candidates + 1]
         early = [asyncio.ensure_future(self._prefetch(each)) for each in wanted]
         try:
             instructions, demo_sets = await both(
-                self._propose.instructions(making, plan.instructions), self._bootstrapped(making)
+                self._propose.instructions(briefing, making, plan.instructions),
+                self._bootstrapped(making),
             )
             space = self._space(instructions, demo_sets)
             self._prepare_purse()
             self._tell(Progress("search", 0))
             found = await search.run(space)
         finally:
-            abandon([*early, *making])
+            abandon([briefing, *early, *making])
         if found.cut:
             self.cut = self._purse.cut(found.cut)
         self._record(space, found)

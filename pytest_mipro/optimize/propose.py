@@ -11,7 +11,6 @@ wait for an answer runs side by side.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -19,7 +18,7 @@ import random
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
@@ -28,11 +27,12 @@ from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.evaluate.retries import persistently
 from pytest_mipro.evaluate.usage import UsageMeter
-from pytest_mipro.evaluate.workers import Once, abandon, together
+from pytest_mipro.evaluate.workers import Once, together
 from pytest_mipro.records import Proposal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
+    from collections.abc import Coroutine, Sequence
 
     from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
@@ -115,8 +115,16 @@ class PromptModel:
 
 
 @dataclass(frozen=True)
-class _Briefing:
-    """What is known about the task, for every instruction to be written."""
+class Briefing:
+    """
+    What is known about the task, for every instruction to be written.
+
+    Attributes:
+        data: A summary of the training data.
+        program: What the program does.
+        modules: What each predictor does in it.
+
+    """
 
     data: str
     program: str
@@ -155,8 +163,29 @@ class Propose:
         self._once: Once[Proposal] = Once(store.proposals, workers)
         self._code = program_code(student) if options.program_aware_proposer else ""
 
+    async def brief(self, count: int) -> Briefing:
+        """
+        Have the data, the program and its predictors described, each once.
+
+        Args:
+            count: Instructions per predictor; nobody is asked for the sake of
+                one, which is the predictor's own.
+
+        """
+        if count == 1:
+            return Briefing("", "", ())
+        data = self._observations()
+        program = self._descriptions()
+        answers = await together([*data, *program])
+        described = answers[len(data) :] or ["", *("" for _ in self._modules())]
+        observed = "\n\n".join(filter(None, answers[: len(data)]))
+        return Briefing(observed, described[0], tuple(described[1:]))
+
     async def instructions(
-        self, demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]], count: int
+        self,
+        briefing: asyncio.Future[Briefing],
+        demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]],
+        count: int,
     ) -> tuple[tuple[str, ...], ...]:
         """
         Return per predictor its own instruction and up to ``count - 1`` new ones.
@@ -164,49 +193,33 @@ class Propose:
         Answers that are empty, unreadable or repeat another are left out.
 
         Args:
+            briefing: What ``brief`` comes to.
             demo_sets: Demo sets in the making; each instruction waits for
                 those it is shown.
             count: Instructions per predictor.
 
         """
         own = [predictor.signature.instructions for predictor in self._student.predictors()]
-        if count == 1:
-            return tuple((each,) for each in own)
         rng = random.Random(self._options.seed)
-        briefing = asyncio.ensure_future(self._brief())
-        try:
-            written = await together(
-                [
-                    together(
-                        [
-                            self._instruction(index, turn, rng.choice(_TIPS), briefing, demo_sets)
-                            for turn in range(1, count)
-                        ]
-                    )
-                    for index in range(len(own))
-                ]
-            )
-        finally:
-            abandon([briefing])
-        return tuple(_distinct((first, *texts)) for first, texts in zip(own, written, strict=True))
-
-    async def _brief(self) -> _Briefing:
-        """Describe the data, the program and its predictors, each once."""
-        data, program, *modules = await together(
+        written = await together(
             [
-                self._observations(),
-                self._program_description(),
-                *map(self._module_description, self._modules()),
+                together(
+                    [
+                        self._instruction(index, turn, rng.choice(_TIPS), briefing, demo_sets)
+                        for turn in range(1, count)
+                    ]
+                )
+                for index in range(len(own))
             ]
         )
-        return _Briefing(data, program, tuple(modules))
+        return tuple(_distinct((first, *texts)) for first, texts in zip(own, written, strict=True))
 
     async def _instruction(
         self,
         index: int,
         rollout: int,
         tip: str,
-        briefing: asyncio.Future[_Briefing],
+        briefing: asyncio.Future[Briefing],
         demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]],
     ) -> str:
         path, predictor = self._student.named_predictors()[index]
@@ -235,32 +248,22 @@ class Propose:
         lm = self._model.lm.copy(temperature=self._model.temperature, **varied)
         return _cleaned(await self._ask(signature, request, lm))
 
-    async def _observations(self) -> str:
+    def _observations(self) -> list[Coroutine[Any, Any, str]]:
         if not self._options.data_aware_proposer:
-            return ""
+            return []
         size = self._options.view_data_batch_size
         starts = range(0, len(self._trainset), size)[:BATCHES]
-        observations = await together(
-            [
-                self._ask(
-                    ObserveData, {"examples": _rows_text(self._trainset[start : start + size])}
-                )
-                for start in starts
-            ]
-        )
-        return "\n\n".join(filter(None, observations))
+        batches = (self._trainset[start : start + size] for start in starts)
+        return [self._ask(ObserveData, {"examples": _rows_text(batch)}) for batch in batches]
 
-    async def _program_description(self) -> str:
+    def _descriptions(self) -> list[Coroutine[Any, Any, str]]:
+        """Ask for what the program does, and each of its modules in it."""
         if not self._code:
-            return ""
-        request = {"program_code": self._code, "program_example": _rows_text(self._trainset[:1])}
-        return await self._ask(DescribeProgram, request)
-
-    async def _module_description(self, module: str) -> str:
-        if not self._code:
-            return ""
-        request = {"program_code": self._code, "module": module}
-        return await self._ask(DescribeModule, request)
+            return []
+        shown = {"program_code": self._code}
+        example = {"program_example": _rows_text(self._trainset[:1])}
+        modules = [self._ask(DescribeModule, {**shown, "module": each}) for each in self._modules()]
+        return [self._ask(DescribeProgram, {**shown, **example}), *modules]
 
     async def _ask(
         self,

@@ -121,7 +121,8 @@ def instructions(
         making = [asyncio.get_running_loop().create_future() for _ in known]
         for each, demo_set in zip(making, known, strict=True):
             each.set_result(demo_set)
-        return await propose.instructions(making, count)
+        briefing = asyncio.ensure_future(propose.brief(count))
+        return await propose.instructions(briefing, making, count)
 
     try:
         return asyncio.run(run())
