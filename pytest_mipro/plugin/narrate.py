@@ -157,14 +157,7 @@ class _LiveLine:
                 reporter.ensure_newline()
             # Where the last column is filled, some terminals begin another line.
             width = self._config.get_terminal_writer().fullwidth - 1
-            # Not `rewrite`: it would have pytest take this for a part of its own line, and
-            # it counts characters, not columns.
-            text = columns_cut(line(width), width)
-            # pytest would escape all of what cannot be encoded, the return included.
-            encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
-            shown = text.encode(encoding, "replace").decode(encoding)
-            # Back at its start, so that the terminal's ^C does not begin another line.
-            reporter.write_raw(f"\r{shown}\r", flush=True)
+            _write_over(reporter, columns_cut(line(width), width))
             self._shown = True
 
         with self._lock:
@@ -176,12 +169,23 @@ class _LiveLine:
 
         def write(reporter: pytest.TerminalReporter) -> None:
             width = self._config.get_terminal_writer().fullwidth - 1
-            reporter.write_raw(f"\r{' ' * width}\r", flush=True)
+            _write_over(reporter, " " * width)
             self._shown = False
 
         with self._lock:
             if self._shown:
                 _write(self._config, write)
+
+
+def _write_over(reporter: pytest.TerminalReporter, text: str) -> None:
+    """Write a line where the last one was, past pytest, which would count it as one of its own."""
+    reporter.flush()
+    if (terminal := sys.__stdout__) is not None:
+        encoding = terminal.encoding or "utf-8"
+        shown = text.encode(encoding, "replace").decode(encoding)
+        # Back at its start, so that the terminal's ^C does not begin another line.
+        terminal.write(f"\r{shown}\r")
+        terminal.flush()
 
 
 def _write(config: pytest.Config, write: Callable[[pytest.TerminalReporter], None]) -> None:
