@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.space import Space
     from pytest_mipro.records import Usage
 
-WINDOW = 16
+WINDOW = 24
 """Decisions under way at most; fixed, since it decides what each decision knows."""
 OPENING = 14
 """Rows every demo set is measured on while instructions are being written."""
