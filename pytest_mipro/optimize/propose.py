@@ -18,6 +18,7 @@ import random
 import re
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -32,7 +33,7 @@ from pytest_mipro.records import Proposal
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from pytest_mipro.evaluate.workers import Workers
     from pytest_mipro.optimize.space import DemoSet
@@ -205,8 +206,8 @@ class Propose:
             [
                 together(
                     [
-                        self._instruction(index, turn, rng.choice(_TIPS), briefing, demo_sets)
-                        for turn in range(1, count)
+                        self._instruction(index, turn, tip, briefing, demo_sets)
+                        for turn, tip in zip(range(1, count), _shuffled_tips(rng), strict=False)
                     ]
                 )
                 for index in range(len(own))
@@ -335,6 +336,11 @@ def program_code(program: dspy.Module) -> str:
         for path, predictor in program.named_predictors()
     ]
     return "\n".join(filter(None, [source.strip(), *signatures]))
+
+
+def _shuffled_tips(rng: random.Random) -> Iterator[str]:
+    """Yield tips in random order, each as often as any: proposals may differ in nothing else."""
+    return cycle(rng.sample(_TIPS, len(_TIPS)))
 
 
 async def _shown_demos(
