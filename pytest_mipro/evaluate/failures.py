@@ -176,7 +176,8 @@ def named(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # ruff: ignore[blind-except]  # it is the user's class
+    # ruff: ignore[blind-except]: the user's class may raise anything; its error is what counts.
+    except Exception:
         return "<exception str() failed>"
 
 

@@ -224,5 +224,7 @@ def _module(name: str) -> ModuleType | None:
         if not any(is_users_path(place) for place in places if place and os.sep in place):
             return None
         return importlib.import_module(name)
-    except Exception:  # ruff: ignore[blind-except]  # the function may never get there
+    # ruff: ignore[blind-except]: importing runs the user's module, which may raise anything; the
+    # function may never get to that import, and raises the same itself where it does.
+    except Exception:
         return None
