@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
 from concurrent.futures import Executor, Future, wait
@@ -245,7 +246,7 @@ class Once(Generic[R]):
         self._shelf.put(*finished)
 
 
-async def together(work: Sequence[Coroutine[Any, Any, T] | asyncio.Task[T]]) -> list[T]:
+async def together(work: Sequence[Coroutine[Any, Any, T] | asyncio.Future[T]]) -> list[T]:
     """Return all results in order; the first error cancels the rest."""
     tasks = [asyncio.ensure_future(each) for each in work]
     with _cancelling(tasks):
@@ -302,15 +303,31 @@ def complete(work: Coroutine[Any, Any, T], workers: Workers) -> T:
     """
     running: Future[Callable[[], object]] = Future()
     thread = ContextThreads(1, thread_name_prefix="mipro-loop")
-    result = thread.submit(asyncio.run, _cancellable(work, workers, running))
+    with _sparing_the_old():
+        result = thread.submit(asyncio.run, _cancellable(work, workers, running))
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            _cancel(running)
+            _outlast(result, _GRACE + _CLOSING)
+            raise
+        finally:
+            thread.shutdown(wait=False)
+
+
+@contextmanager
+def _sparing_the_old() -> Generator[None]:
+    """
+    Have the garbage collector look only at what is made meanwhile.
+
+    With DSPy loaded, looking at everything stops all threads for a tenth of a second.
+    """
+    gc.freeze()
     try:
-        return result.result()
-    except KeyboardInterrupt:
-        _cancel(running)
-        _outlast(result, _GRACE + _CLOSING)
-        raise
+        yield
     finally:
-        thread.shutdown(wait=False)
+        # Of whoever has frozen something for good, this thaws that, too: it costs them time alone.
+        gc.unfreeze()
 
 
 def _cancel(running: Future[Callable[[], object]]) -> None:
