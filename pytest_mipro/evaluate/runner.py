@@ -307,19 +307,19 @@ class Tolerance:
 
     def check(self, rows: Iterable[Row]) -> None:
         """Count the failures among ``rows``; raise ProgramError when there are too many."""
-        for row in rows:
-            if row.failure is None or row.key in self._failed:
-                continue
-            self._failed.add(row.key)
-            detail = row.failure.traceback if self._provide_traceback else row.failure.message
-            logger.warning("the program failed on a row: %s: %s", row.failure.type, detail)
-            if self._allowed is not None and len(self._failed) > self._allowed:
-                message = (
-                    f"the program failed on {len(self._failed)} rows, max_errors={self._allowed} "
-                    f"allows no more; the last failure is {row.failure.type}: "
-                    f"{row.failure.message}"
-                )
-                raise ProgramError(message)
+        failed = [(row.key, row.failure) for row in rows if row.failure is not None]
+        for key, failure in failed:
+            if key not in self._failed:
+                self._failed.add(key)
+                detail = failure.traceback if self._provide_traceback else failure.message
+                logger.warning("the program failed on a row: %s: %s", failure.type, detail)
+        if failed and self._allowed is not None and len(self._failed) > self._allowed:
+            _, last = failed[-1]
+            message = (
+                f"the program failed on {len(self._failed)} rows, max_errors={self._allowed} "
+                f"allows no more; the last failure is {last.type}: {last.message}"
+            )
+            raise ProgramError(message)
 
 
 class Rows:

@@ -898,6 +898,13 @@ class TestTolerance:
         rows = evaluate(Function(self.failing), examples(2), store, tolerance=Tolerance(2))
         assert [row.score for row in rows] == [0.0, 0.0]
 
+    def test_too_many_are_too_many_for_everyone(self, store: Store) -> None:
+        """Whoever asks for the same rows hears of it, not only who asked first."""
+        tolerance = Tolerance(2)
+        for _ in range(2):
+            with pytest.raises(ProgramError, match="max_errors=2"):
+                evaluate(Function(self.failing), examples(5), store, tolerance=tolerance)
+
     def test_the_same_row_counts_once(self, store: Store) -> None:
         """A failed row that is looked at again is no further failure."""
         workers = Workers(ContextThreads(2))
