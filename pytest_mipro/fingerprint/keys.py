@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.task import Metric, Task
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised whenever the engine would choose differently for the same inputs."""
 
 

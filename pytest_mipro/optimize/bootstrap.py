@@ -15,7 +15,7 @@ import math
 import random
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dspy
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Usage
     from pytest_mipro.store import Store
 
-    _Trying: TypeAlias = asyncio.Task[dict[int, Trace]]
+    _Trying: TypeAlias = asyncio.Future[dict[int, Trace]]
+
+T = TypeVar("T")
 
 _LABELLED_SET = 1
 _UNSHUFFLED_SET = 2
@@ -61,6 +63,36 @@ class DemoPlan:
     bootstrapped: int
     labelled: int
     threshold: float | None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """
+    What the attempts that a demo set begins with came to.
+
+    Attributes:
+        demos: Demos from those that passed, by predictor path.
+        suffices: Whether the set needs no more attempts.
+
+    """
+
+    demos: dict[str, DemoSet]
+    suffices: bool
+
+
+@dataclass(frozen=True)
+class Making:
+    """
+    A demo set in the making.
+
+    Attributes:
+        draft: What it begins with.
+        made: The demos of the whole set, by predictor path.
+
+    """
+
+    draft: asyncio.Future[Draft]
+    made: asyncio.Future[dict[str, DemoSet]]
 
 
 @dataclass(frozen=True)
@@ -125,9 +157,9 @@ class Bootstrap:
         self._asked: dict[int, tuple[str, dspy.Module]] = {}
         _refuse_mismatch(self._student, self._teacher)
 
-    def start(self, plan: DemoPlan, seed: int) -> list[asyncio.Task[dict[str, DemoSet]]]:
+    def start(self, plan: DemoPlan, seed: int) -> list[Making]:
         """
-        Start to make ``plan.sets`` demo sets, each by predictor path.
+        Start to make ``plan.sets`` demo sets.
 
         The first is the student's own, the second labelled examples, the
         third bootstrapped in the order of the training set, all others in a
@@ -139,14 +171,12 @@ class Bootstrap:
         self._prompts = of_prompts(teacher)
         plans = list(self._plans(plan, seed))
         begun = [self._workers.start(self._try(teacher, each.lacking({}))) for each in plans]
-        making = [
-            self._make(each, teacher, first, begun)
-            for each, first in zip(plans, begun, strict=True)
-        ]
-        return [asyncio.ensure_future(each) for each in (self._own(), *making)]
+        making = [self._making(*each, teacher, begun) for each in zip(plans, begun, strict=True)]
+        return [self._own(), *making]
 
-    async def _own(self) -> dict[str, DemoSet]:
-        return own_demos(self._student)
+    def _own(self) -> Making:
+        own = own_demos(self._student)
+        return Making(_known(Draft(own, suffices=True)), _known(own))
 
     @property
     def usages(self) -> list[Usage]:
@@ -176,13 +206,25 @@ class Bootstrap:
                 size = rng.randint(min(1, size), size)
             yield _SetPlan(tuple(order), size, plan.labelled, plan.threshold, name)
 
+    def _making(
+        self, plan: _SetPlan, first: _Trying, teacher: dspy.Module, begun: Sequence[_Trying]
+    ) -> Making:
+        trying = asyncio.ensure_future(_begin(plan, first, begun))
+        return Making(
+            asyncio.ensure_future(self._draft(plan, trying)),
+            asyncio.ensure_future(self._make(plan, trying, teacher)),
+        )
+
+    async def _draft(self, plan: _SetPlan, trying: _Trying) -> Draft:
+        tried = await trying
+        traces = [tried[index] for index in plan.passed(tried)]
+        demos = {path: _traced(path, traces) for path, _ in self._student.named_predictors()}
+        return Draft(demos, suffices=not plan.lacking(tried))
+
     async def _make(
-        self, plan: _SetPlan, teacher: dspy.Module, first: _Trying, begun: Sequence[_Trying]
+        self, plan: _SetPlan, trying: _Trying, teacher: dspy.Module
     ) -> dict[str, DemoSet]:
-        tried = await first
-        if plan.lacking(tried):
-            # What the other sets have begun with is paid for, and there by now.
-            tried = dict(chain.from_iterable(each.items() for each in await asyncio.gather(*begun)))
+        tried = await trying
         while batch := plan.lacking(tried):
             tried = {**tried, **await self._try(teacher, batch)}
         chosen = plan.passed(tried)
@@ -218,6 +260,21 @@ class Bootstrap:
         return self._asked[index]
 
 
+async def _begin(plan: _SetPlan, first: _Trying, begun: Sequence[_Trying]) -> dict[int, Trace]:
+    """Return what a set begins with: its own attempts and, if need be, those of all sets."""
+    tried = await first
+    if plan.lacking(tried):
+        # What the other sets have begun with is paid for, and there by now.
+        tried = dict(chain.from_iterable(each.items() for each in await asyncio.gather(*begun)))
+    return tried
+
+
+def _known(value: T) -> asyncio.Future[T]:
+    known: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    known.set_result(value)
+    return known
+
+
 def trace_row(bench: Bench, program: dspy.Module, example: dspy.Example, key: str) -> Trace:
     """
     Run ``program`` on ``example`` and keep every predictor call as a demo.
@@ -246,10 +303,14 @@ def _demos(
 def _filled(
     path: str, traces: Sequence[Trace], unused: Sequence[dspy.Example], plan: _SetPlan
 ) -> DemoSet:
-    augmented = [_one_of(trace.demos[path], trace.key) for trace in traces if trace.demos.get(path)]
+    traced = _traced(path, traces)
     rng = random.Random(f"{plan.seed}/{path}")
-    labelled = _sample(unused, plan.labelled - len(augmented), rng)
-    return (*augmented, *(example.copy() for example in labelled))
+    labelled = _sample(unused, plan.labelled - len(traced), rng)
+    return (*traced, *(example.copy() for example in labelled))
+
+
+def _traced(path: str, traces: Sequence[Trace]) -> DemoSet:
+    return tuple(_one_of(trace.demos[path], trace.key) for trace in traces if trace.demos.get(path))
 
 
 def _one_of(calls: Sequence[dict[str, object]], seed: str) -> dspy.Example:

@@ -17,6 +17,8 @@ import asyncio
 import logging
 import uuid
 from dataclasses import replace
+from itertools import chain, compress
+from operator import not_
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,6 +46,7 @@ from pytest_mipro.task import Options
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_mipro.optimize.bootstrap import Making
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.records import Cut
@@ -319,9 +322,9 @@ class _Compilation:
         self.workers = Workers(ContextThreads(threads, thread_name_prefix="mipro"))
         self._store = store
         self._bench = bench = _bench(optimizer, student, {"lm": optimizer.task_model})
-        teacher_bench = _bench(
-            optimizer, teacher or student, {"lm": optimizer.task_model, **teacher_settings}
-        )
+        teaching = {"lm": optimizer.task_model, **teacher_settings}
+        is_taught = teacher is not None or bool(teacher_settings)
+        teacher_bench = _bench(optimizer, teacher or student, teaching) if is_taught else bench
         rows = Rows(
             bench,
             store,
@@ -353,7 +356,7 @@ class _Compilation:
         self.cut: Cut | None = None
         self.log: SearchLog | None = None
         self._zero_shot = options.zero_shot
-        self._making: list[asyncio.Task[dict[str, DemoSet]]] = []
+        self._making: list[Making] = []
         self._told = Progress("bootstrap", 0, plan.demos.sets)
         self.workers.on_record = self._tell_again
 
@@ -371,15 +374,18 @@ class _Compilation:
         early = [asyncio.ensure_future(self._prefetch(each)) for each in wanted]
         try:
             instructions, demo_sets = await both(
-                self._propose.instructions(briefing, making, plan.instructions),
+                self._propose.instructions(
+                    briefing, [each.draft for each in making], plan.instructions
+                ),
                 self._bootstrapped(making),
             )
-            space = self._space(instructions, demo_sets)
+            space = self._space(instructions, *demo_sets)
             self._prepare_purse()
             self._tell(Progress("search", 0))
             found = await search.run(space)
         finally:
-            abandon([briefing, *early, *making])
+            abandon([briefing, *early])
+            abandon(chain.from_iterable((each.draft, each.made) for each in making))
         if found.cut:
             self.cut = self._purse.cut(found.cut)
         self._record(space, found)
@@ -389,16 +395,17 @@ class _Compilation:
         spent = self.workers.usage_of(Trace) + self.workers.usage_of(Proposal)
         self._purse.prepare(spent, self._bootstrap.usages)
 
-    async def _bootstrapped(
-        self, making: Sequence[asyncio.Task[dict[str, DemoSet]]]
-    ) -> list[dict[str, DemoSet]]:
-        made = await together(making)
+    async def _bootstrapped(self, making: Sequence[Making]) -> list[list[dict[str, DemoSet]]]:
+        """Return the demo sets that were there soon, and those that were not."""
+        made = await together([each.made for each in making])
         self._tell(Progress("propose", 0, self._plan.instructions))
-        return made
+        soon = [each.draft.result().suffices for each in making]
+        return [list(compress(made, soon)), list(compress(made, map(not_, soon)))]
 
-    async def _prefetch(self, making: asyncio.Task[dict[str, DemoSet]]) -> None:
+    async def _prefetch(self, making: Making) -> None:
         own = tuple((text,) for text in self._own_instructions())
-        await self._search.prefetch(self._space(own, [await making]))
+        if (await making.draft).suffices:
+            await self._search.prefetch(self._space(own, [await making.made]))
 
     def _record(self, space: Space, found: Found) -> None:
         """Keep the trials under the name of the search: all it depended on."""
@@ -427,9 +434,12 @@ class _Compilation:
     def _space(
         self,
         instructions: tuple[tuple[str, ...], ...],
-        demo_sets: Sequence[Mapping[str, DemoSet]],
+        early: Sequence[Mapping[str, DemoSet]],
+        late: Sequence[Mapping[str, DemoSet]] = (),
     ) -> Space:
-        return Space(self._student, instructions, self._demos(demo_sets))
+        if self._zero_shot:
+            return Space(self._student, instructions, tuple(((),) for _ in instructions))
+        return Space.made_of(self._student, instructions, [own_demos(self._student), *early], late)
 
     def _tell(self, progress: Progress) -> None:
         self._told = progress
@@ -441,17 +451,8 @@ class _Compilation:
         """Say what has been asked since, while a phase goes on."""
         told = self._told
         if told.phase == "bootstrap":
-            told = replace(told, done=sum(made.done() for made in self._making))
+            told = replace(told, done=sum(each.made.done() for each in self._making))
         self._on_progress(replace(told, usage=self.workers.usage))
-
-    def _demos(self, demo_sets: Sequence[Mapping[str, DemoSet]]) -> tuple[tuple[DemoSet, ...], ...]:
-        paths = [path for path, _ in self._student.named_predictors()]
-        if self._zero_shot:
-            return tuple(((),) for _ in paths)
-        own = own_demos(self._student)
-        return tuple(
-            _distinct([own[path], *(demo_set[path] for demo_set in demo_sets)]) for path in paths
-        )
 
     def _result(self, space: Space, found: Found) -> dspy.Module:
         program = space.program(found.winner)
@@ -489,11 +490,3 @@ def _refuse_permission(asked: bool | None) -> None:
         raise DeclarationError(message)
     if asked is not None:
         logger.warning("requires_permission_to_run is deprecated and has no effect; leave it out")
-
-
-def _distinct(demo_sets: Sequence[DemoSet]) -> tuple[DemoSet, ...]:
-    by_content = {
-        digest([fingerprint.demo_fields(demo) for demo in demo_set]): demo_set
-        for demo_set in reversed(demo_sets)
-    }
-    return tuple(reversed(by_content.values()))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
     from pytest_mipro.evaluate.workers import Workers
-    from pytest_mipro.optimize.space import DemoSet
+    from pytest_mipro.optimize.bootstrap import Draft
     from pytest_mipro.store import Store
     from pytest_mipro.task import Options
 
@@ -185,7 +185,7 @@ class Propose:
     async def instructions(
         self,
         briefing: asyncio.Future[Briefing],
-        demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]],
+        drafts: Sequence[asyncio.Future[Draft]],
         count: int,
     ) -> tuple[tuple[str, ...], ...]:
         """
@@ -195,8 +195,8 @@ class Propose:
 
         Args:
             briefing: What ``brief`` comes to.
-            demo_sets: Demo sets in the making; each instruction waits for
-                those it is shown.
+            drafts: Demo sets in the making; each instruction waits for those
+                it is shown, as far as they are.
             count: Instructions per predictor.
 
         """
@@ -206,7 +206,7 @@ class Propose:
             [
                 together(
                     [
-                        self._instruction(index, turn, tip, briefing, demo_sets)
+                        self._instruction(index, turn, tip, briefing, drafts)
                         for turn, tip in zip(range(1, count), _shuffled_tips(rng), strict=False)
                     ]
                 )
@@ -221,12 +221,12 @@ class Propose:
         rollout: int,
         tip: str,
         briefing: asyncio.Future[Briefing],
-        demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]],
+        drafts: Sequence[asyncio.Future[Draft]],
     ) -> str:
         path, predictor = self._student.named_predictors()[index]
         shown = []
         if self._options.fewshot_aware_proposer:
-            shown = await _shown_demos(path, demo_sets, rollout)
+            shown = await _shown_demos(path, drafts, rollout)
         told = await briefing
         request = {
             "dataset_description": told.data,
@@ -344,13 +344,13 @@ def _shuffled_tips(rng: random.Random) -> Iterator[str]:
 
 
 async def _shown_demos(
-    path: str, demo_sets: Sequence[asyncio.Future[dict[str, DemoSet]]], rollout: int
+    path: str, drafts: Sequence[asyncio.Future[Draft]], rollout: int
 ) -> list[dspy.Example]:
     """Pick bootstrapped demos from the set of the proposal's number, then from its neighbours."""
-    turn = rollout % len(demo_sets)
+    turn = rollout % len(drafts)
     shown: list[dspy.Example] = []
-    for making in (*demo_sets[turn:], *demo_sets[:turn]):
-        shown += [demo for demo in (await making)[path] if demo.get("augmented")]
+    for draft in (*drafts[turn:], *drafts[:turn]):
+        shown += [demo for demo in (await draft).demos[path] if demo.get("augmented")]
         if len(shown) >= _DEMOS_SHOWN:
             break
     return shown[:_DEMOS_SHOWN]

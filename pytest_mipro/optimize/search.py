@@ -9,7 +9,8 @@ them on the full validation set. What differs here, and why:
   first a few rows, then twice as many. Any two candidates share rows, a row is
   evaluated once, and one that falls behind costs no more than it took to see.
 - Demo sets come first, with the student's own instructions: they are there while
-  the instructions are still being written.
+  the instructions are still being written. Those that take longer to make are
+  introduced later, as the instructions are, and with as few rows.
 - What to measure next is decided by Thompson sampling from an additive model of
   all rows so far (``surrogate.py``), because instructions and demo sets mostly
   help or hurt whatever they are combined with. The estimator (``parzen.py``)
@@ -19,8 +20,9 @@ them on the full validation set. What differs here, and why:
   same at any parallelism.
 - Instead of evaluating the best in full every few trials, this is done at the
   end: the candidate the model expects most of is measured on the full validation
-  set, then whoever is expected to be better still. Ties go to the simpler
-  program, and the baseline is kept unless it is beaten.
+  set, then whoever is expected to be better still, the first of them beside the
+  last of its rows. Ties go to the simpler program, and the baseline is kept
+  unless it is beaten.
 - A budget may end it early. Enough is kept back to measure the best candidate so
   far and the baseline in full; see ``purse.py`` for what decides where that is.
 """
@@ -58,7 +60,7 @@ OPENING = 14
 """Rows every demo set is measured on while instructions are being written."""
 CHUNK = 5
 """Rows a candidate is measured on at first; each further decision doubles them."""
-SHARE = 0.18
+SHARE = 0.17
 """Rows to search with, as a part of what the paper's schedule would evaluate."""
 TPE_EVERY = 6
 _ROWS_PER_OPTION = 10
@@ -67,6 +69,8 @@ RIVALS = 2
 """Candidates looked at side by side because they may be better than the best in full."""
 ROUNDS = 6
 """Times this is done at most."""
+_MOST_OF_IT = 0.6
+"""Part of the validation rows after which the best is well enough known to see its rivals."""
 _FIRST_LOOK = 0.25
 """Part of the validation rows that they are measured on at least."""
 
@@ -133,11 +137,11 @@ class _Decision:
 
 
 def opening(space: Space) -> list[Candidate]:
-    """Return what every search begins with: the student's own instructions with each demo set."""
+    """Return what every search begins with: the student's own instructions with early demo sets."""
     own = space.baseline.instructions
     return [
-        Candidate(own, tuple(number % len(sets) for sets in space.demos))
-        for number in range(max(map(len, space.demos)))
+        Candidate(own, tuple(number % count for count in space.early))
+        for number in range(max(space.early))
     ]
 
 
@@ -219,7 +223,10 @@ class _Contest:
         self._unknown = [
             rng.sample(range(1, len(each)), len(each) - 1) for each in space.instructions
         ]
-        self._introductions = max(map(len, self._unknown))
+        self._late = [
+            range(early, len(sets)) for early, sets in zip(space.early, space.demos, strict=True)
+        ]
+        self._introductions = max(map(len, self._unknown)) + max(map(len, self._late))
         most = min(space.size, effort.candidates + 1) * len(valset)
         self._budget = min(effort.budget(space, len(valset)), most)
         self._estimator = Parzen(self._layout.sizes, effort.seed, prior=CHUNK)
@@ -260,28 +267,50 @@ class _Contest:
         """Return the best candidate on all rows, once nothing is expected to be better."""
         full, baseline = len(self._valset), self._space.baseline
         leader = self._ranking()[0]
-        await self._extend([leader, *self._undecided(leader)], full)
+        begun = [leader, *self._undecided(leader)]
+        # All of it is asked for at once, though most of it is enough to see the rivals.
+        whole = together([self._measure(self._look(each, full)) for each in begun])
+        most = self._extend(begun, math.ceil(_MOST_OF_IT * full))
+        tasks = [asyncio.ensure_future(each) for each in (most, whole)]
         try:
-            await self._meet_rivals(on_progress)
+            await first_of(tasks)
+            await self._meet_rivals(begun, on_progress)
         except BudgetExceeded as error:
             self.cut = self.cut or error.limit
+        finally:
+            abandon(tasks)
+        await self._extend(begun, full)
         while self._undecided(self._best()) and self._known[baseline] < full:
             await self._extend([baseline], full)
         return self._best()
 
-    async def _meet_rivals(self, on_progress: Callable[[Progress], None]) -> None:
+    async def _meet_rivals(
+        self, begun: Sequence[Candidate], on_progress: Callable[[Progress], None]
+    ) -> None:
+        """
+        Look at whoever is expected to be better than those measured in full.
+
+        What is left of ``begun`` is measured beside the first of them.
+        """
         full, baseline = len(self._valset), self._space.baseline
         for _ in range(ROUNDS):
             on_progress(self._progress())
-            ahead = takewhile(lambda each: self._known.get(each, 0) < full, self._ranking())
-            looks = [self._look(each, self._next_look(each)) for each in islice(ahead, RIVALS)]
+            looks = self._looks(begun)
             if not looks:
                 break
-            new = sum(map(self._count_new, looks)) + full - self._known[baseline]
+            left = [self._look(each, full) for each in begun]
+            new = sum(map(self._count_new, [*looks, *left])) + full - self._known[baseline]
             if (short := self._purse.lacking(new)) is not None:
                 self.cut = self.cut or str(short)
                 break
-            await together([self._extend([each.candidate], each.stop) for each in looks])
+            extended = [self._extend([each.candidate], each.stop) for each in looks]
+            await together([self._extend(begun, full), *extended])
+
+    def _looks(self, begun: Sequence[Candidate]) -> list[_Decision]:
+        full = len(self._valset)
+        done = {*begun, *(each for each, known in self._known.items() if known == full)}
+        ahead = takewhile(lambda each: each not in done, self._ranking())
+        return [self._look(each, self._next_look(each)) for each in islice(ahead, RIVALS)]
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every candidate but the baseline as a trial."""
@@ -361,8 +390,16 @@ class _Contest:
             yield self._candidate(self._estimator.propose(number))
         drawn = map(self._candidate, self._surrogate().draw(rng))
         if number < self._introductions:
-            yield Candidate(_turns(self._unknown, number), next(drawn).demos)
+            yield self._introduced(number, next(drawn))
         yield from drawn
+
+    def _introduced(self, number: int, drawn: Candidate) -> Candidate:
+        """Return a candidate with what nothing is known of: instructions, then demo sets."""
+        instructions = max(map(len, self._unknown))
+        if number < instructions:
+            return Candidate(_turns(self._unknown, number), drawn.demos)
+        own = self._space.baseline.instructions
+        return Candidate(own, _turns(self._late, number - instructions))
 
     def _learn(self, decision: _Decision) -> None:
         self._purse.learn(self._paid(decision))

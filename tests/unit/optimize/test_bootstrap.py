@@ -12,7 +12,7 @@ from scripted import ScriptedEngine, scripted_lm
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
 from pytest_mipro.evaluate.runner import Bench
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, together
-from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan
+from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan, Draft
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
@@ -75,7 +75,12 @@ def student() -> dspy.Predict:
     return dspy.Predict("question -> answer")
 
 
-def demo_sets(
+def demo_sets(store: Store, lm: dspy.LM, **asked: Any) -> list[dict[str, DemoSet]]:
+    """Return the demo sets for a student, made as ``drafted`` makes them."""
+    return [made for made, _ in drafted(store, lm, **asked)]
+
+
+def drafted(
     store: Store,
     lm: dspy.LM,
     *,
@@ -86,8 +91,8 @@ def demo_sets(
     plan: DemoPlan | None = None,
     seed: int = 9,
     threads: int = 4,
-) -> list[dict[str, DemoSet]]:
-    """Return the demo sets for a student, from a teacher on ``train``."""
+) -> list[tuple[dict[str, DemoSet], Draft]]:
+    """Return the demo sets for a student, from a teacher on ``train``, each with its draft."""
     workers = Workers(ContextThreads(threads))
     bootstrap = Bootstrap(
         bench=Bench(metric, {"lm": lm}, "bench"),
@@ -98,8 +103,10 @@ def demo_sets(
         workers=workers,
     )
 
-    async def run() -> list[dict[str, DemoSet]]:
-        return await together(bootstrap.start(plan or DemoPlan(6, 4, 4, None), seed))
+    async def run() -> list[tuple[dict[str, DemoSet], Draft]]:
+        making = bootstrap.start(plan or DemoPlan(6, 4, 4, None), seed)
+        made = await together([each.made for each in making])
+        return [(each, part.draft.result()) for each, part in zip(made, making, strict=True)]
 
     made = asyncio.run(run())
     workers.stop()
@@ -227,6 +234,30 @@ class TestSets:
             store, scripted_lm(base=100), program=Twice(), plan=DemoPlan(4, 3, 0, None)
         )
         assert all(1 <= len(each["predict"]) <= 3 for each in sets[1:])
+
+
+class TestDraft:
+    def test_is_all_of_a_set_that_is_soon_made(self, store: Store) -> None:
+        """Where the first attempts suffice, the draft has all of the set's traces."""
+        for made, draft in drafted(store, scripted_lm(base=100)):
+            assert draft.suffices
+            assert list(draft.demos["self"]) == augmented([made])
+
+    def test_is_less_than_a_set_that_takes_longer(self, store: Store) -> None:
+        """Where they do not, it has what passed, and the set more."""
+        plan = DemoPlan(4, 8, 0, None)
+        made = drafted(store, scripted_lm(base=10), train=sums(200), plan=plan)
+        late = [(each, draft) for each, draft in made if not draft.suffices]
+        assert late
+        for each, draft in late:
+            assert len(draft.demos["self"]) < len(augmented([each]))
+
+    def test_when_nothing_passes(self, store: Store) -> None:
+        """A set that no attempt can help needs no more of them once all are made."""
+        train = sums(3)
+        for _, draft in drafted(store, scripted_lm(base=-1000), train=train):
+            assert draft.suffices
+            assert draft.demos == {"self": ()}
 
 
 class TestTeacher:

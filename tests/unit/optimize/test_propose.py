@@ -13,6 +13,7 @@ from scripted import ScriptedEngine
 
 from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.evaluate.workers import ContextThreads, Workers
+from pytest_mipro.optimize.bootstrap import Draft
 from pytest_mipro.optimize.propose import PromptModel, Propose, program_code
 from pytest_mipro.store import Store
 from pytest_mipro.task import Options
@@ -120,7 +121,7 @@ def instructions(
         known = demos or [dict.fromkeys(paths, ())]
         making = [asyncio.get_running_loop().create_future() for _ in known]
         for each, demo_set in zip(making, known, strict=True):
-            each.set_result(demo_set)
+            each.set_result(Draft(demo_set, suffices=True))
         briefing = asyncio.ensure_future(propose.brief(count))
         return await propose.instructions(briefing, making, count)
 

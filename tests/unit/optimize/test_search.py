@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dspy
@@ -15,15 +16,16 @@ from dspy.signatures import make_signature
 from pytest_mipro.errors import MetricError
 from pytest_mipro.evaluate.runner import Bench, Rows
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
-from pytest_mipro.optimize.search import Effort, Search
+from pytest_mipro.optimize.search import OPENING, Effort, Search, opening
 from pytest_mipro.optimize.space import Space
+from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_mipro.optimize.search import Found
-    from pytest_mipro.records import Candidate, Progress
+    from pytest_mipro.records import Progress
 
 QUALITY = re.compile(r"quality (\d+)")
 
@@ -268,6 +270,30 @@ class TestTermination:
         candidates = [trial.candidate for trial in found.trials]
         assert {index for each in candidates for index in each.instructions} == {0, 1, 2}
         assert {index for each in candidates for index in each.demos} == {0, 1, 2}
+
+
+class TestLateDemoSets:
+    LATE = ([[30, 60]], [[0, 5, -10, 40]])
+    """The last of these sets is by far the best."""
+
+    def test_no_search_begins_with_them(self, store: Store) -> None:
+        """They are introduced by the search: others have been measured by then."""
+        space = replace(space_of(*self.LATE), late=(1,))
+        assert [each.demos for each in opening(space)] == [(0,), (1,), (2,)]
+        assert len(opening(space_of(*self.LATE))) == 4
+
+    def test_are_tried(self, store: Store) -> None:
+        """Each gets its rows, and wins if it is the best."""
+        found = search(store, replace(space_of(*self.LATE), late=(1,)))
+        assert found.winner.demos == (3,)
+
+    def test_bad_ones_are_tried_on_a_few_rows(self, store: Store) -> None:
+        """What is late and bad costs less than what every search begins with."""
+        space = replace(space_of([[30, 60]], [[0, 5, -10, -30]]), late=(1,))
+        found = search(store, space, val=100)
+        rows = {trial.candidate: trial.rows for trial in found.trials}
+        assert 0 < rows[Candidate((0,), (3,))] < OPENING
+        assert rows[Candidate((0,), (2,))] >= OPENING
 
 
 class TestRepeatable:

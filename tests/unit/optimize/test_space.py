@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
 
 from pytest_mipro.optimize.space import Space
 from pytest_mipro.records import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_mipro.optimize.space import DemoSet
 
 
 class TwoStep(dspy.Module):
@@ -118,3 +123,32 @@ def test_frozen_parts_stay(space: Space) -> None:
     program = frozen.program(Candidate((1,), (1,)))
     assert [each.question for each in program.answer.predict.demos] == ["frozen"]
     assert [each.question for each in program.think.demos] == ["a"]
+
+
+def made_of(*early: dict[str, DemoSet], late: Sequence[dict[str, DemoSet]] = ()) -> Space:
+    """Return the space of a student's own instructions with some demo sets."""
+    student = dspy.Predict("question -> answer")
+    return Space.made_of(student, (own(student),), early, late)
+
+
+def names(space: Space) -> list[list[str]]:
+    """Return the demos of the only predictor's sets by name."""
+    return [[each.question for each in demos] for demos in space.demos[0]]
+
+
+def test_each_demo_set_once() -> None:
+    """A set is a choice once, in its first place: the student's own stays number 0."""
+    sets: list[DemoSet] = [(), (demo("a"),), (), (demo("b"), demo("a")), (demo("a"),)]
+    space = made_of(*({"self": each} for each in sets))
+    assert names(space) == [[], ["a"], ["b", "a"]]
+    assert space.early == (3,)
+
+
+def test_late_demo_sets_come_last() -> None:
+    """A search begins with the early sets; a late one that is like an early one is none."""
+    early: list[dict[str, DemoSet]] = [{"self": ()}, {"self": (demo("a"),)}]
+    late: list[dict[str, DemoSet]] = [{"self": (demo("a"),)}, {"self": (demo("b"),)}]
+    space = made_of(*early, late=late)
+    assert names(space) == [[], ["a"], ["b"]]
+    assert space.early == (2,)
+    assert made_of(*early).early == (2,)
