@@ -65,9 +65,11 @@ def _summary(
 
 
 def _status(report: pytest.TestReport) -> Status:
-    if not report.failed:
-        return "passed"
-    return "failed" if report.when == "call" else "error"
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    return "passed"
 
 
 def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:

@@ -232,15 +232,15 @@ def _judged(task: TaskSummary) -> str:
         return f"{_SYMBOLS['FAIL']} failed, verdict {task.word}"
     if task.status == "error" and task.word != "ERROR":
         return f"{_SYMBOLS['ERROR']} error, verdict {task.word}"
-    if task.status == "passed" and task.word == "FAIL":
-        return f"{_SYMBOLS['not judged']} passed, verdict FAIL"
+    if not task.blocks and (task.status != "passed" or task.word == "FAIL"):
+        return f"{_SYMBOLS['not judged']} {task.status}, verdict {task.word}"
     return f"{_SYMBOLS[task.word]} {task.word}"
 
 
 def _parts(summary: Summary, tasks: Sequence[TaskSummary]) -> Iterator[_Part]:
     referenced = _has_reference(tasks)
     for task in tasks:
-        kind = _PASSED_ROW if task.status == "passed" else _ROW
+        kind = _ROW if task.blocks else _PASSED_ROW
         yield _Part(kind, _task_row(_cells(task), referenced=referenced) + "\n")
     for task in tasks:
         yield from _details(task)
@@ -252,7 +252,7 @@ def _section(lines: Iterable[str]) -> str:
 
 
 def _details(task: TaskSummary) -> Iterator[_Part]:
-    if task.status == "passed":
+    if not task.blocks:
         title = f"{_judged(task)} {_tagged(task.task)}"
         yield _Part(_PASSED, _section(_folded(title, _told(task))))
         return

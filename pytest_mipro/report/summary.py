@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import PairedComparison, Prompt, Verdict
 
-Status = Literal["passed", "failed", "error"]
+Status = Literal["passed", "failed", "error", "skipped", "xfailed"]
 Word = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "not judged"]
 Change = Literal["worse", "better", "same"]
 Since = Literal["baseline", "accepted"]
@@ -28,6 +28,8 @@ _BECAME = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
     "could not be judged",
 )
 _UNDECIDED = "undecided"
+_ASIDE: dict[Status, str] = {"xfailed": "failed as expected", "skipped": "skipped"}
+"""How a test ended that decides nothing about a merge."""
 _SHOWN = 100
 """So many characters of a value, at least, are at its beginning where pytest shortens it."""
 
@@ -60,6 +62,11 @@ class TaskSummary(Record):
     effort: str = ""
     message: str = ""
     report: Report | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the test makes the run fail."""
+        return self.status in {"failed", "error"}
 
 
 @dataclass(frozen=True)
@@ -235,15 +242,26 @@ def _told_together(tasks: Sequence[TaskSummary]) -> str:
     if not total:
         return "No prompt was judged"
     undecided = kinds[_UNDECIDED]
+    aside = [f"{kinds[kind]} {kind}" for kind in _ASIDE.values() if kinds[kind]]
     told = [f"{kinds[kind]} {kind}" for kind in _BECAME if kinds[kind]]
-    if not told:
-        passed = "The task passed" if total == 1 else f"All {total} tasks passed"
-        return f"{passed}, {undecided} undecided" if undecided else passed
-    told[0] = told[0].replace(" ", " task " if total == 1 else f" of {total} tasks ", 1)
-    return ", ".join([*told, *([f"{undecided} passed {_UNDECIDED}"] if undecided else [])])
+    if told:
+        told[0] = told[0].replace(" ", " task " if total == 1 else f" of {total} tasks ", 1)
+        doubts = [f"{undecided} passed {_UNDECIDED}"] if undecided else []
+    else:
+        told = [_passed(total - sum(kinds[kind] for kind in _ASIDE.values()), total)]
+        doubts = [f"{undecided} {_UNDECIDED}"] if undecided else []
+    return ", ".join([*told, *doubts, *aside])
+
+
+def _passed(count: int, total: int) -> str:
+    if count < total:
+        return f"{count} of {total} tasks passed"
+    return "The task passed" if total == 1 else f"All {total} tasks passed"
 
 
 def _became(task: TaskSummary) -> str:
+    if task.status in _ASIDE:
+        return _ASIDE[task.status]
     if task.status == "passed":
         return _UNDECIDED if task.word == "INCONCLUSIVE" else ""
     if task.status == "error":

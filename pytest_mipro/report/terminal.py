@@ -264,7 +264,7 @@ def _others(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segmen
 def _reason(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segment, ...]]:
     """Yield why a test did not pass, where no verdict says it."""
     says_why = task.report is not None and not all(task.report.verdicts)
-    if task.status != "passed" and not says_why and task.message.strip():
+    if task.blocks and not says_why and task.message.strip():
         yield from _lines(task.message.strip().partition("\n")[0], margin, width, most=2)
 
 

@@ -41,6 +41,21 @@ def test_accepted(mipro):
 def test_broken(mipro):
     assert mipro.compiled.score
 """
+EXPECTED = """
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+@pytest.mark.xfail(reason="known to be no better by that much")
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_known(mipro):
+    assert mipro.beats_baseline(margin=0.9)
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_skipped(mipro):
+    assert mipro.beats_baseline()
+    pytest.skip("not today")
+"""
 ALL = ("--mipro-report", "a.json", "--mipro-report", "b.html", "--mipro-report", "c.md")
 
 HOSTILE = """
@@ -84,6 +99,20 @@ def document(project: Project, name: str = "a.json") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((project.path / name).read_text("ascii"))
     Draft202012Validator(json.loads(SCHEMA.read_text("ascii"))).validate(found)
     return found
+
+
+def test_what_does_not_count_has_not_passed(project: Project) -> None:
+    """A test that fails as expected, or is skipped after its verdict, is told as what it is."""
+    project.write(test_adder=EXPECTED)
+    ran = project.run("--mipro", *ALL)
+    ran.assert_outcomes(xfailed=1, skipped=1)
+    found = {task["test"].rpartition("::")[2]: task for task in document(project)["tasks"]}
+    assert found["test_known"]["status"] == "xfailed"
+    assert found["test_known"]["word"] == "FAIL"
+    assert found["test_skipped"]["status"] == "skipped"
+    told = (project.path / "c.md").read_text("utf-8")
+    assert "0 of 2 tasks passed, 1 failed as expected, 1 skipped" in told
+    assert "xfailed, verdict FAIL" in told
 
 
 def test_several_reports_at_once(project: Project) -> None:

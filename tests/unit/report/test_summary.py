@@ -193,6 +193,10 @@ def test_nothing_is_worst_where_all_is_well() -> None:
     assert worst(report(held_out=())) == []
 
 
+XFAILED = replace(told(report("FAIL")), status="xfailed")
+SKIPPED = replace(told(report("PASS")), status="skipped")
+
+
 @pytest.mark.parametrize(
     "tasks, words",
     [
@@ -201,6 +205,12 @@ def test_nothing_is_worst_where_all_is_well() -> None:
         ([PASSED] * 4, "All 4 tasks passed"),
         ([PASSED, UNDECIDED], "All 2 tasks passed, 1 undecided"),
         ([ERRED], "1 task could not be judged"),
+        ([XFAILED], "0 of 1 tasks passed, 1 failed as expected"),
+        (
+            [PASSED, UNDECIDED, XFAILED, SKIPPED],
+            "2 of 4 tasks passed, 1 undecided, 1 failed as expected, 1 skipped",
+        ),
+        ([REGRESSED, SKIPPED], "1 of 2 tasks got worse, 1 skipped"),
         (
             [PASSED, UNDECIDED, REGRESSED, ERRED],
             "1 of 4 tasks got worse, 1 could not be judged, 1 passed undecided",
