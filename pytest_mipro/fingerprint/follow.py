@@ -44,6 +44,7 @@ from pytest_mipro.fingerprint.parts import SIGNATURE
 from pytest_mipro.fingerprint.reach import (
     attributes_of,
     closure_of,
+    defaults_of,
     globals_of,
     is_generated,
     members_of,
@@ -215,8 +216,7 @@ class Trail:
                 self._follow_reached(member, value, name)
 
     def _follow_function(self, function: FunctionType, name: str) -> None:
-        defaults = (function.__defaults__, function.__kwdefaults__)
-        if any(defaults):
+        if defaults := defaults_of(function):
             self.parts[f"defaults of {name}"] = self.describe(defaults, name)
         for variable, value in closure_of(function):
             if variable == "__class__":  # what super() needs

@@ -59,6 +59,17 @@ def closure_of(function: FunctionType) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
+def defaults_of(function: FunctionType) -> dict[str, object]:
+    """Return the defaults of parameters by name; one that ``function`` fills is its memory."""
+    code, given = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+    defaults = {**dict(zip(names, given, strict=True)), **(function.__kwdefaults__ or {})}
+    filled = _filled_by(function)
+    return {
+        name: value for name, value in defaults.items() if not (name in filled and _holds(value))
+    }
+
+
 def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield what was set on ``function`` from outside."""
     own = frozenset(_set_in(function.__code__, _SET_ATTRIBUTE))

@@ -1185,6 +1185,8 @@ def test_order_of_a_dictionary_changes_no_key(load: Load, code: str, old: str, n
             "def metric(e, p, trace=None):\n    metric.seen.add(p)\n    return True\n"
             "metric.seen = set()\n"
         ),
+        "def metric(e, p, trace=None, known={}):\n    return known.setdefault(p, True)\n",
+        "def metric(e, p, trace=None, *, seen=[]):\n    seen.append(p)\n    return True\n",
         (
             "class Judge:\n    def __init__(self):\n        self.known, self.calls = {}, 0\n"
             "    def __call__(self, e, p, trace=None):\n        self.calls += 1\n"
@@ -1196,7 +1198,7 @@ def test_order_of_a_dictionary_changes_no_key(load: Load, code: str, old: str, n
     ids=[
         *("global", "closure", "attribute"),
         *("global dictionary", "counter", "global list", "dictionary in a closure", "set"),
-        "attributes of an object",
+        *("default", "default of a keyword", "attributes of an object"),
     ],
 )
 def test_what_a_metric_remembers_changes_no_key(load: Load, code: str) -> None:
