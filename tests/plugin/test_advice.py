@@ -47,7 +47,7 @@ def test_a_filter_makes_it_an_error_before_anything_is_paid_for(project: Project
     result = project.run("--mipro", "-W", "error::pytest_mipro.MiproWarning")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["mipro: 18 labelled examples*"])
-    result.stdout.no_fnmatch_line("*session.py*")
+    result.stdout.no_fnmatch_line("*sequence.py*")
     assert project.calls == 0
 
 

@@ -8,93 +8,45 @@ pytest.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import dspy
 
 from pytest_mipro import advice, fingerprint
 from pytest_mipro.canonical import JSON, digest
-from pytest_mipro.cards import accepted_card, artifact_of, card_of, completed, reference_of, scored
+from pytest_mipro.cards import accepted_card, artifact_of, card_of, completed, reference_of
 from pytest_mipro.dataset import identity
 from pytest_mipro.errors import (
     BudgetExceeded,
     DamagedReference,
-    DeclarationError,
     InfrastructureError,
     ReferenceFileError,
-    StoreError,
 )
 from pytest_mipro.evaluate.budget import Account, current, limits_of
 from pytest_mipro.evaluate.failures import refuse_broken
-from pytest_mipro.evaluate.responses import response_cache
-from pytest_mipro.evaluate.rollouts import Answers, Rollouts
-from pytest_mipro.evaluate.runner import Bench, known_rows, usage_of_answers
-from pytest_mipro.evaluate.usage import UsageMeter
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
+from pytest_mipro.evaluate.runner import known_rows
 from pytest_mipro.gate import reference as references
-from pytest_mipro.outcome import Accepted, Judged, Outcome, Scored, Standing
-from pytest_mipro.program import dump, fields_of, fit, restore
-from pytest_mipro.records import Artifact, Progress, Usage
-from pytest_mipro.store import Store
+from pytest_mipro.outcome import Accepted, Judged, Outcome, Standing
+from pytest_mipro.program import fields_of, fit, restore
+from pytest_mipro.records import Usage
+from pytest_mipro.session.workplace import Workplace, bench_of, models_of, now, rollouts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator
     from pathlib import Path
 
+    from pytest_mipro.evaluate.rollouts import Answers
     from pytest_mipro.gate.place import Place
     from pytest_mipro.optimize.estimate import Estimate
-    from pytest_mipro.optimize.mipro import MIPROv2
-    from pytest_mipro.records import Reference
+    from pytest_mipro.records import Artifact, Reference
+    from pytest_mipro.session.policy import Policy, Surroundings
+    from pytest_mipro.store import Store
     from pytest_mipro.store.lease import Lease
     from pytest_mipro.task import Task
-
-
-class Surroundings(Protocol):
-    """What a session asks of whatever it runs in."""
-
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Compile ``task`` in another way than ours, or return None."""
-
-    def fingerprint(self, task: Task) -> Mapping[str, object]:
-        """Return further parts of the compile key, by name."""
-
-    def say(self, line: str) -> None:
-        """Show the user one line."""
-
-    def progress(self, task: Task, progress: Progress) -> None:
-        """Show the user how far a task has come."""
-
-    def warn(self, text: str) -> None:
-        """Warn the user about the test that is running."""
-
-    def advise(self, text: str) -> None:
-        """Warn the user about the task of the test that is being set up."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """
-    What the user asked of all tasks of a session.
-
-    Attributes:
-        update: Accept every outcome as the reference.
-        frozen: Take program and scores from the reference; compile nothing.
-        refresh: Compile again what the store has.
-        rescore: Answer the held-out examples again, whatever the store has.
-        tolerant: Let ``no_regression`` pass where the examples do not decide.
-
-    """
-
-    update: bool = False
-    frozen: bool = False
-    refresh: bool = False
-    rescore: bool = False
-    tolerant: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,24 +101,22 @@ class Session:
         """
         self.policy = policy
         self._account = account or Account()
-        self._store_url = store_url
+        self._workplace = Workplace(store_url, folder, around, policy)
         self._store_name = store_name
-        self._folder = folder
         self._who = who
         self._around = around
         self._judged: dict[str, Judged] = {}
-        self._started = _now()
+        self._started = now()
 
-    @cached_property
+    @property
     def store(self) -> Store:
         """The store, opened on first use."""
-        _prepare(self._folder)
-        return Store.open(self._store_url)
+        return self._workplace.store
 
     @property
     def store_name(self) -> str:
         """Where the store is, without credentials; empty if none was needed."""
-        return self._store_name if "store" in vars(self) else ""
+        return self._store_name if self._workplace.is_open else ""
 
     @property
     def usage(self) -> Usage:
@@ -219,8 +169,8 @@ class Session:
 
         task, dataset = case.task, case.task.dataset
         examples = [*dataset.train, *dataset.val, *dataset.test]
-        known = known_rows(_bench(task), self.store, task.program, examples)
-        prices = {model: self._account.prices.of(model) for model in _models(task)}
+        known = known_rows(bench_of(task), self.store, task.program, examples)
+        prices = {model: self._account.prices.of(model) for model in models_of(task)}
         reasons, rows = self._ahead(case)
         return forecast(task, reasons, rows, known, prices)
 
@@ -233,9 +183,11 @@ class Session:
             known = {} if case.reference is None or self.policy.rescore else case.reference.compiled
             rows = 2 * task.repeat * sum(identity(each) not in known for each in test)
         elif artifact is None:
-            reasons, rows = self._reasons(task, case.found), self._held_out(task)
+            reasons, rows = self._reasons(task, case.found), self._workplace.held_out(task)
         else:
-            rows = self._unscored_rows(task, [task.program, restore(task.program, artifact.state)])
+            rows = self._workplace.unscored_rows(
+                task, [task.program, restore(task.program, artifact.state)]
+            )
         if self._scores_differently(case):
             rows += task.repeat * len(test)
         return reasons, rows
@@ -252,7 +204,7 @@ class Session:
         account = Account(
             limits_of(task.budget),
             prices=self._account.prices,
-            models=_models(task),
+            models=models_of(task),
             parent=self._account,
         )
         try:
@@ -268,8 +220,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the store, if it was opened."""
-        if "store" in vars(self):
-            self.store.close()
+        self._workplace.close()
 
     def _case(self, task: Task, found: fingerprint.Fingerprint, place: Place) -> _Case:
         try:
@@ -308,9 +259,11 @@ class Session:
             # An error for the test that asks for it; others need no reference.
             return Standing(place, Accepted(None, load), stale=case.stale)
         self._say(task, "the metric changed: scoring the accepted program again")
-        with self._response_cache(task):
-            (rows,), usage = self._score(task, [program], task.dataset.test)
-        accepted = Accepted(card_of(task, rows, self._usage_of(rows)), load, rescored=True)
+        with self._workplace.responses(task):
+            (rows,), usage = self._workplace.score(task, [program], task.dataset.test)
+        accepted = Accepted(
+            card_of(task, rows, self._workplace.usage_of(rows)), load, rescored=True
+        )
         return Standing(place, accepted, stale=case.stale, usage=usage)
 
     def _once(self, case: _Case) -> Judged:
@@ -370,8 +323,10 @@ class Session:
         if not names:
             return [{}, {}], Usage()
         self._say(task, f"scoring {len(names)} held-out examples")
-        with self._lease(task, case.found), self._response_cache(task):
-            rows, usage = self._score(task, [task.program, compiled], list(names.values()))
+        with self._lease(task, case.found), self._workplace.responses(task):
+            rows, usage = self._workplace.score(
+                task, [task.program, compiled], list(names.values())
+            )
         return [dict(zip(names, each, strict=True)) for each in rows], usage
 
     def _judge(self, task: Task, found: fingerprint.Fingerprint) -> Judged:
@@ -383,7 +338,7 @@ class Session:
             known = self._recall(task, found)
             if known is not None:
                 return known
-            with self._response_cache(task):
+            with self._workplace.responses(task):
                 return self._work(task, found)
 
     def _lease(self, task: Task, found: fingerprint.Fingerprint) -> Lease:
@@ -409,7 +364,7 @@ class Session:
         if artifact is None:
             return None
         compiled = restore(task.program, artifact.state)
-        rollouts, test = _rollouts(task), task.dataset.test
+        rollouts, test = rollouts_of(task), task.dataset.test
         before = rollouts.stored(self.store, task.program, test)
         after = rollouts.stored(self.store, compiled, test)
         if before is None or after is None:
@@ -417,8 +372,8 @@ class Session:
         return Judged(
             artifact=artifact,
             reasons=(),
-            baseline=self._scored(task, "the baseline program", task.program, before),
-            compiled=self._scored(task, "the compiled program", compiled, after),
+            baseline=self._workplace.scored(task, "the baseline program", task.program, before),
+            compiled=self._workplace.scored(task, "the compiled program", compiled, after),
             usage=Usage(),
             seconds=0.0,
         )
@@ -432,17 +387,15 @@ class Session:
             reasons = self._reasons(task, found)
             self._say(task, f"compiling: {', '.join(reasons)}")
             self._advise(advice.of_sizes(len(task.dataset.train), len(task.dataset.val)))
-            with self._workplace(task, again=self.policy.refresh) as store:
-                artifact, resumed = self._compile(task, found, store)
-            self._keep(artifact)
+            artifact, resumed = self._workplace.compile(task, found)
         compiled = restore(task.program, artifact.state)
         test = task.dataset.test
-        missing = max(_rollouts(task).missing(self.store, [task.program, compiled], test))
+        missing = max(rollouts_of(task).missing(self.store, [task.program, compiled], test))
         if missing and not reasons:
             self._say(task, f"scoring {missing} held-out examples that are not in the store")
-        (before, after), usage = self._score(task, [task.program, compiled], test)
-        baseline = self._scored(task, "the baseline program", task.program, before)
-        scored = self._scored(task, "the compiled program", compiled, after)
+        (before, after), usage = self._workplace.score(task, [task.program, compiled], test)
+        baseline = self._workplace.scored(task, "the baseline program", task.program, before)
+        scored = self._workplace.scored(task, "the compiled program", compiled, after)
         if reasons:
             self._advise(advice.of_scores(baseline.scores, scored.scores))
         return Judged(
@@ -455,10 +408,6 @@ class Session:
             resumed=resumed,
         )
 
-    def _keep(self, artifact: Artifact) -> None:
-        # There is one already if it is compiled again, or if its search goes on.
-        self.store.artifacts.replace(artifact)
-
     def _reasons(self, task: Task, found: fingerprint.Fingerprint) -> tuple[str, ...]:
         earlier = self.store.artifacts.latest(task.test)
         if earlier is None:
@@ -468,170 +417,12 @@ class Session:
         changes = found.changes_since(earlier.parts)
         return changes or ("again, as asked for (--mipro-refresh)",)
 
-    @contextmanager
-    def _workplace(self, task: Task, *, again: bool) -> Generator[Store]:
-        """Give the store, or, to ask the models again, an empty one and no cached responses."""
-        if not again:
-            yield self.store
-            return
-        store = Store.in_memory()
-        try:
-            with response_cache(self._folder / "lm", task, again=True):
-                yield store
-        finally:
-            store.close()
-
-    def _response_cache(self, task: Task) -> AbstractContextManager[None]:
-        return response_cache(self._folder / "lm", task)
-
-    def _compile(
-        self, task: Task, found: fingerprint.Fingerprint, store: Store
-    ) -> tuple[Artifact, int]:
-        """Return the compiled program, and how many stored results it was made from."""
-        started = time.monotonic()
-        meter = UsageMeter()
-        with dspy.context(usage_tracker=meter):
-            program = self._around.optimize(task)
-        optimizer = None
-        if program is None:
-            program, optimizer = self._optimize(task, store)
-        elif not isinstance(program, dspy.Module):
-            message = f"pytest_mipro_optimize returned {program!r:.80}, expected a dspy.Module"
-            raise DeclarationError(message)
-        artifact = Artifact(
-            key=found.key,
-            task=task.test,
-            parts=dict(found.parts),
-            where=dict(found.where),
-            state=dump(program),
-            usage=meter.usage if optimizer is None else optimizer.usage,
-            seconds=time.monotonic() - started,
-            created=_now(),
-            cut=None if optimizer is None else optimizer.cut,
-            search=None if optimizer is None else optimizer.search,
-        )
-        return artifact, 0 if optimizer is None else optimizer.resumed
-
-    def _optimize(self, task: Task, store: Store) -> tuple[dspy.Module, MIPROv2]:
-        # ruff: ignore[import-outside-top-level]: only a compile needs Optuna
-        from pytest_mipro.optimize.mipro import MIPROv2
-
-        options = dict(vars(task.options))
-        at_construction = ("auto", "num_candidates", "init_temperature", "metric_threshold")
-        optimizer = MIPROv2(
-            metric=task.metric,
-            prompt_model=task.prompt_lm,
-            task_model=task.lm,
-            teacher_settings={} if task.teacher_lm is None else {"lm": task.teacher_lm},
-            num_threads=task.threads,
-            track_stats=False,
-            store=store,
-            version=task.version,
-            on_progress=lambda progress: self._around.progress(task, progress),
-            held_out=self._held_out(task),
-            **{name: options.pop(name) for name in at_construction},
-        )
-        program = optimizer.compile(
-            task.program,
-            trainset=task.dataset.train,
-            valset=task.dataset.val,
-            teacher=task.teacher,
-            **options,
-        )
-        return program, optimizer
-
-    def _held_out(self, task: Task) -> int:
-        """Return how many held-out rows a compile leaves to be evaluated, at most."""
-        return self._unscored_rows(task, [task.program]) + task.repeat * len(task.dataset.test)
-
-    def _unscored_rows(self, task: Task, programs: Sequence[dspy.Module]) -> int:
-        test = task.dataset.test
-        if self.policy.rescore:
-            return len(programs) * task.repeat * len(test)
-        missing = [_rollouts(task).missing(self.store, [each], test) for each in programs]
-        return sum(map(sum, missing))
-
-    def _score(
-        self, task: Task, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
-    ) -> tuple[list[list[Answers]], Usage]:
-        """Return the rows of each program, by example, and what it took now."""
-        workers = Workers(ContextThreads(task.threads, thread_name_prefix="mipro"))
-        account = current()
-        if account is not None:
-            account.stage = "held-out"
-            account.reserve(0)
-        total = len(programs) * len(examples) * task.repeat
-        workers.on_record = partial(self._tell, task, workers, total)
-        workers.on_record()
-        with self._workplace(task, again=self.policy.rescore) as store:
-            work = _rollouts(task).evaluate(programs, examples, store, workers)
-            return complete(work, workers), workers.usage
-
-    def _tell(self, task: Task, workers: Workers, total: int) -> None:
-        done = min(workers.resumed + workers.made, total)
-        self._around.progress(task, Progress("evaluate", done, total, usage=workers.usage))
-
-    def _scored(
-        self, task: Task, name: str, program: dspy.Module, found: Sequence[Answers]
-    ) -> Scored:
-        refuse_broken(name, list(chain.from_iterable(found)))
-        return scored(program, task, found, self._usage_of(found))
-
-    def _usage_of(self, found: Sequence[Answers]) -> Usage:
-        rows = list(chain.from_iterable(found))
-        # What was asked anew is not what it took to ask the first time.
-        again = self.policy.rescore
-        spent = Usage.total(row.usage for row in rows)
-        return spent if again else usage_of_answers(self.store, rows)
-
     def _advise(self, text: str) -> None:
         if text:
             self._around.advise(text)
 
     def _say(self, task: Task, text: str) -> None:
         self._around.say(f"mipro: {task.name}: {text}")
-
-
-def _models(task: Task) -> list[str]:
-    """Return the names of all models that a task is going to ask."""
-    own = [predictor.lm for predictor in task.program.predictors()]
-    known = [task.lm, task.prompt_lm, task.teacher_lm, *own]
-    return list(dict.fromkeys(lm.model for lm in known if lm is not None))
-
-
-def _rollouts(task: Task) -> Rollouts:
-    return Rollouts(_bench(task), task.repeat)
-
-
-def _bench(task: Task) -> Bench:
-    settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
-    key = fingerprint.of_evaluation(
-        task.program, task.metric, task.lm, dspy.settings.adapter, task.version
-    )
-    answers = fingerprint.of_answers(task.program, task.lm, dspy.settings.adapter, task.version)
-    return Bench(task.metric, settings, key, answers)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder, and keep it out of version control and backups."""
-    try:
-        folder.mkdir(exist_ok=True)
-        for name, content in (
-            (".gitignore", "*\n"),
-            ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
-        ):
-            if not (folder / name).exists():
-                (folder / name).write_text(content, encoding="ascii")
-    except OSError as error:
-        message = (
-            f"the folder {folder}, which keeps what was paid for, cannot be written: "
-            f"{error.strerror or error}; move aside what is in its place, or let it be written"
-        )
-        raise StoreError(message) from error
 
 
 @contextmanager
