@@ -60,7 +60,7 @@ OPENING = 14
 """Rows every demo set is measured on while instructions are being written."""
 CHUNK = 5
 """Rows a candidate is measured on at first; each further decision doubles them."""
-SHARE = 0.17
+SHARE = 0.16
 """Rows to search with, as a part of what the paper's schedule would evaluate."""
 TPE_EVERY = 6
 _ROWS_PER_OPTION = 10
