@@ -386,10 +386,11 @@ class _Contest:
     def _wishes(self, number: int) -> Iterator[Candidate]:
         """Yield candidates worth measuring, the most wanted first."""
         rng = np.random.default_rng([abs(self._effort.seed), number])
-        if number % TPE_EVERY == TPE_EVERY - 1:
+        is_introduction = number < self._introductions
+        if not is_introduction and number % TPE_EVERY == TPE_EVERY - 1:
             yield self._candidate(self._estimator.propose(number))
         drawn = map(self._candidate, self._surrogate().draw(rng))
-        if number < self._introductions:
+        if is_introduction:
             yield self._introduced(number, next(drawn))
         yield from drawn
 

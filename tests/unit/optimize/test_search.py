@@ -271,6 +271,17 @@ class TestTermination:
         assert {index for each in candidates for index in each.instructions} == {0, 1, 2}
         assert {index for each in candidates for index in each.demos} == {0, 1, 2}
 
+    def test_every_instruction_is_introduced_first(self, store: Store) -> None:
+        """Nothing else is tried before each has been, however many there are."""
+        space = space_of([[30, *range(40, 50)]], [[0, 5]])
+        found = search(store, space, trials=20)
+        introduced = [
+            trial.candidate.instructions[0]
+            for trial in found.trials
+            if trial.candidate not in opening(space)
+        ]
+        assert sorted(introduced[:10]) == list(range(1, 11))
+
 
 class TestLateDemoSets:
     LATE = ([[30, 60]], [[0, 5, -10, 40]])
