@@ -30,8 +30,8 @@ class Space:
         student: The program that is optimized; never modified.
         instructions: Per predictor, the instructions to choose from.
         demos: Per predictor, the demo sets to choose from.
-        late: Per predictor, how many of these are only there after the search
-            has begun with all others: the last ones; empty if none are.
+        late: Per predictor, how many of these, the last ones, a search does not
+            begin with; empty for none.
 
     """
 
@@ -55,7 +55,7 @@ class Space:
             student: The program that is optimized.
             instructions: Per predictor, its own and others.
             early: Demo sets by predictor path, the student's own first.
-            late: Those that are there only after the search has begun.
+            late: Those that took longer to make than a search waits for.
 
         """
         paths = [path for path, _ in student.named_predictors()]
