@@ -55,7 +55,7 @@ class Space:
             student: The program that is optimized.
             instructions: Per predictor, its own and others.
             early: Demo sets by predictor path, the student's own first.
-            late: Those that took longer to make than a search waits for.
+            late: Those that took longer to make.
 
         """
         paths = [path for path, _ in student.named_predictors()]
