@@ -282,9 +282,9 @@ def test_rate_limits_end_when_nothing_is_answered() -> None:
     engine = Troubled(*[limited()] * 99)
 
     with pytest.raises(InfrastructureError, match="slow down"):
-        tried(asking(engine), Patience(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.15))
+        tried(asking(engine), Patience(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6))
 
-    assert 3 < engine.calls < 20
+    assert 3 < engine.calls <= 30
 
 
 def test_the_default_is_minutes() -> None:

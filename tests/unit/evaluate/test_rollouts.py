@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dspy
 import pytest
 from scripted import ScriptedEngine, scripted_lm
@@ -8,7 +10,9 @@ from pytest_mipro.evaluate.rollouts import Rollouts, mean_score
 from pytest_mipro.evaluate.runner import Bench
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
 from pytest_mipro.records import Row
-from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    from pytest_mipro.store import Store
 
 EXAMPLES = [
     dspy.Example(question=f"What is {n} + {n}?", answer=str(2 * n)).with_inputs("question")
@@ -41,9 +45,9 @@ def calls(lm: dspy.LM) -> int:
     return engine.calls
 
 
-def test_each_rollout_is_asked_once() -> None:
+def test_each_rollout_is_asked_once(store: Store) -> None:
     """More rollouts ask for the new ones alone, and keep the rows of those before."""
-    lm, store = scripted_lm(), Store.in_memory()
+    lm = scripted_lm()
     one = evaluate(lm, store, 1)
     three = evaluate(lm, store, 3)
     assert calls(lm) == 3 * len(EXAMPLES)
@@ -63,9 +67,9 @@ def test_a_rollout_is_no_other_request() -> None:
     assert [model.kwargs.get("rollout_id") for model in models] == [None, 1, 2]
 
 
-def test_a_predictor_with_its_own_model_asks_it_anew() -> None:
+def test_a_predictor_with_its_own_model_asks_it_anew(store: Store) -> None:
     """A model inside the program is asked again as well, and the program stays as it is."""
-    own, store = scripted_lm(), Store.in_memory()
+    own = scripted_lm()
     program = dspy.Predict("question -> answer")
     program.set_lm(own)
     evaluate(scripted_lm(), store, 3, program)
@@ -74,9 +78,9 @@ def test_a_predictor_with_its_own_model_asks_it_anew() -> None:
     assert "rollout_id" not in own.kwargs
 
 
-def test_nothing_stored() -> None:
+def test_nothing_stored(store: Store) -> None:
     """A rollout that the store lacks is missing as a whole."""
-    lm, store = scripted_lm(), Store.in_memory()
+    lm = scripted_lm()
     program = dspy.Predict("question -> answer")
     evaluate(lm, store, 1, program)
     rollouts = Rollouts(Bench(right, {"lm": lm}, "key", "answers"), 2)

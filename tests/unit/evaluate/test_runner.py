@@ -38,7 +38,7 @@ from pytest_mipro.records import Row, Usage
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dspy import lm15
 
@@ -46,14 +46,6 @@ if TYPE_CHECKING:
 
 
 BRIEF = Patience(attempts=3, first_wait=0.005, total=0.5)
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    """Return a store that is gone after the test."""
-    opened = Store.in_memory()
-    yield opened
-    opened.close()
 
 
 def examples(count: int) -> list[dspy.Example]:

@@ -16,20 +16,12 @@ from pytest_mipro.optimize.bootstrap import Bootstrap, DemoPlan, Draft
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from dspy import lm15
 
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.task import Metric
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    """Return a store that is gone after the test."""
-    opened = Store.in_memory()
-    yield opened
-    opened.close()
 
 
 def sums(count: int) -> list[dspy.Example]:

@@ -15,13 +15,13 @@ from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.evaluate.workers import ContextThreads, Workers
 from pytest_mipro.optimize.bootstrap import Draft
 from pytest_mipro.optimize.propose import PromptModel, Propose, program_code
-from pytest_mipro.store import Store
 from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_mipro.optimize.space import DemoSet
+    from pytest_mipro.store import Store
 
 KINDS = (
     "proposed_instruction",
@@ -29,14 +29,6 @@ KINDS = (
     "program_description",
     "observations",
 )
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    """Return a store that is gone after the test."""
-    opened = Store.in_memory()
-    yield opened
-    opened.close()
 
 
 def train(count: int) -> list[dspy.Example]:

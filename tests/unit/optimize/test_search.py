@@ -22,20 +22,12 @@ from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.records import Progress
 
 QUALITY = re.compile(r"quality (\d+)")
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    """Return a store that is gone after the test."""
-    opened = Store.in_memory()
-    yield opened
-    opened.close()
 
 
 class Landscape(dspy.Module):
