@@ -321,8 +321,8 @@ class Outcome:
 
         What counts is what the program's own calls take for the held-out
         examples, without those of the metric. Where that is not known, as an
-        answer came from a cache or the provider does not count, an example is
-        left out.
+        answer came from a cache that does not say or the provider does not
+        count, an example is left out.
 
         Args:
             ratio: How many times as much is allowed.
@@ -363,7 +363,7 @@ class Outcome:
         return costs.Other(
             "reference",
             basis.card,
-            f"accept anew with: {basis.command}",
+            f"accept anew with: {basis.command} --mipro-rescore",
             f"undo what changed, or accept it with: {basis.command}",
             basis.note,
         )

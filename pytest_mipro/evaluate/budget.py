@@ -206,11 +206,14 @@ class Account:
 
     def charge(self, purpose: Purpose, model: str, usage: Usage) -> Usage:
         """Charge one answered call, and return it with its price."""
+        priced = self.priced(model, usage)
+        self.book(purpose, priced, model)
+        return priced
+
+    def priced(self, model: str, usage: Usage) -> Usage:
+        """Return ``usage`` with what ``model`` charges for it, if that is known."""
         price = self.prices.of(model)
-        if price is not None:
-            usage += Usage(priced=usage.calls, usd=price.of(usage))
-        self.book(purpose, usage, model)
-        return usage
+        return usage if price is None else usage + Usage(priced=usage.calls, usd=price.of(usage))
 
     def book(self, purpose: Purpose, usage: Usage, model: str) -> None:
         """Take down what ``model`` has answered, here and in the account this is a part of."""

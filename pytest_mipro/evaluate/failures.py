@@ -52,7 +52,7 @@ _PASSING_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
 
 
-def _nothing() -> None:
+def _nothing(_model: str = "") -> None:
     pass
 
 
@@ -61,13 +61,14 @@ class CallWatch(BaseCallback):
     Remembers language model errors, also those a program goes on to swallow.
 
     Args:
-        hold: Called before each call, which does not begin before this returns.
+        hold: Called with the name of the model before each call, which does not begin before
+            this returns.
         answered: Called after each call that was answered.
 
     """
 
     def __init__(
-        self, hold: Callable[[], object] = _nothing, answered: Callable[[], object] = _nothing
+        self, hold: Callable[[str], object] = _nothing, answered: Callable[[], object] = _nothing
     ) -> None:
         super().__init__()
         self.error: BaseException | None = None
@@ -77,11 +78,11 @@ class CallWatch(BaseCallback):
     def on_lm_start(
         self,
         call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
-        instance: object,  # ruff: ignore[unused-method-argument]  # the same
+        instance: object,
         inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
     ) -> None:
         """Wait until a call may begin."""
-        self._hold()
+        self._hold(str(getattr(instance, "model", "")))
 
     def on_lm_end(
         self,

@@ -10,6 +10,7 @@ import dspy
 
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.evaluate.usage import recall
 from pytest_mipro.fingerprint import model
 
 if TYPE_CHECKING:
@@ -65,7 +66,23 @@ def _open(folder: Path | None) -> Cache:
     cache: Cache = vars(dspy)["cache"]
     if folder is not None:
         _check_what_is_read(cache.disk_cache, folder)
+        _recall_usage(cache)
     return cache
+
+
+def _recall_usage(cache: Any) -> None:  # ruff: ignore[any-type] - its methods are not to be set
+    """Tell what an answer took when it was asked for, which DSPy leaves out of a hit."""
+    get = cache.get
+
+    def told(*request: object, **options: object) -> object:
+        record = get(*request, **options)
+        # Only plain records keep their usage; of others it stays unknown.
+        usage = record.get("usage") if isinstance(record, dict) else None
+        if isinstance(usage, dict):
+            recall(usage)
+        return record
+
+    cache.get = told
 
 
 def _check_what_is_read(disk: Any, folder: Path) -> None:  # ruff: ignore[any-type] - has no types

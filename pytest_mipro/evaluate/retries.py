@@ -242,9 +242,9 @@ class _Effort:
             raise _Unanswered(watch.error) from watch.error
         return done
 
-    def _begin(self) -> None:
+    def _begin(self, model: str) -> None:
         self.pace.hold()
-        begin_call()
+        begin_call(model)
 
     def _end(self) -> None:
         self.pace.answered()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from pytest_mipro.evaluate.budget import Purpose
 
 
-_BEGAN: ContextVar[float | None] = ContextVar("mipro_call_began", default=None)
+class _Call(NamedTuple):
+    model: str
+    began: float
 
 
-def begin_call() -> None:
-    """Take note that a language model is asked now, in this context."""
-    _BEGAN.set(time.monotonic())
+_CALL: ContextVar[_Call | None] = ContextVar("mipro_call", default=None)
+
+
+def begin_call(model: str) -> None:
+    """Take note that ``model`` is asked now, in this context."""
+    _CALL.set(_Call(model, time.monotonic()))
 
 
 class UsageMeter:
@@ -56,6 +61,7 @@ class UsageMeter:
             self._account.admit()
         self._lock = threading.Lock()
         self._before = Usage()
+        self._recalled = Usage()
         self._answered = 0
         self._uncounted = False
         self.usage = Usage()
@@ -66,10 +72,10 @@ class UsageMeter:
         """
         What the last attempt took, as if it had been the first.
 
-        None where that is not known: an answer came from a cache that nothing
-        here has filled, or the provider did not count.
+        None where that is not known: an answer came from a cache that does not
+        say, or the provider did not count.
         """
-        last = self.usage - self._before
+        last = self.usage - self._before + self._recalled
         if self._uncounted:
             return None
         if last.calls >= self._answered:
@@ -81,6 +87,7 @@ class UsageMeter:
         """Take note that the work begins, or begins again."""
         with self._lock:
             self._before = self.usage
+            self._recalled = Usage()
             self._answered = 0
 
     def note_answer(self) -> None:
@@ -95,16 +102,26 @@ class UsageMeter:
     def add_usage(self, model: str, entry: dict[str, Any] | None) -> None:
         """Take one answer's usage entry, as DSPy hands it over."""
         entry = entry or {}
-        call = Usage(1, _tokens(entry, "prompt_tokens"), _tokens(entry, "completion_tokens"))
+        call = _usage_of(entry)
         account = self._account
         if account is not None:
             call = account.charge(self._purpose or account.stage, model, call)
-        began = _BEGAN.get()
+        asked = _CALL.get()
         with self._lock:
             self.usage += call
             self._uncounted |= not _is_counted(entry)
-            if began is not None:
-                self.seconds = (self.seconds or 0.0) + time.monotonic() - began
+            if asked is not None:
+                self.seconds = (self.seconds or 0.0) + time.monotonic() - asked.began
+
+    def add_recalled(self, model: str, entry: dict[str, Any]) -> None:
+        """Take what an answer from a cache took when it was asked for: not charged again."""
+        if not _is_counted(entry):
+            return
+        call = _usage_of(entry)
+        if self._account is not None:
+            call = self._account.priced(model, call)
+        with self._lock:
+            self._recalled += call
 
 
 def end_call() -> None:
@@ -112,6 +129,17 @@ def end_call() -> None:
     meter = dspy.settings.usage_tracker
     if isinstance(meter, UsageMeter):
         meter.note_answer()
+
+
+def recall(entry: dict[str, Any]) -> None:
+    """Take note that the call in this context was answered from a cache that knows its usage."""
+    meter, asked = dspy.settings.usage_tracker, _CALL.get()
+    if isinstance(meter, UsageMeter) and asked is not None:
+        meter.add_recalled(asked.model, entry)
+
+
+def _usage_of(entry: dict[str, Any]) -> Usage:
+    return Usage(1, _tokens(entry, "prompt_tokens"), _tokens(entry, "completion_tokens"))
 
 
 def _is_counted(entry: dict[str, Any]) -> bool:

@@ -87,6 +87,21 @@ def test_what_was_found_out_is_stored(metered: Project) -> None:
     assert metered.calls == paid
 
 
+def test_what_comes_from_the_response_cache_is_known(metered: Project) -> None:
+    """Where rows are gone but not responses, they take what they took, without asking anew."""
+    asked = 'ratio=1, than="reference"'
+    metered.write(
+        conftest=METERED.replace(", cache=False", ""), test_adder=TEST.replace("ASKED", asked)
+    )
+    metered.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
+    paid = metered.calls
+    (metered.path / ".mipro" / "store.db").unlink()
+    result = metered.run("--mipro")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*compiling: *"])
+    assert metered.calls == paid
+
+
 def test_a_reference_keeps_bills(metered: Project) -> None:
     """Against what was accepted, the same prompt costs the same, also without a store."""
     asked = 'ratio=1.1, than="reference"'

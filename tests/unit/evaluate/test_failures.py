@@ -305,15 +305,15 @@ def test_watch_sees_only_its_own_context() -> None:
 
 
 def test_watch_holds_calls_and_hears_answers() -> None:
-    """Before each call it waits until it may begin; after an answer it says so."""
+    """Before each call it waits until the model may be asked; after an answer it says so."""
     heard: list[str] = []
-    watch = CallWatch(lambda: heard.append("begins"), lambda: heard.append("answered"))
+    watch = CallWatch(heard.append, lambda: heard.append("answered"))
     lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
     with dspy.context(lm=lm, callbacks=[watch]):
         _raised_by_asking()
         _raised_by_asking()
 
-    assert heard == ["begins", "begins", "answered"]
+    assert heard == ["scripted", "scripted", "answered"]
 
 
 # --- What is said --------------------------------------------------------------------------

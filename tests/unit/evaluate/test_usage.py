@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import scripted_lm
 
+from pytest_mipro.evaluate.budget import Account
+from pytest_mipro.evaluate.prices import Price, Prices
 from pytest_mipro.evaluate.usage import UsageMeter
 from pytest_mipro.evaluate.workers import ContextThreads
 from pytest_mipro.records import Usage
@@ -85,6 +87,34 @@ class TestSpent:
         """It is not 0 tokens."""
         meter = UsageMeter()
         meter.begin_attempt()
+        meter.note_answer()
+        assert meter.spent is None
+
+    def test_an_answer_from_a_cache_that_knows_its_usage(self) -> None:
+        """It took what it took when it was asked for, at today's price, and is paid only once."""
+        account = Account(prices=Prices({"m": Price(asked=1.0, answered=2.0)}))
+        with account.current():
+            meter = UsageMeter()
+        meter.begin_attempt()
+        meter.add_recalled("m", ENTRY)
+        meter.note_answer()
+        assert meter.spent == Usage(1, 10, 2, priced=1, usd=14e-6)
+        assert meter.usage == account.usage == Usage()
+
+    def test_what_is_recalled_again_counts_once(self) -> None:
+        """The last attempt's answers are what counts."""
+        meter = UsageMeter()
+        for _ in range(2):
+            meter.begin_attempt()
+            meter.add_recalled("m", ENTRY)
+            meter.note_answer()
+        assert meter.spent == Usage(1, 10, 2)
+
+    def test_a_cache_that_did_not_count_leaves_it_unknown(self) -> None:
+        """No tokens are not 0 tokens, in a cache neither."""
+        meter = UsageMeter()
+        meter.begin_attempt()
+        meter.add_recalled("m", {"prompt_tokens": 0, "completion_tokens": 0})
         meter.note_answer()
         assert meter.spent is None
 
