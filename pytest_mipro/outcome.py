@@ -292,6 +292,8 @@ class Outcome:
 
         """
         __tracebackhide__ = True
+        verdict.refuse_tolerance(tolerance)
+        verdict.refuse_alpha(alpha)
         tolerant = self._session.tolerant
         if self.reference is None:
             judged = verdict.no_reference(self._standing.place.command)

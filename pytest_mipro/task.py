@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -236,6 +237,33 @@ def check_metric(value: object) -> None:
         message = (
             f"metric={_named(value)} is not callable; expected a function "
             "metric(example, prediction, trace=None) that returns a score"
+        )
+        raise DeclarationError(message)
+    _refuse_arguments(value)
+
+
+def _refuse_arguments(metric: Callable[..., object]) -> None:
+    """Refuse a metric that cannot be called as the held-out examples are scored."""
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):
+        return  # Some callables do not say what they take.
+    try:
+        signature.bind("example", "prediction")
+    except TypeError as error:
+        message = (
+            f"metric={_named(metric)} takes {signature}, and cannot be called with an example and "
+            f"a prediction: {error}; expected metric(example, prediction, trace=None)"
+        )
+        raise DeclarationError(message) from None
+
+
+def check_adapter(value: object) -> None:
+    """Raise DeclarationError unless ``value`` can render prompts, or is None."""
+    if value is not None and not isinstance(value, dspy.Adapter):
+        message = (
+            f"adapter={_named(value)} is not a dspy.Adapter; expected an instance, "
+            "e.g. dspy.JSONAdapter()"
         )
         raise DeclarationError(message)
 

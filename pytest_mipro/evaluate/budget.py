@@ -277,12 +277,17 @@ class Account:
                 f"; about {self._reserved} calls are kept back for measuring the winner and "
                 "scoring the held-out examples"
             )
-        state = "is spent" if self._spent else "is not enough"
+        is_spent = any(each.limit == limit and each.amount <= 0 for each in self.left())
+        further = (
+            "everything finished is stored and costs nothing again: the same command goes on from "
+            f"there, and a larger {limit.name} gets further"
+            if self._spent
+            else f"nothing was asked; only a larger {limit.name} gets further"
+        )
+        state = "is spent" if is_spent else "is not enough"
         message = (
             f"{limit} {state}, and not all held-out examples are scored; this run has spent "
-            f"{spent or 'nothing'}{kept}\nthis is no score; everything finished is stored and "
-            f"costs nothing again: the same command goes on from there, and a larger "
-            f"{limit.name} gets further"
+            f"{spent or 'nothing'}{kept}\nthis is no score; {further}"
         )
         return BudgetExceeded(message, str(limit))
 

@@ -182,13 +182,20 @@ def _message(error: BaseException) -> str:
         return "<exception str() failed>"
 
 
-def innermost_frame(error: BaseException) -> str:
-    """Return where ``error`` was raised: file, line, function and the code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return "at an unknown place"
-    last = frames[-1]
-    return f"at {last.filename}:{last.lineno} in {last.name}: {last.line}"
+def frames_of(function: object, error: BaseException) -> str:
+    """Return where ``function`` raised ``error``: its own last line, and the innermost one."""
+    code = getattr(function, "__code__", None)
+    frames = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if not each.filename.startswith(_ROOM)
+    ]
+    own = [each for each in frames if code is not None and each.filename == code.co_filename]
+    lines = [f"at {each.filename}:{each.lineno} in {each.name}: {each.line}" for each in frames]
+    if not own:
+        begun = [] if code is None else [f"at {code.co_filename}:{code.co_firstlineno}"]
+        return "\n".join([*begun, *lines[-1:]]) or "at an unknown place"
+    return "\n".join(dict.fromkeys([lines[frames.index(own[-1])], lines[-1]]))
 
 
 def blame_program(error: BaseException) -> Failure:

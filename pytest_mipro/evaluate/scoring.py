@@ -9,7 +9,7 @@ import dspy
 
 from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.failures import infrastructure_cause, innermost_frame, named, surface
+from pytest_mipro.evaluate.failures import frames_of, infrastructure_cause, named, surface
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -31,7 +31,8 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     except Exception as error:  # Whatever the user's code raises, it gave no score.
         if (cause := infrastructure_cause(error)) is not None:
             raise surface(cause, "scoring with the metric") from error
-        message = f"the metric raised {named(error)}\n{innermost_frame(error)}\n{_shown(example)}"
+        where = frames_of(metric, error)
+        message = f"the metric raised {named(error)}\n{where}\n{_shown(example)}"
         raise MetricError(message) from error
     score = _number(value)
     if score is None:

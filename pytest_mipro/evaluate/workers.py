@@ -32,6 +32,8 @@ _GRACE = 0.6
 """Seconds that calls under way get to come to their end after Ctrl-C."""
 _CLOSING = 1.0
 """Seconds it may take at most, after these, to store what they came to."""
+_REMINDER = 30.0
+"""Seconds after which whoever waits is told where things stand, if nothing has happened or not."""
 
 
 class _Keyed(Protocol):
@@ -135,7 +137,7 @@ class Workers:
     Attributes:
         resumed: How many records were stored already, and not made again.
         made: How many were made.
-        on_record: Called after each that was made.
+        on_record: Called after each that was made, and from time to time.
 
     """
 
@@ -343,13 +345,22 @@ def _outlast(result: Future[Any], seconds: float) -> None:
             wait([result], timeout=end - time.monotonic())
 
 
+async def _remind(workers: Workers) -> None:
+    """Tell again where things stand: a model that is asked again and again makes no records."""
+    while True:
+        await asyncio.sleep(_REMINDER)
+        workers.on_record()
+
+
 async def _cancellable(
     work: Coroutine[Any, Any, T], workers: Workers, running: Future[Callable[[], object]]
 ) -> T:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     running.set_result(partial(loop.call_soon_threadsafe, task.cancel))
+    reminding = asyncio.ensure_future(_remind(workers))
     try:
         return await task
     finally:
+        reminding.cancel()
         await workers.finish(_GRACE if task.cancelled() else None)

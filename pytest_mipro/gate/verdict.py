@@ -41,8 +41,9 @@ def beats_baseline(
     Judge whether the compiled program is better than the baseline by more than ``margin``.
 
     PASS when the one-sided paired test says so at ``alpha``. FAIL when the
-    search kept the baseline, or when the whole interval lies at or below the
-    margin. INCONCLUSIVE otherwise: the examples do not decide it.
+    whole interval lies at or below the margin. INCONCLUSIVE otherwise: the
+    examples do not decide it. Where the search kept the baseline, the
+    difference is known to be 0.
 
     Args:
         baseline: Held-out scores before.
@@ -52,17 +53,18 @@ def beats_baseline(
         unchanged: Whether the compiled program is the baseline itself.
 
     Raises:
-        DeclarationError: ``alpha`` is no probability.
+        DeclarationError: ``margin`` or ``alpha`` cannot be used.
 
     """
     __tracebackhide__ = True
+    _refuse_margin(margin)
     refuse_alpha(alpha)
     comparison = compare(
         baseline.scores, compiled.scores, margin=margin, alpha=alpha, clusters=compiled.clusters
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
-        word: Word = "FAIL"
+        word: Word = "PASS" if margin < 0 else "FAIL"
     elif comparison.p_value < alpha:
         word = "PASS"
     elif comparison.high <= margin:
@@ -102,7 +104,7 @@ def no_regression(
 
     """
     __tracebackhide__ = True
-    _refuse_tolerance(tolerance)
+    refuse_tolerance(tolerance)
     refuse_alpha(alpha)
     before, after, clusters = _common(reference.card, compiled)
     comparison = compare(before, after, margin=-tolerance, alpha=alpha, clusters=clusters)
@@ -143,7 +145,15 @@ def more(examples: float) -> str:
     return f"about {float(f'{examples:.2g}'):,.0f} more held-out examples would decide it"
 
 
-def _refuse_tolerance(tolerance: float) -> None:
+def _refuse_margin(margin: float) -> None:
+    __tracebackhide__ = True
+    if not isinstance(margin, float | int) or not math.isfinite(margin):
+        message = f"margin={margin!r:.80}: expected a difference of mean scores, e.g. 0.05"
+        raise DeclarationError(message)
+
+
+def refuse_tolerance(tolerance: float) -> None:
+    """Raise DeclarationError unless ``tolerance`` is a loss that can be accepted."""
     __tracebackhide__ = True
     if not isinstance(tolerance, float | int) or not 0 <= tolerance < math.inf:
         message = f"tolerance={tolerance!r}: expected a loss of mean score of 0 or more, e.g. 0.02"
@@ -232,10 +242,14 @@ def _what_would_decide(comparison: PairedComparison) -> str:
 
 def _sentence(comparison: PairedComparison, word: Word, alpha: float, *, unchanged: bool) -> str:
     if unchanged:
+        advice = (
+            f"which is above a margin of {comparison.margin:+.3f}"
+            if word == "PASS"
+            else "improve the metric, the training examples or the model, or drop this assert"
+        )
         return (
             f"the search found nothing better than the baseline and kept it "
-            f"(score {comparison.baseline:.3f} on {comparison.n} held-out examples); "
-            "improve the metric, the training examples or the model, or drop this assert"
+            f"(score {comparison.baseline:.3f} on {comparison.n} held-out examples); {advice}"
         )
     return f"{describe(comparison)}; {_advice(comparison, word, alpha)}"
 

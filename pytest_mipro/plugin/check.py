@@ -13,6 +13,7 @@ from pytest_mipro.plugin.declare import NAMES
 from pytest_mipro.task import (
     OPTION_NAMES,
     Options,
+    check_adapter,
     check_cluster,
     check_metric,
     check_program,
@@ -74,6 +75,7 @@ def check(node: pytest.Item) -> Declared:
         DeclarationError: It cannot be used.
 
     """
+    _refuse_idle(node)
     values: dict[str, Any] = {}
     for mark in node.iter_markers("mipro"):
         _refuse_positional(mark)
@@ -83,6 +85,8 @@ def check(node: pytest.Item) -> Declared:
         check_program(values["program"])
     if "metric" in values:
         check_metric(values["metric"])
+    if "adapter" in values:
+        check_adapter(values["adapter"])
     if "repeat" in values:
         check_repeat(values["repeat"])
     if "cluster" in values:
@@ -95,6 +99,17 @@ def check(node: pytest.Item) -> Declared:
     if "dataset" not in values:
         return declared
     return replace(declared, dataset=declared.load(values["dataset"]))
+
+
+def _refuse_idle(node: pytest.Item) -> None:
+    """Refuse a test with a marker of its own that cannot ask for the outcome."""
+    asks = {"mipro", "request"}.intersection(getattr(node, "fixturenames", ()))
+    if not asks and any(mark.name == "mipro" for mark in node.own_markers):
+        message = (
+            "the test is marked with mipro and never asks what came of it, so it would pass "
+            "whatever happens; take the fixture `mipro` as an argument, or use @mipro_optimize"
+        )
+        raise DeclarationError(message)
 
 
 def _refuse_positional(mark: pytest.Mark) -> None:

@@ -34,7 +34,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and get ready if ``--mipro`` is on."""
     config.addinivalue_line("markers", MARKER)
-    if options.is_on(config):
+    if not options.is_on(config):
+        options.refuse_idle(config)
+    else:
         from pytest_mipro.plugin.interrupt import Impatience
         from pytest_mipro.plugin.leftovers import Leftovers
 

@@ -53,13 +53,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="URL",
         help=f"SQLAlchemy URL of the store (default: sqlite:///{DEFAULT_STORE} under the rootdir).",
     )
-    for name, what in (
-        ("update", "Accept each outcome as the test's reference, in __mipro__ beside the test."),
-        ("frozen", "Compile nothing: take program and scores from the accepted reference."),
-        ("refresh", "Compile again what the store has, and ask the models again for it."),
-        ("rescore", "Answer the held-out examples again, whatever the store has."),
-        ("dry-run", "Say what would run and how much it would ask at most; ask nothing."),
-    ):
+    for name, what in _ACTIONS.items():
         group.addoption(f"--mipro-{name}", action="store_true", default=None, help=what)
     group.addoption(
         "--mipro-inconclusive",
@@ -112,6 +106,15 @@ def add_options(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+
+
+_ACTIONS = {
+    "update": "Accept each outcome as the test's reference, in __mipro__ beside the test.",
+    "frozen": "Compile nothing: take program and scores from the accepted reference.",
+    "refresh": "Compile again what the store has, and ask the models again for it.",
+    "rescore": "Answer the held-out examples again, whatever the store has.",
+    "dry-run": "Say what would run and how much it would ask at most; ask nothing.",
+}
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,22 @@ def is_on(config: pytest.Config) -> bool:
     """Whether this session compiles and judges."""
     flag = config.getoption("mipro", default=None)
     return bool(config.getini("mipro") if flag is None else flag)
+
+
+def refuse_idle(config: pytest.Config) -> None:
+    """
+    Refuse flags that ask for something which a session without ``--mipro`` does not do.
+
+    Raises:
+        pytest.UsageError: There is one.
+
+    """
+    for name in _ACTIONS:
+        if _flag(config, name.replace("-", "_")):
+            message = (
+                f"--mipro-{name} does nothing without --mipro: every such test is skipped; add it"
+            )
+            raise pytest.UsageError(message)
 
 
 def _value(config: pytest.Config, name: str, default: str = "") -> tuple[str, str]:

@@ -21,7 +21,7 @@ from pytest_mipro.plugin.spending import account_of
 from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME
 from pytest_mipro.report.dry import reason, render_dry
 from pytest_mipro.session import Policy, Session
-from pytest_mipro.task import Task, build_program, check_metric, is_sampled
+from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -169,6 +169,8 @@ class Running:
         self._secrets |= credentials(
             each for each in (model.lm, prompt_lm, teacher_lm) if each is not None
         )
+        adapter = wanted.get("adapter")
+        check_adapter(adapter)
         name = self.name_of(node)
         program = build_program(wanted.need("program"))
         return Task(
@@ -181,7 +183,7 @@ class Running:
             prompt_lm=prompt_lm,
             teacher=teacher,
             teacher_lm=teacher_lm,
-            adapter=wanted.get("adapter") or model.adapter,
+            adapter=adapter or model.adapter,
             options=declared.options,
             threads=_threads(self._settings.threads, model.threads),
             version=declared.values.get("version"),

@@ -409,13 +409,16 @@ class Session:
         )
 
     def _reasons(self, task: Task, found: fingerprint.Fingerprint) -> tuple[str, ...]:
-        earlier = self.store.artifacts.latest(task.test)
-        if earlier is None:
+        known = self.store.artifacts.recent(task.test)
+        if not known:
             return ("no artifact in the store yet",)
-        if earlier.key == found.key and earlier.cut is not None:
-            return (f"the search was cut at {earlier.cut.limit}, there is more to spend now",)
-        changes = found.changes_since(earlier.parts)
-        return changes or ("again, as asked for (--mipro-refresh)",)
+        same = next((each for each in known if each.key == found.key), None)
+        if same is not None and same.cut is not None:
+            return (f"the search was cut at {same.cut.limit}, there is more to spend now",)
+        if same is not None:
+            return ("again, as asked for (--mipro-refresh)",)
+        # What was compiled last may have been undone since; the nearest of all says what is new.
+        return min((found.changes_since(each.parts) for each in known), key=len)
 
     def _advise(self, text: str) -> None:
         if text:

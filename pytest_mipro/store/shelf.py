@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _LOOKUP = 500
 """Keys asked for in one query; databases limit the parameters of a statement."""
+RECENT = 20
+"""Most artifacts of one task that are looked at together."""
 DAY = 86_400.0
 """Seconds after which it is written down again that a record was used."""
 _NOT_NOTED = OperationalError, InternalError, ProgrammingError
@@ -242,17 +244,17 @@ class Artifacts(Shelf[Artifact]):
         """Keep artifacts in their table."""
         table = schema.ARTIFACTS
         super().__init__(connect, dialect, table, Artifact)
-        self._newest = self._query(table.c.task, table.c.created.desc()).limit(1)
+        self._newest = self._query(table.c.task, table.c.created.desc()).limit(RECENT)
 
-    def latest(self, task: str) -> Artifact | None:
+    def recent(self, task: str) -> list[Artifact]:
         """
-        Return the artifact compiled last for ``task``.
+        Return what was compiled for ``task``, the last first, up to ``RECENT``.
 
         Raises:
             StoreError: As ``get_many``.
 
         """
-        return next((artifact for _, artifact in self._read(self._newest, [_text(task)])), None)
+        return [artifact for _, artifact in self._read(self._newest, [_text(task)])]
 
     def replace(self, artifact: Artifact) -> None:
         """

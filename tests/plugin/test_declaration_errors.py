@@ -25,6 +25,14 @@ MISTAKES = {
         "program=Adder, metric='exact', dataset=DATASET",
         ["*metric='exact' is not callable; expected a function*"],
     ),
+    "metric of one argument": (
+        "program=Adder, metric=lambda example: 1, dataset=DATASET",
+        ["*metric=<lambda> takes (example), and cannot be called with an example and a pred*"],
+    ),
+    "adapter no instance": (
+        "program=Adder, metric=right, dataset=DATASET, adapter=dspy.JSONAdapter",
+        ["*adapter=JSONAdapter is not a dspy.Adapter; expected an instance*"],
+    ),
     "program no module": (
         "program=3, metric=right, dataset=DATASET",
         ["*program=3 is not a dspy.Module*"],
@@ -113,6 +121,31 @@ def test_the_marker_refuses_positional_arguments(project: Project) -> None:
     mark = "@pytest.mark.mipro.with_args(Adder)\ndef test_adder(mipro): pass\n"
     project.write(test_adder=f"{HEAD}\n{mark}")
     project.run("--mipro").stdout.fnmatch_lines(["*mipro takes keyword arguments only*"])
+
+
+def test_a_marked_test_that_asks_for_nothing_is_a_mistake(project: Project) -> None:
+    """It would pass whatever its prompt does; on a class, some tests may need no outcome."""
+    mark = "@pytest.mark.mipro(program=Adder, metric=right, dataset=DATASET)"
+    project.write(test_adder=f"{HEAD}\n{mark}\ndef test_adder(): pass\n")
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*marked with mipro and never asks*@mipro_optimize*"])
+
+    asking = "    def test_it(self, request): request.getfixturevalue('mipro')\n"
+    other = f"class TestAll:\n    def test_other(self): pass\n    {mark}\n{asking}"
+    project.write(test_adder=f"{HEAD}\n{mark}\n{other}")
+    project.run("--mipro").assert_outcomes(passed=2)
+
+
+def test_an_adapter_fixture_that_gives_none_is_named(project: Project) -> None:
+    """A fixture is checked where it is used, without a traceback."""
+    fixture = "@pytest.fixture\ndef mipro_adapter(): return 'json'\n"
+    test = "@mipro_optimize(program=Adder, metric=right, dataset=DATASET)\ndef test_adder(): pass\n"
+    project.write(test_adder=f"{HEAD}\n{fixture}\n{test}")
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*adapter='json' is not a dspy.Adapter*"])
+    result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
 def test_a_program_that_needs_arguments_is_named(project: Project) -> None:

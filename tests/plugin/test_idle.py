@@ -6,8 +6,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
     from project import Project
 
 HEAVY = ("dspy", "optuna", "sqlalchemy", "scipy", "numpy", "pydantic", "jinja2", "xllamacpp")
@@ -71,3 +72,11 @@ def test_the_marker_is_registered(project: Project) -> None:
     """Strict markers accept it, and ``--markers`` explains it."""
     project.run("--strict-markers").assert_outcomes(skipped=1)
     project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.mipro(*declare*"])
+
+
+@pytest.mark.parametrize("flag", ["update", "frozen", "refresh", "rescore", "dry-run"])
+def test_a_flag_that_needs_the_other_is_an_error(project: Project, flag: str) -> None:
+    """A CI that forgot ``--mipro`` must not be green for ever."""
+    result = project.run(f"--mipro-{flag}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --mipro-{flag} does nothing without --mipro*add it"])

@@ -61,6 +61,17 @@ def test_several_changes_are_all_said(compiled: Project) -> None:
     ]
 
 
+def test_what_was_undone_is_no_reason(compiled: Project) -> None:
+    """The reason compares with the nearest that was compiled, not with the last."""
+    metric = "example.answer == prediction.answer", "prediction.answer == example.answer"
+    edit(compiled, metric)
+    assert len(said(compiled.run("--mipro"))) == 1
+    edit(compiled, metric[::-1])
+    assert said(compiled.run("--mipro")) == []
+    edit(compiled, ("ROWS[:20]", "ROWS[:19]"))
+    assert said(compiled.run("--mipro")) == ["1 train row removed"]
+
+
 def test_held_out_rows_are_scored_without_a_compile(compiled: Project) -> None:
     """New held-out rows cost a call for each program, corrected labels cost none."""
     paid = compiled.calls

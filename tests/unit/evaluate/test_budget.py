@@ -65,6 +65,18 @@ def test_nothing_begins_once_the_limit_is_reached() -> None:
     assert "the same command goes on" in text
 
 
+def test_where_nothing_was_asked_the_same_command_gets_no_further() -> None:
+    """Only a larger limit does."""
+    account = Account([calls(5)])
+    account.reserve(9)
+    with pytest.raises(BudgetExceeded) as caught:
+        account.admit()
+    text = str(caught.value)
+    assert "lm_calls=5 is not enough" in text
+    assert "nothing was asked; only a larger lm_calls gets further" in text
+    assert "the same command" not in text
+
+
 def test_what_is_reserved_is_not_spent() -> None:
     """Two of five calls are kept back until they are released."""
     account = Account([calls(5)])
@@ -72,7 +84,8 @@ def test_what_is_reserved_is_not_spent() -> None:
     for _ in range(3):
         account.admit()
         account.charge("search", "m", CALL)
-    with pytest.raises(BudgetExceeded, match="about 2 calls are kept back"):
+    kept = r"lm_calls=5 is not enough.*search 3 LM calls; about 2 calls are kept back"
+    with pytest.raises(BudgetExceeded, match=kept):
         account.admit()
     account.reserve(0)
     account.admit()

@@ -144,6 +144,34 @@ def test_metric_that_raises_is_named_with_its_error() -> None:
     assert isinstance(caught.value.__cause__, AttributeError)
 
 
+def test_metric_that_raises_in_a_library_is_shown_at_its_own_line() -> None:
+    """The line of the metric comes first, then that of whatever it called."""
+
+    def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+        return bool(example.anwser == prediction)
+
+    with pytest.raises(MetricError) as caught:
+        call_metric(metric, EXAMPLE, PREDICTION)
+
+    _, first, second, _ = str(caught.value).splitlines()
+    assert first.startswith(f"at {__file__}:")
+    assert first.endswith("in metric: return bool(example.anwser == prediction)")
+    assert "example.py" in second
+
+
+def test_metric_that_cannot_be_called_is_shown_where_it_is_defined() -> None:
+    """None of our own lines is to blame."""
+
+    def metric(example: dspy.Example) -> bool:
+        return bool(example)
+
+    with pytest.raises(MetricError) as caught:
+        call_metric(metric, EXAMPLE, PREDICTION)
+
+    _, where, _ = str(caught.value).splitlines()
+    assert where == f"at {__file__}:{metric.__code__.co_firstlineno}"
+
+
 @pytest.mark.parametrize(
     "error", [AssertionError("no"), ZeroDivisionError(), RecursionError("deep")]
 )

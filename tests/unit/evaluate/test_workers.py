@@ -2,13 +2,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 
 import pytest
 
+from pytest_mipro.evaluate import workers as workers_module
 from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
 
 
 class TestComplete:
+    def test_tells_where_things_stand_from_time_to_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also while nothing is made, as when a model is asked again and again."""
+        monkeypatch.setattr(workers_module, "_REMINDER", 0.01)
+        told: list[int] = []
+        workers = Workers(ContextThreads(1))
+        workers.on_record = lambda: told.append(workers.made)
+        complete(asyncio.sleep(0.2), workers)
+        assert told[:2] == [0, 0]
+        count = len(told)
+        time.sleep(0.05)
+        assert len(told) == count
+
     @pytest.mark.parametrize("fails", [False, True])
     def test_spares_the_garbage_collector_what_was_there(self, *, fails: bool) -> None:
         """What was there before is not searched for garbage meanwhile, but afterwards it is."""

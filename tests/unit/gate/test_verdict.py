@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.verdict import beats_baseline
 from pytest_mipro.records import Scorecard, Usage, Verdict
 
@@ -59,6 +60,19 @@ class TestWords:
         assert verdict.word == "FAIL"
         assert "kept it" in verdict.sentence
         assert not verdict
+
+    def test_the_baseline_itself_is_within_a_loss_that_is_allowed(self) -> None:
+        """A difference of 0 is above a margin below 0, without statistics."""
+        verdict = judge(WON[0], WON[0], margin=-0.01, unchanged=True)
+        assert verdict.word == "PASS"
+        assert "kept it" in verdict.sentence
+        assert "above a margin of -0.010" in verdict.sentence
+
+    @pytest.mark.parametrize("margin", [math.nan, math.inf, -math.inf, "0.1", None])
+    def test_a_margin_that_is_none(self, margin: float) -> None:
+        """The error names the value, whatever the scores."""
+        with pytest.raises(DeclarationError, match=rf"margin={margin!r}: expected a difference"):
+            judge(*WON, margin=margin)
 
     def test_alpha_decides(self) -> None:
         """The same evidence passes at a generous alpha and not at a strict one."""

@@ -138,7 +138,7 @@ class TestShelves:
         """Asking for what is not there is no error."""
         assert store.rows.get("nothing") is None
         assert store.rows.get_many([]) == {}
-        assert store.artifacts.latest("nothing") is None
+        assert store.artifacts.recent("nothing") == []
 
     def test_the_first_record_stays(self, store: Store) -> None:
         """A second record under a key is ignored, and those written with it are not."""
@@ -158,15 +158,13 @@ class TestShelves:
         asked = [*rows, *(f"unknown {number}" for number in range(600)), *rows]
         assert store.rows.get_many(iter(asked)) == rows
 
-    def test_the_latest_artifact_of_a_task(self, store: Store) -> None:
-        """An artifact is found by its task: the one written last."""
+    def test_the_recent_artifacts_of_a_task(self, store: Store) -> None:
+        """Artifacts are found by their task: the one written last is the first."""
         for key in ("z", "a"):
             store.artifacts.put(artifact(key))
             time.sleep(0.01)
         store.artifacts.put(artifact("other", "another task"))
-        latest = store.artifacts.latest("task")
-        assert latest is not None
-        assert latest.key == "a"
+        assert [each.key for each in store.artifacts.recent("task")] == ["a", "z"]
 
     def test_an_artifact_is_replaced(self, store: Store) -> None:
         """An artifact that was compiled again takes the place of the first, and is the latest."""
@@ -176,8 +174,8 @@ class TestShelves:
         store.artifacts.replace(again)
         store.artifacts.replace(artifact("new", "new task"))
         assert store.artifacts.get("a") == again
-        assert store.artifacts.latest("task") == again
-        assert store.artifacts.latest("new task") == artifact("new", "new task")
+        assert store.artifacts.recent("task")[0] == again
+        assert store.artifacts.recent("new task") == [artifact("new", "new task")]
 
     def test_something_else_under_a_key_is_an_error(self, store: Store, path: Path) -> None:
         """A value that is no row, as another tool might leave it, is named and not guessed at."""
@@ -219,7 +217,7 @@ class TestDurability:
         again = Store.open(url_of(path))
         assert again.rows.get("k") == Row("k", 0.5)
         assert [trial.number for trial in again.trials("one")] == [0]
-        assert again.artifacts.latest("task") == artifact("a")
+        assert again.artifacts.recent("task")[0] == artifact("a")
         again.close()
 
     def test_other_processes_see_rows_at_once(self, store: Store, path: Path) -> None:

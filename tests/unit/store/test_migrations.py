@@ -133,7 +133,7 @@ def test_the_content_of_version_1_is_kept(path: Path) -> None:
         assert store.traces.get("t") == Trace("t", 1.0, {"predict": [{"q": 1}]})
         assert store.proposals.get("p") == Proposal("p", "Answer.")
         assert store.trials("one") == [Trial(0, Candidate((1,), (0,)), 5, 0.75, dropped=False)]
-        assert store.artifacts.latest("task") == Artifact.from_dict(ARTIFACT)
+        assert store.artifacts.recent("task")[0] == Artifact.from_dict(ARTIFACT)
 
 
 def test_version_1_has_the_tables_of_a_new_store(path: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class TestPrune:
         fill(store, "k")
         age(path, 40)
         store.rows.by_answer(["answer of k"])
-        store.artifacts.latest("task of k")
+        store.artifacts.recent("task of k")
         removed = store.prune(days=30)
         assert removed["rows"] == removed["artifacts"] == 0
 
@@ -222,7 +222,7 @@ def test_names_that_are_no_unicode_text(store: Store) -> None:
     task = "test_\udcff.py::test"
     kept = Artifact("a", task, {}, {}, {}, Usage(), 1.0, "2026-07-01T12:00:00Z")
     store.artifacts.put(kept)
-    assert store.artifacts.latest(task) == kept
+    assert store.artifacts.recent(task)[0] == kept
 
 
 def test_threads_share_a_store_in_memory() -> None:
