@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -22,16 +22,14 @@ from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from pathlib import Path
 
     from pytest_mipro.budget import Budget
+    from pytest_mipro.evaluate.elsewhere import Elsewhere
     from pytest_mipro.records import Cut
 
 What: TypeAlias = Literal["calls", "tokens", "usd", "seconds"]
 Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out"]
 
-_WIDTH = 24
-"""Characters of a number in a file that other processes read while it is written."""
 PRICE_HINT = "mipro_price = {model}: 0.15 0.60"
 
 
@@ -88,43 +86,6 @@ def limits_of(budget: Budget | None) -> tuple[Limit, ...]:
 def amount(usage: Usage, what: What) -> float:
     """Return how much of ``what`` is in ``usage``; there are no seconds in it."""
     return {"calls": usage.calls, "tokens": usage.tokens, "usd": usage.usd, "seconds": 0}[what]
-
-
-class Elsewhere:
-    """
-    What other processes of the same run have spent; each tells it in a file of its own.
-
-    Args:
-        folder: Where the files are; all processes have the same.
-        name: What this process is called among them.
-
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._own = folder / f"{name}.spent"
-
-    def tell(self, usage: Usage) -> None:
-        """Let the others know what this process has spent."""
-        text = "".join(f"{number:{_WIDTH}}" for number in (usage.calls, usage.usd))
-        # Never empty in between, or a reader would take it for nothing.
-        mode = "r+b" if self._own.exists() else "wb"
-        with suppress(OSError), self._own.open(mode) as file:
-            file.write(text.encode("ascii"))
-
-    def spent(self) -> Usage:
-        """Return what the others have spent."""
-        files = [each for each in self._folder.glob("*.spent") if each != self._own]
-        return Usage.total(map(_read, files))
-
-
-def _read(file: Path) -> Usage:
-    with suppress(OSError, ValueError):
-        text = file.read_text(encoding="ascii")
-        if len(text) == 2 * _WIDTH:
-            calls = int(text[:_WIDTH])
-            return Usage(calls, priced=calls, usd=float(text[_WIDTH:]))
-    return Usage()
 
 
 class Account:

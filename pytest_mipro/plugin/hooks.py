@@ -8,7 +8,7 @@ import pytest
 
 from pytest_mipro import __version__
 from pytest_mipro.plugin import hookspecs, options
-from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME, RUNNING, SETTINGS
+from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME, RUNNING, SETTINGS, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,7 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if _only_controls(config):
             from pytest_mipro.plugin.xdist import Controller
 
-            config.pluginmanager.register(Controller(config, settings))
+            controller = config.stash[WORKERS] = Controller(config, settings)
+            config.pluginmanager.register(controller)
         else:
             from pytest_mipro.plugin.running import Running  # loads DSPy
 

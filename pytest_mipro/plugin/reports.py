@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import LEFTOVERS, RUNNING
+from pytest_mipro.plugin.state import LEFTOVERS, RUNNING, WORKERS
 from pytest_mipro.plugin.summary import write
 from pytest_mipro.plugin.told import told
 from pytest_mipro.records import Usage
@@ -46,7 +46,7 @@ class Reports:
         self._settings = settings
         self._targets = targets
         self._told: dict[str, TaskSummary] = {}
-        self._usages: list[Usage] = []
+        self._usages: dict[str, Usage] = {}
         self._created = datetime.now(timezone.utc)
         self._started = time.monotonic()
         self._notes: list[str] = []
@@ -68,13 +68,16 @@ class Reports:
         """Take note of what a worker of xdist has spent."""
         sent = getattr(node, "workeroutput", {}).get(_SENT)
         if sent is not None:
-            self._usages.append(Usage.from_dict(sent))
+            self._usages[node.gateway.id] = Usage.from_dict(sent)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; pytest's own summary comes after that and names them."""
         if RUNNING in self._config.stash:
-            self._usages.append(self._config.stash[RUNNING].usage)
+            self._usages[""] = self._config.stash[RUNNING].usage
+        elif WORKERS in self._config.stash:
+            # A worker that is interrupted, or crashes, cannot say what it has counted.
+            self._usages = {**self._config.stash[WORKERS].spent(), **self._usages}
         self._summary = self._summarize(interrupted=exitstatus in _INTERRUPTED)
         written = [
             self._attempt(target.shown, partial(target.write, self._summary))
@@ -115,7 +118,7 @@ class Reports:
         orphans = self._config.stash[LEFTOVERS].orphans
         return Summary(
             tasks=tuple(order),
-            usage=Usage.total(self._usages),
+            usage=Usage.total(self._usages.values()),
             store=self._settings.store,
             versions=dict(_versions()),
             created=self._created.isoformat(timespec="seconds"),

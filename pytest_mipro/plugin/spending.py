@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_mipro.evaluate.budget import Account, Elsewhere, Limit
+from pytest_mipro.evaluate.budget import Account, Limit
+from pytest_mipro.evaluate.elsewhere import Elsewhere
 from pytest_mipro.evaluate.prices import Price, Prices
 from pytest_mipro.plugin.xdist import shared_folder
 

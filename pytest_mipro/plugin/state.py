@@ -47,11 +47,21 @@ class Tasks(Protocol):
         """Let go of the store."""
 
 
+class Workers(Protocol):
+    """What others ask of ``xdist.Controller``."""
+
+    def spent(self) -> dict[str, Usage]:
+        """Return what each worker has spent so far, by its name; calls and cost, no tokens."""
+
+
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on."""
 
 RUNNING: pytest.StashKey[Tasks] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on, in a process that runs tests."""
+
+WORKERS: pytest.StashKey[Workers] = pytest.StashKey()
+"""In the config's stash while ``--mipro`` is on, in a process that only controls workers."""
 
 LEFTOVERS: pytest.StashKey[Collection] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on."""

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_mipro.evaluate.elsewhere import Elsewhere
 from pytest_mipro.plugin.interrupt import farewell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_mipro.plugin.options import Settings
+    from pytest_mipro.records import Usage
 
 _FOLDER = "mipro_folder"
 _OFTEN = "mipro_often"
@@ -82,6 +84,10 @@ class Controller:
         """Stop listening, also where there was no summary."""
         self._listener.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def spent(self) -> dict[str, Usage]:
+        """Return what each worker has spent so far, by its name; calls and cost, no tokens."""
+        return Elsewhere(self._folder, "controller").by_process()
 
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -112,6 +113,25 @@ def test_ctrl_c_does_not_wait_for_the_model(
     assert "run the same command again" in output
     assert "Traceback" not in IN_A_DESTRUCTOR.sub("", output), output
     assert "pytest_mipro/" not in output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "spread"])
+def test_a_report_of_an_interrupted_run_counts_its_calls(
+    project: Project, workers: tuple[str, ...]
+) -> None:
+    """What was asked before Ctrl-C was asked, and is not 0."""
+    write(project, tests=2)
+    with Model.running(pause=0.02) as model:
+        run = start(project, model, *workers, "--mipro-report=report.json")
+        model.wait(30)
+        press_at_terminal(run)
+        output, _ = run.communicate(timeout=FOREVER)
+        assert run.returncode == pytest.ExitCode.INTERRUPTED, output
+        asked = model.counts.asked
+    report = json.loads((project.path / "report.json").read_text(encoding="utf-8"))
+    assert report["interrupted"] is True
+    assert asked - 2 * THREADS <= report["usage"]["calls"] <= asked
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")

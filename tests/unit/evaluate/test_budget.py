@@ -12,7 +12,8 @@ from scripted import scripted_lm
 
 from pytest_mipro.budget import Budget
 from pytest_mipro.errors import BudgetExceeded, DeclarationError, ModelError
-from pytest_mipro.evaluate.budget import Account, Elsewhere, Limit, limits_of
+from pytest_mipro.evaluate.budget import Account, Limit, limits_of
+from pytest_mipro.evaluate.elsewhere import Elsewhere
 from pytest_mipro.evaluate.prices import Price, Prices
 from pytest_mipro.evaluate.runner import Bench, Rows
 from pytest_mipro.evaluate.usage import UsageMeter
