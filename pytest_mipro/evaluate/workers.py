@@ -33,7 +33,7 @@ _GRACE = 0.6
 _CLOSING = 1.0
 """Seconds it may take at most, after these, to store what they came to."""
 _REMINDER = 30.0
-"""Seconds after which whoever waits is told where things stand, if nothing has happened or not."""
+"""Seconds after which whoever waits is told again where things stand."""
 
 
 class _Keyed(Protocol):

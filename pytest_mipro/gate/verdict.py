@@ -243,7 +243,7 @@ def _what_would_decide(comparison: PairedComparison) -> str:
 def _sentence(comparison: PairedComparison, word: Word, alpha: float, *, unchanged: bool) -> str:
     if unchanged:
         advice = (
-            f"which is above a margin of {comparison.margin:+.3f}"
+            f"its difference of 0 is above a margin of {comparison.margin:+.3f}"
             if word == "PASS"
             else "improve the metric, the training examples or the model, or drop this assert"
         )
