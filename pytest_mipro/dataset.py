@@ -9,6 +9,7 @@ there whatever happens to the rows around it.
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -199,13 +200,22 @@ def _pools(source: Mapping[str, RowSource]) -> dict[str, RowSource]:
 def _rows(source: RowSource, folder: Path, label: str, column: str | None = None) -> list[_Located]:
     if isinstance(source, str | os.PathLike):
         return [_from_mapping(row, where, column) for where, row in _read(folder / source)]
-    found = source() if callable(source) else source
+    found = _called(source, label) if callable(source) else source
     if not isinstance(found, Iterable) or isinstance(found, Mapping):
         message = (
             f"{label}={found!r:.80}: expected a path, examples, or a callable that returns examples"
         )
         raise DatasetError(message)
     return [_from_object(row, f"{label}[{index}]", column) for index, row in enumerate(found)]
+
+
+def _called(source: Callable[[], object], label: str) -> object:
+    try:
+        inspect.signature(source).bind()
+    except TypeError as error:
+        message = f"{label} is a function that cannot be called without arguments: {error}"
+        raise DatasetError(message) from None
+    return source()
 
 
 def _from_object(row: object, where: str, column: str | None) -> _Located:

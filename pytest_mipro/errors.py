@@ -67,7 +67,7 @@ class InfrastructureError(MiproError):
     Whoever knows the store and the command line fills in the attributes.
 
     Attributes:
-        stored: How many rows are safe in the store; None if nobody has counted.
+        stored: How many rows the store holds; None if nobody has counted.
         command: The command that goes on from there; empty for the one that was given.
         starts_over: Why the next attempt begins anew; empty where it goes on.
 
@@ -82,11 +82,12 @@ class InfrastructureError(MiproError):
     def __str__(self) -> str:
         if self.starts_over:
             return f"{super().__str__()}\nthis is no score; {self.starts_over}"
-        kept = "everything finished so far is" if self.stored is None else f"{self.stored} rows are"
+        held = "" if self.stored is None else f" in the store, which holds {self.stored} rows"
         command = f"`{self.command}`" if self.command else "the same command"
         return (
             f"{super().__str__()}\n"
-            f"this is no score; {kept} stored, and {command} goes on from there"
+            f"this is no score; everything finished so far is safe{held}, and {command} goes on "
+            "from there"
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.dataset import identity
+from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint.follow import Trail
 from pytest_mipro.fingerprint.parts import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
 from pytest_mipro.fingerprint.programs import of_predictors, of_program
@@ -52,11 +53,19 @@ def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprin
         "Optuna version": version("optuna"),
         "algorithm version": ALGORITHM,
         "declared version": task.version,
-        **{name: plain(value) for name, value in (extra or {}).items()},
+        **{name: _added(name, value) for name, value in (extra or {}).items()},
         **trail.parts,
     }
     where = {**trail.where, **_places(parts, trail.where)}
     return Fingerprint({name: digest(part) for name, part in parts.items()}, where)
+
+
+def _added(name: str, value: object) -> JSON:
+    try:
+        return plain(value)
+    except FingerprintError as error:
+        message = f"the part {name!r} that pytest_mipro_fingerprint adds to the key: {error}"
+        raise FingerprintError(message) from error
 
 
 def of_evaluation(

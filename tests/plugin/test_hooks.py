@@ -37,6 +37,10 @@ def test_a_part_added_to_the_key_recompiles(project: Project) -> None:
     project.run("--mipro")
     project.write(conftest=conftest + part.format(2))
     project.run("--mipro").stdout.fnmatch_lines(["*compiling: index changed"])
+    project.write(conftest=conftest + part.format("object()"))
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*part 'index' that pytest_mipro_fingerprint adds*no JSON form*"])
 
 
 def test_the_report_hook_gets_the_outcome(project: Project) -> None:

@@ -481,6 +481,7 @@ def test_row_in_a_file_is_named_by_its_place(tmp_path: Path, kind: str, where: s
         (None, ["dataset=None", "a path, examples, or a callable"]),
         (3, ["dataset=3", "a path, examples, or a callable"]),
         (lambda: None, ["dataset=None", "a callable that returns examples"]),
+        (lambda rows: rows, ["dataset is a function", "without arguments", "'rows'"]),
         (lambda: {"question": "Why?"}, ["dataset={'question': 'Why?'}"]),
         (["Why?"], ["dataset[0] is 'Why?'", "a dspy.Example or a mapping"]),
         ([*rows(1), ("Why?", "b")], ["dataset[1] is ('Why?', 'b')"]),
