@@ -244,6 +244,9 @@ class MIPROv2(Teleprompter):
 
         """
         _refuse_permission(requires_permission_to_run)
+        _refuse_no_program("student", student)
+        if teacher is not None:
+            _refuse_no_program("teacher", teacher)
         given = {
             "num_trials": num_trials,
             "max_bootstrapped_demos": max_bootstrapped_demos,
@@ -479,6 +482,12 @@ def _bench(optimizer: MIPROv2, program: dspy.Module, settings: dict[str, Any]) -
             raise
         key, answers = uuid.uuid4().hex, None  # Nothing outlives this compile: any name will do.
     return Bench(optimizer.metric, settings, key, answers)
+
+
+def _refuse_no_program(name: str, value: object) -> None:
+    if not isinstance(value, dspy.Module):
+        message = f"{name}={value!r:.80} is not a dspy.Module; expected an instance of one"
+        raise DeclarationError(message)
 
 
 def _refuse_permission(asked: bool | None) -> None:

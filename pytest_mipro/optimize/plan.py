@@ -7,14 +7,14 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import dspy
+
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize.bootstrap import DemoPlan
 from pytest_mipro.optimize.search import Effort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import dspy
 
     from pytest_mipro.task import Options
 
@@ -105,7 +105,7 @@ class Plan:
 def _divided(
     trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
 ) -> tuple[tuple[dspy.Example, ...], tuple[dspy.Example, ...]]:
-    train = tuple(trainset)
+    train = _examples("trainset", trainset)
     if not train:
         message = "the trainset is empty; demos and proposals are made from it"
         raise DeclarationError(message)
@@ -113,12 +113,29 @@ def _divided(
         if not valset:
             message = "the valset is empty; leave it out to have 80% of the trainset used"
             raise DeclarationError(message)
-        return train, tuple(valset)
+        return train, _examples("valset", valset)
     if len(train) < 2:  # ruff: ignore[magic-value-comparison] - one for each side
         message = "a trainset of 1 example cannot be divided; give a valset"
         raise DeclarationError(message)
     cut = len(train) - min(_LARGEST_VALSET, max(1, len(train) * 4 // 5))
     return train[:cut], train[cut:]
+
+
+def _examples(name: str, given: Sequence[dspy.Example]) -> tuple[dspy.Example, ...]:
+    rows = tuple(given)
+    for index, row in enumerate(rows):
+        if not isinstance(row, dspy.Example):
+            message = f"{name}[{index}] is {row!r:.80}: expected a dspy.Example"
+            raise DeclarationError(message)
+        try:
+            row.inputs()
+        except ValueError:
+            message = (
+                f"{name}[{index}] does not say which of its fields are inputs; "
+                "declare them with Example.with_inputs(...)"
+            )
+            raise DeclarationError(message) from None
+    return rows
 
 
 def _trials(count: int, predictors: int, options: Options) -> int:

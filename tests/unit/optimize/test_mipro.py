@@ -257,6 +257,26 @@ class TestErrors:
         with pytest.raises(ValueError, match=rf"num_trials.*\b{number}\b"):
             compiled(made, program, num_trials=None)
 
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ({"student": TwoStep}, r"student=<class .*TwoStep.* is not a dspy\.Module"),
+            ({"teacher": "gpt"}, r"teacher='gpt' is not a dspy\.Module"),
+            ({"trainset": [{"question": "1 + 1"}]}, r"trainset\[0\] is .*: expected a dspy\.Ex"),
+            ({"trainset": [dspy.Example(question="1")]}, r"trainset\[0\] does not say .* inputs"),
+            ({"valset": [None]}, r"valset\[0\] is None: expected a dspy\.Example"),
+        ],
+    )
+    def test_what_is_no_program_and_no_example(
+        self, arguments: dict[str, Any], message: str
+    ) -> None:
+        """A script that passes something else is told what and where, before any call."""
+        lm = scripted_lm()
+        given = {"student": TwoStep(), "trainset": sums(9), "valset": sums(9, 9), **arguments}
+        with pytest.raises(DeclarationError, match=message):
+            small(lm).compile(**given)
+        assert calls(lm) == 0
+
     def test_permission_that_is_not_needed_warns(self, caplog: pytest.LogCaptureFixture) -> None:
         """False, as old tutorials write it, is taken with a warning."""
         compiled(small(scripted_lm()), requires_permission_to_run=False)
