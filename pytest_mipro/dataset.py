@@ -9,7 +9,6 @@ there whatever happens to the rows around it.
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any, TypeAlias
 
 import dspy
 
+from pytest_mipro.arguments import mismatch
 from pytest_mipro.canonical import JSON, canonical_json, digest, plain, readable_json
 from pytest_mipro.errors import DatasetError, FingerprintError
 
@@ -210,11 +210,9 @@ def _rows(source: RowSource, folder: Path, label: str, column: str | None = None
 
 
 def _called(source: Callable[[], object], label: str) -> object:
-    try:
-        inspect.signature(source).bind()
-    except TypeError as error:
-        message = f"{label} is a function that cannot be called without arguments: {error}"
-        raise DatasetError(message) from None
+    if why := mismatch(source):
+        message = f"{label} is a function that cannot be called without arguments: {why}"
+        raise DatasetError(message)
     return source()
 
 
@@ -243,19 +241,42 @@ def _named_split(value: object, where: str, column: str) -> str:
     return str(value)
 
 
-def _checked(row: _Located, inputs: tuple[str, ...] | None) -> _Located:
-    example = row.example
-    if not isinstance(example, dspy.Example):
-        message = f"{row.where} is {example!r:.80}: expected a dspy.Example"
+def check_example(example: object, where: str) -> None:
+    """
+    Refuse what is no example that says which of its fields are inputs.
+
+    Args:
+        example: Anything.
+        where: What the message calls it, such as ``"trainset[3]"``.
+
+    Raises:
+        DatasetError: It is none.
+
+    """
+    _refuse_undeclared(_example(example, where), where, "Example.with_inputs(...)")
+
+
+def _example(value: object, where: str) -> dspy.Example:
+    if not isinstance(value, dspy.Example):
+        message = f"{where} is {value!r:.80}: expected a dspy.Example"
         raise DatasetError(message)
+    return value
+
+
+def _refuse_undeclared(example: dspy.Example, where: str, declare: str) -> None:
+    if getattr(example, "_input_keys", None) is None:
+        message = (
+            f"{where} does not say which of its fields {sorted(map(str, example.keys()))} are "
+            f"inputs; declare them with {declare}"
+        )
+        raise DatasetError(message)
+
+
+def _checked(row: _Located, inputs: tuple[str, ...] | None) -> _Located:
+    example = _example(row.example, row.where)
     _refuse_names(example, row.where)
     if inputs is None:
-        if getattr(example, "_input_keys", None) is None:
-            message = (
-                f"{row.where} does not say which of its fields {sorted(example.keys())} "
-                "are inputs; declare them with inputs=[...] or Example.with_inputs(...)"
-            )
-            raise DatasetError(message)
+        _refuse_undeclared(example, row.where, "inputs=[...] or Example.with_inputs(...)")
     else:
         missing = [name for name in inputs if name not in example]
         if missing:

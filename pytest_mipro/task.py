@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -11,6 +10,7 @@ import dspy
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from pytest_mipro.arguments import mismatch
 from pytest_mipro.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -239,23 +239,12 @@ def check_metric(value: object) -> None:
             "metric(example, prediction, trace=None) that returns a score"
         )
         raise DeclarationError(message)
-    _refuse_arguments(value)
-
-
-def _refuse_arguments(metric: Callable[..., object]) -> None:
-    """Refuse a metric that cannot be called as the held-out examples are scored."""
-    try:
-        signature = inspect.signature(metric)
-    except (TypeError, ValueError):
-        return  # Some callables do not say what they take.
-    try:
-        signature.bind("example", "prediction")
-    except TypeError as error:
+    if why := mismatch(value, "example", "prediction"):
         message = (
-            f"metric={_named(metric)} takes {signature}, and cannot be called with an example and "
-            f"a prediction: {error}; expected metric(example, prediction, trace=None)"
+            f"metric={_named(value)} cannot be called with an example and a prediction: {why}; "
+            "expected metric(example, prediction, trace=None)"
         )
-        raise DeclarationError(message) from None
+        raise DeclarationError(message)
 
 
 def check_adapter(value: object) -> None:

@@ -7,14 +7,15 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dspy
-
+from pytest_mipro.dataset import check_example
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize.bootstrap import DemoPlan
 from pytest_mipro.optimize.search import Effort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import dspy
 
     from pytest_mipro.task import Options
 
@@ -124,17 +125,7 @@ def _divided(
 def _examples(name: str, given: Sequence[dspy.Example]) -> tuple[dspy.Example, ...]:
     rows = tuple(given)
     for index, row in enumerate(rows):
-        if not isinstance(row, dspy.Example):
-            message = f"{name}[{index}] is {row!r:.80}: expected a dspy.Example"
-            raise DeclarationError(message)
-        try:
-            row.inputs()
-        except ValueError:
-            message = (
-                f"{name}[{index}] does not say which of its fields are inputs; "
-                "declare them with Example.with_inputs(...)"
-            )
-            raise DeclarationError(message) from None
+        check_example(row, f"{name}[{index}]")
     return rows
 
 

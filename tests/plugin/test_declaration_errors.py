@@ -27,7 +27,7 @@ MISTAKES = {
     ),
     "metric of one argument": (
         "program=Adder, metric=lambda example: 1, dataset=DATASET",
-        ["*metric=<lambda> takes (example), and cannot be called with an example and a pred*"],
+        ["*metric=<lambda> cannot be called with an example and a pred*: it takes (example), *"],
     ),
     "adapter no instance": (
         "program=Adder, metric=right, dataset=DATASET, adapter=dspy.JSONAdapter",
@@ -137,7 +137,7 @@ def test_a_marked_test_that_asks_for_nothing_is_a_mistake(project: Project) -> N
     project.run("--mipro").assert_outcomes(passed=2)
 
 
-def test_an_adapter_fixture_that_gives_none_is_named(project: Project) -> None:
+def test_an_adapter_fixture_that_gives_no_adapter_is_named(project: Project) -> None:
     """A fixture is checked where it is used, without a traceback."""
     fixture = "@pytest.fixture\ndef mipro_adapter(): return 'json'\n"
     test = "@mipro_optimize(program=Adder, metric=right, dataset=DATASET)\ndef test_adder(): pass\n"
