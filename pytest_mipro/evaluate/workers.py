@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 from pytest_mipro.evaluate.retries import DEFAULT, Pace, Patience, at_pace
 from pytest_mipro.records import Usage
@@ -345,7 +345,7 @@ def _outlast(result: Future[Any], seconds: float) -> None:
             wait([result], timeout=end - time.monotonic())
 
 
-async def _remind(workers: Workers) -> None:
+async def _remind(workers: Workers) -> NoReturn:
     """Tell again where things stand: a model that is asked again and again makes no records."""
     while True:
         await asyncio.sleep(_REMINDER)
@@ -360,7 +360,7 @@ async def _cancellable(
     running.set_result(partial(loop.call_soon_threadsafe, task.cancel))
     reminding = asyncio.ensure_future(_remind(workers))
     try:
-        return await task
+        return await first_of([task, reminding])
     finally:
-        reminding.cancel()
+        abandon([task, reminding])
         await workers.finish(_GRACE if task.cancelled() else None)

@@ -25,6 +25,19 @@ class TestComplete:
         time.sleep(0.05)
         assert len(told) == count
 
+    def test_an_error_while_telling_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is told may be the user's own function; its error is not swallowed."""
+        monkeypatch.setattr(workers_module, "_REMINDER", 0.01)
+        workers = Workers(ContextThreads(1))
+
+        def fail() -> None:
+            message = "cannot be told"
+            raise ValueError(message)
+
+        workers.on_record = fail
+        with pytest.raises(ValueError, match="cannot be told"):
+            complete(asyncio.sleep(60), workers)
+
     @pytest.mark.parametrize("fails", [False, True])
     def test_spares_the_garbage_collector_what_was_there(self, *, fails: bool) -> None:
         """What was there before is not searched for garbage meanwhile, but afterwards it is."""
