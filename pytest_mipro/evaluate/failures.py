@@ -52,7 +52,7 @@ _PASSING_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
 
 
-def _nothing(_model: str = "") -> None:
+def _nothing(*_: object) -> None:
     pass
 
 
@@ -183,19 +183,16 @@ def _message(error: BaseException) -> str:
 
 
 def frames_of(function: object, error: BaseException) -> str:
-    """Return where ``function`` raised ``error``: its own last line, and the innermost one."""
-    code = getattr(function, "__code__", None)
-    frames = [
-        each
-        for each in traceback.extract_tb(error.__traceback__)
-        if not each.filename.startswith(_ROOM)
-    ]
-    own = [each for each in frames if code is not None and each.filename == code.co_filename]
-    lines = [f"at {each.filename}:{each.lineno} in {each.name}: {each.line}" for each in frames]
-    if not own:
-        begun = [] if code is None else [f"at {code.co_filename}:{code.co_firstlineno}"]
-        return "\n".join([*begun, *lines[-1:]]) or "at an unknown place"
-    return "\n".join(dict.fromkeys([lines[frames.index(own[-1])], lines[-1]]))
+    """Return where ``function`` raised ``error``: the last line of its file, then the innermost."""
+    trace = traceback.extract_tb(error.__traceback__)
+    frames = [each for each in trace if not each.filename.startswith(_ROOM)]
+    if not frames:
+        code = getattr(function, "__code__", None)
+        return f"at {code.co_filename}:{code.co_firstlineno}" if code else "at an unknown place"
+    own = [each for each in frames if each.filename == frames[0].filename]
+    shown = [own[-1], frames[-1]]
+    lines = (f"at {each.filename}:{each.lineno} in {each.name}: {each.line}" for each in shown)
+    return "\n".join(dict.fromkeys(lines))
 
 
 def blame_program(error: BaseException) -> Failure:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import decimal
 import fractions
 import math
+from functools import partial
 from typing import Any
 
 import dspy
@@ -144,18 +145,20 @@ def test_metric_that_raises_is_named_with_its_error() -> None:
     assert isinstance(caught.value.__cause__, AttributeError)
 
 
-def test_metric_that_raises_in_a_library_is_shown_at_its_own_line() -> None:
-    """The line of the metric comes first, then that of whatever it called."""
-
-    def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+class Misspelt:
+    def __call__(self, example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         return bool(example.anwser == prediction)
 
+
+@pytest.mark.parametrize("metric", [Misspelt(), Misspelt().__call__, partial(Misspelt())])
+def test_metric_that_raises_in_a_library_is_shown_at_its_own_line(metric: Any) -> None:
+    """The line of the metric comes first, then that of whatever it called."""
     with pytest.raises(MetricError) as caught:
         call_metric(metric, EXAMPLE, PREDICTION)
 
     _, first, second, _ = str(caught.value).splitlines()
     assert first.startswith(f"at {__file__}:")
-    assert first.endswith("in metric: return bool(example.anwser == prediction)")
+    assert first.endswith("in __call__: return bool(example.anwser == prediction)")
     assert "example.py" in second
 
 
