@@ -238,14 +238,14 @@ class Account:
                 f"; about {self._reserved} calls are kept back for measuring the winner and "
                 "scoring the held-out examples"
             )
-        is_spent = any(each.limit == limit and each.amount <= 0 for each in self.left())
+        left = min(each.amount for each in self.left() if each.limit == limit)
+        state = "is spent" if left <= 0 else "is not enough"
         further = (
             "everything finished is stored and costs nothing again: the same command goes on from "
             f"there, and a larger {limit.name} gets further"
-            if self._spent
+            if left < limit.most
             else f"nothing was asked; only a larger {limit.name} gets further"
         )
-        state = "is spent" if is_spent else "is not enough"
         message = (
             f"{limit} {state}, and not all held-out examples are scored; this run has spent "
             f"{spent or 'nothing'}{kept}\nthis is no score; {further}"

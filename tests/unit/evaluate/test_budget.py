@@ -78,6 +78,19 @@ def test_where_nothing_was_asked_the_same_command_gets_no_further() -> None:
     assert "the same command" not in text
 
 
+def test_where_another_task_spent_it_the_same_command_goes_on() -> None:
+    """What that one has asked is stored, so the next run has more for this one."""
+    session = Account([Limit("calls", 5, "--mipro-max-calls")])
+    session.charge("search", "m", CALL)
+    task = Account(parent=session)
+    task.reserve(9)
+    with pytest.raises(BudgetExceeded) as caught:
+        task.admit()
+    assert "--mipro-max-calls 5 is not enough" in str(caught.value)
+    assert "this run has spent nothing" in str(caught.value)
+    assert "the same command goes on" in str(caught.value)
+
+
 def test_what_is_reserved_is_not_spent() -> None:
     """Two of five calls are kept back until they are released."""
     account = Account([calls(5)])
