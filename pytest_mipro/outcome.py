@@ -292,10 +292,9 @@ class Outcome:
 
         """
         __tracebackhide__ = True
-        verdict.refuse_tolerance(tolerance)
-        verdict.refuse_alpha(alpha)
         tolerant = self._session.tolerant
         if self.reference is None:
+            verdict.check_no_regression(tolerance, alpha)
             judged = verdict.no_reference(self._standing.place.command)
         else:
             judged = verdict.no_regression(
@@ -345,6 +344,7 @@ class Outcome:
         __tracebackhide__ = True
         costs.refuse_other(than)
         if than == "reference" and self.reference is None:
+            costs.check_costs_no_more(ratio, unit, alpha)
             judged = verdict.no_reference(self._standing.place.command, costs.COSTS_NO_MORE)
         else:
             judged = costs.costs_no_more(

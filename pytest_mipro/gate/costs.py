@@ -75,9 +75,7 @@ def costs_no_more(
 
     """
     __tracebackhide__ = True
-    _refuse_ratio(ratio)
-    _refuse_unit(unit)
-    refuse_alpha(alpha)
+    check_costs_no_more(ratio, unit, alpha)
     pairs = _pairs(other.card, compiled, unit)
     if not pairs.before:
         return Verdict(COSTS_NO_MORE, "INCONCLUSIVE", _unknown(other, compiled, unit), None)
@@ -118,6 +116,14 @@ def refuse_other(than: object) -> None:
     if than not in {"baseline", "reference"}:
         message = f"than={than!r:.80}: expected 'baseline' or 'reference'"
         raise DeclarationError(message)
+
+
+def check_costs_no_more(ratio: float, unit: Unit | None, alpha: float) -> None:
+    """Raise DeclarationError unless ``costs_no_more`` can be judged with these."""
+    __tracebackhide__ = True
+    _refuse_ratio(ratio)
+    _refuse_unit(unit)
+    refuse_alpha(alpha)
 
 
 def _refuse_ratio(ratio: float) -> None:

@@ -104,8 +104,7 @@ def no_regression(
 
     """
     __tracebackhide__ = True
-    refuse_tolerance(tolerance)
-    refuse_alpha(alpha)
+    check_no_regression(tolerance, alpha)
     before, after, clusters = _common(reference.card, compiled)
     comparison = compare(before, after, margin=-tolerance, alpha=alpha, clusters=clusters)
     comparison = replace(comparison, rollouts=compiled.rollouts)
@@ -152,9 +151,10 @@ def _refuse_margin(margin: float) -> None:
         raise DeclarationError(message)
 
 
-def refuse_tolerance(tolerance: float) -> None:
-    """Raise DeclarationError unless ``tolerance`` is a loss that can be accepted."""
+def check_no_regression(tolerance: float, alpha: float) -> None:
+    """Raise DeclarationError unless ``no_regression`` can be judged with these."""
     __tracebackhide__ = True
+    refuse_alpha(alpha)
     if not isinstance(tolerance, float | int) or not 0 <= tolerance < math.inf:
         message = f"tolerance={tolerance!r}: expected a loss of mean score of 0 or more, e.g. 0.02"
         raise DeclarationError(message)

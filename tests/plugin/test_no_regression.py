@@ -6,6 +6,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from project import Project
 
@@ -157,6 +159,24 @@ def test_wrong_arguments_show_the_users_line_only(guarded: Project) -> None:
         ]
     )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
+
+
+@pytest.mark.parametrize(
+    "wrong, line",
+    [
+        ("no_regression(tolerance=-1)", "tolerance=-1: expected a loss*"),
+        ("no_regression(alpha=2)", "alpha=2: expected a probability*"),
+        ("costs_no_more(than='reference', ratio=-1)", "ratio=-1: expected how many times*"),
+    ],
+)
+def test_wrong_arguments_are_told_without_a_reference(
+    guarded: Project, wrong: str, line: str
+) -> None:
+    """They do not wait until there is one to compare with."""
+    change(guarded, "test_adder", "no_regression()", wrong)
+    result = guarded.run("--mipro")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"E*DeclarationError: {line}"])
 
 
 def test_a_damaged_reference_is_an_error(guarded: Project) -> None:
