@@ -147,7 +147,7 @@ class Row(Record):
     long the calls for it took together; None if no model was asked, or nobody
     measured it. ``spent`` is what the program's own calls took, without those
     of the metric; None where a part of it is not known, because an answer came
-    from a cache, or because the provider did not count.
+    from a cache that does not say, or because the provider did not count.
     """
 
     FAILURE_SCORE: ClassVar[float] = 0.0

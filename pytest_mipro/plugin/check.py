@@ -75,7 +75,7 @@ def check(node: pytest.Item) -> Declared:
         DeclarationError: It cannot be used.
 
     """
-    _refuse_idle(node)
+    _refuse_unasked(node)
     values: dict[str, Any] = {}
     for mark in node.iter_markers("mipro"):
         _refuse_positional(mark)
@@ -101,7 +101,7 @@ def check(node: pytest.Item) -> Declared:
     return replace(declared, dataset=declared.load(values["dataset"]))
 
 
-def _refuse_idle(node: pytest.Item) -> None:
+def _refuse_unasked(node: pytest.Item) -> None:
     """Refuse a test with a marker of its own that cannot ask for the outcome."""
     asks = {"mipro", "request"}.intersection(getattr(node, "fixturenames", ()))
     if not asks and any(mark.name == "mipro" for mark in node.own_markers):

@@ -82,6 +82,15 @@ def test_a_reference_is_accepted_and_loaded(folder: pytest.Pytester) -> None:
     assert folder.runpython(folder.path / "script.py").ret == 0
 
 
+def test_the_budget_goes_below_the_first_example(folder: pytest.Pytester) -> None:
+    """Pasted there, its task can be run: the dry run names its limit."""
+    below = block("python", "Budget(lm_calls=")
+    folder.makepyfile(test_routing=f"{block('python', '# test_routing.py')}\n\n{below}")
+    result = folder.runpytest_subprocess("--mipro", "--mipro-dry-run")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*lm_calls=600*"])
+
+
 def test_the_first_example_is_skipped_without_the_flag(folder: pytest.Pytester) -> None:
     """Without ``--mipro`` it costs nothing."""
     folder.runpytest_subprocess().assert_outcomes(skipped=1)
