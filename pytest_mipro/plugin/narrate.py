@@ -52,12 +52,14 @@ class Narrator:
         """Write how far ``task`` has come: each phase, and in between, in a log seldom."""
         now = time.monotonic()
         line = self._line if self._line is not None and self._line.is_possible else None
-        if self._pace is None or self._pace.phase != (task, progress.phase):
-            self._pace = _Pace(task, progress, now)
-        elif not self._is_due(now, line):
+        pace = self._pace
+        if pace is None or pace.phase != (task, progress.phase):
+            pace = _Pace(task, progress, now)
+        left = pace.left(progress, now)
+        if pace is self._pace and not self._is_due(now, line):
             return
+        self._pace = pace
         self._last = now
-        left = self._pace.left(progress, now)
         if line is None:
             self.say(progress_line(task, progress, left=left))
         else:
@@ -74,17 +76,21 @@ class _Pace:
 
     def __init__(self, task: str, progress: Progress, now: float) -> None:
         self.phase = task, progress.phase
-        self._begun = now
-        self._done = progress.done
+        self._begun = self._advanced = now
+        self._first = self._done = progress.done
 
     def left(self, progress: Progress, now: float) -> float | None:
-        """Return the seconds it will take yet, once there is something to go by."""
-        done, seconds = progress.done - self._done, now - self._begun
+        """Return the seconds it will take yet, while there is something to go by."""
+        if progress.done != self._done:
+            self._done, self._advanced = progress.done, now
+        done, seconds = self._done - self._first, self._advanced - self._begun
         # What was stored is done at once, and says nothing of what is to come.
         if progress.total is None or done < max(progress.total * _TELLING, 1):
             return None
         missing = progress.total - progress.done
-        return None if seconds < _AT_LEAST or missing <= 0 else seconds / done * missing
+        left = seconds / done * missing - (now - self._advanced)
+        # Where it takes longer than it would at this pace, nobody knows how long.
+        return left if seconds >= _AT_LEAST and left > 0 else None
 
 
 class _Voice(Protocol):

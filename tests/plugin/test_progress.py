@@ -252,6 +252,16 @@ class TestPace:
         """It is what the rest takes as fast as it went since the phase began."""
         pace = _Pace("a", Progress("search", 20, 100), 50.0)
         assert pace.left(Progress("search", 40, 100), 60.0) == pytest.approx(30.0)
+        assert pace.left(Progress("search", 40, 100), 70.0) == pytest.approx(20.0)
+
+    def test_time_left_is_unknown_where_it_takes_longer(self) -> None:
+        """A model that does not answer any more makes no pace, and what came at once neither."""
+        pace = _Pace("a", Progress("search", 20, 100), 50.0)
+        assert pace.left(Progress("search", 40, 100), 60.0) is not None
+        assert pace.left(Progress("search", 40, 100), 91.0) is None
+        pace = _Pace("a", Progress("bootstrap", 0, 3), 50.0)
+        assert pace.left(Progress("bootstrap", 2, 3), 50.1) is None
+        assert pace.left(Progress("bootstrap", 2, 3), 110.0) is None
 
     @pytest.mark.parametrize(
         "done, total, now",
