@@ -209,11 +209,9 @@ class Bootstrap:
     def _making(
         self, plan: _SetPlan, first: _Trying, teacher: dspy.Module, begun: Sequence[_Trying]
     ) -> Making:
-        trying = asyncio.ensure_future(_begin(plan, first, begun))
-        return Making(
-            asyncio.ensure_future(self._draft(plan, trying)),
-            asyncio.ensure_future(self._make(plan, trying, teacher)),
-        )
+        start = self._workers.start
+        trying = start(_begin(plan, first, begun))
+        return Making(start(self._draft(plan, trying)), start(self._make(plan, trying, teacher)))
 
     async def _draft(self, plan: _SetPlan, trying: _Trying) -> Draft:
         tried = await trying

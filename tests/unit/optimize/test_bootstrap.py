@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -360,6 +361,13 @@ class TestErrors:
         with store.connection() as connection:
             count = connection.exec_driver_sql("SELECT count(*) FROM traces").scalar_one()
         assert count == 0
+
+    def test_errors_after_the_first(self, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+        """What else goes wrong meanwhile is not logged as if nobody had cared."""
+        with pytest.raises(InfrastructureError, match="dead key"):
+            demo_sets(store, lm_on(Dead()))
+        gc.collect()
+        assert caplog.messages == []
 
     def test_swallowed_lm_error(self, store: Store) -> None:
         """A program that catches the model's error does not make a trace of it."""
