@@ -37,6 +37,7 @@ from dspy.utils.exceptions import (
 )
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
+from pytest_mipro.fingerprint.credentials import credentials, veil
 from pytest_mipro.records import Failure
 
 if TYPE_CHECKING:
@@ -176,10 +177,17 @@ def named(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        text = str(error)
     # ruff: ignore[blind-except]: the user's class may raise anything; its error is what counts.
     except Exception:
         return "<exception str() failed>"
+    return _veiled(text)
+
+
+def _veiled(text: str) -> str:
+    """Return ``text``, which is logged and stored, without credentials, such as one in a URL."""
+    lm = dspy.settings.lm
+    return str(veil(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
 
 
 def frames_of(function: object, error: BaseException) -> str:
@@ -199,7 +207,7 @@ def blame_program(error: BaseException) -> Failure:
     """Return ``error`` as the failure of one row."""
     trace = _from_the_program_on(error.__traceback__)
     frames = traceback.format_exception(type(error), error, trace, limit=-_FRAMES)
-    return Failure(type(error).__name__, _message(error), "".join(frames))
+    return Failure(type(error).__name__, _message(error), _veiled("".join(frames)))
 
 
 def _from_the_program_on(trace: TracebackType | None) -> TracebackType | None:

@@ -148,3 +148,27 @@ def test_what_the_program_failed_on_is_counted_and_shown(project: Project) -> No
     result.stdout.fnmatch_lines([said])
     assert sum(line.strip() == "LookupError: no sevens" for line in result.outlines) == 3
     assert "the first 3 of 20" in result.stdout.str()
+
+
+def test_no_credential_of_a_failing_program_is_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program raises may have one in it, as a URL does: no file and no log has it."""
+    secret = "sk-" + "search4711" * 4
+    monkeypatch.setenv("SEARCH_API_KEY", secret)
+    program = (project.path / "program.py").read_text()
+    raising = """
+        if question.startswith("What is 7"):
+            import os
+            raise LookupError("404 for https://host/?key=" + os.environ["SEARCH_API_KEY"])
+        return self.add"""
+    project.write(program=program.replace("\n        return self.add", raising))
+    test = (project.path / "test_adder.py").read_text()
+    project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
+    result = project.run("--mipro", "-vv")
+    result.assert_outcomes(failed=1)
+    assert "404 for https://host/?key=***" in result.stdout.str()
+    assert secret not in result.stdout.str()
+    files = [path for path in (project.path / ".mipro").rglob("*") if path.is_file()]
+    assert any(b"404 for https://host/?key=***" in path.read_bytes() for path in files)
+    assert not any(secret.encode() in path.read_bytes() for path in files)
