@@ -518,10 +518,22 @@ class Report(Record):
 
 @dataclass(frozen=True)
 class Progress(Record):
-    """Where a long piece of work stands; fields that do not apply are None."""
+    """
+    Where a long piece of work stands; fields that do not apply are None.
+
+    Attributes:
+        phase: What is going on.
+        done: How much of it is done: demo sets, instructions or rows.
+        total: How much there is to do.
+        best: The best mean score so far.
+        usage: What it took so far.
+        trouble: What a model that is asked again said, while none answers.
+
+    """
 
     phase: Literal["bootstrap", "propose", "search", "evaluate"]
     done: int
     total: int | None = None
     best: float | None = None
     usage: Usage = Usage()
+    trouble: str = ""

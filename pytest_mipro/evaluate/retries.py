@@ -42,6 +42,8 @@ P = ParamSpec("P")
 
 _CHANCE = random.SystemRandom()
 """Apart from the random numbers that a program or an optimizer may have seeded."""
+_SILENCE = 2.0
+"""Seconds without an answer after which it is worth a word that some are asked again."""
 _JITTER = 0.5
 """How much longer a wait may get, as a share of it, so that threads do not go on together."""
 
@@ -89,6 +91,7 @@ class Pace:
     def __init__(self, patience: Patience = DEFAULT) -> None:
         self.patience = patience
         self.answered_at = 0.0
+        self._troubles: dict[object, str] = {}
         self._until = 0.0
         self._spread = 0.0
         self._stopped = threading.Event()
@@ -140,6 +143,24 @@ class Pace:
         """Take note that the provider answers."""
         self.answered_at = time.monotonic()
 
+    @property
+    def trouble(self) -> str:
+        """What a model that is asked again said, if there is no answer by others either."""
+        if time.monotonic() < self.answered_at + _SILENCE:
+            return ""
+        with self._lock:
+            return next(iter(self._troubles.values()), "")
+
+    def trip(self, asker: object, trouble: str) -> None:
+        """Take note that ``asker`` has to ask again, and why."""
+        with self._lock:
+            self._troubles[asker] = trouble
+
+    def recover(self, asker: object) -> None:
+        """Take note that ``asker`` is through."""
+        with self._lock:
+            self._troubles.pop(asker, None)
+
 
 _PACE: ContextVar[Pace | None] = ContextVar("mipro_pace", default=None)
 
@@ -185,6 +206,8 @@ def persistently(work: Callable[[], T], doing: str) -> T:
         # Now, not when the run hears of it: by then others would have asked in vain.
         effort.pace.fail(error)
         raise error from unanswered.__cause__
+    finally:
+        effort.pace.recover(effort)
     return done
 
 
@@ -268,9 +291,11 @@ class _Effort:
 
     def _announce(self, state: RetryCallState) -> None:
         error, seconds = _error_of(state), state.upcoming_sleep
+        trouble = named(error)
+        self.pace.trip(self, trouble)
         if is_rate_limit(error):
             self.pace.pause(seconds)
-        logger.info("asking again in %.1f s (%d. time): %s", seconds, self._tried, named(error))
+        logger.info("asking again in %.1f s (%d. time): %s", seconds, self._tried, trouble)
 
     def _sleep(self, seconds: float) -> None:
         if not self.pace.rest(seconds):

@@ -156,6 +156,11 @@ class Workers:
         """What all work has cost so far."""
         return Usage.total(self._usage.values())
 
+    @property
+    def trouble(self) -> str:
+        """What a model that is asked again said, while none answers."""
+        return self._pace.trouble
+
     def usage_of(self, kind: type) -> Usage:
         """What the work that made records of one kind has cost so far."""
         return self._usage.get(kind, Usage())

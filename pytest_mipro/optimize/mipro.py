@@ -455,7 +455,8 @@ class _Compilation:
         told = self._told
         if told.phase == "bootstrap":
             told = replace(told, done=sum(each.made.done() for each in self._making))
-        self._on_progress(replace(told, usage=self.workers.usage))
+        workers = self.workers
+        self._on_progress(replace(told, usage=workers.usage, trouble=workers.trouble))
 
     def _result(self, space: Space, found: Found) -> dspy.Module:
         program = space.program(found.winner)

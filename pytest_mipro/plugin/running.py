@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -143,7 +144,8 @@ class Running:
 
     def progress(self, task: Task, progress: Progress) -> None:
         """Show how far ``task`` has come."""
-        self._narrator.progress(task.name, progress)
+        trouble = str(self.veil(progress.trouble))
+        self._narrator.progress(task.name, replace(progress, trouble=trouble))
 
     def warn(self, text: str) -> None:
         """Warn about the test that is running."""

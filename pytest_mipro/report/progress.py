@@ -19,6 +19,8 @@ _WHAT = {
     "search": "searching",
     "evaluate": "scoring held-out examples",
 }
+_LONGEST = 160
+"""Columns that are left to what a model said."""
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -38,12 +40,12 @@ def progress_line(
     """
     counted = progress.done and progress.total is not None
     what = _WHAT[progress.phase] + (f" {progress.done:,}/{progress.total:,}" if counted else "")
-    facts = list(_facts(progress, left))
+    facts = [_trouble(progress)] if progress.trouble else list(_facts(progress, left))
     if width is None:
         return inline(", ".join([f"mipro: {task}: {what}", *facts]))
     line = f"{cut(inline(task), max(width - len(what) - 2, width // 3))}: {what}"
     for fact in facts:
-        if columns(line) + len(fact) + 2 <= width:
+        if progress.trouble or columns(line) + len(fact) + 2 <= width:
             line += f", {fact}"
     return cut(inline(line), width)
 
@@ -61,6 +63,11 @@ def _facts(progress: Progress, left: float | None) -> Iterator[str]:
             yield cost(usage)
     if usage.tokens:
         yield f"{usage.tokens:,} tokens"
+
+
+def _trouble(progress: Progress) -> str:
+    """Return why nothing moves, which is more than anything else there is to say."""
+    return f"asking the model again: {cut(inline(progress.trouble), _LONGEST)}"
 
 
 def _left(seconds: float) -> str:

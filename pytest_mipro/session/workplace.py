@@ -187,7 +187,8 @@ class Workplace:
 
     def _tell(self, task: Task, workers: Workers, total: int) -> None:
         done = min(workers.resumed + workers.made, total)
-        self._around.progress(task, Progress("evaluate", done, total, usage=workers.usage))
+        progress = Progress("evaluate", done, total, usage=workers.usage, trouble=workers.trouble)
+        self._around.progress(task, progress)
 
     def scored(
         self, task: Task, name: str, program: dspy.Module, found: Sequence[Answers]

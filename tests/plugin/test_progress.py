@@ -28,6 +28,31 @@ on_a_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals"
 
 SLOW = CONFTEST.replace('"calls.log")', '"calls.log", latency=0.1)')
 """For a compile that takes a moment."""
+UNREACHABLE = """
+import os
+import time
+import dspy
+import pytest
+from scripted import ScriptedEngine
+from pytest_mipro.evaluate import workers
+from pytest_mipro.plugin import narrate
+
+workers._REMINDER = narrate._SELDOM = narrate._EVERY = 0.1  # It is a minute.
+
+class Unreachable(ScriptedEngine):
+    begun = time.monotonic()
+
+    def complete(self, request):
+        if time.monotonic() < self.begun + 2:
+            key = os.environ["PROXY_KEY"]
+            raise dspy.LMTransportError(f"refused by https://me:{key}@host")
+        return super().complete(request)
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    return dspy.LM("scripted", engine=Unreachable(), cache=False, num_retries=0)
+"""
+"""A model that cannot be asked at first."""
 LONG = "test_" + "多" * 30
 LIVE = re.compile(r"^test_adder: (bootstrapping|proposing|searching|scoring)")
 PLAIN = re.compile(r"^mipro: test_adder: (bootstrapping|proposing|searching|scoring)")
@@ -237,6 +262,18 @@ def test_a_pipe_gets_plain_lines(project: Project) -> None:
     assert b"\x1b" not in text
     phases = [match[1] for line in text.decode().split("\n") if (match := PLAIN.match(line))]
     assert phases == ["bootstrapping", "proposing", "searching", "scoring"]
+
+
+def test_a_model_that_does_not_answer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while of silence it is said what the model that is asked again said."""
+    secret = "sk-" + "proxy4711" * 4
+    monkeypatch.setenv("PROXY_KEY", secret)
+    project.write(conftest=UNREACHABLE)
+    result = project.run("--mipro")
+    result.assert_outcomes(passed=1)
+    said = "asking the model again: LMTransportError: refused by https://me:[*][*][*]@host"
+    result.stdout.fnmatch_lines([f"mipro: test_adder: bootstrapping demos*, {said}"])
+    assert secret not in result.stdout.str()
 
 
 def test_a_log_hears_of_a_long_phase_once_a_minute() -> None:

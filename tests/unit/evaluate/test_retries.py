@@ -12,6 +12,7 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, MetricError
+from pytest_mipro.evaluate import retries
 from pytest_mipro.evaluate.retries import DEFAULT, Pace, Patience, at_pace, persistently
 
 if TYPE_CHECKING:
@@ -285,6 +286,25 @@ def test_rate_limits_end_when_nothing_is_answered() -> None:
         tried(asking(engine), Patience(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6))
 
     assert 3 < engine.calls <= 30
+
+
+def test_the_trouble_is_known_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits can be told why, unless others are answered meanwhile."""
+    pace = Pace(Patience(first_wait=0.5))
+    engine = Troubled(limited())
+    thread = threading.Thread(target=tried, args=(asking(engine),), kwargs={"pace": pace})
+    assert not pace.trouble
+    thread.start()
+    while not pace.trouble:
+        time.sleep(0.001)
+
+    assert pace.trouble == "LMRateLimitError: slow down"
+    pace.answered()
+    assert not pace.trouble
+    monkeypatch.setattr(retries, "_SILENCE", 0)
+    assert pace.trouble == "LMRateLimitError: slow down"
+    thread.join()
+    assert not pace.trouble
 
 
 def test_the_default_is_minutes() -> None:

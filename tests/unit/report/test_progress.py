@@ -63,6 +63,26 @@ def test_what_does_not_fit_is_left_out() -> None:
     ]
 
 
+def test_a_model_that_does_not_answer() -> None:
+    """Why nothing moves is said instead of how fast it moves, as long as there is room."""
+    usage = Usage(420, 100, 10)
+    progress = Progress("search", 3, 10, 0.8125, usage, trouble="Refused: by\nhost \x1b[31m")
+    said = "searching 3/10, asking the model again: Refused: by\\nhost \\x1b[31m"
+    assert progress_line("router", progress, left=40) == f"mipro: router: {said}"
+    assert progress_line("router", progress, width=99) == f"router: {said}"
+    cut = progress_line("router", progress, width=60)
+    assert cut == "router: searching 3/10, asking the model again: Refused: by…"
+
+
+@pytest.mark.parametrize("trouble", TEXTS)
+@pytest.mark.parametrize("width", [10, 40, 200])
+def test_whatever_a_model_said_fits(trouble: str, width: int) -> None:
+    """It is one line, of no more columns than there are."""
+    line = progress_line("router", Progress("search", 3, 10, trouble=trouble * 99), width=width)
+    assert columns(line) <= width
+    assert inline(line) == line
+
+
 def test_a_long_name_leaves_room_for_the_rest() -> None:
     """It is cut before anything else."""
     line = progress_line("test_" + "x" * 99, Progress("search", 3, 10), width=40)
