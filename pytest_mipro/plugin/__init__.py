@@ -24,6 +24,7 @@ from pytest_mipro.plugin.hooks import (
     pytest_generate_tests,
     pytest_report_header,
     pytest_runtest_makereport,
+    pytest_runtest_teardown,
     pytest_sessionfinish,
     pytest_unconfigure,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "pytest_generate_tests",
     "pytest_report_header",
     "pytest_runtest_makereport",
+    "pytest_runtest_teardown",
     "pytest_sessionfinish",
     "pytest_unconfigure",
 ]

@@ -101,9 +101,18 @@ def pytest_runtest_makereport(
         from pytest_mipro.plugin.told import attach
 
         attach(item, call, report)
-        if OUTCOME in item.stash and call.when == "call":
-            item.config.hook.pytest_mipro_report(outcome=item.stash[OUTCOME])
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Hand out the outcome here, where an error of whoever takes it is the test's."""
+    __tracebackhide__ = True
+    try:
+        yield
+    finally:
+        if OUTCOME in item.stash:
+            item.config.hook.pytest_mipro_report(outcome=item.stash[OUTCOME])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

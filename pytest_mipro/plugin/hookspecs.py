@@ -51,7 +51,7 @@ def pytest_mipro_fingerprint(  # type: ignore[empty-body]  # pluggy never calls 
 @pytest.hookspec
 def pytest_mipro_report(outcome: Outcome) -> None:
     """
-    Take note of an outcome, after the test that asked for it has run.
+    Take note of an outcome, after the test that asked for it; an exception is that test's error.
 
     Example::
 

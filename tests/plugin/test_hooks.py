@@ -57,6 +57,23 @@ def pytest_mipro_report(outcome):
     assert (project.path / "reported.txt").read_text() == "test_adder PASS\n"
 
 
+def test_a_report_hook_that_raises_is_an_error_of_its_test(project: Project) -> None:
+    """The error shows the hook's own line, and the other tests and reports are not lost."""
+    conftest = (project.path / "conftest.py").read_text()
+    hook = """
+def pytest_mipro_report(outcome):
+    raise ConnectionError("no dashboard")
+"""
+    project.write(conftest=conftest + hook, test_other="def test_other(): pass")
+    result = project.run("--mipro", "--mipro-report", "report.md")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*raise ConnectionError*", "E *no dashboard", "conftest.py:*ConnectionError", "* PASS *"]
+    )
+    result.stdout.no_fnmatch_line("*pytest_mipro/*")
+    assert "PASS" in (project.path / "report.md").read_text()
+
+
 def test_an_optimizer_that_returns_no_program_is_an_error(project: Project) -> None:
     """The message names the hook and what it returned."""
     conftest = (project.path / "conftest.py").read_text()
