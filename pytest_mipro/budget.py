@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 from pytest_mipro.errors import DeclarationError
 
+# What is wrong is the caller's line: pytest shows that one. Also the frames that dataclass makes.
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:

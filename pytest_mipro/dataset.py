@@ -32,6 +32,9 @@ RowSource: TypeAlias = (
 Source: TypeAlias = "Dataset | RowSource | Mapping[str, RowSource]"
 Split: TypeAlias = "tuple[float, float, float] | str"
 
+# What is wrong is the caller's line: pytest shows that one. Also the frames that dataclass makes.
+__tracebackhide__ = True
+
 NAMES = ("train", "val", "test")
 DEFAULT_SPLIT = (40.0, 30.0, 30.0)
 _SHOWN = 3

@@ -108,6 +108,24 @@ def test_a_mistake_is_an_error_at_collection(
     assert project.calls == 0
 
 
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        ("Budget(lm_calls=0)", "expected a whole number of at least 1"),
+        ("Dataset(train=[], val=[], test=[])", "the train split is empty"),
+        ("Dataset.load('missing.csv')", "missing.csv does not exist"),
+    ],
+)
+def test_a_mistake_while_a_test_file_is_imported(project: Project, made: str, said: str) -> None:
+    """The line of the file is shown, and none of ours."""
+    project.write(test_adder=f"from pytest_mipro import Budget, Dataset\nwrong = {made}")
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"    wrong = {made}", f"E *{said}*"])
+    assert "pytest_mipro/" not in result.stdout.str()
+    assert "<string>" not in result.stdout.str()
+
+
 def test_workers_report_a_mistake_without_crashing(project: Project) -> None:
     """The controller of xdist survives a mistake at collection."""
     project.write(test_adder=f"{HEAD}\n@mipro_optimize(metric=3)\ndef test_adder(mipro): pass\n")

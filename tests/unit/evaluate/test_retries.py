@@ -290,8 +290,8 @@ def test_rate_limits_end_when_nothing_is_answered() -> None:
 
 def test_the_trouble_is_known_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits can be told why, unless others are answered meanwhile."""
-    pace = Pace(Patience(first_wait=0.5))
-    engine = Troubled(limited())
+    pace = Pace(Patience(first_wait=0.01, longest_wait=0.01))
+    engine = Troubled(*[limited()] * 100_000)
     thread = threading.Thread(target=tried, args=(asking(engine),), kwargs={"pace": pace})
     assert not pace.trouble
     thread.start()
@@ -303,6 +303,7 @@ def test_the_trouble_is_known_until_it_is_over(monkeypatch: pytest.MonkeyPatch) 
     assert not pace.trouble
     monkeypatch.setattr(retries, "_SILENCE", 0)
     assert pace.trouble == "LMRateLimitError: slow down"
+    engine.errors.clear()
     thread.join()
     assert not pace.trouble
 
