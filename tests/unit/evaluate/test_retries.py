@@ -359,7 +359,7 @@ def test_calls_in_the_middle_of_a_row_are_held_too() -> None:
 
 def test_other_trouble_holds_nobody() -> None:
     """A connection that broke is the matter of one row."""
-    pace = Pace(Patience(first_wait=0.5))
+    pace = Pace(Patience(first_wait=2.0))
     troubled, other = Troubled(dspy.LMTransportError("reset")), Troubled()
     thread = threading.Thread(target=tried, args=(asking(troubled),), kwargs={"pace": pace})
     thread.start()
@@ -369,7 +369,7 @@ def test_other_trouble_holds_nobody() -> None:
     tried(asking(other), pace=pace)
     thread.join()
 
-    assert other.times[0] - started < 0.4
+    assert other.times[0] - started < 1.5
 
 
 def test_a_longer_pause_is_not_cut_short() -> None:
