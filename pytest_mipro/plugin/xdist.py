@@ -97,6 +97,8 @@ class Controller:
         reporter = self._reporter
         if reporter is not None and reporter.verbosity >= 0:
             reporter.ensure_newline()
+            if self._config.get_terminal_writer().width_of_current_line:
+                reporter.write_line("")  # Dots of tests that belong to no file's line.
             reporter.write_line(line)
             reporter.flush()  # Or a log in CI would show nothing of it for minutes.
 

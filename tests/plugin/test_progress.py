@@ -218,6 +218,20 @@ def test_lines_that_stay(
     assert "\r" not in seen.raw.replace("\r\n", "").partition("compiling")[2]
 
 
+def test_lines_between_the_dots_of_xdist(project: Project) -> None:
+    """Each is a line of its own, though these dots are of no file."""
+    quick = "import pytest, time\n"
+    quick += "@pytest.mark.parametrize('number', range(20))\n"
+    quick += "def test_quick(number): time.sleep(0.1)"
+    project.write(conftest=SLOW, test_quick=quick)
+    result = project.run("--mipro", "-n2", "test_quick.py", "test_adder.py")
+    result.assert_outcomes(passed=21)
+    lines = [line for line in result.outlines if "mipro: test_adder: " in line]
+    assert len(lines) >= 5
+    assert all(line.startswith("mipro: ") for line in lines)
+    assert any(set(line) == {"."} for line in result.outlines)
+
+
 @on_a_terminal
 def test_what_pytest_writes_next_begins_its_own_line(project: Project) -> None:
     """Also where pytest says something in the middle of a test."""
