@@ -369,8 +369,9 @@ class TestErrors:
         gc.collect()
         assert caplog.messages == []
 
-    def test_swallowed_lm_error(self, store: Store) -> None:
-        """A program that catches the model's error does not make a trace of it."""
+    @pytest.mark.parametrize("outputs", [{"answer": "2"}, {}], ids=["answers", "trips the metric"])
+    def test_swallowed_lm_error(self, store: Store, outputs: dict[str, str]) -> None:
+        """It makes no trace, and a metric is not to blame for what a dead model left it with."""
 
         class Swallows(dspy.Module):
             def __init__(self) -> None:
@@ -381,24 +382,7 @@ class TestErrors:
                 try:
                     return self.predict(question=question)
                 except dspy.LMError:
-                    return dspy.Prediction(answer="2")
-
-        with pytest.raises(InfrastructureError, match="dead key"):
-            demo_sets(store, lm_on(Dead()), program=Swallows())
-
-    def test_swallowed_lm_error_and_a_metric_that_trips(self, store: Store) -> None:
-        """The metric is not to blame for what a dead model left it with."""
-
-        class Swallows(dspy.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.predict = dspy.Predict("question -> answer")
-
-            def forward(self, question: str) -> object:
-                try:
-                    return self.predict(question=question)
-                except dspy.LMError:
-                    return dspy.Prediction()
+                    return dspy.Prediction(**outputs)
 
         with pytest.raises(InfrastructureError, match="dead key"):
             demo_sets(store, lm_on(Dead()), program=Swallows())
