@@ -305,8 +305,9 @@ def complete(work: Coroutine[Any, Any, T], workers: Workers) -> T:
 
     The loop has a thread to itself, so that this also works where one is
     already running (a notebook, an async test). An error lets the calls that
-    are under way come to their end and be stored; Ctrl-C gives them a moment,
-    and another Ctrl-C takes nothing of that from them.
+    are under way come to their end and be stored; Ctrl-C, or whatever else a
+    signal raises here, such as a test's timeout, gives them a moment, and
+    another Ctrl-C takes nothing of that from them.
     """
     running: Future[Callable[[], object]] = Future()
     thread = ContextThreads(1, thread_name_prefix="mipro-loop")
@@ -314,11 +315,10 @@ def complete(work: Coroutine[Any, Any, T], workers: Workers) -> T:
         result = thread.submit(asyncio.run, _cancellable(work, workers, running))
         try:
             return result.result()
-        except KeyboardInterrupt:
-            _cancel(running)
-            _outlast(result, _GRACE + _CLOSING)
-            raise
         finally:
+            if not result.done():
+                _cancel(running)
+                _outlast(result, _GRACE + _CLOSING)
             thread.shutdown(wait=False)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import time
 
 import pytest
@@ -37,6 +38,34 @@ class TestComplete:
         workers.on_record = fail
         with pytest.raises(ValueError, match="cannot be told"):
             complete(asyncio.sleep(60), workers)
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer")
+    def test_a_timeout_of_the_callers_ends_the_work(self) -> None:
+        """Whatever a signal raises where the result is waited for: nothing goes on behind it."""
+        begun: list[int] = []
+
+        class TimeoutOfTestError(BaseException):
+            pass
+
+        def fail(*_: object) -> None:
+            raise TimeoutOfTestError
+
+        async def work() -> None:
+            while True:
+                begun.append(1)
+                await asyncio.sleep(0.01)
+
+        before = signal.signal(signal.SIGALRM, fail)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(TimeoutOfTestError):
+                complete(work(), Workers(ContextThreads(1)))
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        count = len(begun)
+        assert count
+        time.sleep(0.2)
+        assert len(begun) == count
 
     @pytest.mark.parametrize("fails", [False, True])
     def test_spares_the_garbage_collector_what_was_there(self, *, fails: bool) -> None:
