@@ -56,6 +56,35 @@ def test_the_closest_marker_wins(project: Project) -> None:
     project.run("--mipro").assert_outcomes(passed=2)
 
 
+def test_tests_of_one_task_share_the_work(project: Project) -> None:
+    """It is done once, and each says what of it it did itself, also if it is run again."""
+    again = """
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    from _pytest.runner import runtestprotocol
+    if "again" in item.name:
+        runtestprotocol(item, log=False, nextitem=nextitem)
+        item._initrequest()
+"""
+    conftest = (project.path / "conftest.py").read_text()
+    test = (project.path / "test_adder.py").read_text()
+    asserting = "\n    assert mipro.report().origin == 'compiled'"
+    project.write(
+        conftest=conftest + again,
+        test_adder=test.replace("test_adder", "test_again") + asserting,
+        test_other=test.replace("test_adder", "test_other"),
+    )
+    result = project.run("--mipro")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_again * 315 * compiled in *: no artifact in the store yet",
+            "test_other * 0 * shared with test_adder.py::test_again",
+        ]
+    )
+
+
 def test_the_outcome_has_programs_scores_and_usage(project: Project) -> None:
     """What DESIGN promises of the fixture is there, and the baseline is untouched."""
     project.write(
