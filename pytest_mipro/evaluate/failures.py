@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Row
 
+_NO_LM = "No LM is loaded"
+"""How DSPy begins its error where its settings name no model; ours always name one."""
 _FRAMES = 8
 _ROOM = str(Path(__file__).parent)
 _TOO_MANY_REQUESTS = 429
@@ -239,6 +241,15 @@ def refuse_broken(program: str, rows: Sequence[Row]) -> None:
         message = (
             f"{program} failed on {count} of {len(rows)} held-out examples with {kind}: it is "
             f"broken, which is no score; make it answer at least half of them. The first "
-            f"failure:\n{first.traceback.rstrip()}"
+            f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
         )
         raise ProgramError(message)
+
+
+def _advice(failure: Failure) -> str:
+    if not failure.message.startswith(_NO_LM):
+        return ""
+    return (
+        "\na thread that the program starts itself does not know the model; let dspy.Parallel "
+        "start it, or run it with contextvars.copy_context().run"
+    )

@@ -172,3 +172,22 @@ def test_no_credential_of_a_failing_program_is_kept(
     files = [path for path in (project.path / ".mipro").rglob("*") if path.is_file()]
     assert any(b"404 for https://host/?key=***" in path.read_bytes() for path in files)
     assert not any(secret.encode() in path.read_bytes() for path in files)
+
+
+def test_a_program_with_threads_of_its_own(project: Project) -> None:
+    """They do not know the model, which the error explains, unless they are told as it says."""
+    program = (project.path / "program.py").read_text()
+    threaded = """
+        import contextvars
+        from concurrent.futures import ThreadPoolExecutor
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self.add, question=question).result()"""
+    code = program.replace("\n        return self.add(question=question)", threaded)
+    project.write(program=code)
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*is broken*", "*let dspy.Parallel start it, or run it with*"])
+    project.write(program=code.replace("self.add, question", "context.run, self.add, question"))
+    project.run("--mipro").assert_outcomes(passed=1)
+    assert project.calls > 300
