@@ -273,7 +273,7 @@ class Session:
         if self.policy.frozen:
             parts.append(case.place.scores.as_posix())
         key = digest(parts)
-        if key not in self._judged:
+        if key not in self._judged or _goes_on(self._judged[key][1].artifact):
             judged = self._take(case) if self.policy.frozen else self._judge(case.task, case.found)
             self._judged[key] = case.task.test, judged
         first, judged = self._judged[key]
@@ -348,10 +348,7 @@ class Session:
     def _stored(self, found: fingerprint.Fingerprint) -> Artifact | None:
         """Return the artifact in the store, unless it is to be compiled again."""
         artifact = self.store.artifacts.get(found.key)
-        account = current()
-        if artifact is None or (
-            artifact.cut is not None and account is not None and account.allows_more(artifact.cut)
-        ):
+        if artifact is None or _goes_on(artifact):
             return None
         if not self.policy.refresh:
             return artifact
@@ -408,14 +405,14 @@ class Session:
         )
 
     def _reasons(self, task: Task, found: fingerprint.Fingerprint) -> tuple[str, ...]:
-        known = self.store.artifacts.recent(task.test)
-        if not known:
-            return ("no artifact in the store yet",)
-        same = next((each for each in known if each.key == found.key), None)
+        same = self.store.artifacts.get(found.key)
         if same is not None and same.cut is not None:
             return (f"the search was cut at {same.cut.limit}, there is more to spend now",)
         if same is not None:
             return ("again, as asked for (--mipro-refresh)",)
+        known = self.store.artifacts.recent(task.test)
+        if not known:
+            return ("no artifact in the store yet",)
         # What was compiled last may have been undone since; the nearest of all says what is new.
         return min((found.changes_since(each.parts) for each in known), key=len)
 
@@ -425,6 +422,13 @@ class Session:
 
     def _say(self, task: Task, text: str) -> None:
         self._around.say(f"mipro: {task.name}: {text}")
+
+
+def _goes_on(artifact: Artifact) -> bool:
+    """Whether a budget cut the search for an artifact where there is more to spend now."""
+    account = current()
+    cut = artifact.cut
+    return cut is not None and account is not None and account.allows_more(cut)
 
 
 @contextmanager

@@ -49,6 +49,23 @@ def test_a_cut_search_is_judged_and_goes_on_under_a_larger_budget(project: Proje
     assert project.calls == total
 
 
+def test_a_test_with_more_to_spend_does_not_share_what_was_cut(project: Project) -> None:
+    """Of tests of one task in a run, each gets at least what its own budget allows."""
+    tests = [("adder", "lm_calls=320"), ("more", "lm_calls=2000"), ("same", "tokens=1000000")]
+    code = [TEST.format(limit=given).replace("test_adder", f"test_{name}") for name, given in tests]
+    project.write(test_adder="\n".join(code))
+    result = project.run("--mipro")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "test_adder *  compiled in *, search cut at lm_calls=320*",
+            "test_more * the search was cut at lm_calls=320, there is more to spend now",
+            "test_same * shared with test_adder.py::test_more",
+        ]
+    )
+    result.stdout.no_fnmatch_line("test_more *, search cut at*")
+
+
 def test_a_budget_too_small_for_a_verdict_is_an_error(project: Project) -> None:
     """Nothing is spent on a search that cannot be judged, and the error says why."""
     limit(project, "lm_calls=150")
