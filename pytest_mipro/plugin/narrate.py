@@ -60,7 +60,8 @@ class Narrator:
             return
         self._pace = pace
         self._last = now
-        if line is None:
+        # What a model says that has to be asked again is mostly longer than a line can be.
+        if line is None or progress.trouble:
             self.say(progress_line(task, progress, left=left))
         else:
             line.show(lambda width: progress_line(task, progress, left=left, width=width))

@@ -45,7 +45,7 @@ def progress_line(
         return inline(", ".join([f"mipro: {task}: {what}", *facts]))
     line = f"{cut(inline(task), max(width - len(what) - 2, width // 3))}: {what}"
     for fact in facts:
-        if progress.trouble or columns(line) + len(fact) + 2 <= width:
+        if columns(line) + columns(fact) + 2 <= width:
             line += f", {fact}"
     return cut(inline(line), width)
 

@@ -64,14 +64,13 @@ def test_what_does_not_fit_is_left_out() -> None:
 
 
 def test_a_model_that_does_not_answer() -> None:
-    """Why nothing moves is said instead of how fast it moves, as long as there is room."""
+    """Why nothing moves is said instead of how fast it moves."""
     usage = Usage(420, 100, 10)
     progress = Progress("search", 3, 10, 0.8125, usage, trouble="Refused: by\nhost \x1b[31m")
     said = "searching 3/10, asking the model again: Refused: by\\nhost \\x1b[31m"
     assert progress_line("router", progress, left=40) == f"mipro: router: {said}"
     assert progress_line("router", progress, width=99) == f"router: {said}"
-    cut = progress_line("router", progress, width=60)
-    assert cut == "router: searching 3/10, asking the model again: Refused: by…"
+    assert progress_line("router", progress, width=60) == "router: searching 3/10"
 
 
 @pytest.mark.parametrize("trouble", TEXTS)
