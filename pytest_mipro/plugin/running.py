@@ -20,6 +20,7 @@ from pytest_mipro.plugin.narrate import Narrator
 from pytest_mipro.plugin.place import node_id, place_of
 from pytest_mipro.plugin.spending import account_of
 from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME
+from pytest_mipro.plugin.xdist import shared_folder
 from pytest_mipro.report.dry import reason, render_dry
 from pytest_mipro.session import Policy, Session
 from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
@@ -64,6 +65,7 @@ class Running:
                 tolerant=settings.inconclusive == "warn",
             ),
             account=account_of(config, settings),
+            shared=shared_folder(config),
         )
 
     def declare(self, node: pytest.Item) -> None:

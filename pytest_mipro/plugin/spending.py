@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mipro.evaluate.budget import Account, Limit
@@ -28,8 +27,7 @@ def account_of(config: pytest.Config, settings: Settings) -> Account:
 
 
 def _elsewhere(config: pytest.Config) -> Elsewhere | None:
-    told = getattr(config, "workerinput", {})
-    folder = shared_folder(told)
+    folder = shared_folder(config)
     if folder is None:
         return None
-    return Elsewhere(Path(folder), str(told.get("workerid")))
+    return Elsewhere(folder, str(getattr(config, "workerinput", {}).get("workerid")))

@@ -103,10 +103,11 @@ class Controller:
             reporter.flush()  # Or a log in CI would show nothing of it for minutes.
 
 
-def shared_folder(told: Mapping[str, Any]) -> str | None:
-    """Return the folder that all workers of a run can write to, if a controller has ``told``."""
-    folder: str | None = told.get(_FOLDER)
-    return folder
+def shared_folder(config: pytest.Config) -> Path | None:
+    """Return the folder that all workers of a run share, if ``config`` is of one that can."""
+    folder = getattr(config, "workerinput", {}).get(_FOLDER)
+    # There is no such folder where the controller is another machine.
+    return Path(folder) if folder is not None and Path(folder).is_dir() else None
 
 
 class Worker:

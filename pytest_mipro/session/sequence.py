@@ -85,6 +85,7 @@ class Session:
         around: Surroundings,
         policy: Policy,
         account: Account | None = None,
+        shared: Path | None = None,
     ) -> None:
         """
         Prepare a session; nothing is opened before the first task.
@@ -97,11 +98,13 @@ class Session:
             around: What the session runs in.
             policy: What the user asked of all tasks.
             account: What all tasks together may spend.
+            shared: A folder that all processes of this run share, and nobody
+                else; None if there is one process.
 
         """
         self.policy = policy
         self._account = account or Account()
-        self._workplace = Workplace(store_url, folder, around, policy)
+        self._workplace = Workplace(store_url, folder, around, policy, shared)
         self._store_name = store_name
         self._who = who
         self._around = around

@@ -43,12 +43,22 @@ class Workplace:
         folder: Where everything is kept but a store that is elsewhere.
         around: What the session runs in.
         policy: What the user asked of all tasks.
+        shared: A folder that all processes of this run share, and nobody else;
+            None if there is one process.
 
     """
 
-    def __init__(self, store_url: str, folder: Path, around: Surroundings, policy: Policy) -> None:
+    def __init__(
+        self,
+        store_url: str,
+        folder: Path,
+        around: Surroundings,
+        policy: Policy,
+        shared: Path | None = None,
+    ) -> None:
         self._store_url = store_url
         self._folder = folder
+        self._shared = shared
         self._around = around
         self._policy = policy
 
@@ -58,15 +68,24 @@ class Workplace:
         _prepare(self._folder)
         return Store.open(self._store_url)
 
+    @cached_property
+    def _anew(self) -> Store:
+        """What this run has asked again, also in its other processes; opened on first use."""
+        if self._shared is None:
+            return Store.in_memory()
+        return Store.open(f"sqlite:///{self._shared / 'anew.db'}")
+
     @property
     def is_open(self) -> bool:
         """Whether the store was needed."""
         return "store" in vars(self)
 
     def close(self) -> None:
-        """Let go of the store, if it was opened."""
+        """Let go of the stores that were opened."""
         if self.is_open:
             self.store.close()
+        if "_anew" in vars(self):
+            self._anew.close()
 
     def responses(self, task: Task) -> AbstractContextManager[None]:
         """Have DSPy keep and find what models answer for ``task``, while the context lasts."""
@@ -213,16 +232,12 @@ class Workplace:
 
     @contextmanager
     def _store_for(self, task: Task, *, again: bool) -> Generator[Store]:
-        """Give the store, or, to ask the models again, an empty one and no cached responses."""
+        """Give the store, or, to ask the models again, another one and no cached responses."""
         if not again:
             yield self.store
             return
-        store = Store.in_memory()
-        try:
-            with response_cache(self._folder / "lm", task, again=True):
-                yield store
-        finally:
-            store.close()
+        with response_cache(self._folder / "lm", task, again=True):
+            yield self._anew
 
 
 def models_of(task: Task) -> list[str]:

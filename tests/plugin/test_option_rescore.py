@@ -49,3 +49,18 @@ def test_drift_is_found(guarded: Project) -> None:
     )
     # What is stored is not what the model says today.
     guarded.run("--mipro").stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
+
+
+def test_workers_answer_again_once(project: Project) -> None:
+    """Tests of one task in several processes hear the same, and it is paid for once."""
+    test = (project.path / "test_adder.py").read_text()
+    project.write(test_other=test.replace("test_adder", "test_other"))
+    project.run("--mipro").assert_outcomes(passed=2)
+    paid = project.calls
+    for _ in range(2):  # What one run has asked again is not the next one's.
+        result = project.run("--mipro", "--mipro-rescore", "-n2")
+        result.assert_outcomes(passed=2)
+        paid += 120
+        assert project.calls == paid
+        lines = [line for line in result.outlines if line.startswith(("test_adder", "test_other"))]
+        assert sorted(line.split()[8] for line in lines) == ["0", "120"]
