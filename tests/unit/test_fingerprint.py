@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted import scripted_lm
 
@@ -1847,7 +1847,6 @@ PARTS = st.dictionaries(
 )
 
 
-@settings(max_examples=50)
 @given(before=PARTS, after=PARTS)
 def test_words_are_silent_exactly_if_the_keys_agree(
     before: dict[str, str], after: dict[str, str]
@@ -1859,7 +1858,6 @@ def test_words_are_silent_exactly_if_the_keys_agree(
 
 
 @given(before=PARTS, after=PARTS)
-@settings(max_examples=50)
 def test_every_changed_row_is_counted_once(before: dict[str, str], after: dict[str, str]) -> None:
     """The counts in the words add up to the rows that differ."""
     differ = {name for name in {*before, *after} if before.get(name) != after.get(name)}
