@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from project import Project
 
+pytestmark = pytest.mark.uses("pytest")
+
 on_a_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
 """For tests that look at a terminal."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from forks import ForkServer
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no forks"), pytest.mark.uses("pytest")]
 
 BAD = TEST.replace("beats_baseline()", "beats_baseline(margin=0.6)")
 SCORED = TEST.replace("beats_baseline()", "compiled.score > 0.99")

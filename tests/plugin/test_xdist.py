@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from project import Project, Run
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
+    pytest.mark.uses("pytest-xdist"),
+]
 
 PATIENCE = 60.0
 """Seconds a run gets to say what is waited for."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.report.summary import Summary, TaskSummary
 
+pytestmark = pytest.mark.uses("altair", "jinja2", "vl-convert-python")
+
 VOID = {"br", "col", "link", "meta"}
 ELEMENTS = {
     *("html", "head", "meta", "title", "link", "style", "script", "body"),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.store import Store
 
+pytestmark = pytest.mark.uses("sqlalchemy")
+
 SLEEPER = """
 import sys
 from pytest_mipro.errors import StoreError
