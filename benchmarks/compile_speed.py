@@ -191,7 +191,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--model",
         type=Listed(str),
         default=[MODEL],
-        help=f"names the server goes by, listed by DSPy or not; default {MODEL}",
+        help=f"names of the model, in DSPy's price list or not; default {MODEL}",
     )
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--landscape", default="plain-0", help="SHAPE-NUMBER; default plain-0")

@@ -2,18 +2,19 @@
 Cache what DSPy's price list says of a model, while language models are asked.
 
 DSPy looks a model up in its price list after each call, for the cost, and
-before each call of some adapters, for what the model supports. The list names
-no model that vLLM, Ollama or llama.cpp serves, so DSPy searches all of it,
-twice per call, under Python's global lock. With many threads, they wait for
-these searches longer than for the model.
+with some adapters before each call, for what the model supports. The list
+names no model of a vLLM or llama.cpp server and few that Ollama serves. For a
+model that it does not name, DSPy searches the whole list twice per call: for
+the name in the response and for the name that was requested. That doubles the
+processor time of a call, and threads spend it one after another.
 
-DSPy has no public way around that which leaves everything else as it is. No
-setting turns costs off. An LM with an engine of its own has no cost for any
-model, and ``dspy.lm15.register_provider`` gives an LM another name, and so
-another entry in every cache. So this module replaces, while a block runs, the
-function by which two modules of DSPy look a model up. Both read what it
-returns, and nothing else; ``tests/contracts/test_price_list.py`` notices when
-that changes.
+DSPy has no public way to avoid that and to leave everything else as it is. No
+setting turns costs off. An LM with an engine of its own has no cost at all,
+and a provider that ``dspy.lm15.register_provider`` declares gives the LM
+another name, and so other keys in every cache. So this module replaces, while
+a block runs, the function by which two modules of DSPy look a model up. They
+only read what it returns. ``tests/contracts/test_price_list.py`` notices when
+any of this changes.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 _READERS = (capabilities, costs)
-"""The modules of DSPy that import the function, and call it for each call of a model."""
+"""The modules of DSPy that import the function, and use it for each call of a model."""
 _MODELS = 1024
-"""Entries a cache keeps; there are so many only where answers name ever new models."""
+"""Entries a cache keeps at most: a server may name another model in each response."""
 
 
 class CachedLookup:
     """
-    Looks each model up once, and returns what DSPy would.
+    Looks each model up once, and returns what DSPy would return.
 
-    The price list stays the same from its first use to the end of a process,
-    and so does what is found in it.
+    The entries stay valid until the process ends, because DSPy loads its price
+    list once per process.
 
     Args:
         look_up: DSPy's function, whatever its arguments.
@@ -58,11 +59,11 @@ class CachedLookup:
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any, **options: Any) -> Entry:  # ruff: ignore[any-type] - DSPy's
-        """Return a copy of a model's entry, as DSPy does: a caller may change it."""
+        """Return a copy of a model's entry, as DSPy does, because a caller may change it."""
         try:
-            with self._lock:  # Or threads that begin together would all search the list.
+            with self._lock:  # Without it, threads that begin together would all search the list.
                 entry = self._cached(*arguments, **options)
-        except TypeError:  # An argument has no hash, or DSPy takes no such arguments.
+        except TypeError:  # An argument has no hash, or DSPy itself refuses the arguments.
             return self._look_up(*arguments, **options)
         return deepcopy(entry)
 
@@ -71,7 +72,7 @@ class Replacement:
     """
     Replaces a function in the modules that import it, while any block needs that.
 
-    A module where the function has another value, such as a test's, keeps it.
+    A module that has something else under the name of the function keeps it.
 
     Args:
         modules: Where the function is replaced.

@@ -37,7 +37,7 @@ def price_list(monkeypatch: pytest.MonkeyPatch) -> CountedList:
     """Return the list in which DSPy looks models up during the test."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     model_metadata.source_info()  # It loads the list.
-    counted = CountedList(model_metadata._data)
+    counted = CountedList(vars(model_metadata)["_data"])
     monkeypatch.setattr(model_metadata, "_data", counted)
     return counted
 
