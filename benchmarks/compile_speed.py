@@ -46,6 +46,7 @@ COLUMNS = {
     "auto": 6,
     "predictors": 0,
     "threads": 0,
+    "model": 12,
     "optimizer": 0,
     "calls": 6,
     "prompt calls": 0,
@@ -60,8 +61,8 @@ COLUMNS = {
     "wall/dspy limit": 0,
 }
 
-MODEL = "openai/gpt-4o-mini"
-"""A name in DSPy's price list; it searches all of the list for any other, at each call."""
+MODEL = "gpt-4o-mini"
+"""A name in DSPy's price list; DSPy searches all of the list for any other, at each call."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class Measured:
     score: float
 
 
-def measure(work: Work, address: str, landscape: str) -> Measured:
+def measure(work: Work, model: str, address: str, landscape: str) -> Measured:
     """Compile once, with everything loaded and connected beforehand."""
     server = Server(address)
     lm = dspy.LM(
-        MODEL,
+        f"openai/{model}",
         api_base=f"{address}/{landscape}/v1",
         api_key="x",  # The client insists on one.
         timeout=60,
@@ -131,11 +132,14 @@ def _connect(lm: dspy.LM, threads: int) -> None:
             answered.result()
 
 
-def _measure_apart(work: Work, address: str, landscape: str, timeout: float) -> Measured | None:
-    """Measure in a process of its own; return None if that takes more than ``timeout`` seconds."""
+def _measure_apart(
+    work: Work, model: str, address: str, asked: argparse.Namespace
+) -> Measured | None:
+    """Measure in a process of its own; return None if that takes longer than it may."""
     with multiprocessing.get_context("spawn").Pool(1, initializer=mute) as pool:
+        running = pool.apply_async(measure, (work, model, address, asked.landscape))
         try:
-            measured = pool.apply_async(measure, (work, address, landscape)).get(timeout)
+            measured = running.get(asked.timeout)
         except multiprocessing.TimeoutError:
             return None
         pool.close()
@@ -143,8 +147,10 @@ def _measure_apart(work: Work, address: str, landscape: str, timeout: float) -> 
     return measured
 
 
-def _cells(work: Work, measured: Measured | None, rival: Measured | None) -> list[object]:
-    asked = [work.auto, work.predictors, work.threads, work.optimizer]
+def _cells(
+    work: Work, model: str, measured: Measured | None, rival: Measured | None
+) -> list[object]:
+    asked = [work.auto, work.predictors, work.threads, model, work.optimizer]
     if measured is None:
         return [*asked, "", "", "timeout", *[""] * 8]
     counts = measured.counts
@@ -181,6 +187,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         default=["light", "medium"],
         help="default light,medium",
     )
+    parser.add_argument(
+        "--model",
+        type=Listed(str),
+        default=[MODEL],
+        help=f"names of the model, in DSPy's price list or not; default {MODEL}",
+    )
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--landscape", default="plain-0", help="SHAPE-NUMBER; default plain-0")
     parser.add_argument("--latency", type=float, default=0.2, help="mean seconds per call")
@@ -200,12 +212,14 @@ def main(given: Sequence[str] | None = None) -> None:
     asked = _arguments(given)
     table = Table(COLUMNS)
     with Server.running(asked.latency, str(asked.seed)) as server:
-        for auto, predictors, threads in product(asked.auto, asked.predictors, asked.threads):
+        for auto, predictors, threads, model in product(
+            asked.auto, asked.predictors, asked.threads, asked.model
+        ):
             rival = None
             for optimizer in sorted(asked.only):  # The rival first: its time is the yardstick.
                 work = Work(optimizer, auto, predictors, asked.seed, threads)
-                measured = _measure_apart(work, server.address, asked.landscape, asked.timeout)
-                table.row(_cells(work, measured, rival))
+                measured = _measure_apart(work, model, server.address, asked)
+                table.row(_cells(work, model, measured, rival))
                 rival = measured
 
 

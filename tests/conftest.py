@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+import pytest
+from forks import ForkServer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 from hypothesis import settings
 
@@ -17,3 +24,13 @@ def pytest_configure() -> None:
     """Keep runs inside of tests from talking to the CI that the tests run in."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Generator[ForkServer | None]:
+    """Start, once, what starts runs of pytest without their imports; None where nothing forks."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    with ForkServer.running() as server:
+        yield server

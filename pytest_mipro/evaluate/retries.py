@@ -30,6 +30,7 @@ from pytest_mipro.evaluate.failures import (
     retry_after,
     surface,
 )
+from pytest_mipro.evaluate.price_list import cached_price_list
 from pytest_mipro.evaluate.usage import begin_call, end_call
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ class _Effort:
             raise self.pace.given_up()
         self._tried += 1
         watch = CallWatch(self._begin, self._end)
-        with dspy.context(callbacks=[*dspy.settings.callbacks, watch], trace=[]):
+        settings = {"callbacks": [*dspy.settings.callbacks, watch], "trace": []}
+        with cached_price_list(), dspy.context(**settings):
             try:
                 done = work()
             except Exception as error:  # The user's code may raise anything; it is sorted here.

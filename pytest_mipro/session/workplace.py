@@ -15,6 +15,7 @@ from pytest_mipro import cards, fingerprint
 from pytest_mipro.errors import DeclarationError, StoreError
 from pytest_mipro.evaluate.budget import current
 from pytest_mipro.evaluate.failures import refuse_broken
+from pytest_mipro.evaluate.price_list import cached_price_list
 from pytest_mipro.evaluate.responses import response_cache
 from pytest_mipro.evaluate.rollouts import Answers, Rollouts
 from pytest_mipro.evaluate.runner import Bench, usage_of_answers
@@ -117,7 +118,7 @@ class Workplace:
     ) -> tuple[Artifact, int]:
         started = time.monotonic()
         meter = UsageMeter()
-        with dspy.context(usage_tracker=meter):
+        with cached_price_list(), dspy.context(usage_tracker=meter):
             program = self._around.optimize(task)
         optimizer = None
         if program is None:

@@ -42,7 +42,7 @@ def lowest_pins() -> dict[str, Version]:
 def installed_by_tox() -> bool:
     """Tell whether tox started this run in an environment that installs the wheel."""
     env = os.environ.get("TOX_ENV_NAME", "")
-    return env.startswith("py") or env == "lowest"
+    return env.startswith("py")
 
 
 needs_wheel = pytest.mark.skipif(
@@ -84,6 +84,16 @@ def test_lowest_pins_are_the_declared_floors() -> None:
         if clause.operator == ">="
     }
     assert lowest_pins() == floors
+
+
+def test_every_direct_dependency_is_tested_on_its_oldest_version() -> None:
+    """Some tests are marked as those of that dependency, and the lowest environments run them."""
+    marks = re.findall(
+        r"pytest\.mark\.uses\(([^)]*)\)",
+        "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")),
+    )
+    marked = {canonicalize_name(name) for mark in marks for name in re.findall(r'"(.+?)"', mark)}
+    assert marked == set(lowest_pins())
 
 
 def test_every_direct_dependency_has_a_floor() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from project import SUPPORT
+from project import SUPPORT, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from forks import ForkServer
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -42,7 +44,9 @@ def block(language: str, holds: str) -> str:
 
 
 @pytest.fixture
-def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def folder(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fork_server: ForkServer | None
+) -> Project:
     """Write the README's test with 150 tickets like the one it shows."""
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
     monkeypatch.setenv("COLUMNS", "200")
@@ -56,44 +60,42 @@ def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest
     lines = "\n".join(map(json.dumps, rows))
     (pytester.path / "tickets.jsonl").write_text(lines, encoding="utf-8")
     pytester.makepyfile(conftest=CONFTEST, test_routing=block("python", "# test_routing.py"))
-    return pytester
+    return Project(pytester, fork_server)
 
 
-def test_the_first_example_passes(folder: pytest.Pytester) -> None:
+def test_the_first_example_passes(folder: Project) -> None:
     """The test of the README, as it is printed, compiles, judges and passes."""
-    result = folder.runpytest_subprocess("--mipro", "-v")
+    result = folder.run("--mipro", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["test_routing * PASS *"])
 
 
-def test_a_reference_is_accepted_and_loaded(folder: pytest.Pytester) -> None:
+def test_a_reference_is_accepted_and_loaded(folder: Project) -> None:
     """The added asserts fail, the command that is printed mends it, and the program loads."""
     asked = [block("python", name).strip() for name in ("no_regression(", "costs_no_more(")]
     lines = "".join(f"\n    {each}" for each in asked)
-    folder.makepyfile(test_routing=f"{block('python', '# test_routing.py')}{lines}\n")
-    folder.runpytest_subprocess("--mipro").assert_outcomes(failed=1)
+    folder.write(test_routing=f"{block('python', '# test_routing.py')}{lines}\n")
+    folder.run("--mipro").assert_outcomes(failed=1)
     _, _, command = block("console", "--mipro-update").strip().partition("$ pytest ")
-    folder.runpytest_subprocess(*command.split()).assert_outcomes(passed=1)
-    folder.runpytest_subprocess("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
+    folder.run(*command.split()).assert_outcomes(passed=1)
+    folder.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
     script = block("python", "router.load(")
-    folder.makepyfile(
-        routing="from test_routing import Route", script=f"{script}\nassert router.demos"
-    )
-    assert folder.runpython(folder.path / "script.py").ret == 0
+    folder.write(routing="from test_routing import Route", script=f"{script}\nassert router.demos")
+    assert folder.pytester.runpython(folder.path / "script.py").ret == 0
 
 
-def test_the_budget_goes_below_the_first_example(folder: pytest.Pytester) -> None:
+def test_the_budget_goes_below_the_first_example(folder: Project) -> None:
     """Pasted there, its task can be run: the dry run names its limit."""
     below = block("python", "Budget(lm_calls=")
-    folder.makepyfile(test_routing=f"{block('python', '# test_routing.py')}\n\n{below}")
-    result = folder.runpytest_subprocess("--mipro", "--mipro-dry-run")
+    folder.write(test_routing=f"{block('python', '# test_routing.py')}\n\n{below}")
+    result = folder.run("--mipro", "--mipro-dry-run")
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["*lm_calls=600*"])
 
 
-def test_the_first_example_is_skipped_without_the_flag(folder: pytest.Pytester) -> None:
+def test_the_first_example_is_skipped_without_the_flag(folder: Project) -> None:
     """Without ``--mipro`` it costs nothing."""
-    folder.runpytest_subprocess().assert_outcomes(skipped=1)
+    folder.run().assert_outcomes(skipped=1)
 
 
 def test_the_first_example_has_fifteen_lines() -> None:
@@ -103,7 +105,7 @@ def test_the_first_example_has_fifteen_lines() -> None:
     assert len(code) == 15
 
 
-def test_the_engine_works_without_pytest(folder: pytest.Pytester) -> None:
+def test_the_engine_works_without_pytest(folder: Project) -> None:
     """The script of the README compiles and saves a program that plain DSPy loads."""
     script = block("python", "compiled.save")
     configure = 'dspy.configure(lm=dspy.LM("openai/gpt-4o-mini"))'
@@ -116,8 +118,8 @@ def test_the_engine_works_without_pytest(folder: pytest.Pytester) -> None:
         f"    for number in range(40) for word, team in {TEAMS!r}.items()\n]\n"
         "trainset, valset = rows[:40], rows[40:]",
     )
-    folder.makepyfile(script=setting)
-    assert folder.runpython(folder.path / "script.py").ret == 0
+    folder.write(script=setting)
+    assert folder.pytester.runpython(folder.path / "script.py").ret == 0
     state = json.loads((folder.path / "router.json").read_text(encoding="utf-8"))
     assert state["demos"]
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from project import CONFTEST, OPTIONS, PROGRAM, SUPPORT, TEST, Project
+
+if TYPE_CHECKING:
+    from forks import ForkServer
 
 REGRESSION = """
 from pytest_mipro import mipro_optimize
@@ -16,13 +21,15 @@ def test_adder(mipro):
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fork_server: ForkServer | None
+) -> Project:
     """Write a project whose test passes."""
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
     monkeypatch.setenv("PYTEST_ADDOPTS", OPTIONS)
     monkeypatch.setenv("COLUMNS", "400")  # Room for each task, and each verdict, on one line.
     monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
-    made = Project(pytester)
+    made = Project(pytester, fork_server)
     made.write(program=PROGRAM, conftest=CONFTEST, test_adder=TEST)
     return made
 

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from project import Project
 
+pytestmark = pytest.mark.uses("pytest")
+
 HEAD = """
 import dspy
 import pytest

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import starmap
@@ -14,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import faulty
 import pytest
-from project import PROGRAM
+from project import LONGEST, PROGRAM, start_pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from forks import ForkServer
 
 CONFTEST = """
 import dspy
@@ -60,9 +60,10 @@ class Kept:
 class Site:
     """A folder with a test whose model is on a faulty server."""
 
-    def __init__(self, folder: Path, server: faulty.Server) -> None:
+    def __init__(self, folder: Path, server: faulty.Server, fork_server: ForkServer | None) -> None:
         self.folder = folder
         self.server = server
+        self._fork_server = fork_server
         (folder / "conftest.py").write_text(CONFTEST.replace("ADDRESS", server.address))
         (folder / "program.py").write_text(PROGRAM)
         (folder / "test_adder.py").write_text(TEST)
@@ -70,29 +71,21 @@ class Site:
     def run(self, fault: faulty.Fault, *arguments: str) -> tuple[int, str]:
         """Run pytest while the server fails like that; return its status and what it printed."""
         self.server.reset(fault)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "--rootdir=.",
-            "--mipro",
-        ]
-        ran = subprocess.run(
-            [*command, "--mipro", "--mipro-threads", str(THREADS), *arguments],
+        options = ["-p", "no:cacheprovider", "--rootdir=.", "--mipro"]
+        run = start_pytest(
+            self._fork_server,
+            *options,
+            *("--mipro-threads", str(THREADS)),
+            *arguments,
             cwd=self.folder,
             env={
                 **os.environ,
                 "DSPY_CACHEDIR": str(self.folder / "dspy-cache"),
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
         )
-        return ran.returncode, ran.stdout
+        output, _ = run.communicate(timeout=LONGEST)
+        return run.wait(), output
 
     @property
     def kept(self) -> Kept:
@@ -119,18 +112,22 @@ def server() -> Iterator[faulty.Server]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, server: faulty.Server) -> Whole:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    server: faulty.Server,
+    fork_server: ForkServer | None,
+) -> Whole:
     """Return what comes of the test when nothing fails."""
-    site = Site(tmp_path_factory.mktemp("whole"), server)
+    site = Site(tmp_path_factory.mktemp("whole"), server, fork_server)
     status, output = site.run(faulty.none)
     assert status == 0, output
     return Whole(site.kept, server.calls)
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: faulty.Server) -> Site:
+def site(tmp_path: Path, server: faulty.Server, fork_server: ForkServer | None) -> Site:
     """Return a folder where nothing has run yet."""
-    return Site(tmp_path, server)
+    return Site(tmp_path, server, fork_server)
 
 
 REFUSALS = faulty.sometimes(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from project import Project
+
+pytestmark = pytest.mark.uses("pytest")
 
 
 def test_everything_can_come_from_fixtures(project: Project) -> None:

@@ -29,6 +29,24 @@ def test_another_optimizer_can_compile(project: Project) -> None:
     assert project.calls == paid
 
 
+LOOKING = """
+from dspy.clients import costs, model_metadata
+
+def pytest_mipro_optimize(task):
+    assert costs.model_info is not model_metadata.model_info
+
+def pytest_mipro_report(outcome):
+    assert costs.model_info is model_metadata.model_info
+"""
+
+
+def test_another_optimizer_has_the_cached_price_list(project: Project) -> None:
+    """While a hook compiles, DSPy looks each model up once; afterwards DSPy is as it was."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(conftest=conftest + LOOKING)
+    project.run("--mipro").assert_outcomes(passed=1)
+
+
 def test_a_part_added_to_the_key_recompiles(project: Project) -> None:
     """The reason names the part."""
     conftest = (project.path / "conftest.py").read_text()

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from served import Model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from project import Project
+    from project import Project, Run
 
 SOON = 5.0
 """Seconds a run may go on after Ctrl-C: two, and as many more for a machine that is busy."""
@@ -43,17 +41,17 @@ IN_A_DESTRUCTOR = re.compile(
 """What CPython itself prints where an interrupt hits a destructor, of whatever library."""
 
 
-def press(process: subprocess.Popen[str]) -> None:
+def press(process: Run) -> None:
     """Interrupt one process, as a program would."""
     process.send_signal(signal.SIGINT)
 
 
-def press_at_terminal(process: subprocess.Popen[str]) -> None:
+def press_at_terminal(process: Run) -> None:
     """Interrupt a process and its children, as a terminal does."""
     os.killpg(process.pid, signal.SIGINT)
 
 
-def press_twice(process: subprocess.Popen[str]) -> None:
+def press_twice(process: Run) -> None:
     """Interrupt a process, and again while it is still at it."""
     press_at_terminal(process)
     time.sleep(0.3)
@@ -66,10 +64,7 @@ def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, aft
     """Interrupted in any phase; the next run does not pay for what was stored."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", latency=0.05)'))
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--mipro"]
-    run = subprocess.Popen(
-        command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    run = project.start("-p", "no:cacheprovider", "--mipro")
     deadline = time.monotonic() + 60
     while project.calls < after and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -92,7 +87,7 @@ def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, aft
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "spread"])
 @pytest.mark.parametrize("ctrl_c", [press, press_at_terminal, press_twice])
 def test_ctrl_c_does_not_wait_for_the_model(
-    project: Project, ctrl_c: Callable[[subprocess.Popen[str]], None], workers: tuple[str, ...]
+    project: Project, ctrl_c: Callable[[Run], None], workers: tuple[str, ...]
 ) -> None:
     """However it comes, and whatever is under way, the run ends soon and says how to go on."""
     write(project, tests=2)

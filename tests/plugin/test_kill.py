@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from paid import CALLS_PER_ROW, IMPATIENT, THREADS, artifact, environment, options, write
+from project import LONGEST
 from served import Model
-from zygote import Zygote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from forks import ForkServer
     from project import Project
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL, no fork")
@@ -37,22 +38,28 @@ class Runs:
 
     project: Project
     model: Model
-    zygote: Zygote
+    server: ForkServer
+    env: Mapping[str, str]
 
     def whole(self) -> tuple[bytes, int]:
         """Run without a kill; return the artifact and the number of calls."""
-        assert self.zygote.run(*options("whole")) == 0
+        assert self._run("whole") == 0
         return artifact(self.project, "whole"), self.model.counts.asked
 
     def until_done(self, store: str, plans: Iterator[Callable[[int], None]]) -> int:
         """Run with a new store, with one plan after the other, until one run survives."""
         self.model.forget()
         for kills in count():
-            end = self.zygote.run(*options(store), before=next(plans))
-            if end == 0:
+            if self._run(store, next(plans)) == 0:
                 return kills
-            assert end == -signal.SIGKILL, (self.project.path / "pytest.log").read_text()
         raise AssertionError
+
+    def _run(self, store: str, plan: Callable[[int], None] = lambda _: None) -> int:
+        """Run with the store of that name to the end, or to the kill that is planned."""
+        run = self.server.start(options(store), cwd=self.project.path, env=self.env, prepare=plan)
+        output, _ = run.communicate(LONGEST)
+        assert run.returncode in {0, -signal.SIGKILL}, output
+        return run.returncode
 
     def at(self, request: int, phase: str = "") -> Callable[[int], None]:
         """Plan a kill soon after a request; those of one phase count, or all."""
@@ -60,13 +67,14 @@ class Runs:
 
 
 @pytest.fixture
-def runs(project: Project, request: pytest.FixtureRequest) -> Iterator[Runs]:
+def runs(
+    project: Project, request: pytest.FixtureRequest, fork_server: ForkServer
+) -> Iterator[Runs]:
     """Prepare a project, with or without DSPy's own cache of responses."""
     write(project, conftest=IMPATIENT)
     with Model.running(pause=0.02) as model:
         env = environment(model, cached=getattr(request, "param", False))
-        with Zygote.running(project.path, env) as zygote:
-            yield Runs(project, model, zygote)
+        yield Runs(project, model, fork_server, env)
 
 
 def plans(runs: Runs, dice: random.Random, kills: int) -> Iterator[Callable[[int], None]]:

@@ -6,8 +6,12 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from project import Project
+
+pytestmark = pytest.mark.uses("dspy", "pytest")
 
 SEVERAL = """
 import pytest

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import struct
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pyte
 import pytest
-from project import CONFTEST, TEST
+from project import CONFTEST, LONGEST, TEST
 
 from pytest_mipro.plugin.narrate import Narrator, _Pace
 from pytest_mipro.records import Progress
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from project import Project
+
+pytestmark = pytest.mark.uses("pytest")
 
 on_a_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
 """For tests that look at a terminal."""
@@ -58,15 +58,6 @@ def mipro_lm():
 LONG = "test_" + "多" * 30
 LIVE = re.compile(r"^test_adder: (bootstrapping|proposing|searching|scoring)")
 PLAIN = re.compile(r"^mipro: test_adder: (bootstrapping|proposing|searching|scoring)")
-CONTROLLED = """
-import fcntl, signal, sys, termios
-import pytest
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Who runs the tests may ignore it.
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-sys.exit(pytest.main(sys.argv[1:]))
-"""
-"""Runs pytest on a terminal from which Ctrl-C comes."""
 VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS")
 """They are about the terminal of whoever tests this."""
 LINES = 60
@@ -115,18 +106,16 @@ def watch(
 
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("4H", LINES, columns, 0, 0))
-    with subprocess.Popen(
-        [sys.executable, "-c", CONTROLLED, "-p", "no:cacheprovider", "--mipro", *arguments],
+    assert project.server is not None
+    run = project.server.start(
+        ["-p", "no:cacheprovider", "--mipro", *arguments],
         cwd=project.path,
         env=environment(TERM="xterm", **variables),
-        stdin=there,
-        stdout=there,
-        stderr=there,
-        start_new_session=True,
-    ) as process:
-        os.close(there)
-        seen = look(here, columns, stop_at)
-        assert process.wait(60) == (0 if stop_at is None else 2), seen.raw
+        streams=[there, there, there],
+    )
+    os.close(there)
+    seen = look(here, columns, stop_at)
+    assert run.wait(60) == (0 if stop_at is None else 2), seen.raw
     os.close(here)
     return seen
 
@@ -265,18 +254,12 @@ def test_quiet(project: Project) -> None:
 
 def test_a_pipe_gets_plain_lines(project: Project) -> None:
     """One for each phase, without anything that only a terminal understands."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--mipro"],
-        cwd=project.path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=True,
-    )
-    text = done.stdout.replace(os.linesep.encode(), b"\n")
-    assert b"\r" not in text
-    assert b"\x1b" not in text
-    phases = [match[1] for line in text.decode().split("\n") if (match := PLAIN.match(line))]
+    run = project.start("-p", "no:cacheprovider", "--mipro", env=environment())
+    text, _ = run.communicate(timeout=LONGEST)
+    assert run.returncode == pytest.ExitCode.OK, text
+    assert "\r" not in text
+    assert "\x1b" not in text
+    phases = [match[1] for line in text.split("\n") if (match := PLAIN.match(line))]
     assert phases == ["bootstrapping", "proposing", "searching", "scoring"]
 
 

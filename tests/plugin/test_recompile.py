@@ -98,6 +98,7 @@ def test_nothing_that_counts_changed(compiled: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     shutil.copytree(compiled.path, elsewhere, copy_function=shutil.copyfile)
     environment = {**os.environ, "PYTHONHASHSEED": "4242"}
+    # A fork has the hash seed of the process before it.
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--mipro"]
     done = subprocess.run(
         command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True

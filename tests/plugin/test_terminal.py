@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from project import CONFTEST, PROGRAM, SUPPORT, TEST
-from zygote import Zygote
+from project import CONFTEST, LONGEST, PROGRAM, SUPPORT, TEST
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
+    from forks import ForkServer
+
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no forks"), pytest.mark.uses("pytest")]
 
 BAD = TEST.replace("beats_baseline()", "beats_baseline(margin=0.6)")
 SCORED = TEST.replace("beats_baseline()", "compiled.score > 0.99")
 ERRING = TEST.replace("metric=right", "metric=lambda *_: None")
-SETTING = """
-import json
-import os
-os.environ.update(json.loads(pathlib.Path(__file__).with_name("environment.json").read_text()))
-"""
-"""For a conftest: variables may be others in each run."""
 VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS")
 """They are about the terminal of whoever tests this."""
 SECTION = re.compile(r"^=+ mipro =+$", re.MULTILINE)
@@ -39,26 +32,32 @@ class Red:
     """A project of which tests fail, and which is compiled."""
 
     path: Path
-    zygote: Zygote
+    server: ForkServer
 
     def output(self, *arguments: str, file: str = "test_bad.py", **variables: str) -> str:
-        """Return what a run of pytest prints; it begins when pytest has loaded everything."""
-        log = self.path / "pytest.log"
-        log.unlink(missing_ok=True)
-        (self.path / "environment.json").write_text(json.dumps(variables), encoding="ascii")
-        # Or hypothesis would load itself each time.
-        quick = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-        assert self.zygote.run("--mipro", *quick, file, *arguments) == 1
-        return log.read_text(encoding="utf-8")
+        """Return what a run of pytest prints."""
+        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        env = {
+            **kept,
+            "PYTHONPATH": str(SUPPORT),
+            "DSPY_CACHEDIR": str(self.path / "dspy-cache"),
+            **variables,
+        }
+        run = self.server.start(
+            ["--mipro", "-p", "no:cacheprovider", file, *arguments], cwd=self.path, env=env
+        )
+        text, _ = run.communicate(LONGEST)
+        assert run.returncode == pytest.ExitCode.TESTS_FAILED, text
+        return text
 
 
 @pytest.fixture(scope="module")
-def red(tmp_path_factory: pytest.TempPathFactory) -> Generator[Red]:
+def red(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Red:
     """Write a project and compile it; all runs after that are quick."""
     path = tmp_path_factory.mktemp("red")
     files = {
         "program": PROGRAM,
-        "conftest": CONFTEST + SETTING,
+        "conftest": CONFTEST,
         "test_bad": BAD,
         "test_three": BAD
         + SCORED.replace("test_adder", "test_score")
@@ -66,12 +65,9 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Generator[Red]:
     }
     for name, text in files.items():
         (path / f"{name}.py").write_text(text, encoding="ascii")
-    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    env = {**kept, "PYTHONPATH": str(SUPPORT), "DSPY_CACHEDIR": str(path / "dspy-cache")}
-    with Zygote.running(path, env) as zygote:
-        made = Red(path, zygote)
-        made.output()
-        yield made
+    made = Red(path, fork_server)
+    made.output()
+    return made
 
 
 def section(text: str) -> str:

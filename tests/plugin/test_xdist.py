@@ -16,11 +16,13 @@ from served import Model
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-    from subprocess import Popen
 
-    from project import Project
+    from project import Project, Run
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
+    pytest.mark.uses("pytest-xdist"),
+]
 
 PATIENCE = 60.0
 """Seconds a run gets to say what is waited for."""
@@ -46,7 +48,7 @@ def model() -> Generator[Model]:
         yield served
 
 
-def finished(run: Popen[str]) -> str:
+def finished(run: Run) -> str:
     """Return what a run printed once it has ended."""
     output, _ = run.communicate(timeout=120)
     return output
@@ -77,7 +79,7 @@ def seconds_of_silence(model: Model) -> float:
     return time.monotonic() - died
 
 
-def read_until(run: Popen[str], text: str) -> str:
+def read_until(run: Run, text: str) -> str:
     """Read what a run prints until a line has ``text``."""
     read = ""
     impatience = threading.Timer(PATIENCE, run.kill)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from project import Project
+    from project import Project, Run
     from served import Model
 
 TESTS = 8
@@ -120,24 +118,13 @@ def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
 def options(store: str = "store") -> list[str]:
     """Return the options of a run with the store of that name."""
     where = ["--mipro-store", f"sqlite:///{store}.db", "--mipro-threads", str(THREADS)]
-    # Or pytest would clean up after other runs at the end, and hypothesis load itself.
-    quick = ["--basetemp=tmp", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    return ["--mipro", *quick, *where]
+    # Or pytest would clean up after other runs at the end.
+    return ["--mipro", "--basetemp=tmp", "-p", "no:cacheprovider", *where]
 
 
-def start(
-    project: Project, model: Model, *arguments: str, store: str = "store"
-) -> subprocess.Popen[str]:
+def start(project: Project, model: Model, *arguments: str, store: str = "store") -> Run:
     """Start pytest on the project, at the head of a process group."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options(store), *arguments],
-        cwd=project.path,
-        env=environment(model),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return project.start(*options(store), *arguments, env=environment(model))
 
 
 def artifact(project: Project, store: str = "store") -> bytes:

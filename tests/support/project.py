@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Mapping
+
+    from forks import ForkedRun, ForkServer
+
+    Run = ForkedRun | subprocess.Popen[str]
 
 SUPPORT = Path(__file__).parent
+LONGEST = 300.0
+"""Seconds after which a run that does not end is killed."""
 OPTIONS = "-W 'ignore:40 validation examples hardly'"
 """Its examples are few, which is no matter here."""
 
@@ -58,9 +71,17 @@ def test_adder(mipro):
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a program, a conftest that gives a scripted model, and a test."""
+    """
+    A folder with a program, a conftest that gives a scripted model, and a test.
+
+    Attributes:
+        pytester: What pytest gives to tests of plugins; its folder is the project.
+        server: Starts runs without their imports; None where a process cannot be forked.
+
+    """
 
     pytester: pytest.Pytester
+    server: ForkServer | None
 
     @property
     def path(self) -> Path:
@@ -78,5 +99,52 @@ class Project:
         self.pytester.makepyfile(**files)
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """Run pytest on the project in a process of its own."""
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+        """Run pytest on the project in a process of its own, which has imported everything."""
+        return run_pytest(self.pytester, self.server, "-p", "no:cacheprovider", *arguments)
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Run:
+        """Start pytest at the head of a process group; its output is to be read from it."""
+        return start_pytest(self.server, *arguments, cwd=self.path, env=env)
+
+
+def start_pytest(
+    server: ForkServer | None, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> Run:
+    """Start pytest in a folder, at the head of a process group, in a fork of ``server``."""
+    environment = dict(os.environ if env is None else env)
+    if server is not None:
+        return server.start(arguments, cwd=cwd, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run_pytest(
+    pytester: pytest.Pytester, server: ForkServer | None, *arguments: str
+) -> pytest.RunResult:
+    """Do what ``pytester.runpytest_subprocess`` does, in a fork of ``server``."""
+    if server is None:
+        return pytester.runpytest_subprocess(*arguments)
+    # Both are files, so that neither fills up while nobody reads.
+    outputs = [pytester.path / "stdout", pytester.path / "stderr"]
+    with ExitStack() as files:
+        streams = [files.enter_context(Path(os.devnull).open(encoding="ascii"))]
+        streams += [files.enter_context(path.open("w", encoding="utf-8")) for path in outputs]
+        run = server.start(
+            [f"--basetemp={pytester.path / 'basetemp'}", *arguments],
+            cwd=pytester.path,
+            env=os.environ,
+            streams=[stream.fileno() for stream in streams],
+        )
+        began = time.monotonic()
+        status = run.wait(LONGEST)
+    out, err = (path.read_text(encoding="utf-8") for path in outputs)
+    sys.stdout.write(f"{out}\n{err}\n")  # pytest shows it where the test fails.
+    return pytest.RunResult(status, out.splitlines(), err.splitlines(), time.monotonic() - began)

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     Load = Callable[[Mapping[str, str]], ModuleType]
 
+pytestmark = pytest.mark.uses("dspy", "pydantic")
+
 SECRET = "sk-do-not-show-5f1d"
 
 # What a user has in their repository: the program and metric of their test, a

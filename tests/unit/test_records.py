@@ -36,6 +36,8 @@ from pytest_mipro.records import (
     Verdict,
 )
 
+pytestmark = pytest.mark.uses("pydantic")
+
 # What models and users really hand over: any text, also control characters, the lone
 # surrogates that json.loads makes of "\ud800", and texts that look like something else.
 TEXT = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from dspy import lm15
 
+pytestmark = pytest.mark.uses("dspy")
+
 RATE = LMRateLimitError("slow down", model="openai/gpt-test", status=429)
 LONG = ContextWindowExceededError(model="openai/gpt-test")
 SIGNATURE: Any = dspy.ensure_signature("a -> b")

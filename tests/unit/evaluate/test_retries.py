@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from dspy import lm15
 
+pytestmark = pytest.mark.uses("tenacity")
+
 BRIEF = Patience(attempts=4, first_wait=0.01, longest_wait=0.1, total=1.0)
 
 

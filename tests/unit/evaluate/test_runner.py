@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.task import Metric
 
+pytestmark = pytest.mark.uses("dspy")
+
 
 BRIEF = Patience(attempts=3, first_wait=0.005, total=0.5)
 

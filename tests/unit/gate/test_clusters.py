@@ -11,6 +11,8 @@ from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.verdict import Basis, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
+pytestmark = pytest.mark.uses("numpy", "scipy")
+
 BEFORE = [0.2, 0.4, 0.1, 0.5, 0.3, 0.2, 0.6, 0.4]
 AFTER = [0.4, 0.5, 0.4, 0.5, 0.6, 0.1, 0.9, 0.7]
 DOCUMENTS = ["a", "a", "a", "b", "b", "c", "d", "d"]

@@ -13,6 +13,8 @@ from pytest_mipro.gate.costs import RESCORE, Other, costs_no_more
 from pytest_mipro.gate.paired import compare_costs
 from pytest_mipro.records import Bill, PairedComparison, Scorecard, Usage, Verdict
 
+pytestmark = pytest.mark.uses("numpy", "scipy")
+
 FREE = 0.0
 MEND = "ask for fewer demos"
 

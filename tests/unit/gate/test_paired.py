@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import PairedComparison
 
+pytestmark = pytest.mark.uses("numpy", "scipy")
+
 SCORES = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
 BINARY = st.sampled_from([0.0, 1.0])
 

@@ -10,6 +10,8 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.verdict import Basis, further_examples, no_reference, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
+pytestmark = pytest.mark.uses("numpy", "scipy")
+
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 OLD = tuple([1.0] * 14 + [0.0] * 6)
 WORSE = tuple([1.0] * 4 + [0.0] * 16)

@@ -13,6 +13,8 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models.line_adapter import LineAdapter
 from pytest_mipro.models.local import local_lm
 
+pytestmark = pytest.mark.uses("dspy")
+
 KINDS = ("person", "place", "number", "date")
 
 

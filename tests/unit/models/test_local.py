@@ -18,6 +18,8 @@ from pytest_mipro.models.local import LlamaEngine, LlamaServer, grammar_format, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.uses("xllamacpp")
+
 GRAMMAR = 'root ::= " " ("person" | "place" | "number" | "date")'
 
 

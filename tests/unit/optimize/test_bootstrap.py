@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.task import Metric
 
+pytestmark = pytest.mark.uses("dspy")
+
 
 def sums(count: int) -> list[dspy.Example]:
     """Return ``count`` sums with their answers."""

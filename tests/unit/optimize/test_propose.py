@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.space import DemoSet
     from pytest_mipro.store import Store
 
+pytestmark = pytest.mark.uses("dspy")
+
 KINDS = (
     "proposed_instruction",
     "module_description",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.search import Found
     from pytest_mipro.records import Progress
 
+pytestmark = pytest.mark.uses("optuna", "numpy")
+
 QUALITY = re.compile(r"quality (\d+)")
 
 

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     from pytest_mipro.report.summary import Summary, TaskSummary
 
-pytestmark = pytest.mark.usefixtures("pictures_drawn_once")
+pytestmark = [
+    pytest.mark.uses("altair", "jinja2", "vl-convert-python"),
+    pytest.mark.usefixtures("pictures_drawn_once"),
+]
 
 VOID = {"br", "col", "link", "meta"}
 ELEMENTS = {

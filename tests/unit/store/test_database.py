@@ -28,6 +28,8 @@ from pytest_mipro.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.uses("sqlalchemy")
+
 NEXT_STEP = re.compile(r"[;,] (?:\w+ )?(use|move|install|choose|check|make|give|set|upgrade)\b")
 """How a message says what to do now."""
 

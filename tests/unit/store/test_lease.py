@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.store import Store
 
+pytestmark = pytest.mark.uses("sqlalchemy")
+
 PATIENCE = 30.0
 """Seconds after which a test gives up; none of them waits so long."""
 

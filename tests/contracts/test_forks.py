@@ -1,0 +1,108 @@
+"""Runs that are forks of one process: each is as one in a new interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forks import ForkServer
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
+
+CHANGES = """
+import os
+import sys
+import warnings
+
+import dspy
+import pytest_mipro
+
+def test_change_all():
+    dspy.configure(lm="of the first run", adapter="of the first run")
+    os.environ["CHANGED"] = "by the first run"
+    os.chdir("/")
+    sys.path.append("/of/the/first/run")
+    sys.modules["module_of_the_first_run"] = sys
+    pytest_mipro.__version__ = "of the first run"
+    warnings.simplefilter("ignore")
+"""
+CHECKS = """
+import os
+import pathlib
+import sys
+import threading
+
+import dspy
+import pytest_mipro
+
+def test_find_nothing():
+    assert dspy.settings.lm is None
+    assert dspy.settings.adapter is None
+    assert "CHANGED" not in os.environ
+    assert os.environ["GIVEN"] == "to this run"
+    assert pathlib.Path.cwd() == pathlib.Path(__file__).parent
+    assert "/of/the/first/run" not in sys.path
+    assert "module_of_the_first_run" not in sys.modules
+    assert pytest_mipro.__version__ != "of the first run"
+    assert threading.active_count() == 1
+    assert sys.argv[1:] == ["test_checks.py", "-q"]
+    assert os.getpgid(0) == os.getpid()
+"""
+WAITS = """
+import signal
+
+def test_wait():
+    print("waiting", flush=True)
+    signal.pause()
+"""
+
+
+def write(folder: Path, **modules: str) -> None:
+    """Write modules by name."""
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text, encoding="ascii")
+
+
+def test_a_run_finds_nothing_of_the_run_before(tmp_path: Path, fork_server: ForkServer) -> None:
+    """Settings, variables, folder, modules and arguments are its own."""
+    write(tmp_path, test_changes=CHANGES, test_checks=CHECKS)
+    env = {**os.environ, "GIVEN": "to this run"}
+    for module in ("test_changes.py", "test_checks.py"):
+        run = fork_server.start([module, "-q"], cwd=tmp_path, env=env)
+        output, _ = run.communicate(60)
+        assert run.returncode == pytest.ExitCode.OK, output
+
+
+def test_a_run_that_is_killed_says_so(tmp_path: Path, fork_server: ForkServer) -> None:
+    """Its status is the signal's, and other runs go on."""
+    write(tmp_path, test_waits=WAITS)
+    runs = [
+        fork_server.start(["-s", "test_waits.py"], cwd=tmp_path, env=os.environ) for _ in range(2)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        while "waiting" not in (line := run.stdout.readline()):
+            assert line
+    runs[0].kill()
+    runs[0].communicate(60)
+    assert runs[0].returncode == -signal.SIGKILL
+    assert runs[1].returncode is None
+    runs[1].send_signal(signal.SIGINT)
+    runs[1].communicate(60)
+    assert runs[1].returncode == pytest.ExitCode.INTERRUPTED
+
+
+def test_a_run_that_does_not_end_is_killed(tmp_path: Path, fork_server: ForkServer) -> None:
+    """A time limit is an error that nobody can overlook."""
+    write(tmp_path, test_waits=WAITS)
+    run = fork_server.start(["test_waits.py"], cwd=tmp_path, env=os.environ)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.communicate(0.5)
+    assert run.returncode == -signal.SIGKILL

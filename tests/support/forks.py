@@ -1,0 +1,281 @@
+"""
+Start runs of pytest as forks of a process that has imported everything already.
+
+A test that runs pytest in a new interpreter pays seconds of processor time for
+imports alone. Here one server process imports pytest, DSPy, Optuna and the
+plugin once; each run is a fork of it, with an environment, a working directory,
+a process group and standard streams of its own. The server runs no test
+itself, so no run can see what another one has changed.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+_IMPORTS = """
+import importlib
+import pkgutil
+
+import dspy.teleprompt
+import pytest_mipro
+import sqlalchemy.dialects.sqlite
+
+for module in pkgutil.walk_packages(pytest_mipro.__path__, "pytest_mipro."):
+    importlib.import_module(module.name)
+"""
+"""A test module: pytest imports what it imports as in a run, with asserts rewritten."""
+_REQUEST = 1 << 20
+"""Bytes of a command line with its environment at most."""
+
+
+class ForkedRun:
+    """
+    One run of pytest, with the part of ``subprocess.Popen`` that tests need.
+
+    Attributes:
+        pid: The number of its process, which leads a process group.
+        stdout: What it prints, errors included; None if its streams were given.
+        returncode: Its exit status, a signal's as a negative number; None while it runs.
+
+    """
+
+    def __init__(self, connection: socket.socket, stdout: IO[str] | None = None) -> None:
+        self._connection = connection
+        self._replies = connection.makefile("r", encoding="ascii")
+        self.stdout = stdout
+        self.pid = int(self._replies.readline())
+        self.returncode: int | None = None
+
+    def go(self) -> None:
+        """Let the process begin; until then it waits, so that its number can be used."""
+        self._connection.sendall(b"go")
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process and its children."""
+        if self.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once the process has ended; kill it after ``timeout`` seconds."""
+        if self.returncode is None:
+            with self._killed_after(timeout), self._connection, self._replies as replies:
+                self.returncode = int(replies.readline())
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Return what the process prints until it ends; kill it after ``timeout`` seconds."""
+        assert self.stdout is not None
+        with self._killed_after(timeout), self.stdout as stream:
+            text = stream.read()
+            self.wait()
+        return text, None
+
+    @contextmanager
+    def _killed_after(self, timeout: float | None) -> Generator[None]:
+        if timeout is None:
+            yield
+            return
+        timer = threading.Timer(timeout, self.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            has_fired = timer.finished.is_set()
+            timer.cancel()
+        if has_fired:
+            raise subprocess.TimeoutExpired("pytest", timeout)
+
+
+class ForkServer:
+    """The process that has imported everything, seen from a test."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Generator[ForkServer]:
+        """Start the server, and end it after the block."""
+        here, there = socket.socketpair()
+        command = [sys.executable, __file__, str(there.fileno())]
+        with here, subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL):
+            there.close()
+            try:
+                yield cls(here)
+            finally:
+                here.shutdown(socket.SHUT_RDWR)
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        streams: Sequence[int] | None = None,
+        prepare: Callable[[int], None] = lambda _: None,
+    ) -> ForkedRun:
+        """
+        Start pytest.
+
+        Args:
+            arguments: Its command line.
+            cwd: Its working directory.
+            env: Its environment, ``PYTHONPATH`` included.
+            streams: File descriptors for standard input, output and error; a
+                terminal becomes the one that controls the process. By default
+                there is no input, and the outputs go to ``ForkedRun.stdout``.
+            prepare: Called with the number of the process before that does anything.
+
+        """
+        request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+        run = self._piped(request) if streams is None else ForkedRun(self._send(request, streams))
+        prepare(run.pid)
+        run.go()
+        return run
+
+    def _piped(self, request: object) -> ForkedRun:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        reading, writing = os.pipe()
+        try:
+            connection = self._send(request, (nothing, writing, writing))
+        finally:
+            os.close(nothing)
+            os.close(writing)
+        return ForkedRun(connection, os.fdopen(reading, encoding="utf-8", errors="replace"))
+
+    def _send(self, request: object, streams: Sequence[int]) -> socket.socket:
+        here, there = socket.socketpair()
+        with there:
+            text = json.dumps(request).encode() + b"\n"
+            sent = socket.send_fds(self._control, [text], [*streams, there.fileno()])
+            self._control.sendall(text[sent:])
+        return here
+
+
+class _Server:
+    """The loop of the server process: fork for each request, report each end."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._connections: dict[int, socket.socket] = {}
+        self._woken, self._waker = socket.socketpair()
+
+    def serve(self) -> None:
+        """Serve until the tests end; in the process of a run, raise SystemExit at its end."""
+        self._waker.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker.fileno())
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._control, selectors.EVENT_READ, self._fork)
+            ready.register(self._woken, selectors.EVENT_READ, self._report)
+            while all(key.data() for key, _ in ready.select()):
+                pass
+
+    def _fork(self) -> bool:
+        text, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+        if not text:
+            return False
+        while not text.endswith(b"\n"):
+            text += self._control.recv(_REQUEST)
+        *streams, reply = descriptors
+        connection = socket.socket(fileno=reply)
+        pid = os.fork()
+        if not pid:
+            self._release()
+            os.setsid()
+            connection.sendall(f"{os.getpid()}\n".encode())
+            connection.recv(_REQUEST)
+            connection.close()
+            _run(json.loads(text), streams)
+        for descriptor in streams:
+            os.close(descriptor)
+        self._connections[pid] = connection
+        return True
+
+    def _report(self) -> bool:
+        self._woken.recv(_REQUEST)
+        while self._connections:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            with self._connections.pop(pid) as connection:
+                connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        return True
+
+    def _release(self) -> None:
+        """Let go, in a new process, of what belongs to the server."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for connection in (self._control, self._woken, self._waker, *self._connections.values()):
+            connection.close()
+
+
+def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
+    """Do what ``python -m pytest`` does in a new interpreter."""
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    if os.isatty(0):
+        _take_terminal()
+    sys.stdin = os.fdopen(0, closefd=False, encoding="utf-8")
+    sys.stdout = os.fdopen(1, "w", closefd=False, encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:1] = [request["cwd"], *path]
+    sys.argv = ["pytest", *request["arguments"]]
+    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    raise SystemExit
+
+
+def _take_terminal() -> None:
+    import fcntl  # Windows has neither it nor forks.
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _import_all() -> None:
+    """Import what runs import, through pytest, and leave the objects out of collections."""
+    import pytest
+
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(printed):
+        module = Path(folder) / "test_imports.py"
+        module.write_text(_IMPORTS, encoding="ascii")
+        status = pytest.main(["-p", "no:cacheprovider", "--rootdir", folder, str(module)])
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
+    assert threading.active_count() == 1  # A fork has no other threads, and their locks for ever.
+    sys.modules.pop(module.stem)
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    _import_all()
+    _Server(socket.socket(fileno=int(sys.argv[1]))).serve()
