@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=50, help="how many tasks")
     parser.add_argument("--quick", action="store_true", help="a few tasks, to see it work")
     arguments = parser.parse_args()
-    count = 3 if arguments.quick else arguments.tasks
+    count = 2 if arguments.quick else arguments.tasks
     table = Table(COLUMNS)
     results = []
     for number in range(count):

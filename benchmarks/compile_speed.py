@@ -29,6 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.chat_server import Counts, Server
 from benchmarks.landscape import Landscape
 from benchmarks.optimizers import (
+    FEW,
     OPTIMIZERS,
     STUDENTS,
     VALSET,
@@ -215,9 +216,9 @@ def main(given: Sequence[str] | None = None) -> None:
         for auto, predictors, threads, model in product(
             asked.auto, asked.predictors, asked.threads, asked.model
         ):
-            rival = None
+            rival, rows = None, FEW if asked.quick else VALSET[auto]
             for optimizer in sorted(asked.only):  # The rival first: its time is the yardstick.
-                work = Work(optimizer, auto, predictors, asked.seed, threads)
+                work = Work(optimizer, auto, predictors, asked.seed, threads, rows)
                 measured = _measure_apart(work, model, server.address, asked)
                 table.row(_cells(work, model, measured, rival))
                 rival = measured

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OPTIMIZERS = ("dspy", "ours")
 VALSET = {"light": 100, "medium": 300, "heavy": 1000}
 """Rows of the validation set: as many as each size looks at."""
+FEW = 30
+"""Rows of the validation set where it is only to be seen that all works."""
 _TRAINSET = 60
 _HELD_OUT = 2000
 
@@ -122,6 +124,7 @@ class Work:
         predictors: Predictors of the program.
         seed: Decides the examples, and is the optimizer's seed.
         threads: Calls at a time.
+        rows: Rows of the validation set.
 
     """
 
@@ -130,10 +133,11 @@ class Work:
     predictors: int
     seed: int
     threads: int
+    rows: int
 
     def compile(self, lm: dspy.LM) -> dspy.Module:
         """Return the program the optimizer makes with ``lm``."""
-        return self._compile(lm, VALSET[self.auto], {"auto": self.auto}, {})
+        return self._compile(lm, self.rows, {"auto": self.auto}, {})
 
     def rehearse(self) -> None:
         """Compile something tiny in this process, so that all code is loaded."""

@@ -30,6 +30,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.landscape import SHAPES, Landscape, digest
 from benchmarks.optimizers import (
+    FEW,
     OPTIMIZERS,
     STUDENTS,
     VALSET,
@@ -237,7 +238,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--known", type=Path, help="JSON file that keeps what dspy came to")
     arguments = parser.parse_args(given)
     if arguments.quick:
-        arguments.landscapes, arguments.seeds = 2, 1
+        arguments.landscapes, arguments.seeds, arguments.jobs = 2, 1, 1
         arguments.auto, arguments.predictors = ["light"], [1]
     return arguments
 
@@ -248,9 +249,13 @@ def _jobs(asked: argparse.Namespace) -> list[Job]:
     ]
     choices = product(asked.auto, asked.predictors, range(asked.seeds), names, OPTIMIZERS)
     return [
-        Job(name, Work(optimizer, auto, predictors, seed, _THREADS))
+        Job(name, Work(optimizer, auto, predictors, seed, _THREADS, _rows(asked, auto)))
         for auto, predictors, seed, name, optimizer in choices
     ]
+
+
+def _rows(asked: argparse.Namespace, auto: str) -> int:
+    return FEW if asked.quick else VALSET[auto]
 
 
 def main(given: Sequence[str] | None = None) -> None:
