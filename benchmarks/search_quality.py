@@ -21,10 +21,11 @@ from functools import cache
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from scipy import stats
+from scipy import special
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -184,7 +185,8 @@ def _interval(pairs: Sequence[Pair]) -> tuple[float, float] | None:
     means = [_mean(each) for each in by_landscape.values()]
     if len(means) < 2:
         return None
-    reach = float(stats.sem(means) * stats.t.ppf(0.975, len(means) - 1))
+    error = stdev(means) / math.sqrt(len(means))
+    reach = float(special.stdtrit(len(means) - 1, 0.975)) * error
     return _mean(means) - reach, _mean(means) + reach
 
 
