@@ -21,10 +21,10 @@ from functools import cache
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from scipy import stats
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -41,6 +41,7 @@ from benchmarks.optimizers import (
     true_score,
 )
 from benchmarks.printing import Listed, Table
+from pytest_mipro.gate.distributions import student_critical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -183,7 +184,7 @@ def _interval(pairs: Sequence[Pair]) -> tuple[float, float] | None:
     means = [_mean(each) for each in by_landscape.values()]
     if len(means) < 2:
         return None
-    reach = float(stats.sem(means) * stats.t.ppf(0.975, len(means) - 1))
+    reach = student_critical(0.025, len(means) - 1) * stdev(means) / math.sqrt(len(means))
     return _mean(means) - reach, _mean(means) + reach
 
 
