@@ -11,6 +11,14 @@ from forks import ForkServer
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+from hypothesis import settings
+
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI"))
+)
+settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.load_profile("quick")
+
 
 def pytest_configure() -> None:
     """Keep runs inside of tests from talking to the CI that the tests run in."""

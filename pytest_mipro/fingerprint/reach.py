@@ -41,7 +41,7 @@ def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """
     names = frozenset(_names(function.__code__))
     scope = function.__globals__
-    own, filled = frozenset(_set_in(function.__code__, _SET_GLOBAL)), _filled_by(function)
+    own, filled = _set_in(function.__code__, _SET_GLOBAL), _filled_by(function)
     found = [*((name, scope[name]) for name in sorted(names & scope.keys())), *_imports(function)]
     for root, value in found:
         for name, each in _reached(root, value, names, set()):
@@ -51,7 +51,7 @@ def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 def closure_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the variables of enclosing functions; a name that is bound later is None."""
-    own, filled = frozenset(_set_in(function.__code__, _SET_OUTER)), _filled_by(function)
+    own, filled = _set_in(function.__code__, _SET_OUTER), _filled_by(function)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
         value = _content_of(cell)
@@ -72,7 +72,7 @@ def defaults_of(function: FunctionType) -> dict[str, object]:
 
 def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield what was set on ``function`` from outside."""
-    own = frozenset(_set_in(function.__code__, _SET_ATTRIBUTE))
+    own = _set_in(function.__code__, _SET_ATTRIBUTE)
     filled = _filled_by(function)
     for name, value in sorted(vars(function).items()):
         label = f"{function.__name__}.{name}"
@@ -133,15 +133,17 @@ def _names(code: CodeType) -> Iterator[str]:
         yield from _names(inner)
 
 
-def _set_in(code: CodeType, operation: str) -> Iterator[str]:
-    """Yield the names that ``code`` sets by ``operation``."""
-    for instruction in dis.get_instructions(code):
-        name = str(instruction.argval)
-        is_own = operation == _SET_OUTER and name not in code.co_freevars
-        if instruction.opname == operation and not is_own:
-            yield name
-    for inner in _inner(code):
-        yield from _set_in(inner, operation)
+@lru_cache(maxsize=2048)  # disassembling is slow, and every call of a prompt model is described
+def _set_in(code: CodeType, operation: str) -> frozenset[str]:
+    """Return the names that ``code`` sets by ``operation``."""
+    names = {
+        str(instruction.argval)
+        for instruction in dis.get_instructions(code)
+        if instruction.opname == operation
+    }
+    if operation == _SET_OUTER:
+        names &= set(code.co_freevars)  # the others are its own
+    return frozenset(names).union(*(_set_in(inner, operation) for inner in _inner(code)))
 
 
 def _holds(value: object) -> bool:

@@ -18,7 +18,7 @@ import dspy
 import numpy as np
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.canonical import canonical_json, digest, plain
@@ -88,7 +88,6 @@ def _reordered(value: Any) -> Any:
 # --- Canonical JSON ------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
 @given(JSON_DATA)
 def test_canonical_json_keeps_the_value(value: Any) -> None:
     """The text is plain ASCII JSON without spaces that stands for the same value."""
@@ -99,14 +98,12 @@ def test_canonical_json_keeps_the_value(value: Any) -> None:
     assert json.loads(text) == json.loads(json.dumps(value))
 
 
-@settings(max_examples=200)
 @given(JSON_DATA)
 def test_canonical_json_ignores_the_order_of_keys(value: Any) -> None:
     """Dictionaries that are equal have one text."""
     assert canonical_json(_reordered(value)) == canonical_json(value)
 
 
-@settings(max_examples=200)
 @given(JSON_DATA, JSON_DATA)
 def test_different_text_means_different_digest(one: Any, two: Any) -> None:
     """Digests agree exactly where the canonical texts do."""
@@ -157,7 +154,6 @@ def test_digest_is_stable() -> None:
 # --- Plain data ----------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
 @given(JSON_DATA)
 def test_plain_leaves_json_data_alone(value: Any) -> None:
     """What is JSON already stays what it is."""
@@ -165,14 +161,12 @@ def test_plain_leaves_json_data_alone(value: Any) -> None:
     assert plain(plain(value)) == plain(value)
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(KEYS, SCALARS, max_size=5))
 def test_plain_ignores_the_order_of_keys_of_any_type(value: dict[Any, Any]) -> None:
     """Equal dictionaries are one value, also where keys are not strings."""
     assert digest(plain(_reordered(value))) == digest(plain(value))
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(KEYS, st.integers(), max_size=5), KEYS, st.integers())
 def test_plain_keeps_every_item_of_a_mapping(value: dict[Any, Any], key: object, item: int) -> None:
     """Changing any one item changes the digest; no key hides another."""
@@ -184,7 +178,6 @@ def test_plain_keeps_every_item_of_a_mapping(value: dict[Any, Any], key: object,
     )
 
 
-@settings(max_examples=200)
 @given(st.sets(st.text(max_size=3) | st.integers() | st.tuples(st.integers())))
 def test_plain_ignores_the_order_of_sets(value: set[Any]) -> None:
     """Equal sets, frozen or not, are one value."""

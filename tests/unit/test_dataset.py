@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.dataset import Dataset, clusters_of, identity
@@ -296,7 +296,6 @@ QUESTIONS = st.lists(st.text(st.characters(codec=None), max_size=8), unique=True
 BASE = homes(Dataset.load(rows(60), inputs="question"))
 
 
-@settings(max_examples=100)
 @given(extra=QUESTIONS, gone=st.sets(st.integers(0, 39), max_size=15), seed=st.randoms())
 def test_example_stays_in_its_split(extra: list[str], gone: set[int], seed: Any) -> None:
     """Adding, removing and reordering rows moves no example."""
@@ -311,7 +310,6 @@ def test_example_stays_in_its_split(extra: list[str], gone: set[int], seed: Any)
     }
 
 
-@settings(max_examples=50)
 @given(labels=st.lists(st.text(max_size=5), min_size=60, max_size=60))
 def test_corrected_label_keeps_the_split(labels: list[str]) -> None:
     """Only the inputs decide."""

@@ -465,7 +465,7 @@ print(json.dumps([
 """
 
 
-def keys_in(folder: Path, seed: str, text: str = PROJECT) -> list[str]:
+def keys_in(folder: Path, seed: str, text: str) -> list[str]:
     """Return the keys of the project in ``folder`` from a process of its own."""
     folder.mkdir()
     for name, content in {"routing.py": text, "print_keys.py": PRINT_KEYS}.items():
@@ -494,10 +494,9 @@ def test_keys_are_the_same_elsewhere(load: Callable[[str], Task], tmp_path: Path
         of_prompts(task.program),
     ]
 
-    there = keys_in(tmp_path / "there", "1")
     elsewhere = keys_in(tmp_path / "else where", "4242", edited("sk-one", "sk-two"))
 
-    assert here == there == elsewhere
+    assert here == elsewhere
 
 
 # --- More trials ---------------------------------------------------------------------------
@@ -547,15 +546,16 @@ def compile_with(store: Store, num_trials: int, seed: int) -> tuple[Counter[str]
     )
     compiled = optimizer.compile(
         dspy.Predict("question -> answer"),
-        trainset=sums(16, 0),
-        valset=sums(48, 100),
+        trainset=sums(10, 0),
+        valset=sums(24, 100),
         num_trials=num_trials,
+        minibatch_size=16,
         program_aware_proposer=False,
     )
     return engine.asked, json.dumps(compiled.dump_state(), sort_keys=True)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_more_trials_continue_the_search(seed: int) -> None:
     """After 8 trials, 16 ask only for what 8 have not asked, and end where 16 alone do."""
     shared, alone = Store.in_memory(), Store.in_memory()

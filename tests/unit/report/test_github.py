@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import summaries
 from hostile import TEXTS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.records import Verdict
@@ -97,7 +97,6 @@ def test_at_most_ten_of_each(count: int) -> None:
             assert "more tasks" not in told[-1]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(list(TEXTS.values())) | st.text())
 def test_no_text_leaves_its_place(text: str) -> None:
     """Each command is one line with the same properties, whatever they and the data hold."""

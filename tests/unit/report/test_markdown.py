@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import summaries
 from hostile import TEXTS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -91,7 +91,6 @@ def test_no_text_is_more_than_text(name: str) -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=60))
 def test_no_generated_text_is_more_than_text(text: str) -> None:
     """The same for any text there is."""
@@ -99,7 +98,6 @@ def test_no_generated_text_is_more_than_text(text: str) -> None:
     assert shape(rendered(summary)) == shape(rendered(summaries.hostile("harmless")))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="`|\\ \n~<>a[]()!#@*_-", min_size=1, max_size=20))
 def test_no_punctuation_is_more_than_text(text: str) -> None:
     """The same for texts of what Markdown gives a meaning."""
@@ -123,7 +121,6 @@ def test_nothing_is_sent_that_cannot_be_seen(text: str) -> None:
     assert not re.search(r"^\s*::|##\[|##vso\[", shown, re.MULTILINE)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="`|\\ a", min_size=1, max_size=12))
 def test_a_code_span_shows_what_it_is_given(text: str) -> None:
     """Also in a table, with bars, backslashes, backticks and spaces at the ends."""

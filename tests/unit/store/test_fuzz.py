@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Candidate, Proposal, Row, Trace, Trial, Usage
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping
 
-RUNS = 500
+RUNS = 6 * settings().max_examples
+"""How many damaged stores are tried: as many more as Hypothesis tries examples."""
 PAGE = 4096
 ADVICE = re.compile(r"move it aside|use (another|the)|make (room|sure|the file)|put a copy")
 """How an error says what to do."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -7,22 +8,30 @@ import sys
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
 from pytest_mipro.store import lease as lease_module
+from pytest_mipro.store.lease import BEAT, SILENCE, Lease
 from pytest_mipro.store.schema import LEASES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from pytest_mipro.store import Store
 
 pytestmark = pytest.mark.uses("sqlalchemy")
+
+PATIENCE = 30.0
+"""Seconds after which a test gives up; none of them waits so long."""
 
 SLEEPER = """
 import sys
@@ -75,15 +84,75 @@ def beat_of(store: Store) -> float:
         return connection.scalars(select(LEASES.c.beat)).one()
 
 
-class Clock:
-    """The clocks of this machine, the one on the wall as far ahead as told."""
+def is_other(store: Store, beat: float) -> bool:
+    """Whether the only lease's last heartbeat is not that one."""
+    return beat_of(store) != beat
 
-    ahead = 0.0
-    monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
+
+def await_beat(store: Store) -> None:
+    """Return once the holder of the only lease has begun to give a sign of life, and given it."""
+    for _ in range(2):
+        before = beat_of(store)
+        until(partial(is_other, store, before))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return once ``condition`` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+class Clock:
+    """
+    The clocks that waiters look at.
+
+    Attributes:
+        ahead: How far the clock on the wall is ahead of this machine's.
+        now: The time of the other clock, which stands still until it is set.
+        runs: Whether it goes on by as much as a waiter sleeps.
+
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.now = 0.0
+        self.runs = False
+        self._looks = 0
 
     def time(self) -> float:
         return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for less, after a look that was in vain."""
+        self._looks += 1
+        if self.runs:
+            self.now += seconds
+        time.sleep(0.001)
+
+    def await_look(self) -> None:
+        """Return once a waiter has begun to look, and has looked in vain."""
+        enough = self._looks + 2
+        until(lambda: self._looks >= enough)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clocks of a test in which nobody waits for time to pass."""
+    clock = Clock()
+    monkeypatch.setattr(lease_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def lively(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have holders give many signs of life a second; return the time between two."""
+    monkeypatch.setattr(lease_module, "BEAT", 0.005)
+    return lease_module.BEAT
 
 
 class Waiter(threading.Thread):
@@ -91,20 +160,22 @@ class Waiter(threading.Thread):
 
     def __init__(self, store: Store, key: str, who: str) -> None:
         super().__init__()
-        self._lease = store.lease(key, who)
+        self.lease = store.lease(key, who)
         self.told: list[str] = []
         self.held = threading.Event()
         self.stop = threading.Event()
         self.start()
 
     def run(self) -> None:
-        with self._lease.wait(on_wait=self.told.append):
+        with self.lease.wait(on_wait=self.told.append):
             self.held.set()
-            self.stop.wait(30)
+            self.stop.wait(PATIENCE)
 
     def finish(self) -> None:
+        """Wait until it holds the lease, and have it given back."""
+        assert self.held.wait(PATIENCE)
         self.stop.set()
-        self.join(30)
+        self.join(PATIENCE)
 
 
 def test_a_free_lease_is_taken_at_once(store: Store) -> None:
@@ -114,21 +185,21 @@ def test_a_free_lease_is_taken_at_once(store: Store) -> None:
             pass
 
 
-def test_excludes_and_hands_over(store: Store) -> None:
-    """A lease that is held is not given to another until it is given back, and then soon."""
+def test_excludes_and_hands_over(store: Store, clock: Clock) -> None:
+    """A lease that is held is not given to another until it is given back, and then it is."""
     with store.lease("key", "first").wait(on_wait=nobody):
         waiter = Waiter(store, "key", "second")
-        assert not waiter.held.wait(0.7)
-    assert waiter.held.wait(5)
+        clock.await_look()
+        assert not waiter.held.is_set()
     waiter.finish()
 
 
-def test_says_once_who_is_waited_for(store: Store) -> None:
+def test_says_once_who_is_waited_for(store: Store, clock: Clock) -> None:
     """The waiter learns the holder's name, and is not told over and over."""
     with store.lease("key", "worker gw0").wait(on_wait=nobody):
         waiter = Waiter(store, "key", "worker gw1")
-        time.sleep(0.7)
-    assert waiter.held.wait(5)
+        clock.await_look()
+        clock.await_look()
     waiter.finish()
     assert waiter.told == ["worker gw0"]
 
@@ -150,7 +221,7 @@ def test_an_exception_gives_the_lease_back(store: Store) -> None:
         pass
 
 
-def test_one_at_a_time(store: Store) -> None:
+def test_one_at_a_time(store: Store, clock: Clock) -> None:
     """Of several who want the same lease, never two have it."""
     holding: list[int] = []
     overlaps: list[int] = []
@@ -158,7 +229,8 @@ def test_one_at_a_time(store: Store) -> None:
     def work(number: int) -> None:
         with store.lease("key", f"{number}").wait(on_wait=lambda _: None):
             holding.append(number)
-            time.sleep(0.05)
+            if len(overlaps) < 4:  # There is somebody who wants it, too.
+                clock.await_look()
             overlaps.append(len(holding))
             holding.remove(number)
 
@@ -166,53 +238,53 @@ def test_one_at_a_time(store: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert overlaps == [1] * 5
 
 
-def test_a_living_holder_keeps_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_holder_keeps_it(store: Store, clock: Clock, lively: float) -> None:
     """A holder that works for longer than the silence of a dead one is not robbed."""
-    monkeypatch.setattr(lease_module, "BEAT", 0.1)
-    monkeypatch.setattr(lease_module, "SILENCE", 0.6)
     with store.lease("key", "first").wait(on_wait=nobody):
         waiter = Waiter(store, "key", "second")
-        assert not waiter.held.wait(1.5)
-    assert waiter.held.wait(5)
+        clock.await_look()
+        for _ in range(4):
+            clock.now += SILENCE - lively
+            clock.await_look()
+            await_beat(store)
+            clock.await_look()
+        assert not waiter.held.is_set()
     waiter.finish()
 
 
 def test_a_holder_that_lost_it_takes_nothing_back(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who was silent for too long does not end the lease of who came after."""
-    monkeypatch.setattr(lease_module, "BEAT", 60.0)
+    monkeypatch.setattr(lease_module, "BEAT", PATIENCE)
     with store.lease("key", "silent").wait(on_wait=nobody):
-        with store.connection() as connection:
-            connection.execute(update(LEASES).values(beat=time.time() - 100))
-        monkeypatch.setattr(lease_module, "BEAT", 0.1)
+        monkeypatch.setattr(lease_module, "BEAT", BEAT)
+        clock.runs = True
         waiter = Waiter(store, "key", "heir")
-        assert waiter.held.wait(5)
+        assert waiter.held.wait(PATIENCE)
     with store.connection() as connection:
         assert connection.scalar(select(LEASES.c.who)) == "heir"
     waiter.finish()
 
 
 @pytest.mark.parametrize("off", [-7200.0, 7200.0])
-def test_a_beat_of_long_ago_is_no_life(
-    store: Store, monkeypatch: pytest.MonkeyPatch, off: float
-) -> None:
+def test_a_beat_of_long_ago_is_no_life(store: Store, clock: Clock, off: float) -> None:
     """A lease left behind hours ago, by the clock or before it was set back, is soon taken."""
-    monkeypatch.setattr(lease_module, "BEAT", 0.2)
+    clock.runs = True
     leave_behind(store, time.time() + off)
     told: list[str] = []
-    waiting = time.monotonic()
     with store.lease("key", "me").wait(on_wait=told.append):
-        assert time.monotonic() - waiting < lease_module.SILENCE - 1
+        assert clock.now < SILENCE - 1
     assert told == ["gone"]
 
 
-def test_a_killed_holder_loses_it(url: str, store: Store) -> None:
+def test_a_killed_holder_loses_it(url: str, store: Store, clock: Clock) -> None:
     """A holder that is killed is named to who waits, and loses the lease in about 10 seconds."""
+    clock.runs = True
     told: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True
@@ -220,16 +292,14 @@ def test_a_killed_holder_loses_it(url: str, store: Store) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         process.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
     with store.lease("key", "me").wait(on_wait=told.append):
-        waited = time.monotonic() - killed
+        assert clock.now < 11
     assert told == ["the other process"]
-    assert waited < 11
 
 
-def test_a_holder_that_slept(url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_slept(url: str, store: Store, clock: Clock) -> None:
     """A holder that is stopped loses the lease, and notices when it goes on; neither side fails."""
-    monkeypatch.setattr(lease_module, "SILENCE", 3.0)
+    clock.runs = True
     with subprocess.Popen(
         [sys.executable, "-c", SLEEPER, url],
         stdin=subprocess.PIPE,
@@ -239,10 +309,11 @@ def test_a_holder_that_slept(url: str, store: Store, monkeypatch: pytest.MonkeyP
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # It may not stop at once.
         with store.lease("key", "the heir").wait(on_wait=lambda _: None) as lease:
             store.rows.put(Row("k", 1.0))
             process.send_signal(signal.SIGCONT)
-            said, _ = process.communicate("go on\n", timeout=30)
+            said, _ = process.communicate("go on\n", timeout=PATIENCE)
             assert lease.is_held()
     assert said.split() == ["False", "1.0"]
     assert process.returncode == 0
@@ -258,50 +329,66 @@ def test_is_held(store: Store) -> None:
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
-def test_a_clock_that_jumps(store: Store, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+def test_a_clock_that_jumps(store: Store, clock: Clock, lively: float, jump: float) -> None:
     """A clock that is set while one holds and one waits gives the lease to neither of them."""
-    clock = Clock()
-    monkeypatch.setattr(lease_module, "time", clock)
-    monkeypatch.setattr(lease_module, "BEAT", 0.1)
     with store.lease("key", "first").wait(on_wait=nobody) as lease:
         waiter = Waiter(store, "key", "second")
-        assert not waiter.held.wait(0.3)
+        clock.await_look()
         clock.ahead = jump
-        assert not waiter.held.wait(0.8)
+        for silence in (2 * lively, SILENCE - lively, SILENCE - lively):
+            clock.now += silence
+            clock.await_look()
+            await_beat(store)
+            clock.await_look()
+        assert not waiter.held.is_set()
         assert lease.is_held()
-    assert waiter.held.wait(5)
     waiter.finish()
 
 
 def test_silence_while_nobody_can_write(
-    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    path: Path, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder whose heartbeat had to wait for somebody else's writing is not robbed."""
-    monkeypatch.setattr(lease_module, "BEAT", 0.2)
-    monkeypatch.setattr(lease_module, "SILENCE", 0.7)
+    renew, inheriting = Lease._renew, threading.Event()
+
+    def noticed(lease: Lease, connection: Connection) -> bool:
+        if lease is waiter.lease:
+            inheriting.set()
+        return renew(lease, connection)
+
     with store.lease("key", "first").wait(on_wait=nobody) as lease:
         waiter = Waiter(store, "key", "second")
+        clock.await_look()
+        monkeypatch.setattr(Lease, "_renew", noticed)
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            assert not waiter.held.wait(1.3)
-        assert not waiter.held.wait(0.7)
+            clock.now += SILENCE
+            assert inheriting.wait(PATIENCE)
+            clock.now += 2 * BEAT
+        clock.await_look()
+        assert not waiter.held.is_set()
         assert lease.is_held()
-    assert waiter.held.wait(5)
     waiter.finish()
 
 
-def test_a_heartbeat_survives_trouble(
-    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("lively")
+def test_a_heartbeat_survives_trouble(path: Path, store: Store) -> None:
     """A heartbeat that does not get through is not the end of the next one."""
-    monkeypatch.setattr(lease_module, "BEAT", 0.05)
-    with store.lease("key", "first").wait(on_wait=nobody) as lease:
+    first, lost = store.lease("key", "first"), threading.Event()
+
+    def is_held() -> bool:
+        try:
+            return Lease.is_held(first)
+        except StoreError:
+            lost.set()
+            raise
+
+    vars(first)["is_held"] = is_held
+    with first.wait(on_wait=nobody) as lease:
         rename(path, "leases", "away")
-        time.sleep(0.3)
+        assert lost.wait(PATIENCE)
         rename(path, "away", "leases")
-        assert beat_of(store) < time.time() - 0.2
-        time.sleep(0.3)
-        assert beat_of(store) > time.time() - 0.2
+        await_beat(store)
         assert lease.is_held()
 
 
@@ -317,11 +404,9 @@ def test_an_error_is_not_replaced(path: Path, store: Store) -> None:
 
 
 @pytest.mark.parametrize("column", ["holder", "who", "beat"])
-def test_a_damaged_lease_blocks_nobody(
-    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, column: str
-) -> None:
+def test_a_damaged_lease_blocks_nobody(path: Path, store: Store, clock: Clock, column: str) -> None:
     """A lease that nobody could have written is taken like one of a dead holder."""
-    monkeypatch.setattr(lease_module, "BEAT", 0.2)
+    clock.runs = True
     leave_behind(store, time.time() - 100)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"UPDATE leases SET {column} = x'00ff'")
@@ -330,11 +415,9 @@ def test_a_damaged_lease_blocks_nobody(
         assert lease.is_held()
 
 
-def test_a_lease_that_cannot_be_taken(
-    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("clock")
+def test_a_lease_that_cannot_be_taken(path: Path, store: Store) -> None:
     """A table that keeps no lease is an error, and nothing to wait for without end."""
-    monkeypatch.setattr(lease_module, "_POLL", 0.01)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
             "CREATE TRIGGER deaf BEFORE INSERT ON leases BEGIN SELECT raise(IGNORE); END"

@@ -174,10 +174,10 @@ def test_a_damaged_record_of_version_1(path: Path) -> None:
 
 
 def test_several_processes_bring_a_store_up(path: Path) -> None:
-    """Processes that open a store of version 1 at once all find its content."""
+    """Processes that open a store of version 1 at once both find its content."""
     command = [sys.executable, "-c", OPENER, url_of(path)]
-    processes = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
 
 
 @pytest.mark.parametrize("version", ["0", "-3", "'two'", "2.5"])
