@@ -10,7 +10,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 from dspy import lm15
@@ -36,13 +36,15 @@ TEST = "test_adder"
 COMMAND = f"pytest --mipro --mipro-update test_sums.py::{TEST}"
 SMALL = {
     "auto": None,
-    "num_candidates": 2,
+    "num_candidates": 3,
     "num_trials": 2,
     "minibatch": False,
     "max_bootstrapped_demos": 1,
     "max_labeled_demos": 1,
 }
-"""Options of a search that takes about 16 calls."""
+"""Options of the smallest search that has every phase."""
+COMPILE, ROWS = 20, 12
+"""Calls that it takes with the dataset below, and those for the held-out rows of both programs."""
 
 
 class Adder(dspy.Module):
@@ -308,6 +310,13 @@ class Checkout:
         for name in names:
             shutil.copytree(self.root / name, root / name)
         return Checkout(root)
+
+
+class FirstRun(NamedTuple):
+    """A run that compiled and accepted a task, and the checkout it left."""
+
+    checkout: Checkout
+    outcome: Outcome
 
 
 @dataclass(frozen=True)

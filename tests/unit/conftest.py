@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,16 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sessions import Checkout
-
-    from pytest_mipro.outcome import Outcome
-
-
-class FirstRun(NamedTuple):
-    """A run that compiled and accepted a task, and the checkout it left."""
-
-    checkout: Checkout
-    outcome: Outcome
+    from sessions import Checkout, FirstRun
 
 
 @pytest.fixture
@@ -43,7 +34,7 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     """Return a run that compiled a task and accepted the outcome; for looking only."""
-    from sessions import Checkout
+    from sessions import Checkout, FirstRun
 
     made = Checkout(tmp_path_factory.mktemp("first_run"))
     return FirstRun(made, made.outcome(update=True))

@@ -9,7 +9,9 @@ import pytest
 from scripted import ScriptedEngine
 from sessions import (
     COMMAND,
+    COMPILE,
     HELD_OUT,
+    ROWS,
     TRAIN,
     VAL,
     Renamed,
@@ -24,11 +26,9 @@ from pytest_mipro.errors import DamagedReference, MetricError, ReferenceFileErro
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
-    from sessions import Checkout
+    from sessions import Checkout, FirstRun
 
 WORSE = ScriptedEngine(base=0, per_demo=0)
-ROWS = 2 * len(HELD_OUT)
-"""Both programs on the held-out examples."""
 STALE = "is out of date: 1 train row removed, 2 train rows moved"
 
 
@@ -116,7 +116,7 @@ class TestNone:
 
 
 class TestUpdate:
-    def test_two_files_are_written(self, first_run: Any) -> None:
+    def test_two_files_are_written(self, first_run: FirstRun) -> None:
         """They are what the outcome says was accepted first."""
         checkout, outcome = first_run
         assert list(checkout.references) == ["test_adder.json", "test_adder.program.json"]
@@ -282,7 +282,7 @@ class TestRefresh:
     def test_the_models_are_asked_again(self, compiled: Checkout) -> None:
         """What a search has stored answers nothing; the rows of the verdict do."""
         compiled.outcome(refresh=True)
-        assert compiled.calls == 28 - ROWS
+        assert compiled.calls == COMPILE
 
     def test_tests_of_a_run_compile_again_once(self, compiled: Checkout) -> None:
         """In one process, and in another one of the same run."""

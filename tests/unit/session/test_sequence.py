@@ -10,6 +10,7 @@ import dspy
 import pytest
 from sessions import (
     HELD_OUT,
+    ROWS,
     TRAIN,
     VAL,
     Adder,
@@ -28,11 +29,9 @@ from pytest_mipro.records import Usage
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from sessions import Checkout
+    from sessions import Checkout, FirstRun
 
 COMPILING = "mipro: test_adder: compiling: "
-ROWS = 2 * len(HELD_OUT)
-"""Both programs on the held-out examples."""
 
 
 class Subtracter(Adder):
@@ -57,7 +56,7 @@ def swapped(example: dspy.Example, prediction: dspy.Prediction, trace: object = 
 # --- The order -------------------------------------------------------------------------------
 
 
-def test_a_task_is_compiled_before_it_is_judged(first_run: Any) -> None:
+def test_a_task_is_compiled_before_it_is_judged(first_run: FirstRun) -> None:
     """Fingerprint, lookup, compile and the held-out examples follow each other."""
     assert first_run.checkout.recorder.events == [
         "fingerprint",
@@ -72,7 +71,7 @@ def test_a_task_is_compiled_before_it_is_judged(first_run: Any) -> None:
     assert (report.origin, report.reasons) == ("compiled", ("no artifact in the store yet",))
 
 
-def test_no_model_sees_a_held_out_example_before_the_search_is_over(first_run: Any) -> None:
+def test_no_model_sees_a_held_out_example_before_the_search_is_over(first_run: FirstRun) -> None:
     """The last calls of a run are those for the held-out examples, of both programs."""
     model, writer = first_run.checkout.model, first_run.checkout.writer
     asked = [
@@ -93,7 +92,7 @@ def test_a_reference_is_written_when_everything_is_judged(checkout: Checkout) ->
     assert len(checkout.references) == 2
 
 
-def test_the_first_run_pays_for_compile_and_verdict(first_run: Any) -> None:
+def test_the_first_run_pays_for_compile_and_verdict(first_run: FirstRun) -> None:
     """What a report says of the usage is every call that the models answered."""
     report = first_run.outcome.report()
     calls = first_run.checkout.calls
@@ -105,7 +104,7 @@ def test_the_first_run_pays_for_compile_and_verdict(first_run: Any) -> None:
 
 
 def test_what_the_store_has_is_neither_compiled_nor_asked(
-    compiled: Checkout, first_run: Any
+    compiled: Checkout, first_run: FirstRun
 ) -> None:
     """The outcome is that of the first run, at no cost, and nothing is said."""
     outcome = compiled.outcome()
