@@ -377,6 +377,18 @@ def artifact_of(task: Task, program: dspy.Module) -> Artifact:
     return Artifact("key", task.test, {}, {}, dump(program), Usage(9), 1.0, "2026-01-02")
 
 
+def judged_of(task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard) -> Judged:
+    """Return a task's two programs with these scores, as they come from the store."""
+    return Judged(
+        artifact=artifact_of(task, program),
+        reasons=(),
+        baseline=scored(task.program, baseline),
+        compiled=scored(program, compiled),
+        usage=Usage(),
+        seconds=0.0,
+    )
+
+
 def outcome_of(
     root: Path,
     baseline: Scorecard,
@@ -391,13 +403,6 @@ def outcome_of(
     checkout = Checkout(root)
     task = checkout.task(dataset=held_out(*sums(20, len(compiled.scores))))
     program = task.program if is_unchanged else with_demos(task)
-    judged = Judged(
-        artifact=artifact_of(task, program),
-        reasons=(),
-        baseline=scored(task.program, baseline),
-        compiled=scored(program, compiled),
-        usage=Usage(),
-        seconds=0.0,
-    )
+    judged = judged_of(task, program, baseline, compiled)
     standing = Standing(checkout.place(), reference, acceptance)
     return Outcome(task, judged, standing, host or Host())
