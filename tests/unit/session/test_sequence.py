@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -14,6 +13,7 @@ from sessions import (
     TRAIN,
     VAL,
     Adder,
+    Checkout,
     adding,
     held_out,
     sums,
@@ -29,7 +29,7 @@ from pytest_mipro.records import Usage
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from sessions import Checkout, FirstRun
+    from sessions import FirstRun
 
 COMPILING = "mipro: test_adder: compiling: "
 
@@ -186,24 +186,22 @@ def test_tests_that_are_judged_otherwise_share_the_artifact_alone(
 
 def test_another_session_on_the_task_is_waited_for(compiled: Checkout) -> None:
     """The line names it, and what it stores meanwhile is what this one takes."""
-    key = compiled.outcome().report().key
-    task = compiled.task(dataset=held_out(*HELD_OUT[:5], *sums(40, 1)))
+    other = Checkout(compiled.root)
+    key = other.outcome().report().key
+    grown = held_out(*HELD_OUT, *sums(40, 1))
     store = Store.open(compiled.store_url)
     lease = store.lease(key, "somebody").wait(on_wait=pytest.fail)
-    is_waiting = threading.Event()
-    compiled.recorder.on_event = lambda line: is_waiting.set() if "waiting" in line else None
 
-    def release() -> None:
-        is_waiting.wait(20)
-        lease.__exit__()
+    def end_work(event: str) -> None:
+        if event == "mipro: test_adder: waiting for somebody, who is at it":
+            lease.__exit__()
+            other.outcome(other.task(dataset=grown))
 
-    releasing = threading.Thread(target=release)
-    releasing.start()
-    compiled.outcome(task)
-    releasing.join()
+    compiled.recorder.on_event = end_work
+    report = compiled.outcome(compiled.task(dataset=grown)).report()
     store.close()
-    assert "mipro: test_adder: waiting for somebody, who is at it" in compiled.recorder.lines
-    assert compiled.calls == 2
+    assert report.origin == "stored"
+    assert (compiled.calls, other.calls) == (0, 2)
 
 
 # --- Reasons ---------------------------------------------------------------------------------
