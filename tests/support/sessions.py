@@ -51,24 +51,26 @@ class Adder(dspy.Module):
     """Adds two numbers."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.add = dspy.Predict("question -> answer: int")
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
-        return self.add(question=question)
+        prediction: dspy.Prediction = self.add(question=question)
+        return prediction
 
 
 class Renamed(dspy.Module):
     """Adds two numbers with a predictor of another name."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sum = dspy.Predict("question -> answer: int")
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
-        return self.sum(question=question)
+        prediction: dspy.Prediction = self.sum(question=question)
+        return prediction
 
 
 def right(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
@@ -78,7 +80,7 @@ def right(example: dspy.Example, prediction: dspy.Prediction, trace: object = No
 
 def nearly_right(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float:
     """Return a score that gets smaller with the distance to the answer."""
-    return 1 - abs(example.answer - prediction.answer) / 2
+    return 1 - float(abs(example.answer - prediction.answer)) / 2
 
 
 def sums(first: int, count: int) -> tuple[dspy.Example, ...]:
@@ -338,6 +340,13 @@ class Run:
 
     def _place(self, task: Task) -> Place:
         return self.checkout.place(task.test.rpartition("::")[2])
+
+
+def instructed(program: Adder, instruction: str) -> Adder:
+    """Give a program another instruction, and return it."""
+    assert program.add.signature is not None
+    program.add.signature = program.add.signature.with_instructions(instruction)
+    return program
 
 
 def with_demos(task: Task) -> dspy.Module:

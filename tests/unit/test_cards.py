@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sessions import HELD_OUT, artifact_of, held_out, judged_of, scorecard, sums, with_demos
@@ -25,17 +25,17 @@ TWO = tuple(map(identity, sums(20, 2)))
 PRICED = Usage(1, 10, 2, priced=1, usd=0.5)
 
 
-def row(score: float, **values: object) -> Row:
+def row(score: float, **values: Any) -> Row:
     """Return a row whose answer is its score."""
     return replace(Row("key", score, {"answer": score}, Usage(1, 10, 2)), **values)
 
 
-def two(checkout: Checkout, **values: object) -> Task:
+def two(checkout: Checkout, **values: Any) -> Task:
     """Return a task with two held-out examples."""
     return checkout.task(dataset=held_out(*HELD_OUT[:2]), **values)
 
 
-def reference(**values: object) -> Reference:
+def reference(**values: Any) -> Reference:
     """Return a reference with scores for the two examples, and for one that is gone."""
     made = Reference(
         test="test_adder",

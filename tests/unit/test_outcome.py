@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from sessions import COMMAND, Adder, Host, judged_of, outcome_of, scorecard, with_demos
+from sessions import COMMAND, Adder, Host, instructed, judged_of, outcome_of, scorecard, with_demos
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.outcome import Accepted
@@ -30,9 +30,7 @@ CHEAP, DEAR = [Bill(10.0)] * 6, [Bill(30.0)] * 6
 
 def loaded() -> dspy.Module:
     """Return an accepted program."""
-    program = Adder()
-    program.add.signature = program.add.signature.with_instructions("Accepted.")
-    return program
+    return instructed(Adder(), "Accepted.")
 
 
 def misfit() -> dspy.Module:
@@ -212,7 +210,7 @@ class TestCostsNoMore:
         assert units == ["usd", "tokens"]
 
 
-WRONG: dict[str, tuple[Callable[[Outcome], Verdict], str]] = {
+WRONG: dict[str, tuple[Callable[[Any], Verdict], str]] = {
     "margin": (lambda it: it.beats_baseline(margin=float("nan")), "margin=nan: expected a diff"),
     "alpha": (lambda it: it.beats_baseline(alpha=0.0), "alpha=0.0: expected a probability"),
     "alpha of a regression": (lambda it: it.no_regression(alpha=2), "alpha=2: expected a prob"),
@@ -248,8 +246,13 @@ class TestWrongArguments:
 class TestReference:
     def test_its_program_is_loaded_once_and_on_demand(self) -> None:
         """Most tests ask for its scores alone."""
-        loads = []
-        reference = Accepted(scorecard(WON), lambda: loads.append(1) or loaded())
+        loads: list[int] = []
+
+        def load() -> dspy.Module:
+            loads.append(1)
+            return loaded()
+
+        reference = Accepted(scorecard(WON), load)
         assert reference.score == 1
         assert loads == []
         assert reference.program is reference.program

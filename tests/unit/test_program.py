@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import dspy
 import pytest
-from sessions import COMMAND, TRAIN, Adder, Renamed
+from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.fingerprint import prompts
 from pytest_mipro.program import dump, fields_of, fit, restore
 from pytest_mipro.records import Reference, Usage
 
@@ -39,9 +40,8 @@ class Wider(Adder):
 
 def taught() -> Adder:
     """Return a program with an instruction, a demo and a model of its own."""
-    program = Adder()
+    program = instructed(Adder(), "Add well.")
     program.add.demos = [TRAIN[0]]
-    program.add.signature = program.add.signature.with_instructions("Add well.")
     program.add.lm = dspy.LM("openai/own", api_key=SECRET)
     return program
 
@@ -82,7 +82,7 @@ class TestState:
         restored = restore(plain, dump(taught()))
         assert isinstance(restored, Adder)
         assert [dict(demo) for demo in restored.add.demos] == [dict(TRAIN[0])]
-        assert restored.add.signature.instructions == "Add well."
+        assert prompts(restored)[0].instruction == "Add well."
         assert restored.add.lm is own
         assert plain.add.demos == []
 
@@ -124,10 +124,9 @@ class TestFit:
 
     def test_another_instruction_in_the_code_is_no_matter(self, checkout: Checkout) -> None:
         """The accepted one takes its place."""
-        program = Adder()
-        program.add.signature = program.add.signature.with_instructions("Add badly.")
+        program = instructed(Adder(), "Add badly.")
         fitting = fit(reference_of(taught()), program, checkout.place())
-        assert fitting.add.signature.instructions == "Add well."
+        assert prompts(fitting)[0].instruction == "Add well."
 
 
 def test_fields_are_in_the_order_people_read_them_in() -> None:

@@ -151,11 +151,11 @@ class TestReferences:
 
     def test_an_accepted_program_that_is_scored_again_is_foreseen(self, accepted: Checkout) -> None:
         """Under another metric it may have to answer, unless its outcome is accepted anew."""
-        task = accepted.task(metric=nearly_right)
+        task = accepted.task(metric=nearly_right, repeat=2)
         counted = [
             foreseen(accepted, task, update=update).bounds[-1].rows for update in (False, True)
         ]
-        assert counted == [3 * len(HELD_OUT), 2 * len(HELD_OUT)]
+        assert counted == [3 * 2 * len(HELD_OUT), 2 * 2 * len(HELD_OUT)]
 
     def test_a_damaged_reference_is_an_error(self, accepted: Checkout) -> None:
         """As it would be in the run; an update would mend it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dspy import lm15
 from scripted import ScriptedEngine
 from sessions import (
     COMMAND,
@@ -22,7 +24,7 @@ from sessions import (
 )
 
 from pytest_mipro.dataset import Dataset
-from pytest_mipro.errors import DamagedReference, MetricError, ReferenceFileError
+from pytest_mipro.errors import DamagedReference, MetricError, ProgramError, ReferenceFileError
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
@@ -30,6 +32,23 @@ if TYPE_CHECKING:
 
 WORSE = ScriptedEngine(base=0, per_demo=0)
 STALE = "is out of date: 1 train row removed, 2 train rows moved"
+
+
+class Wordy(ScriptedEngine):
+    """Answers as before, and takes more tokens for it."""
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer with another usage."""
+        usage = lm15.Usage(input_tokens=20, output_tokens=4, total_tokens=24)
+        return replace(super().complete(request), usage=usage)
+
+
+class Garbled(ScriptedEngine):
+    """Answers what no adapter can read."""
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer with one word."""
+        return replace(super().complete(request), message=lm15.Message.assistant("nothing"))
 
 
 def shorter(checkout: Checkout) -> Any:
@@ -85,7 +104,7 @@ class TestNone:
 
     def test_another_metric_scores_the_accepted_program_again(self, accepted: Checkout) -> None:
         """Scores of two metrics are not compared; its answers are known, so nothing is asked."""
-        accepted.recorder.optimizer = with_demos
+        accepted.recorder.optimizer = lambda task: task.program.deepcopy()
         outcome = accepted.outcome(accepted.task(metric=nearly_right))
         line = "mipro: test_adder: the metric changed: scoring the accepted program again"
         assert accepted.recorder.lines[-1] == line
@@ -93,6 +112,7 @@ class TestNone:
         assert outcome.reference.rescored
         assert outcome.reference.scores == (1.0,) * len(HELD_OUT)
         assert outcome.no_regression().sentence.startswith("the metric changed since")
+        assert accepted.calls == 0
 
     def test_an_accepted_program_that_is_scored_again_may_cost(self, accepted: Checkout) -> None:
         """Where its answers are not known, the report has what they took."""
@@ -304,6 +324,12 @@ class TestRescore:
         assert (report.origin, report.usage.calls) == ("stored", ROWS)
         assert report.baseline.usage.calls == len(HELD_OUT)
 
+    def test_the_usage_is_that_of_the_new_answers(self, compiled: Checkout) -> None:
+        """What the first ones took is what the store has."""
+        compiled.model.drift_to(Wordy(base=0, per_demo=100))
+        assert compiled.outcome(rescore=True).compiled.usage == Usage(6, 120, 24)
+        assert compiled.outcome().compiled.usage == Usage(6, 60, 12)
+
     def test_a_model_that_drifted_is_found_out(self, accepted: Checkout) -> None:
         """Its new answers are judged by the accepted scores, and are not stored."""
         accepted.model.drift_to(WORSE)
@@ -313,6 +339,16 @@ class TestRescore:
             assert outcome.no_regression().word == "FAIL"
         assert accepted.outcome().compiled.score == 1
         assert accepted.calls == 2 * ROWS
+
+    def test_a_model_that_answers_nothing_is_no_score(self, accepted: Checkout) -> None:
+        """A program is broken that fails on every example, and not one that fails on new ones."""
+        accepted.model.drift_to(Garbled())
+        with pytest.raises(ProgramError, match="baseline program failed on 6 of 6 held-out"):
+            accepted.outcome(rescore=True, frozen=True)
+        task = accepted.task(dataset=held_out(*HELD_OUT, *sums(40, 2)))
+        outcome = accepted.outcome(task, frozen=True)
+        assert outcome.compiled.scores == (1, 1, 1, 1, 1, 1, 0, 0)
+        assert len(outcome.compiled.card.failures) == 2
 
     def test_what_one_run_has_asked_again_is_not_the_next_ones(self, compiled: Checkout) -> None:
         """Tests of one run share it."""

@@ -184,24 +184,25 @@ def test_tests_that_are_judged_otherwise_share_the_artifact_alone(
     assert reasons(compiled) == []
 
 
-def test_another_session_on_the_task_is_waited_for(compiled: Checkout) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: bool) -> None:
     """The line names it, and what it stores meanwhile is what this one takes."""
-    other = Checkout(compiled.root)
+    other = Checkout(accepted.root)
     key = other.outcome().report().key
     grown = held_out(*HELD_OUT, *sums(40, 1))
-    store = Store.open(compiled.store_url)
+    store = Store.open(accepted.store_url)
     lease = store.lease(key, "somebody").wait(on_wait=pytest.fail)
 
     def end_work(event: str) -> None:
         if event == "mipro: test_adder: waiting for somebody, who is at it":
             lease.__exit__()
-            other.outcome(other.task(dataset=grown))
+            other.outcome(other.task(dataset=grown), frozen=frozen)
 
-    compiled.recorder.on_event = end_work
-    report = compiled.outcome(compiled.task(dataset=grown)).report()
+    accepted.recorder.on_event = end_work
+    report = accepted.outcome(accepted.task(dataset=grown), frozen=frozen).report()
     store.close()
-    assert report.origin == "stored"
-    assert (compiled.calls, other.calls) == (0, 2)
+    assert report.reasons == ()
+    assert (accepted.calls, other.calls) == (0, 2)
 
 
 # --- Reasons ---------------------------------------------------------------------------------
@@ -221,9 +222,7 @@ def test_another_session_on_the_task_is_waited_for(compiled: Checkout) -> None:
     ],
     ids=["metric", "code", "train", "val", "option", "adapter", "version", "several"],
 )
-def test_a_compile_says_what_changed(
-    compiled: Checkout, values: dict[str, Any], said: list[str]
-) -> None:
+def test_a_compile_says_what_changed(compiled: Checkout, values: dict[str, Any], said: str) -> None:
     """The reason is in the line and in the report, with the place where there is one."""
     compiled.recorder.optimizer = with_demos
     report = compiled.outcome(compiled.task(**values)).report()
@@ -262,10 +261,10 @@ def test_what_was_undone_is_no_reason(compiled: Checkout) -> None:
 
 
 def test_another_metric_asks_for_no_answer_again(compiled: Checkout) -> None:
-    """Known answers are scored anew; only what compiles is asked."""
-    compiled.recorder.optimizer = lambda task: task.program.deepcopy()
+    """Known answers are scored anew; only the demos are made again."""
     outcome = compiled.outcome(compiled.task(metric=swapped))
-    assert compiled.calls == 0
+    assert outcome.report().origin == "compiled"
+    assert compiled.calls == len(TRAIN)
     assert outcome.baseline.usage.calls == len(HELD_OUT)
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import dspy
 import pytest
-from sessions import HELD_OUT, ROWS, TRAIN, Adder, adding, held_out, nearly_right, sums, with_demos
+from scripted import ScriptedEngine
+from sessions import (
+    HELD_OUT,
+    ROWS,
+    TRAIN,
+    Adder,
+    Checkout,
+    adding,
+    held_out,
+    nearly_right,
+    sums,
+    with_demos,
+)
 
 from pytest_mipro.budget import Budget
 from pytest_mipro.errors import (
@@ -15,13 +30,16 @@ from pytest_mipro.errors import (
     ModelError,
     StoreError,
 )
-from pytest_mipro.evaluate.budget import Account
+from pytest_mipro.evaluate.budget import Account, Limit
 from pytest_mipro.evaluate.prices import Price, Prices
 from pytest_mipro.records import Usage
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from sessions import Checkout, FirstRun
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sessions import FirstRun
 
     from pytest_mipro.records import Artifact
     from pytest_mipro.task import Task
@@ -33,6 +51,43 @@ def stored(checkout: Checkout) -> Artifact:
     (artifact,) = store.artifacts.recent(checkout.task().test)
     store.close()
     return artifact
+
+
+def alter(statement: str) -> Callable[[Path], object]:
+    """Return what changes a store behind its back."""
+
+    def change(store: Path) -> None:
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return change
+
+
+def overwrite(file: Path) -> None:
+    """Write something else to a file."""
+    file.write_text("something else", encoding="utf-8")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (
+        lambda store: store.write_bytes(store.read_bytes()[:5000]),
+        "database disk image is malformed; .* move it aside",
+    ),
+    "no database": (overwrite, "file is not a database; .* move it aside"),
+    "edited": (
+        alter("UPDATE rows SET value = replace(value, '1.0', '0.0')"),
+        "rows/.* is not what was written, in the store .*; .* move it aside",
+    ),
+    "newer": (
+        alter("UPDATE about SET version = 99"),
+        "has format 99, .*; use another store",
+    ),
+    "foreign": (
+        alter("UPDATE about SET application = 'another'"),
+        "is a database of something else; use another one",
+    ),
+}
 
 
 # --- Artifacts -------------------------------------------------------------------------------
@@ -51,8 +106,12 @@ class TestArtifacts:
         assert artifact.where["metric"].startswith("sessions.py:")
 
     def test_its_program_has_demos_and_no_model(self, first_run: FirstRun) -> None:
-        """The state is what DSPy loads."""
-        state = stored(first_run.checkout).state
+        """The state is what DSPy loads, and it is JSON in the store."""
+        with closing(sqlite3.connect(first_run.checkout.folder / "store.db")) as store:
+            query = "SELECT json_extract(value, '$.state') FROM artifacts"
+            ((text,),) = store.execute(query)
+        state = json.loads(text)
+        assert state == stored(first_run.checkout).state
         assert state["add"]["lm"] is None
         program = Adder()
         program.load_state(state)
@@ -123,6 +182,19 @@ class TestFolder:
             checkout.outcome()
         assert checkout.calls == 0
 
+    @pytest.mark.parametrize("damage, said", DAMAGE.values(), ids=DAMAGE)
+    def test_a_store_that_cannot_be_used_is_an_error(
+        self, compiled: Checkout, damage: Callable[[Path], object], said: str
+    ) -> None:
+        """Whatever is wrong with it, nothing is asked, judged or deleted."""
+        store = compiled.folder / "store.db"
+        damage(store)
+        before = store.read_bytes()
+        with pytest.raises(StoreError, match=said):
+            compiled.outcome()
+        assert compiled.calls == 0
+        assert store.read_bytes() == before
+
     def test_a_store_that_cannot_be_opened_is_an_error(self, checkout: Checkout) -> None:
         """Nothing is asked."""
         with pytest.raises(StoreError, match="store URL 'nonsense'"):
@@ -133,39 +205,51 @@ class TestFolder:
 # --- Responses -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def keeping(checkout: Checkout) -> Checkout:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a checkout where DSPy has kept the responses of a run whose store is gone."""
+    made = keeping_responses(Checkout(tmp_path_factory.mktemp("kept")))
+    made.outcome()
+    (made.folder / "store.db").unlink()
+    return made
+
+
+@pytest.fixture
+def keeping(kept: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy of that checkout."""
+    return keeping_responses(kept.copied_to(tmp_path / "keeping", ".mipro"))
+
+
+def keeping_responses(checkout: Checkout) -> Checkout:
+    """Return ``checkout`` where DSPy keeps responses, and nothing but programs is asked."""
     checkout.keeps_responses = True
     checkout.recorder.optimizer = with_demos
-    checkout.outcome()
-    (checkout.folder / "store.db").unlink()
     return checkout
 
 
 class TestResponses:
     def test_they_answer_where_the_store_does_not(self, keeping: Checkout) -> None:
         """Nothing is asked again, and nothing is charged."""
-        paid = keeping.calls
         outcome = keeping.outcome()
-        assert keeping.calls == paid
+        assert keeping.calls == 0
         assert outcome.compiled.usage == Usage()
         assert outcome.beats_baseline()
 
     def test_they_do_not_answer_who_asks_again(self, keeping: Checkout) -> None:
         """Rescoring asks the model, whatever is kept."""
-        paid = keeping.calls
         keeping.outcome(rescore=True)
-        assert keeping.calls == paid + ROWS
+        assert keeping.calls == ROWS
 
     def test_damaged_ones_are_an_error(self, keeping: Checkout) -> None:
-        """No model is blamed, and the folder is named."""
+        """No model is blamed, and the folder is named; without it, the run goes on."""
         for file in (keeping.folder / "lm").rglob("cache.db"):
-            file.write_text("something else", encoding="utf-8")
-        paid = keeping.calls
+            overwrite(file)
         with pytest.raises(InfrastructureError, match=r"LM responses kept in .* move it aside"):
             keeping.outcome()
-        assert keeping.calls == paid
+        assert keeping.calls == 0
+        (keeping.folder / "lm").rename(keeping.root / "aside")
+        keeping.outcome()
+        assert keeping.calls == ROWS
 
     def test_nothing_is_kept_for_two_models_of_one_name(self, checkout: Checkout) -> None:
         """DSPy would let one answer for the other."""
@@ -189,17 +273,29 @@ class TestModels:
         assert HELD_OUT[0].question in asked
         assert not any(example.question in asked for example in TRAIN)
 
+    def test_a_teacher_may_be_a_program(self, checkout: Checkout) -> None:
+        """It answers the training examples, with its own model."""
+        taught, teacher = adding(base=100), Adder()
+        teacher.add.lm = dspy.LM("own", engine=taught, cache=False)
+        checkout.outcome(checkout.task(teacher=teacher))
+        assert taught.calls == len(TRAIN)
+
     def test_a_limit_of_cost_needs_the_price_of_each(self, checkout: Checkout) -> None:
         """The error names the model, also one that is a predictor's own; nothing is asked."""
         checkout.recorder.optimizer = with_demos
         task = checkout.task(budget=Budget(cost_usd=1.0))
-        with pytest.raises(ModelError, match="the price of 'scripted' is unknown"):
+        said = "the price of 'scripted' is unknown, .*`mipro_price = scripted: "
+        with pytest.raises(ModelError, match=rf"cost_usd=1: {said}"):
             checkout.outcome(task)
+        of_session = Account([Limit("usd", 5, "--mipro-max-cost")])
+        with pytest.raises(ModelError, match=rf"--mipro-max-cost 5: {said}"):
+            checkout.outcome(account=of_session)
         prices = Prices({"scripted": Price(1000.0, 1000.0)})
-        task.program.add.lm = dspy.LM("own", engine=adding(), cache=False)
+        own = adding()
+        task.program.add.lm = dspy.LM("own", engine=own, cache=False)
         with pytest.raises(ModelError, match="the price of 'own' is unknown"):
             checkout.outcome(task, account=Account(prices=prices))
-        assert checkout.calls == 0
+        assert (checkout.calls, own.calls) == (0, 0)
         priced = checkout.task(budget=Budget(cost_usd=1.0))
         outcome = checkout.outcome(priced, account=Account(prices=prices))
         assert outcome.report().usage.cost == pytest.approx(12 * 0.012)
@@ -222,7 +318,7 @@ class TestModels:
 class TestRepeats:
     def test_a_score_is_a_mean_and_only_new_rollouts_are_asked(self, compiled: Checkout) -> None:
         """The first rollout is what the store has, and later runs ask nothing."""
-        compiled.model.drift_to(adding(0, 0))
+        compiled.model.drift_to(ScriptedEngine(base=0, per_demo=0))
         outcome = compiled.outcome(compiled.task(repeat=2))
         assert outcome.compiled.scores == (0.5,) * len(HELD_OUT)
         assert outcome.compiled.card.rollouts == outcome.comparison.rollouts == 2
@@ -235,7 +331,7 @@ class TestRepeats:
 
     def test_what_is_accepted_are_means(self, compiled: Checkout) -> None:
         """They are no regression later, frozen or not."""
-        compiled.model.drift_to(adding(0, 0))
+        compiled.model.drift_to(ScriptedEngine(base=0, per_demo=0))
         task = compiled.task(repeat=2)
         compiled.outcome(task, update=True)
         for frozen in (False, True):
