@@ -159,6 +159,7 @@ class Recorder:
         lines: The lines it showed.
         advice: The warnings about a task.
         warnings: The warnings about a test.
+        latest: How far the last piece of work has come.
         parts: Further parts of the compile key.
         optimizer: Compiles a task in another way than ours.
         on_event: Called with each event.
@@ -169,6 +170,7 @@ class Recorder:
     lines: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    latest: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
     optimizer: Callable[[Task], Any] = lambda _: None
     on_event: Callable[[str], object] = lambda _: None
@@ -190,7 +192,8 @@ class Recorder:
         self._record(line)
 
     def progress(self, task: Task, progress: Progress) -> None:
-        """Keep which phase the work is in."""
+        """Keep which phase the work is in, and how far that has come."""
+        self.latest = progress
         if self.events[-1:] != [progress.phase]:
             self._record(progress.phase)
 

@@ -76,7 +76,10 @@ class TestBeatsBaseline:
     def test_a_margin_and_alpha_decide(self, tmp_path: Path) -> None:
         """A larger margin asks for more, a smaller alpha for more evidence."""
         judged = outcome(tmp_path)
-        assert judged.beats_baseline(margin=0.05)
+        verdict = judged.beats_baseline(margin=0.05)
+        assert verdict
+        assert verdict.comparison is not None
+        assert verdict.comparison.margin == pytest.approx(0.05)
         assert not judged.beats_baseline(margin=0.95)
         assert not judged.beats_baseline(alpha=0.001)
 
@@ -306,7 +309,17 @@ class TestReport:
         judged = outcome(tmp_path)
         judged.beats_baseline(margin=0.3)
         assert judged.report().comparison == judged.comparison
-        assert (judged.comparison.margin, judged.comparison.difference) == (0, 1)
+        comparison = judged.comparison
+        assert (comparison.n, comparison.margin, comparison.difference) == (6, 0, 1)
+
+    def test_it_compares_clusters_where_there_are_some(self, tmp_path: Path) -> None:
+        """The comparison and the verdict count them alike."""
+        before, after = (
+            replace(scorecard(scores), clusters=tuple("aabbcc")) for scores in (LOST, WON)
+        )
+        judged = outcome_of(tmp_path, before, after)
+        assert judged.comparison.clusters == 3
+        assert "n = 6 in 3 clusters" in judged.beats_baseline().sentence
 
     def test_it_has_every_held_out_example(self, tmp_path: Path) -> None:
         """Its fields, what both programs made of it, and its accepted score."""

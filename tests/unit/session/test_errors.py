@@ -126,7 +126,6 @@ def test_a_program_that_breaks_on_most_examples_is_an_error(checkout: Checkout) 
 
 def test_content_without_an_identity_asks_for_a_version(checkout: Checkout) -> None:
     """A lock in a closure has no content; with ``version`` it need not have any."""
-    checkout.recorder.optimizer = with_demos
     lock = threading.Lock()
 
     def locked(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:

@@ -167,12 +167,12 @@ def test_tests_of_one_task_share_the_work(compiled: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"dataset": held_out(*HELD_OUT[1:])}, {"repeat": 2}, {"cluster": "answer"}],
+    "values, calls",
+    [({"dataset": held_out(*HELD_OUT[1:])}, 0), ({"repeat": 2}, ROWS), ({"cluster": "answer"}, 0)],
     ids=["other examples", "repeat", "cluster"],
 )
 def test_tests_that_are_judged_otherwise_share_the_artifact_alone(
-    compiled: Checkout, values: dict[str, Any]
+    compiled: Checkout, values: dict[str, Any], calls: int
 ) -> None:
     """Held-out examples, repeats and clusters decide scores, and nothing is compiled for them."""
     with compiled.session() as run:
@@ -182,6 +182,7 @@ def test_tests_that_are_judged_otherwise_share_the_artifact_alone(
     assert other.key == first.key
     assert other.compiled != first.compiled
     assert reasons(compiled) == []
+    assert compiled.calls == calls
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -256,6 +257,7 @@ def test_what_was_undone_is_no_reason(compiled: Checkout) -> None:
     """The reason compares with the nearest of all artifacts of the test, not with the last."""
     compiled.recorder.optimizer = with_demos
     compiled.outcome(compiled.task(metric=swapped))
+    assert compiled.outcome().report().origin == "stored"
     compiled.outcome(compiled.task(seed=3))
     assert reasons(compiled)[1:] == ["option seed changed"]
 

@@ -316,6 +316,14 @@ class TestModels:
 
 
 class TestRepeats:
+    def test_progress_counts_every_row(self, compiled: Checkout) -> None:
+        """Also those that the store has; at the end all of them are done."""
+        compiled.outcome(compiled.task(repeat=2))
+        progress = compiled.recorder.latest
+        assert progress is not None
+        assert (progress.phase, progress.done, progress.total) == ("evaluate", 2 * ROWS, 2 * ROWS)
+        assert progress.usage.calls == ROWS
+
     def test_a_score_is_a_mean_and_only_new_rollouts_are_asked(self, compiled: Checkout) -> None:
         """The first rollout is what the store has, and later runs ask nothing."""
         compiled.model.drift_to(ScriptedEngine(base=0, per_demo=0))
