@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_mipro import __version__
 from pytest_mipro.plugin import hookspecs, options
+from pytest_mipro.plugin.collector import loading
 from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME, RUNNING, SETTINGS, WORKERS
 
 if TYPE_CHECKING:
@@ -32,37 +33,21 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
+    """Import what the conftest files do, which is DSPy as a rule."""
+    with loading() if options.is_on(early_config) else nullcontext():
+        return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and get ready if ``--mipro`` is on."""
     config.addinivalue_line("markers", MARKER)
     if not options.is_on(config):
         options.refuse_idle(config)
     else:
-        from pytest_mipro.plugin.interrupt import Impatience
-        from pytest_mipro.plugin.leftovers import Leftovers
-
-        settings = config.stash[SETTINGS] = options.Settings.from_config(config)
-        leftovers = config.stash[LEFTOVERS] = Leftovers(config)
-        config.pluginmanager.register(leftovers)
-        config.pluginmanager.register(Impatience(config))
-        if not hasattr(config, "workerinput"):
-            from pytest_mipro.plugin.reports import Reports
-            from pytest_mipro.plugin.targets import targets_of
-
-            config.pluginmanager.register(Reports(config, settings, targets_of(config)))
-        if _only_controls(config):
-            from pytest_mipro.plugin.xdist import Controller
-
-            controller = config.stash[WORKERS] = Controller(config, settings)
-            config.pluginmanager.register(controller)
-        else:
-            from pytest_mipro.plugin.running import Running  # loads DSPy
-
-            config.stash[RUNNING] = Running(config, settings)
-        # What is loaded by now, DSPy above all, stays until the process ends. The garbage
-        # collector would walk through it again and again: in pytest, at the end of every
-        # session, and as Python exits. That took a third of a session with nothing to compile.
-        gc.freeze()
+        with loading():
+            _get_ready(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -125,6 +110,30 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if RUNNING in config.stash and hasattr(config, "workeroutput"):
         config.workeroutput["mipro_usage"] = config.stash[RUNNING].usage.to_dict()
+
+
+def _get_ready(config: pytest.Config) -> None:
+    from pytest_mipro.plugin.interrupt import Impatience
+    from pytest_mipro.plugin.leftovers import Leftovers
+
+    settings = config.stash[SETTINGS] = options.Settings.from_config(config)
+    leftovers = config.stash[LEFTOVERS] = Leftovers(config)
+    config.pluginmanager.register(leftovers)
+    config.pluginmanager.register(Impatience(config))
+    if not hasattr(config, "workerinput"):
+        from pytest_mipro.plugin.reports import Reports
+        from pytest_mipro.plugin.targets import targets_of
+
+        config.pluginmanager.register(Reports(config, settings, targets_of(config)))
+    if _only_controls(config):
+        from pytest_mipro.plugin.xdist import Controller
+
+        controller = config.stash[WORKERS] = Controller(config, settings)
+        config.pluginmanager.register(controller)
+    else:
+        from pytest_mipro.plugin.running import Running  # loads DSPy
+
+        config.stash[RUNNING] = Running(config, settings)
 
 
 def _is_judged(item: pytest.Item) -> bool:
