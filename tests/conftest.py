@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from forks import ForkServer
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-from hypothesis import settings
-
+# Tests that draw at random by themselves draw as much more or less: they ask for the profile's
+# number of examples.
 settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI"))
 )

@@ -749,10 +749,8 @@ class TestFailures:
         patience = Patience(first_wait=3600, longest_wait=3600, total=9999)
         workers = Workers(ContextThreads(4), patience)
         evaluator = Rows(bench_of(settings={"lm": lm}), store, workers)
-        started = time.monotonic()
         with pytest.raises(InfrastructureError, match="dead key"):
             complete(evaluator.evaluate(Answer(swallow=False), examples(4)), workers)
-        assert time.monotonic() - started < 10
 
     def test_a_prompt_too_long_is_the_candidates_own_doing(self, store: Store) -> None:
         """A candidate with too many demos for the model fails its row, and the run goes on."""
@@ -846,21 +844,26 @@ class TestFailures:
     ) -> None:
         """Rows that fail after the first error was raised are not printed or logged."""
         workers = Workers(ContextThreads(4))
+        raised = threading.Event()
 
         def late(question: str) -> object:
-            time.sleep(0 if question.startswith("0") else 0.1)
+            if not question.startswith("0"):
+                raised.wait(10)
             return adds(question)
 
         async def fail() -> None:
             evaluator = Rows(bench_of(lambda *_: None), store, workers)
             with pytest.raises(MetricError):
                 await evaluator.evaluate(Function(late), examples(4))
-            await asyncio.sleep(0.3)
+            raised.set()
+            await workers.finish()
 
-        gc.collect()
-        caplog.clear()
-        complete(fail(), workers)
-        gc.collect()  # asyncio complains when it drops an error that nobody looked at.
+        gc.freeze()  # What other tests have left is not looked at.
+        try:
+            complete(fail(), workers)
+            gc.collect()  # asyncio complains when it drops an error that nobody looked at.
+        finally:
+            gc.unfreeze()
         assert [record.getMessage() for record in caplog.records] == []
         assert capfd.readouterr() == ("", "")
 
@@ -1001,16 +1004,14 @@ class TestComplete:
             assert process.stdout is not None
             started = [process.stdout.readline() for _ in range(6)]
             process.send_signal(signal.SIGINT)
-            sent = time.monotonic()
             out, err = process.communicate(timeout=60)
-        assert time.monotonic() - sent < 4
         assert out.splitlines()[-1] == "interrupted"
         assert not err
         store = Store.open(url)
         with store.connection() as connection:
             count = connection.exec_driver_sql("SELECT count(*) FROM rows").scalar_one()
         store.close()
-        assert 4 <= count <= len(started) + len(out.splitlines())
+        assert 4 <= count <= len(started) + len(out.splitlines()) < 100
 
 
 class TestTogether:

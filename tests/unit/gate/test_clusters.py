@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from pytest_mipro.gate import graded
 from pytest_mipro.gate.paired import compare
@@ -13,6 +14,8 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
 
+REPETITIONS = 16 * settings().max_examples
+"""How often a chance is tried that is then counted."""
 BEFORE = [0.2, 0.4, 0.1, 0.5, 0.3, 0.2, 0.6, 0.4]
 AFTER = [0.4, 0.5, 0.4, 0.5, 0.6, 0.1, 0.9, 0.7]
 DOCUMENTS = ["a", "a", "a", "b", "b", "c", "d", "d"]
@@ -131,12 +134,12 @@ def test_equal_programs_in_clusters_seldom_pass(size: int) -> None:
     """Programs that are better at whole documents by chance pass with a chance of alpha at most."""
     rng = random.Random(size)
     documents = [index // size for index in range(30)]
-    passed, repetitions = 0, 600
-    for _ in range(repetitions):
+    passed = 0
+    for _ in range(REPETITIONS):
         sides = []
         for _ in range(2):
             liking = [rng.gauss(0, 1.5) for _ in range(30)]
             sides.append([liking[each] + rng.gauss(0, 0.3) for each in documents])
         passed += compare(*sides, clusters=documents).p_value < 0.05
-    assert passed / repetitions <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions)
+    assert passed / REPETITIONS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
     assert passed > 0

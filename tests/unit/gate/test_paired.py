@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
 
+REPETITIONS = 8 * settings().max_examples
+"""How often a chance is tried that is then counted."""
 SCORES = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
 BINARY = st.sampled_from([0.0, 1.0])
 
@@ -168,13 +170,13 @@ class TestSignFlip:
     def test_many_units_against_scipy(self) -> None:
         """Where flips are counted on a grid, SciPy's drawn ones give about the same."""
         rng = np.random.default_rng(4)
-        for n in (17, 60, 300):
+        for n in (17, 60, 120):
             differences = rng.normal(0.12, 0.5, n)
             drawn = stats.permutation_test(
                 (differences,),
                 np.mean,
                 permutation_type="samples",
-                n_resamples=20_000,
+                n_resamples=10_000,
                 alternative="greater",
                 rng=rng,
             )
@@ -394,22 +396,22 @@ class TestDetectable:
         difference = margin + beyond
         chances = [(share + difference) / 2, (share - difference) / 2, 1 - share]
         shown = 0
-        for gained, lost, rest in rng.multinomial(n, chances, size=400):
+        for gained, lost, rest in rng.multinomial(n, chances, size=REPETITIONS):
             comparison = compare(*binary(rest, gained, lost, 0), margin=margin)
             shown += comparison.p_value < 0.05
-        assert 0.72 <= shown / 400 <= 0.88
+        assert 0.72 <= shown / REPETITIONS <= 0.88
 
     def test_the_power_of_grades(self) -> None:
         """The same of scores between 0 and 1."""
         rng = np.random.default_rng(7)
-        drawn = [rng.normal(0, 0.2, 30) for _ in range(400)]
+        drawn = [rng.normal(0, 0.2, 30) for _ in range(REPETITIONS)]
 
         def shifted(gain: float) -> list[PairedComparison]:
             return [compare([0.5] * 30, (0.5 + gain + each).tolist()) for each in drawn]
 
         beyond = fmean(comparison.detectable for comparison in shifted(0.0))
         shown = sum(comparison.p_value < 0.05 for comparison in shifted(beyond))
-        assert 0.72 <= shown / 400 <= 0.88
+        assert 0.72 <= shown / REPETITIONS <= 0.88
 
 
 @pytest.mark.parametrize("n", [20, 60])
@@ -417,11 +419,11 @@ def test_the_interval_covers_skewed_differences(n: int) -> None:
     """Near a score that cannot be exceeded the interval still holds the true difference."""
     rng = np.random.default_rng(n)
     covered = 0
-    for _ in range(500):
+    for _ in range(REPETITIONS):
         differences = rng.exponential(0.1, n) - 0.1
         comparison = compare([0.5] * n, (0.5 + differences).tolist())
         covered += comparison.low <= 0 <= comparison.high
-    assert covered / 500 >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 500)
+    assert covered / REPETITIONS >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
 
 
 def test_all_differences_alike() -> None:

@@ -5,6 +5,7 @@ import math
 import random
 
 import pytest
+from hypothesis import settings
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.verdict import Basis, further_examples, no_reference, no_regression
@@ -12,6 +13,8 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
 
+REPETITIONS = 16 * settings().max_examples
+"""How often a chance is tried that is then counted."""
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 OLD = tuple([1.0] * 14 + [0.0] * 6)
 WORSE = tuple([1.0] * 4 + [0.0] * 16)
@@ -247,25 +250,25 @@ def test_an_alpha_that_is_none(alpha: float) -> None:
 def test_equal_programs_seldom_fail_and_seldom_pass(n: int) -> None:
     """Of pairs of equally good programs at most a share of alpha is called worse, or proven."""
     rng = random.Random(n)
-    repetitions, alpha = 1000, 0.05
+    alpha = 0.05
     words = []
-    for _ in range(repetitions):
+    for _ in range(REPETITIONS):
         chance = rng.uniform(0.2, 0.9)
         pair = (card(tuple(float(rng.random() < chance) for _ in range(n))) for _ in range(2))
         words.append(judge(*pair, alpha=alpha).word)
-    limit = alpha + 3 * math.sqrt(alpha * (1 - alpha) / repetitions)
-    assert words.count("FAIL") / repetitions <= limit
-    assert words.count("PASS") / repetitions <= limit
+    limit = alpha + 3 * math.sqrt(alpha * (1 - alpha) / REPETITIONS)
+    assert words.count("FAIL") / REPETITIONS <= limit
+    assert words.count("PASS") / REPETITIONS <= limit
 
 
 def test_programs_at_the_tolerance_seldom_pass() -> None:
     """A program that lost exactly the tolerance passes with at most a chance of alpha."""
     rng = random.Random(3)
-    repetitions, passed = 1000, 0
-    for _ in range(repetitions):
+    passed = 0
+    for _ in range(REPETITIONS):
         chance = rng.uniform(0.3, 0.8)
         before = card(tuple(float(rng.random() < chance) for _ in range(60)))
         after = card(tuple(float(rng.random() < chance - 0.1) for _ in range(60)))
         passed += judge(before, after, tolerance=0.1).word == "PASS"
-    assert passed / repetitions <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions)
+    assert passed / REPETITIONS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
     assert passed > 0

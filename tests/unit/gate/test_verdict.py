@@ -5,10 +5,14 @@ import random
 import re
 
 import pytest
+from hypothesis import settings
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.verdict import beats_baseline
 from pytest_mipro.records import Scorecard, Usage, Verdict
+
+REPETITIONS = 16 * settings().max_examples
+"""How often a chance is tried that is then counted."""
 
 
 def card(*scores: float) -> Scorecard:
@@ -155,19 +159,18 @@ class TestSentences:
 @pytest.mark.parametrize("n", [20, 50])
 @pytest.mark.parametrize("alpha", [0.05, 0.1])
 def test_equal_programs_seldom_pass(n: int, alpha: float) -> None:
-    """Of 1,000 pairs of equally good programs at most a share of alpha passes, give or take."""
+    """Of pairs of equally good programs at most a share of alpha passes, give or take."""
     rng = random.Random(n)
-    repetitions = 1000
     passed = 0
-    for _ in range(repetitions):
+    for _ in range(REPETITIONS):
         chance = rng.uniform(0.2, 0.9)
         pair = (
             card(*(float(rng.random() < chance) for _ in range(n))),
             card(*(float(rng.random() < chance) for _ in range(n))),
         )
         passed += bool(judge(*pair, alpha=alpha))
-    error = math.sqrt(alpha * (1 - alpha) / repetitions)
-    assert passed / repetitions <= alpha + 3 * error
+    error = math.sqrt(alpha * (1 - alpha) / REPETITIONS)
+    assert passed / REPETITIONS <= alpha + 3 * error
     assert passed > 0
 
 
@@ -176,14 +179,13 @@ def test_equal_programs_seldom_pass(n: int, alpha: float) -> None:
 def test_programs_at_the_margin_seldom_pass(n: int, margin: float) -> None:
     """Programs whose true difference is exactly the margin seldom pass, too."""
     rng = random.Random(n)
-    repetitions = 1000
     passed = 0
-    for _ in range(repetitions):
+    for _ in range(REPETITIONS):
         chance = rng.uniform(0.3, 0.8)
         pair = (
             card(*(float(rng.random() < chance) for _ in range(n))),
             card(*(float(rng.random() < chance + margin) for _ in range(n))),
         )
         passed += bool(judge(*pair, margin=margin))
-    error = math.sqrt(0.05 * 0.95 / repetitions)
-    assert passed / repetitions <= 0.05 + 3 * error
+    error = math.sqrt(0.05 * 0.95 / REPETITIONS)
+    assert passed / REPETITIONS <= 0.05 + 3 * error

@@ -28,11 +28,11 @@ def compiled(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
     account = Account([limit])
     lm = scripted_lm(latency=0.002)
     with dspy.context(lm=lm), account.current():
-        optimizer = MIPROv2(exact, num_threads=threads, held_out=20, auto=None, num_candidates=6)
+        optimizer = MIPROv2(exact, num_threads=threads, held_out=12, auto=None, num_candidates=5)
         program = optimizer.compile(
             dspy.Predict("question -> answer"),
-            trainset=ROWS[:20],
-            valset=ROWS[20:],
+            trainset=ROWS[:12],
+            valset=ROWS[36:],
             num_trials=60,
             minibatch=False,
         )
@@ -41,20 +41,20 @@ def compiled(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
 
 
 @pytest.mark.parametrize(
-    "limit", [Limit("calls", 280, "lm_calls"), Limit("tokens", 3360, "tokens")], ids=str
+    "limit", [Limit("calls", 180, "lm_calls"), Limit("tokens", 2160, "tokens")], ids=str
 )
 def test_a_cut_is_the_same_at_any_parallelism(limit: Limit) -> None:
     """One thread and eight cut at the same decision, with what is kept back unspent."""
     cut, program, calls = compiled(limit, 1)
     assert cut == str(limit)
-    assert calls <= limit.most / (12 if limit.what == "tokens" else 1) - 20
+    assert calls <= limit.most / (12 if limit.what == "tokens" else 1) - 12
     assert compiled(limit, 8) == (cut, program, calls)
 
 
 def test_too_little_for_a_winner_is_refused() -> None:
     """A search is not begun that could not be ended."""
-    with pytest.raises(BudgetExceeded, match="lm_calls=130"):
-        compiled(Limit("calls", 130, "lm_calls"), 4)
+    with pytest.raises(BudgetExceeded, match="lm_calls=100"):
+        compiled(Limit("calls", 100, "lm_calls"), 4)
 
 
 def test_rows_under_way_count_as_those_known() -> None:

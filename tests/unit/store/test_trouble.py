@@ -7,8 +7,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Candidate, Row, Trial
-from pytest_mipro.store import Store
+from pytest_mipro.store import Store, files
 from pytest_mipro.store.trouble import explain
 
 if TYPE_CHECKING:
@@ -146,7 +148,14 @@ def _checksum(path: Path) -> str:
     return checksum([key], created, value)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give nobody time to write the first page of a store."""
+    monkeypatch.setattr(files, "_BIRTH", 0.0)
+
+
 class TestFile:
+    @pytest.mark.usefixtures("impatient")
     def test_an_empty_file(self, path: Path, url: str) -> None:
         """An empty file is what is left of something, and no place for a new store."""
         path.parent.mkdir()
@@ -156,6 +165,7 @@ class TestFile:
         assert is_told(caught, path, "empty")
         assert path.read_bytes() == b""
 
+    @pytest.mark.usefixtures("impatient")
     @pytest.mark.parametrize("size", [1, 100, 512, 4096, 100_000])
     def test_a_file_of_zeros(self, path: Path, url: str, size: int) -> None:
         """A file of nothing but zeros is no store, and not touched."""
@@ -184,14 +194,20 @@ class TestFile:
             assert store.rows.get("k") == Row("k", 1.0)
         assert [each.name for each in path.parent.iterdir()] == [path.name]
 
-    def test_a_store_just_being_made(self, url: str, path: Path) -> None:
+    def test_a_store_just_being_made(
+        self, url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A file that is empty for a moment is waited for."""
         path.parent.mkdir()
         path.touch()
-        command = f"sleep 0.3; cp {path}.made {path}"
         Store.open(f"{url}.made").close()
-        with subprocess.Popen(["sh", "-c", command]):
-            Store.open(url).close()
+
+        def sleep(_: float) -> None:
+            shutil.copy(f"{path}.made", path)
+
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+        monkeypatch.setattr(files, "time", clock)
+        Store.open(url).close()
 
 
 class TestReadOnly:
