@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
+from scripted import ScriptedEngine
 from sessions import COMPILE, HELD_OUT, ROWS, Adder, held_out, right, sums, with_demos
 
 from pytest_mipro.budget import Budget
@@ -162,6 +163,17 @@ def test_the_limit_of_a_session_is_that_of_all_its_tasks(compiled: Checkout) -> 
             run.outcome(compiled.task("test_second", dataset=held_out(*sums(50, 2))))
         assert run.session.usage.calls == 5
     assert compiled.calls == 5
+
+
+def test_an_exceeded_limit_counts_what_was_in_flight(compiled: Checkout) -> None:
+    """The error says what the run has spent when it ends, not when the limit was met."""
+    compiled.model.drift_to(ScriptedEngine(base=0, per_demo=100, latency=0.02))
+    account = Account([Limit("calls", 2, "--mipro-max-calls")])
+    task = compiled.task(threads=4, dataset=held_out(*sums(40, 4)))
+    with pytest.raises(BudgetExceeded) as caught:
+        compiled.outcome(task, account=account)
+    assert 2 <= compiled.calls <= 2 + 4
+    assert f"this run has spent held-out {compiled.calls} LM calls" in str(caught.value)
 
 
 def test_a_cut_search_goes_on_where_there_is_more_to_spend(checkout: Checkout) -> None:
