@@ -12,26 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_mipro.budget import Budget
-    from pytest_mipro.dataset import Dataset
-    from pytest_mipro.errors import (
-        BudgetExceeded,
-        DatasetError,
-        DeclarationError,
-        FingerprintError,
-        InfrastructureError,
-        LocalModelMissing,
-        MetricError,
-        MiproError,
-        ModelError,
-        ReferenceFileError,
-        StoreError,
-    )
-    from pytest_mipro.models.line_adapter import LineAdapter
-    from pytest_mipro.optimize.mipro import MIPROv2
-    from pytest_mipro.outcome import Outcome
-    from pytest_mipro.plugin.declare import mipro_optimize
-    from pytest_mipro.plugin.doubt import MiproWarning
+    from pytest_mipro.task.budget import Budget
+    from pytest_mipro.task.dataset import Dataset
+    from pytest_mipro.errors import BudgetExceeded, DatasetError, DeclarationError, FingerprintError, InfrastructureError, LocalModelMissing, MetricError, MiproError, ModelError, ReferenceFileError, StoreError
+    from pytest_mipro.models.local.line_adapter import LineAdapter
+    from pytest_mipro.optimize.mipro.optimizer import MIPROv2
+    from pytest_mipro.session.outcome import Outcome
+    from pytest_mipro.plugin.declaration import mipro_optimize
+    from pytest_mipro.plugin.warnings import MiproWarning
 
 __version__ = "0.1.0"
 

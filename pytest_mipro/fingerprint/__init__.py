@@ -8,17 +8,8 @@ user's code: ``source.py`` says what code is, ``reach.py`` what it refers to,
 the same for the objects of DSPy.
 """
 
-from pytest_mipro.fingerprint.keys import (
-    ALGORITHM,
-    adapter,
-    model,
-    of_answers,
-    of_evaluation,
-    of_metric,
-    of_prompts,
-    of_task,
-)
-from pytest_mipro.fingerprint.parts import Fingerprint
+from pytest_mipro.fingerprint.keys import ALGORITHM, adapter, model, of_answers, of_evaluation, of_metric, of_prompts, of_task
+from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.programs import demo_fields, prompts, signature_of
 from pytest_mipro.fingerprint.source import location
 

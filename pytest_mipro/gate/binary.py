@@ -36,7 +36,7 @@ _EXACT_MOST = 500
 _TINY = 1e-9
 
 
-class Table(NamedTuple):
+class PairCounts(NamedTuple):
     """Counts of paired answers: all examples, those gained, those lost."""
 
     n: int
@@ -44,7 +44,7 @@ class Table(NamedTuple):
     lost: int
 
 
-def mcnemar(table: Table) -> float:
+def mcnemar(table: PairCounts) -> float:
     """
     Return the one-sided p-value of the exact McNemar test.
 
@@ -55,7 +55,7 @@ def mcnemar(table: Table) -> float:
 
 
 @lru_cache(maxsize=4096)
-def beyond(table: Table, margin: float) -> float:
+def beyond(table: PairCounts, margin: float) -> float:
     """
     Return the one-sided p-value against "the true difference is at most ``margin``".
 
@@ -79,7 +79,7 @@ def beyond(table: Table, margin: float) -> float:
     return _tail(float(observed[0]), table.n, margin)
 
 
-def interval(table: Table, confidence: float) -> tuple[float, float]:
+def interval(table: PairCounts, confidence: float) -> tuple[float, float]:
     """
     Return the adjusted Wald interval of the true difference.
 

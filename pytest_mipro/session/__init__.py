@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pytest_mipro.session.policy import Policy
-from pytest_mipro.session.sequence import Session
+from pytest_mipro.session.session import Session
 
 __all__ = ["Policy", "Session"]

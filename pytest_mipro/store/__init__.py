@@ -1,7 +1,7 @@
 """The durable database of everything that was paid for."""
 
 from pytest_mipro.store.database import Store
-from pytest_mipro.store.lease import Lease
-from pytest_mipro.store.shelf import Shelf
+from pytest_mipro.store.lock import CompileLock
+from pytest_mipro.store.tables import RecordTable
 
-__all__ = ["Lease", "Shelf", "Store"]
+__all__ = ["CompileLock", "RecordTable", "Store"]

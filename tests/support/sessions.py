@@ -16,21 +16,21 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
-from pytest_mipro.dataset import Dataset, identity
-from pytest_mipro.gate.place import Place
-from pytest_mipro.outcome import Accepted, Judged, Outcome, Scored, Standing
-from pytest_mipro.program import dump
-from pytest_mipro.records import Answer, Artifact, Scorecard, Usage
+from pytest_mipro.task.dataset import Dataset, identity
+from pytest_mipro.reference.location import ReferenceLocation
+from pytest_mipro.session.outcome import ReferenceProgram, TaskResult, Outcome, ScoredProgram, ReferenceState
+from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.records import ExampleResult, Artifact, Scorecard, Usage
 from pytest_mipro.session import Policy, Session
-from pytest_mipro.task import OPTION_NAMES, Options, Task
+from pytest_mipro.task.task import OPTION_NAMES, Options, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_mipro.evaluate.budget import Account
-    from pytest_mipro.optimize.estimate import Estimate
-    from pytest_mipro.records import Acceptance, Bill, Progress
+    from pytest_mipro.spending.account import Account
+    from pytest_mipro.optimize.mipro.estimate import Estimate
+    from pytest_mipro.records import Acceptance, ExampleCost, Progress
 
 TEST = "test_adder"
 COMMAND = f"pytest --mipro --mipro-update test_sums.py::{TEST}"
@@ -270,10 +270,10 @@ class Checkout:
         )
         return replace(made, **values)
 
-    def place(self, test: str = TEST) -> Place:
+    def place(self, test: str = TEST) -> ReferenceLocation:
         """Return where the reference of a test is."""
         command = COMMAND.replace(TEST, test)
-        return Place.beside(self.root / "test_sums.py", [test], command=command, root=self.root)
+        return ReferenceLocation.beside(self.root / "test_sums.py", [test], command=command, root=self.root)
 
     @contextmanager
     def session(
@@ -305,10 +305,10 @@ class Checkout:
         with self.session(**values) as run:
             return run.outcome(task)
 
-    def foresee(self, task: Task | None = None, **values: Any) -> Estimate | None:
+    def estimate(self, task: Task | None = None, **values: Any) -> Estimate | None:
         """Return what a dry run says of one test."""
         with self.session(**values) as run:
-            return run.foresee(task)
+            return run.estimate(task)
 
     def copied_to(self, root: Path, *names: str) -> Checkout:
         """Copy folders of this checkout to another one, with models that were not asked yet."""
@@ -336,12 +336,12 @@ class Run:
         task = task or self.checkout.task()
         return self.session.outcome(task, self._place(task))
 
-    def foresee(self, task: Task | None = None) -> Estimate | None:
+    def estimate(self, task: Task | None = None) -> Estimate | None:
         """Return what the outcome of a test would ask."""
         task = task or self.checkout.task()
-        return self.session.foresee(task, self._place(task))
+        return self.session.estimate(task, self._place(task))
 
-    def _place(self, task: Task) -> Place:
+    def _place(self, task: Task) -> ReferenceLocation:
         return self.checkout.place(task.test.rpartition("::")[2])
 
 
@@ -373,25 +373,25 @@ class Host:
         self.warnings.append(text)
 
 
-def scorecard(scores: Sequence[float], bills: Sequence[Bill | None] = ()) -> Scorecard:
+def scorecard(scores: Sequence[float], costs: Sequence[ExampleCost | None] = ()) -> Scorecard:
     """Return a scorecard of so many sums."""
     examples = tuple(map(identity, sums(20, len(scores))))
-    return Scorecard(examples, tuple(scores), Usage(len(scores)), bills=tuple(bills))
+    return Scorecard(examples, tuple(scores), Usage(len(scores)), costs=tuple(bills))
 
 
-def scored(program: dspy.Module, card: Scorecard) -> Scored:
+def scored(program: dspy.Module, card: Scorecard) -> ScoredProgram:
     """Return a program with its scores."""
-    return Scored(program, card, tuple(map(Answer, card.scores)))
+    return ScoredProgram(program, card, tuple(map(ExampleResult, card.scores)))
 
 
 def artifact_of(task: Task, program: dspy.Module) -> Artifact:
     """Return a compiled program as it is stored."""
-    return Artifact("key", task.test, {}, {}, dump(program), Usage(9), 1.0, "2026-01-02")
+    return Artifact("key", task.test, {}, {}, dump_state(program), Usage(9), 1.0, "2026-01-02")
 
 
-def judged_of(task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard) -> Judged:
+def judged_of(task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard) -> TaskResult:
     """Return a task's two programs with these scores, as they come from the store."""
-    return Judged(
+    return TaskResult(
         artifact=artifact_of(task, program),
         reasons=(),
         baseline=scored(task.program, baseline),
@@ -406,7 +406,7 @@ def outcome_of(
     baseline: Scorecard,
     compiled: Scorecard,
     *,
-    reference: Accepted | None = None,
+    reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
     host: Host | None = None,
     is_unchanged: bool = False,
@@ -416,5 +416,5 @@ def outcome_of(
     task = checkout.task(dataset=held_out(*sums(20, len(compiled.scores))))
     program = task.program if is_unchanged else with_demos(task)
     judged = judged_of(task, program, baseline, compiled)
-    standing = Standing(checkout.place(), reference, acceptance)
+    standing = ReferenceState(checkout.place(), reference, acceptance)
     return Outcome(task, judged, standing, host or Host())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.costs import RESCORE, Other, costs_no_more
+from pytest_mipro.gate.costs import RESCORE, CostBasis, costs_no_more
 from pytest_mipro.gate.paired import compare_costs
-from pytest_mipro.records import Bill, PairedComparison, Scorecard, Usage, Verdict
+from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage, Verdict
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
 
@@ -19,15 +19,15 @@ FREE = 0.0
 MEND = "ask for fewer demos"
 
 
-def bills(tokens: list[float], price: float | None = None) -> tuple[Bill, ...]:
+def costs(tokens: list[float], price: float | None = None) -> tuple[ExampleCost, ...]:
     """Return bills of so many tokens, at a price for each of them."""
-    return tuple(Bill(each, None if price is None else each * price) for each in tokens)
+    return tuple(ExampleCost(each, None if price is None else each * price) for each in tokens)
 
 
-def card(known: tuple[Bill | None, ...], clusters: tuple[str, ...] = ()) -> Scorecard:
+def card(known: tuple[ExampleCost | None, ...], clusters: tuple[str, ...] = ()) -> Scorecard:
     """Return a scorecard with these bills."""
     names = tuple(f"example {number}" for number in range(len(known)))
-    return Scorecard(names, (1.0,) * len(known), Usage(), clusters=clusters, bills=known)
+    return Scorecard(names, (1.0,) * len(known), Usage(), clusters=clusters, costs=known)
 
 
 def spread(mean: float, count: int = 60, seed: int = 0) -> list[float]:
@@ -38,7 +38,7 @@ def spread(mean: float, count: int = 60, seed: int = 0) -> list[float]:
 
 def judge(before: Scorecard, after: Scorecard, ratio: float = 1.2, **asked: Any) -> Verdict:
     """Judge with the usual alpha."""
-    other = Other("baseline", before, RESCORE, MEND)
+    other = CostBasis("baseline", before, RESCORE, MEND)
     return costs_no_more(other, after, ratio=ratio, **{"unit": None, "alpha": 0.05, **asked})
 
 
@@ -133,7 +133,7 @@ class TestUnknown:
     def test_an_unknown_bill_is_not_nothing(self, unknown: tuple[None, ...]) -> None:
         """Where it is not known what answers took, it cannot be judged."""
         known = card(bills(spread(100, 3)))
-        without = replace(known, bills=unknown)
+        without = replace(known, costs=unknown)
         for before, after, name in ((without, known, "baseline"), (known, without, "compiled")):
             verdict = judge(before, after)
             assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)

@@ -13,18 +13,7 @@ import pytest
 import summaries
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.records import (
-    Acceptance,
-    Answer,
-    Candidate,
-    Cut,
-    Means,
-    Prompt,
-    SearchLog,
-    Trial,
-    Usage,
-    Verdict,
-)
+from pytest_mipro.records import Acceptance, ExampleResult, Candidate, Cut, Means, Prompt, SearchLog, Trial, Usage, Verdict
 from pytest_mipro.report import charts, html
 from pytest_mipro.report.html import MOST_BYTES, render_html, require_html
 from pytest_mipro.report.lengths import Limits, folded
@@ -346,8 +335,8 @@ def test_every_answer_of_an_example_is_shown() -> None:
     """Several rollouts are numbered; an answer of which only the score is known says so."""
     example = replace(
         summaries.held_out(),
-        baseline=Answer(0.5),
-        compiled=Answer(0.5, ({"team": "a"}, {"team": "b"})),
+        baseline=ExampleResult(0.5),
+        compiled=ExampleResult(0.5, ({"team": "a"}, {"team": "b"})),
     )
     text = shown(summaries.told(summaries.report(examples=(example,))))
     assert "1. team: a\n2. team: b".replace("\n", " ") in text
@@ -385,7 +374,7 @@ def test_prompts_are_compared_word_by_word() -> None:
 
 def test_unlike_lines_are_shown_whole() -> None:
     """Lines that have nothing in common are not taken apart."""
-    before, after = Prompt("p", "Sort it."), Prompt("p", "Answer only with a word you know")
+    before, after = Prompt("p", "Sort it."), Prompt("p", "ExampleResult only with a word you know")
     found = summaries.report(prompts_before=(before,), prompts_after=(after,))
     page = render_html(summaries.summary(summaries.told(found)))
     assert "<mark>" not in page

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from sessions import COMMAND, with_demos
 
-from pytest_mipro.records import Bill
+from pytest_mipro.records import ExampleCost
 
 if TYPE_CHECKING:
     from sessions import Checkout
 
-KNOWN = (Bill(12.0),) * 6
+KNOWN = (ExampleCost(12.0),) * 6
 
 
 def test_the_store_has_bills(compiled: Checkout) -> None:
     """Another question about costs asks no model."""
     outcome = compiled.outcome()
-    assert outcome.baseline.card.bills == outcome.compiled.card.bills == KNOWN
+    assert outcome.baseline.card.costs == outcome.compiled.card.costs == KNOWN
     assert outcome.costs_no_more(ratio=1)
     assert not outcome.costs_no_more(ratio=0.5)
     assert compiled.calls == 0
@@ -60,6 +60,6 @@ def test_kept_responses_have_bills(checkout: Checkout) -> None:
     (checkout.folder / "store.db").unlink()
     outcome = checkout.outcome()
     assert outcome.report().origin == "compiled"
-    assert outcome.compiled.card.bills == KNOWN
+    assert outcome.compiled.card.costs == KNOWN
     assert outcome.costs_no_more(than="reference", ratio=1)
     assert checkout.calls == paid

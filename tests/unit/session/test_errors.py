@@ -10,15 +10,9 @@ import pytest
 from scripted import ScriptedEngine
 from sessions import COMPILE, HELD_OUT, ROWS, Adder, held_out, right, sums, with_demos
 
-from pytest_mipro.budget import Budget
-from pytest_mipro.errors import (
-    BudgetExceeded,
-    FingerprintError,
-    InfrastructureError,
-    MetricError,
-    ProgramError,
-)
-from pytest_mipro.evaluate.budget import Account, Limit
+from pytest_mipro.task.budget import Budget
+from pytest_mipro.errors import BudgetExceeded, FingerprintError, InfrastructureError, MetricError, ProgramError
+from pytest_mipro.spending.account import Account, Limit
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
@@ -149,7 +143,7 @@ def test_a_budget_too_small_for_a_verdict_is_an_error(checkout: Checkout) -> Non
     assert "this is no score; nothing was asked" in str(caught.value)
     assert checkout.calls == 0
     assert checkout.references == {}
-    foreseen = checkout.foresee(checkout.task())
+    foreseen = checkout.estimate(checkout.task())
     assert foreseen is not None
     assert foreseen.why == "compile: no artifact in the store yet"
 

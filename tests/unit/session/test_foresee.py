@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import COMPILE, HELD_OUT, ROWS, held_out, nearly_right, sums, with_demos
 
-from pytest_mipro.budget import Budget
-from pytest_mipro.dataset import Dataset
+from pytest_mipro.task.budget import Budget
+from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import DamagedReference, DeclarationError, FingerprintError
-from pytest_mipro.evaluate.budget import Account
-from pytest_mipro.evaluate.prices import Price, Prices
+from pytest_mipro.spending.account import Account
+from pytest_mipro.spending.prices import Price, Prices
 
 if TYPE_CHECKING:
     from sessions import Checkout
 
-    from pytest_mipro.optimize.estimate import Estimate
-    from pytest_mipro.task import Task
+    from pytest_mipro.optimize.mipro.estimate import Estimate
+    from pytest_mipro.task.task import Task
 
 GROWN = held_out(*HELD_OUT, *sums(40, 2))
 """Two held-out examples more."""
@@ -25,7 +25,7 @@ GROWN = held_out(*HELD_OUT, *sums(40, 2))
 
 def foreseen(checkout: Checkout, task: Task | None = None, **values: Any) -> Estimate:
     """Return what a run would ask, which is something."""
-    estimate = checkout.foresee(task, **values)
+    estimate = checkout.estimate(task, **values)
     assert estimate is not None
     assert checkout.calls == 0
     return estimate
@@ -69,8 +69,8 @@ class TestCompile:
             checkout.task(num_trials=4, budget=Budget(lm_calls=calls)) for calls in (36, 500)
         )
         checkout.outcome(small)
-        assert checkout.foresee(small) is None
-        estimate = checkout.foresee(large)
+        assert checkout.estimate(small) is None
+        estimate = checkout.estimate(large)
         assert estimate is not None
         assert estimate.why.startswith("compile: the search was cut at lm_calls=36")
         assert estimate.limits == ("lm_calls=500",)
@@ -79,19 +79,19 @@ class TestCompile:
         """It is known before anything is asked."""
         task = checkout.task(minibatch=True)
         with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):
-            checkout.foresee(task)
+            checkout.estimate(task)
 
     def test_content_without_an_identity_is_an_error(self, checkout: Checkout) -> None:
         """As it would be in the run."""
         checkout.recorder.parts = {"index": object()}
         with pytest.raises(FingerprintError, match="index"):
-            checkout.foresee()
+            checkout.estimate()
 
 
 class TestHeldOut:
     def test_what_is_stored_asks_nothing(self, compiled: Checkout) -> None:
         """There is nothing to say."""
-        assert compiled.foresee() is None
+        assert compiled.estimate() is None
 
     @pytest.mark.parametrize(
         "values, flags, rows",
@@ -130,7 +130,7 @@ class TestHeldOut:
 class TestReferences:
     def test_a_reference_is_all_that_a_frozen_run_takes(self, accepted: Checkout) -> None:
         """Without new examples it asks nothing."""
-        assert accepted.foresee(frozen=True) is None
+        assert accepted.estimate(frozen=True) is None
 
     @pytest.mark.parametrize(
         "values, flags, rows",
@@ -161,8 +161,8 @@ class TestReferences:
         """As it would be in the run; an update would mend it."""
         accepted.place().program.unlink()
         with pytest.raises(DamagedReference, match="without its other half"):
-            accepted.foresee()
-        assert accepted.foresee(update=True) is None
+            accepted.estimate()
+        assert accepted.estimate(update=True) is None
 
     def test_a_dry_run_of_another_task_says_so(self, accepted: Checkout) -> None:
         """Other training examples are a compile, whatever was accepted."""

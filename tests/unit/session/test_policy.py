@@ -23,7 +23,7 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.dataset import Dataset
+from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import DamagedReference, MetricError, ProgramError, ReferenceFileError
 from pytest_mipro.records import Usage
 

@@ -23,15 +23,10 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.budget import Budget
-from pytest_mipro.errors import (
-    DeclarationError,
-    InfrastructureError,
-    ModelError,
-    StoreError,
-)
-from pytest_mipro.evaluate.budget import Account, Limit
-from pytest_mipro.evaluate.prices import Price, Prices
+from pytest_mipro.task.budget import Budget
+from pytest_mipro.errors import DeclarationError, InfrastructureError, ModelError, StoreError
+from pytest_mipro.spending.account import Account, Limit
+from pytest_mipro.spending.prices import Price, Prices
 from pytest_mipro.records import Usage
 from pytest_mipro.store import Store
 
@@ -42,7 +37,7 @@ if TYPE_CHECKING:
     from sessions import FirstRun
 
     from pytest_mipro.records import Artifact
-    from pytest_mipro.task import Task
+    from pytest_mipro.task.task import Task
 
 
 def stored(checkout: Checkout) -> Artifact:
@@ -355,7 +350,7 @@ class TestUsage:
         compiled.recorder.optimizer = with_demos
         report = compiled.outcome(compiled.task(metric=nearly_right)).report()
         assert report.baseline.usage == Usage(6, 60, 12)
-        assert report.baseline.known_bills.keys() == set(report.baseline.examples)
+        assert report.baseline.known_costs.keys() == set(report.baseline.examples)
 
     def test_new_examples_are_charged_alone(self, compiled: Checkout) -> None:
         """The scorecard has the usage of all, the report of this run."""
