@@ -27,9 +27,9 @@ from benchmarks.landscape import SHAPES, Landscape
 from benchmarks.optimizers import STUDENTS, LandscapeEngine, exact, examples, local_lm
 from benchmarks.printing import Table
 from pytest_mipro.errors import BudgetExceeded
-from pytest_mipro.spending.account import Account, Limit
-from pytest_mipro.optimize.mipro.estimate import CallProfile, bounds_of_compile
-from pytest_mipro.task.task import Options
+from pytest_mipro.optimize import CallProfile, bounds_of_compile
+from pytest_mipro.spending import Account, Limit
+from pytest_mipro.task import Options
 
 COLUMNS = {
     "tasks": 7,

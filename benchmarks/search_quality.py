@@ -41,7 +41,7 @@ from benchmarks.optimizers import (
     true_score,
 )
 from benchmarks.printing import Listed, Table
-from pytest_mipro.gate.distributions import student_critical
+from pytest_mipro.gate import student_critical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

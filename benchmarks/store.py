@@ -31,13 +31,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.printing import Table
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest
-from pytest_mipro.task.dataset import Dataset
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, stored_rows
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion, gather
-from pytest_mipro.session.program_state import dump_state, restore_state
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    StoredRows,
+    WorkerPool,
+    gather,
+    run_to_completion,
+    stored_rows,
+)
 from pytest_mipro.records import Artifact, Row, Usage
+from pytest_mipro.session import dump_state, restore_state
 from pytest_mipro.store import Store
-from pytest_mipro.task.task import Task
+from pytest_mipro.task import Dataset, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.fingerprint.models import is_secret
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -16,10 +14,26 @@ if TYPE_CHECKING:
 
     from pytest_mipro.canonical import JSON
 
+_SECRET = re.compile(
+    r"secret|passw|credential|auth|header|cookie|bearer"
+    r"|(^|_)(api)?keys?(_|$)|(^|_)token(_(provider|file|path))?$"
+)
+"""Names of secrets, in snake case; ``max_tokens`` and ``stop_token_ids`` are none."""
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _LEAST = 12
 """Characters; what is shorter is a placeholder, or a word that texts have for other reasons."""
 _VEIL = "***"
+
+
+def is_secret(name: object) -> bool:
+    """Whether a parameter of that name is a credential."""
+    return bool(_SECRET.search(snake_case(name)))
+
+
+def snake_case(name: object) -> str:
+    """Return a parameter's name in lower case, its words joined by underscores."""
+    return _WORD_BOUNDARY.sub("_", str(name)).lower()
 
 
 def credentials(models: Iterable[dspy.BaseLM]) -> frozenset[str]:

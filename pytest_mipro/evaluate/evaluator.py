@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.errors import InfrastructureError, ProgramError
+from pytest_mipro.evaluate.executor import StoredWork, WorkerPool, gather
 from pytest_mipro.evaluate.failures import blame_program
 from pytest_mipro.evaluate.retry_policy import retry_lm_errors
 from pytest_mipro.evaluate.scoring import call_metric
-from pytest_mipro.spending.meter import UsageMeter
-from pytest_mipro.evaluate.executor import StoredWork, WorkerPool, gather
 from pytest_mipro.fingerprint import of_prompts
 from pytest_mipro.records import Failure, Row, Usage
+from pytest_mipro.spending import UsageMeter
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.spending.account import Purpose
+    from pytest_mipro.spending import Purpose
     from pytest_mipro.store import Store
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.task import Metric
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,9 @@ class Evaluator:
     key: str
     answers: str | None = None
 
-    def run(self, program: dspy.Module, example: dspy.Example, *, traced: bool = False) -> RunResult:
+    def run(
+        self, program: dspy.Module, example: dspy.Example, *, traced: bool = False
+    ) -> RunResult:
         """
         Run ``program`` on ``example`` and score what it answers.
 
@@ -120,7 +122,9 @@ class Evaluator:
             # ruff: ignore[blind-except]: a user's program may raise anything, and is to blame.
             except Exception as error:
                 failure = blame_program(error)
-                return RunResult(None, None, (), None, failure, meter.usage, meter.seconds, meter.spent)
+                return RunResult(
+                    None, None, (), None, failure, meter.usage, meter.seconds, meter.spent
+                )
             seconds, spent = meter.seconds, meter.spent
             # Now, because a metric may change what it is given.
             kept, form = plain(prediction, fallback=repr), _form_of(prediction)
@@ -211,7 +215,9 @@ class RowKey:
     answers: Mapping[str, str] = field(default_factory=dict)
 
 
-def evaluate_row(bench: Evaluator, program: dspy.Module, example: dspy.Example, name: RowKey) -> Row:
+def evaluate_row(
+    bench: Evaluator, program: dspy.Module, example: dspy.Example, name: RowKey
+) -> Row:
     """
     Return the row of ``program`` on ``example``.
 
@@ -261,7 +267,10 @@ def available_rows(
 
 
 def unscored(
-    bench: Evaluator, store: Store, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+    bench: Evaluator,
+    store: Store,
+    programs: Sequence[dspy.Module],
+    examples: Sequence[dspy.Example],
 ) -> int:
     """Return for how many of ``examples`` the store lacks the row of any of ``programs``."""
     names = [[name.key for name in _names(bench, of_prompts(each), examples)] for each in programs]
@@ -326,7 +335,11 @@ class StoredRows:
     """Evaluates programs on examples, each pair once."""
 
     def __init__(
-        self, bench: Evaluator, store: Store, workers: WorkerPool, tolerance: FailureLimit | None = None
+        self,
+        bench: Evaluator,
+        store: Store,
+        workers: WorkerPool,
+        tolerance: FailureLimit | None = None,
     ) -> None:
         """Evaluate with ``bench`` on ``workers``, and keep rows in ``store``."""
         self._bench = bench

@@ -13,7 +13,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
-from pytest_mipro.evaluate.retry_policy import DEFAULT, Throttle, RetryPolicy, throttled
+from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy, Throttle, throttled
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ from dspy.utils.exceptions import (
 )
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
-from pytest_mipro.redaction import credentials, redact
 from pytest_mipro.records import Failure
+from pytest_mipro.redaction import credentials, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

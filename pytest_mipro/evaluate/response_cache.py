@@ -10,8 +10,8 @@ import dspy
 
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.spending.meter import recall
 from pytest_mipro.fingerprint import model
+from pytest_mipro.spending import recall
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dspy.clients.cache import Cache
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 
 @contextmanager

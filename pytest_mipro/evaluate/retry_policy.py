@@ -21,9 +21,16 @@ import dspy
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.evaluate.failures import CallWatch, infrastructure_cause, is_passing, is_rate_limit, named, retry_after, surface
-from pytest_mipro.spending.price_list import cached_price_list
-from pytest_mipro.spending.meter import begin_call, end_call
+from pytest_mipro.evaluate.failures import (
+    CallWatch,
+    infrastructure_cause,
+    is_passing,
+    is_rate_limit,
+    named,
+    retry_after,
+    surface,
+)
+from pytest_mipro.spending import begin_call, cached_price_list, end_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +58,7 @@ class RetryPolicy:
     first wait is that long.
 
     A rate limit is put up with for as long as other calls are answered, and
-    ``total`` seconds more; other trouble for ``attempts`` and ``total``.
+    ``total`` seconds more; other provider_error for ``attempts`` and ``total``.
 
     Attributes:
         attempts: How often one row is asked at most, rate limits aside.
@@ -147,7 +154,7 @@ class Throttle:
     def trip(self, asker: object, provider_error: str) -> None:
         """Take note that ``asker`` has to ask again, and why."""
         with self._lock:
-            self._troubles[asker] = trouble
+            self._troubles[asker] = provider_error
 
     def recover(self, asker: object) -> None:
         """Take note that ``asker`` is through."""
@@ -285,11 +292,11 @@ class _Attempts:
 
     def _announce(self, state: RetryCallState) -> None:
         error, seconds = _error_of(state), state.upcoming_sleep
-        trouble = named(error)
-        self.pace.trip(self, trouble)
+        provider_error = named(error)
+        self.pace.trip(self, provider_error)
         if is_rate_limit(error):
             self.pace.pause(seconds)
-        logger.info("asking again in %.1f s (%d. time): %s", seconds, self._tried, trouble)
+        logger.info("asking again in %.1f s (%d. time): %s", seconds, self._tried, provider_error)
 
     def _sleep(self, seconds: float) -> None:
         if not self.pace.rest(seconds):

@@ -12,7 +12,7 @@ from pytest_mipro.errors import MetricError
 from pytest_mipro.evaluate.failures import frames_of, infrastructure_cause, named, surface
 
 if TYPE_CHECKING:
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.task import Metric
 
 
 def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:

@@ -36,9 +36,15 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint import models, programs
 from pytest_mipro.fingerprint.changes import SIGNATURE
-from pytest_mipro.fingerprint.dependencies import attributes_of, closure_of, defaults_of, globals_of, is_generated, members_of
+from pytest_mipro.fingerprint.dependencies import (
+    attributes_of,
+    closure_of,
+    defaults_of,
+    globals_of,
+    is_generated,
+    members_of,
+)
 from pytest_mipro.fingerprint.source import is_lambda, is_users, location, project_of, source_of
 from pytest_mipro.fingerprint.values import content, path_of
 

@@ -6,11 +6,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.changes import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
+from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.programs import of_predictors, of_program
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.task.task import Metric, Task
+    from pytest_mipro.task import Metric, Task
 
 ALGORITHM = 3
 """Raised whenever the engine would choose differently for the same inputs."""

@@ -162,7 +162,8 @@ def _pairs(other: Scorecard, compiled: Scorecard, unit: Unit | None) -> _Pairs:
 
 
 def _unit_of(
-    known: Sequence[tuple[ExampleCost, ExampleCost, str]], priced: Sequence[tuple[ExampleCost, ExampleCost, str]]
+    known: Sequence[tuple[ExampleCost, ExampleCost, str]],
+    priced: Sequence[tuple[ExampleCost, ExampleCost, str]],
 ) -> tuple[Unit, str]:
     """Return what to count, and why it is not US dollars."""
     if len(priced) < len(known):

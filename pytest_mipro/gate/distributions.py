@@ -36,7 +36,8 @@ def coin_tail(heads: int, tosses: int) -> float:
     for count in range(tosses, heads - 1, -1):
         reaching += ways
         ways = ways * count // (tosses - count + 1)
-    return reaching / 2**tosses
+    share: float = reaching / 2**tosses
+    return share
 
 
 def rare_heads(most: int, alpha: float) -> Counts:

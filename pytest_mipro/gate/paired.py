@@ -141,7 +141,9 @@ def _compare(
     differences = [after - before for before, after in zip(baseline, compiled, strict=True)]
     n, distinct = len(differences), len(set(clusters))
     units = _units(differences, clusters)
-    table = binary.PairCounts(n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1)))
+    table = binary.PairCounts(
+        n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1))
+    )
     is_binary = {*baseline, *compiled} <= {0.0, 1.0}
     alone = _alone(table, margin, alpha) if is_binary else None
     if alone is None or clusters:

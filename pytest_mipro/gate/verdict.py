@@ -240,7 +240,9 @@ def _what_would_decide(comparison: PairedComparison) -> str:
     return "add held-out examples"
 
 
-def _sentence(comparison: PairedComparison, word: VerdictKind, alpha: float, *, unchanged: bool) -> str:
+def _sentence(
+    comparison: PairedComparison, word: VerdictKind, alpha: float, *, unchanged: bool
+) -> str:
     if unchanged:
         advice = (
             f"its difference of 0 is above a margin of {comparison.margin:+.3f}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import dspy
 
 from pytest_mipro.errors import ModelError
-from pytest_mipro.models.local.line_adapter import LineAdapter
 from pytest_mipro.models.local.engine import local_lm
+from pytest_mipro.models.local.line_adapter import LineAdapter
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.spending.account import Account, Limit
-from pytest_mipro.spending.shared_spending import SharedSpending
-from pytest_mipro.spending.prices import Price, Prices
 from pytest_mipro.plugin.xdist import shared_folder
+from pytest_mipro.spending import Account, Limit, Price, Prices, SharedSpending
 
 if TYPE_CHECKING:
     import pytest

@@ -6,11 +6,21 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.task.budget import check_budget
-from pytest_mipro.task.dataset import DEFAULT_SPLIT, Dataset, clusters_of
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.plugin.declaration import NAMES
-from pytest_mipro.task.task import OPTION_NAMES, Options, check_adapter, check_cluster, check_metric, check_program, check_repeat
+from pytest_mipro.task import (
+    DEFAULT_SPLIT,
+    OPTION_NAMES,
+    Dataset,
+    Options,
+    check_adapter,
+    check_budget,
+    check_cluster,
+    check_metric,
+    check_program,
+    check_repeat,
+    clusters_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_mipro.task.dataset import DatasetSource
+    from pytest_mipro.task import DatasetSource
 
 
 @dataclass(frozen=True)

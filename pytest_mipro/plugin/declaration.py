@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     import dspy
     from typing_extensions import Unpack
 
-    from pytest_mipro.task.budget import Budget
-    from pytest_mipro.task.dataset import DatasetSource, SplitSpec
-    from pytest_mipro.models.resolve import ModelSpec
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.models import ModelSpec
+    from pytest_mipro.task import Budget, DatasetSource, Metric, SplitSpec
 
 F = TypeVar("F", bound="Callable[..., Any]")
 

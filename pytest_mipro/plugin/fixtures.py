@@ -9,7 +9,7 @@ import pytest
 from pytest_mipro.plugin.state import TASK_RUNNER
 
 if TYPE_CHECKING:
-    from pytest_mipro.session.outcome import Outcome
+    from pytest_mipro.session import Outcome
 
 
 @pytest.fixture

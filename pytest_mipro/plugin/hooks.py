@@ -10,7 +10,7 @@ import pytest
 from pytest_mipro import __version__
 from pytest_mipro.plugin import hookspecs, options
 from pytest_mipro.plugin.collector import loading
-from pytest_mipro.plugin.state import ORPHANS, OUTCOME, TASK_RUNNER, SETTINGS, WORKERS
+from pytest_mipro.plugin.state import ORPHANS, OUTCOME, SETTINGS, TASK_RUNNER, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -121,8 +121,8 @@ def _get_ready(config: pytest.Config) -> None:
     config.pluginmanager.register(leftovers)
     config.pluginmanager.register(InterruptHooks(config))
     if not hasattr(config, "workerinput"):
-        from pytest_mipro.plugin.reports import Reports
         from pytest_mipro.plugin.report_files import targets_of
+        from pytest_mipro.plugin.reports import Reports
 
         config.pluginmanager.register(Reports(config, settings, targets_of(config)))
     if _only_controls(config):

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.session.outcome import Outcome
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.session import Outcome
+    from pytest_mipro.task import Task
 
 
 @pytest.hookspec(firstresult=True)

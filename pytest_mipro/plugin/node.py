@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.reference.location import ReferenceLocation
+from pytest_mipro.reference import ReferenceLocation
 
 if TYPE_CHECKING:
     from pathlib import Path

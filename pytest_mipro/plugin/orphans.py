@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.reference.location import FOLDER, PROGRAM_SUFFIX, SCORES_SUFFIX, file_name, same_file
 from pytest_mipro.plugin.node import location_of
+from pytest_mipro.reference import FOLDER, PROGRAM_SUFFIX, SCORES_SUFFIX, file_name, same_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

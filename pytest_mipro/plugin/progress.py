@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from pytest_mipro.plugin.xdist import Worker
-from pytest_mipro.report.text_width import columns_cut
-from pytest_mipro.report.progress import progress_line
+from pytest_mipro.report import columns_cut, progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

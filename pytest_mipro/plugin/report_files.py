@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.reference.content import write_whole
+from pytest_mipro.reference import write_whole
 
 if TYPE_CHECKING:
-    from pytest_mipro.report.summary import Summary
+    from pytest_mipro.report import Summary
 
 SUFFIXES = (".html", ".md", ".json")
 
@@ -46,14 +46,14 @@ class ReportFile:
 
     def _render(self, summary: Summary) -> str:
         if self.path.suffix == ".json":
-            from pytest_mipro.report.json_report import render_json
+            from pytest_mipro.report import render_json
 
             return render_json(summary)
         if self.path.suffix == ".md":
-            from pytest_mipro.report.markdown import render_markdown
+            from pytest_mipro.report import render_markdown
 
             return render_markdown(summary)
-        from pytest_mipro.report.html import render_html
+        from pytest_mipro.report import render_html
 
         return render_html(summary)
 
@@ -82,7 +82,7 @@ def _check(path: Path, named: str) -> None:
         raise pytest.UsageError(message)
     if path.suffix == ".html":
         from pytest_mipro.errors import MiproError
-        from pytest_mipro.report.html import require_html
+        from pytest_mipro.report import require_html
 
         try:
             require_html()

@@ -19,9 +19,7 @@ from pytest_mipro.plugin.state import ORPHANS, TASK_RUNNER, WORKERS
 from pytest_mipro.plugin.terminal_summary import write
 from pytest_mipro.plugin.test_report import told
 from pytest_mipro.records import Usage
-from pytest_mipro.report.github import step_summary, workflow_commands
-from pytest_mipro.report.summary import Summary, TaskSummary
-from pytest_mipro.report.terminal import failure
+from pytest_mipro.report import Summary, TaskSummary, failure, step_summary, workflow_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

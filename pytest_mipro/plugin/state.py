@@ -8,9 +8,9 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.session.outcome import Outcome
     from pytest_mipro.plugin.options import Settings
     from pytest_mipro.records import Usage
+    from pytest_mipro.session import Outcome
 
 
 class Collection(Protocol):

@@ -11,29 +11,29 @@ import dspy
 import pytest
 
 from pytest_mipro.errors import DeclarationError, MiproError
-from pytest_mipro.redaction import credentials, redact
-from pytest_mipro.models.resolve import resolve_model
-from pytest_mipro.plugin.check import check, declaring_test
-from pytest_mipro.plugin.warnings import MiproWarning
-from pytest_mipro.plugin.interrupt import exit_after_interrupt
-from pytest_mipro.plugin.progress import ProgressReporter
-from pytest_mipro.plugin.node import node_id, location_of
+from pytest_mipro.models import resolve_model
 from pytest_mipro.plugin.account import account_of
+from pytest_mipro.plugin.check import check, declaring_test
+from pytest_mipro.plugin.interrupt import exit_after_interrupt
+from pytest_mipro.plugin.node import location_of, node_id
+from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.state import ORPHANS, OUTCOME
+from pytest_mipro.plugin.warnings import MiproWarning
 from pytest_mipro.plugin.xdist import shared_folder
-from pytest_mipro.report.dry_run import reason, render_dry_run
+from pytest_mipro.redaction import credentials, redact
+from pytest_mipro.report import reason, render_dry_run
 from pytest_mipro.session import Policy, Session
-from pytest_mipro.task.task import Task, build_program, check_adapter, check_metric, is_sampled
+from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.optimize.mipro.estimate import Estimate
-    from pytest_mipro.session.outcome import Outcome
+    from pytest_mipro.optimize import Estimate
     from pytest_mipro.plugin.check import CheckedDeclaration
     from pytest_mipro.plugin.options import Settings
     from pytest_mipro.records import Progress, Usage
+    from pytest_mipro.session import Outcome
 
 _DEFAULT_THREADS = 8
 _TEST = 4
@@ -169,7 +169,9 @@ class TaskRunner:
         metric = wanted.need("metric")
         check_metric(metric)
         teacher_lm = None if teacher_spec is None else resolve_model(teacher_spec, timeout).lm
-        prompt_lm = resolve_model(prompt, timeout).lm if prompt is not None else teacher_lm or model.lm
+        prompt_lm = (
+            resolve_model(prompt, timeout).lm if prompt is not None else teacher_lm or model.lm
+        )
         self._secrets |= credentials(
             each for each in (model.lm, prompt_lm, teacher_lm) if each is not None
         )

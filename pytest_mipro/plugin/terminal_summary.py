@@ -6,9 +6,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import MiproError
-from pytest_mipro.report.references import render_acceptances, render_orphans, render_pruned
-from pytest_mipro.report.escaping import inline
-from pytest_mipro.report.terminal import details, table
+from pytest_mipro.report import (
+    details,
+    inline,
+    render_acceptances,
+    render_orphans,
+    render_pruned,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_mipro.plugin.options import Settings
-    from pytest_mipro.report.summary import Summary
+    from pytest_mipro.report import Summary
 
 
 def write(

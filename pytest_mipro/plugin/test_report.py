@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
-from pytest_mipro.report.escaping import inline
-from pytest_mipro.report.summary import TaskSummary, summarize, worst_last
+from pytest_mipro.report import TaskSummary, inline, summarize, worst_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_mipro.records import Report
-    from pytest_mipro.report.summary import Status
+    from pytest_mipro.report import Status
 
 _ATTRIBUTE = "mipro_told"
 """What xdist carries with the rest of a report: JSON, as a text may hold what UTF-8 cannot."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.spending.shared_spending import SharedSpending
 from pytest_mipro.plugin.interrupt import interrupt_message
+from pytest_mipro.spending import SharedSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,7 +29,7 @@ VERSION = 1
 _CONFLICT = re.compile(r"^(<{7}|>{7})( |$)", re.MULTILINE)
 
 
-def read(place: ReferenceLocation) -> Reference | None:
+def read_reference(place: ReferenceLocation) -> Reference | None:
     """
     Return the reference at ``place``, or None where none was accepted.
 
@@ -53,7 +53,7 @@ def read(place: ReferenceLocation) -> Reference | None:
     return reference
 
 
-def accept(
+def accept_reference(
     place: ReferenceLocation,
     new: Reference,
     earlier: Reference | None,

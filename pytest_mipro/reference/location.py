@@ -44,7 +44,9 @@ class ReferenceLocation:
     shown: str
 
     @classmethod
-    def beside(cls, file: Path, names: Sequence[str], *, command: str, root: Path) -> ReferenceLocation:
+    def beside(
+        cls, file: Path, names: Sequence[str], *, command: str, root: Path
+    ) -> ReferenceLocation:
         """
         Return the place of a test.
 

@@ -9,7 +9,7 @@ from pytest_mipro.report.escaping import inline
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.optimize.mipro.estimate import Bound, Estimate
+    from pytest_mipro.optimize import Bound, Estimate
 
 
 def render_dry_run(task: str, estimate: Estimate) -> str:

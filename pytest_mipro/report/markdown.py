@@ -20,9 +20,20 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pytest_mipro.report import escaping, formatting
-from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.escaping import neutral
-from pytest_mipro.report.summary import earlier_prompts, effort, headline, lost_elsewhere, repeats, shifts, since, unmet_first, worst, worst_first
+from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
+from pytest_mipro.report.summary import (
+    earlier_prompts,
+    effort,
+    headline,
+    lost_elsewhere,
+    repeats,
+    shifts,
+    since,
+    unmet_first,
+    worst,
+    worst_first,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -344,8 +355,8 @@ def _around_changes(lines: Sequence[Line], *, everything: bool) -> Iterator[str]
 
 def _run(summary: Summary) -> Iterator[str]:
     usage = summary.usage
-    spent = f"{formatting.calls(usage)}, {formatting.cost(usage)}, {formatting.duration(summary.seconds)}"
-    yield f"{spent}; store {inline(summary.store)}"
+    calls, cost = formatting.calls(usage), formatting.cost(usage)
+    yield f"{calls}, {cost}, {formatting.duration(summary.seconds)}; store {inline(summary.store)}"
     if summary.orphans:
         yield ""
         shown = ", ".join(inline(each) for each in summary.orphans[:_EXAMPLES])

@@ -6,17 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.report import charts, formatting
-from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
+from pytest_mipro.report.formatting import counted
 from pytest_mipro.report.lengths import LIMITS, Text, folded, unfolded
+from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.prompts import compared_prompts
 from pytest_mipro.report.references import render_acceptances
-from pytest_mipro.report.summary import change, earlier_prompts, headline, lost_elsewhere, repeats, shifts, since, unmet_first, worst, worst_first
-from pytest_mipro.report.formatting import counted
+from pytest_mipro.report.summary import (
+    change,
+    earlier_prompts,
+    headline,
+    lost_elsewhere,
+    repeats,
+    shifts,
+    since,
+    unmet_first,
+    worst,
+    worst_first,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_mipro.records import ExampleResult, HeldOutExample, PairedComparison, Report, SearchLog, Usage, Verdict
+    from pytest_mipro.records import (
+        ExampleResult,
+        HeldOutExample,
+        PairedComparison,
+        Report,
+        SearchLog,
+        Usage,
+        Verdict,
+    )
     from pytest_mipro.report.lengths import Limits
     from pytest_mipro.report.prompts import Prompts
     from pytest_mipro.report.summary import Since, Summary, TaskSummary, Word

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.text_width import columns, cut
 from pytest_mipro.report.escaping import inline
 from pytest_mipro.report.formatting import calls, cost
+from pytest_mipro.report.text_width import columns, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def _facts(progress: Progress, left: float | None) -> Iterator[str]:
 
 def _trouble(progress: Progress) -> str:
     """Return why nothing moves, which is more than anything else there is to say."""
-    return f"asking the model again: {cut(inline(progress.trouble), _LONGEST)}"
+    return f"asking the model again: {cut(inline(progress.provider_error), _LONGEST)}"
 
 
 def _left(seconds: float) -> str:

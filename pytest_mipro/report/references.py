@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.prompt_changes import prompt_diff
 from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.prompt_changes import prompt_diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

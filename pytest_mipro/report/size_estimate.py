@@ -6,8 +6,8 @@ from dataclasses import fields, is_dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.page import page
 from pytest_mipro.report.escaping import visible
+from pytest_mipro.report.page import page
 from pytest_mipro.report.summary import worst_first
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate.costs import COSTS_NO_MORE
-from pytest_mipro.gate.verdict import BEATS_BASELINE, NO_REGRESSION
+from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION
 from pytest_mipro.records import HeldOutExample, Record, Report, Usage
 from pytest_mipro.report.formatting import PROGRAMS, calls
 

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate.costs import amount
-from pytest_mipro.report.prompt_changes import PARTS, prompt_diff
-from pytest_mipro.report.text_width import columns, cut, cut_middle, hung
+from pytest_mipro.gate import amount
 from pytest_mipro.report.escaping import inline, printable
+from pytest_mipro.report.formatting import (
+    ELLIPSIS,
+    PROGRAMS,
+    answered,
+    cost,
+    fields,
+    interval,
+    money,
+)
+from pytest_mipro.report.prompt_changes import PARTS, prompt_diff
 from pytest_mipro.report.summary import earlier_prompts, effort, is_told, shifts, since, worst
-from pytest_mipro.report.formatting import ELLIPSIS, PROGRAMS, answered, cost, fields, interval, money
+from pytest_mipro.report.text_width import columns, cut, cut_middle, hung
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.spending.account import current_account
-from pytest_mipro.optimize.mipro.estimate import CallProfile, Bound, Estimate, loops, bounds_of_compile, tokens_per_call
+from pytest_mipro.optimize import (
+    Bound,
+    CallProfile,
+    Estimate,
+    bounds_of_compile,
+    loops,
+    tokens_per_call,
+)
+from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.spending.prices import Price
     from pytest_mipro.records import Row
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.spending import Price
+    from pytest_mipro.task import Task
 
 
 def estimate_task(

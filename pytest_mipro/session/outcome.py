@@ -6,21 +6,30 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pytest_mipro import fingerprint
+from pytest_mipro import fingerprint, gate
 from pytest_mipro.canonical import plain
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.gate import costs, verdict
-from pytest_mipro.gate.paired import compare
-from pytest_mipro.records import Acceptance, ExampleResult, Artifact, HeldOutExample, PairedComparison, Prompt, Report, Scorecard, Usage, Verdict
+from pytest_mipro.records import (
+    Acceptance,
+    Artifact,
+    ExampleResult,
+    HeldOutExample,
+    PairedComparison,
+    Prompt,
+    Report,
+    Scorecard,
+    Usage,
+    Verdict,
+)
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import dspy
 
-    from pytest_mipro.reference.location import ReferenceLocation
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.task import Task
 
 
 class Host(Protocol):
@@ -222,7 +231,9 @@ class Outcome:
 
     """
 
-    def __init__(self, task: Task, judged: TaskResult, standing: ReferenceState, session: Host) -> None:
+    def __init__(
+        self, task: Task, judged: TaskResult, standing: ReferenceState, session: Host
+    ) -> None:
         """Wrap what the session found out."""
         self.task = task
         self.baseline = judged.baseline
@@ -237,7 +248,7 @@ class Outcome:
     def comparison(self) -> PairedComparison:
         """Compiled against baseline, without a margin."""
         card = self.compiled.card
-        compared = compare(self.baseline.scores, card.scores, clusters=card.clusters)
+        compared = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
         return replace(compared, rollouts=card.rollouts)
 
     def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
@@ -253,7 +264,7 @@ class Outcome:
 
         """
         __tracebackhide__ = True
-        judged = verdict.beats_baseline(
+        judged = gate.beats_baseline(
             self.baseline.card,
             self.compiled.card,
             margin=margin,
@@ -283,10 +294,10 @@ class Outcome:
         __tracebackhide__ = True
         tolerant = self._session.tolerant
         if self.reference is None:
-            verdict.check_no_regression(tolerance, alpha)
-            judged = verdict.no_reference(self._standing.place.command)
+            gate.check_no_regression(tolerance, alpha)
+            judged = gate.no_reference(self._standing.place.command)
         else:
-            judged = verdict.no_regression(
+            judged = gate.no_regression(
                 self._basis(self.reference),
                 self.compiled.card,
                 tolerance=tolerance,
@@ -331,27 +342,27 @@ class Outcome:
 
         """
         __tracebackhide__ = True
-        costs.refuse_other(than)
+        gate.refuse_other(than)
         if than == "reference" and self.reference is None:
-            costs.check_costs_no_more(ratio, unit, alpha)
-            judged = verdict.no_reference(self._standing.place.command, costs.COSTS_NO_MORE)
+            gate.check_costs_no_more(ratio, unit, alpha)
+            judged = gate.no_reference(self._standing.place.command, gate.COSTS_NO_MORE)
         else:
-            judged = costs.costs_no_more(
+            judged = gate.costs_no_more(
                 self._other(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
             )
         self._verdicts.append(judged)
         return judged
 
-    def _other(self, than: Literal["baseline", "reference"]) -> costs.CostBasis:
+    def _other(self, than: Literal["baseline", "reference"]) -> gate.CostBasis:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
             mend = (
                 "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a "
                 "larger ratio"
             )
-            return costs.CostBasis("baseline", self.baseline.card, costs.RESCORE, mend)
+            return gate.CostBasis("baseline", self.baseline.card, gate.RESCORE, mend)
         basis = self._basis(self.reference)
-        return costs.CostBasis(
+        return gate.CostBasis(
             "reference",
             basis.card,
             f"accept anew with: {basis.command} --mipro-rescore",
@@ -359,7 +370,7 @@ class Outcome:
             basis.note,
         )
 
-    def _basis(self, reference: ReferenceProgram) -> verdict.Basis:
+    def _basis(self, reference: ReferenceProgram) -> gate.Basis:
         __tracebackhide__ = True
         place, card = self._standing.place, reference.card
         present = self.compiled.card.examples
@@ -375,7 +386,7 @@ class Outcome:
             note = "the metric changed since the reference was accepted, so it was scored again"
         elif self._standing.acceptance is not None:
             note = "the reference was accepted now"
-        return verdict.Basis(card, place.command, note)
+        return gate.Basis(card, place.command, note)
 
     @property
     def _unchanged(self) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.records import Progress
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 
 class Surroundings(Protocol):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.reference.content import predictors_of
+from pytest_mipro.reference import predictors_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import dspy
 
-    from pytest_mipro.reference.location import ReferenceLocation
     from pytest_mipro.records import Reference
+    from pytest_mipro.reference import ReferenceLocation
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:
@@ -37,7 +37,9 @@ def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module
     return restored
 
 
-def restore_accepted(reference: Reference, program: dspy.Module, place: ReferenceLocation) -> dspy.Module:
+def restore_accepted(
+    reference: Reference, program: dspy.Module, place: ReferenceLocation
+) -> dspy.Module:
     """
     Return a copy of ``program`` in the accepted state.
 

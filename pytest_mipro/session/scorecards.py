@@ -13,23 +13,25 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import fingerprint
-from pytest_mipro.task.dataset import clusters_of, identity
-from pytest_mipro.evaluate.rollouts import mean_score
+from pytest_mipro.evaluate import mean_score
+from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Reference, Scorecard, Usage
 from pytest_mipro.session.outcome import ScoredProgram
-from pytest_mipro.records import ExampleResult, Artifact, ExampleCost, Reference, Scorecard, Usage
+from pytest_mipro.task import clusters_of, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import dspy
 
-    from pytest_mipro.evaluate.rollouts import ExampleRows
-    from pytest_mipro.session.outcome import TaskResult
+    from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.records import Row
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.session.outcome import TaskResult
+    from pytest_mipro.task import Task
 
 
-def scored(program: dspy.Module, task: Task, found: Sequence[ExampleRows], usage: Usage) -> ScoredProgram:
+def scored(
+    program: dspy.Module, task: Task, found: Sequence[ExampleRows], usage: Usage
+) -> ScoredProgram:
     """Return ``program`` with what was found for each held-out example."""
     return ScoredProgram(program, card_of(task, found, usage), tuple(map(_answer, found)))
 
@@ -45,7 +47,7 @@ def card_of(task: Task, found: Sequence[ExampleRows], usage: Usage) -> Scorecard
         rollouts=task.repeat,
         clusters=_clusters(task),
         latency=_latency(rows),
-        bills=_known(map(_bill, found)),
+        costs=_known(map(_bill, found)),
     )
 
 
@@ -59,7 +61,9 @@ def completed(
     """Return ``program`` with its accepted scores, but for the examples in ``found``."""
     card = _completed_card(reference, which, task, found)
     scores = zip(card.examples, card.scores, strict=True)
-    answers = (_answer(found[each]) if each in found else ExampleResult(score) for each, score in scores)
+    answers = (
+        _answer(found[each]) if each in found else ExampleResult(score) for each, score in scores
+    )
     return ScoredProgram(program, card, tuple(answers))
 
 
@@ -69,8 +73,8 @@ def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scoreca
     order = dict.fromkeys([*present, *sorted(reference.compiled)])
     known = [each for each in order if each in reference.compiled]
     scores = tuple(reference.compiled[each] for each in known)
-    bills = _known(reference.bill("compiled", each) for each in known)
-    return Scorecard(tuple(known), scores, reference.usage["compiled"], costs=bills)
+    costs = _known(reference.bill("compiled", each) for each in known)
+    return Scorecard(tuple(known), scores, reference.usage["compiled"], costs=costs)
 
 
 def reference_of(
@@ -124,7 +128,7 @@ def _completed_card(
     examples = tuple(identity(example) for example in task.dataset.test)
     is_new = len(found) == len(examples)
     rows = list(chain.from_iterable(found.values()))
-    bills = (
+    costs = (
         _bill(found[each]) if each in found else reference.bill(which, each) for each in examples
     )
     return Scorecard(
@@ -137,7 +141,7 @@ def _completed_card(
         rollouts=task.repeat if is_new else 1,
         clusters=_clusters(task),
         latency=_latency(rows) if is_new else None,
-        bills=_known(bills),
+        costs=_known(costs),
     )
 
 
@@ -159,8 +163,8 @@ def _bill(rows: ExampleRows) -> ExampleCost | None:
 
 
 def _known(costs: Iterable[ExampleCost | None]) -> tuple[ExampleCost | None, ...]:
-    """Return the bills; nothing if none is known."""
-    every = tuple(bills)
+    """Return the costs; nothing if none is known."""
+    every = tuple(costs)
     return every if any(every) else ()
 
 
@@ -169,8 +173,8 @@ def _tokens(card: Scorecard) -> dict[str, float]:
 
 
 def _usd(card: Scorecard) -> dict[str, float]:
-    bills = card.known_costs.items()
-    return {example: bill.usd for example, bill in bills if bill.usd is not None}
+    costs = card.known_costs.items()
+    return {example: bill.usd for example, bill in costs if bill.usd is not None}
 
 
 def _latency(rows: Sequence[Row]) -> float | None:

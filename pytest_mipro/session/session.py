@@ -16,33 +16,42 @@ from typing import TYPE_CHECKING
 
 import dspy
 
-from pytest_mipro.session import advice
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import JSON, digest
-from pytest_mipro.session.scorecards import accepted_card, artifact_of, card_of, completed, reference_of
-from pytest_mipro.task.dataset import identity
-from pytest_mipro.errors import BudgetExceeded, DamagedReference, InfrastructureError, ReferenceFileError
-from pytest_mipro.spending.account import Account, current_account, limits_of
-from pytest_mipro.evaluate.failures import refuse_broken
-from pytest_mipro.evaluate.evaluator import available_rows
-from pytest_mipro.reference import content as references
-from pytest_mipro.session.outcome import ReferenceProgram, TaskResult, Outcome, ReferenceState
-from pytest_mipro.session.program_state import field_names, restore_accepted, restore_state
+from pytest_mipro.errors import (
+    BudgetExceeded,
+    DamagedReference,
+    InfrastructureError,
+    ReferenceFileError,
+)
+from pytest_mipro.evaluate import available_rows, refuse_broken
 from pytest_mipro.records import Usage
+from pytest_mipro.reference import accept_reference, read_reference
+from pytest_mipro.session import advice
+from pytest_mipro.session.outcome import Outcome, ReferenceProgram, ReferenceState, TaskResult
+from pytest_mipro.session.program_state import field_names, restore_accepted, restore_state
+from pytest_mipro.session.scorecards import (
+    accepted_card,
+    artifact_of,
+    card_of,
+    completed,
+    reference_of,
+)
 from pytest_mipro.session.workplace import Workplace, bench_of, models_of, now, rollouts_of
+from pytest_mipro.spending import Account, current_account, limits_of
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from pytest_mipro.evaluate.rollouts import ExampleRows
-    from pytest_mipro.reference.location import ReferenceLocation
-    from pytest_mipro.optimize.mipro.estimate import Estimate
+    from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Artifact, Reference
+    from pytest_mipro.reference import ReferenceLocation
     from pytest_mipro.session.policy import Policy, Surroundings
-    from pytest_mipro.store import Store
-    from pytest_mipro.store.lock import CompileLock
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.store import CompileLock, Store
+    from pytest_mipro.task import Task
 
 
 @dataclass(frozen=True)
@@ -221,9 +230,11 @@ class Session:
         """Let go of the store, if it was opened."""
         self._workplace.close()
 
-    def _case(self, task: Task, found: fingerprint.Fingerprint, place: ReferenceLocation) -> _TaskContext:
+    def _case(
+        self, task: Task, found: fingerprint.Fingerprint, place: ReferenceLocation
+    ) -> _TaskContext:
         try:
-            return _TaskContext(task, found, place, references.read(place))
+            return _TaskContext(task, found, place, read_reference(place))
         except DamagedReference:
             if not self.policy.update:
                 raise
@@ -232,7 +243,7 @@ class Session:
     def _accept(self, case: _TaskContext, judged: TaskResult) -> ReferenceState:
         """Make what was judged the reference."""
         new = reference_of(case.task, case.found, case.place.test, judged)
-        acceptance = references.accept(
+        acceptance = accept_reference(
             case.place,
             new,
             case.reference,
@@ -240,7 +251,9 @@ class Session:
             replaces=case.damaged,
         )
         card = accepted_card(new, case.task.dataset.test)
-        accepted = ReferenceProgram(card, partial(restore_accepted, new, case.task.program, case.place))
+        accepted = ReferenceProgram(
+            card, partial(restore_accepted, new, case.task.program, case.place)
+        )
         return ReferenceState(case.place, accepted, acceptance)
 
     def _stand(self, case: _TaskContext) -> ReferenceState:

@@ -11,29 +11,33 @@ from typing import TYPE_CHECKING
 
 import dspy
 
-from pytest_mipro.session import scorecards
 from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, StoreError
-from pytest_mipro.spending.account import current_account
-from pytest_mipro.evaluate.failures import refuse_broken
-from pytest_mipro.spending.price_list import cached_price_list
-from pytest_mipro.evaluate.response_cache import cached_responses
-from pytest_mipro.evaluate.rollouts import ExampleRows, RolloutEvaluator
-from pytest_mipro.evaluate.evaluator import Evaluator, original_usage
-from pytest_mipro.spending.meter import UsageMeter
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
-from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    ExampleRows,
+    RolloutEvaluator,
+    WorkerPool,
+    cached_responses,
+    original_usage,
+    refuse_broken,
+    run_to_completion,
+)
 from pytest_mipro.records import Artifact, Progress, Usage
+from pytest_mipro.session import scorecards
+from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from pytest_mipro.optimize.mipro.optimizer import MIPROv2
+    from pytest_mipro.optimize import MIPROv2
     from pytest_mipro.session.outcome import ScoredProgram
     from pytest_mipro.session.policy import Policy, Surroundings
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 
 class Workplace:
@@ -143,7 +147,7 @@ class Workplace:
 
     def _optimize(self, task: Task, store: Store) -> tuple[dspy.Module, MIPROv2]:
         # ruff: ignore[import-outside-top-level]: only a compile needs Optuna
-        from pytest_mipro.optimize.mipro.optimizer import MIPROv2
+        from pytest_mipro.optimize import MIPROv2
 
         options = dict(vars(task.options))
         at_construction = ("auto", "num_candidates", "init_temperature", "metric_threshold")
@@ -208,7 +212,9 @@ class Workplace:
 
     def _tell(self, task: Task, workers: WorkerPool, total: int) -> None:
         done = min(workers.resumed + workers.made, total)
-        progress = Progress("evaluate", done, total, usage=workers.usage, provider_error=workers.provider_error)
+        progress = Progress(
+            "evaluate", done, total, usage=workers.usage, provider_error=workers.provider_error
+        )
         self._around.progress(task, progress)
 
     def scored(

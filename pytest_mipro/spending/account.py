@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_mipro.errors import BudgetExceeded, ModelError
-from pytest_mipro.spending.prices import Prices
 from pytest_mipro.records import Usage
+from pytest_mipro.spending.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from pytest_mipro.task.budget import Budget
-    from pytest_mipro.spending.shared_spending import SharedSpending
     from pytest_mipro.records import Cut
+    from pytest_mipro.spending.shared_spending import SharedSpending
+    from pytest_mipro.task import Budget
 
 LimitKind: TypeAlias = Literal["calls", "tokens", "usd", "seconds"]
 Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out"]
@@ -225,7 +225,8 @@ class Account:
         if self._elsewhere is not None and self.limits:
             everywhere += self._elsewhere.spent()
         own = tuple(
-            Remaining(limit, limit.most - self._amount(everywhere, limit.what)) for limit in self.limits
+            Remaining(limit, limit.most - self._amount(everywhere, limit.what))
+            for limit in self.limits
         )
         return own if self._parent is None else own + self._parent.left()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
-from pytest_mipro.spending.account import current_account
 from pytest_mipro.records import Usage
+from pytest_mipro.spending.account import current_account
 
 if TYPE_CHECKING:
     from pytest_mipro.spending.account import Purpose

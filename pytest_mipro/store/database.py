@@ -13,11 +13,11 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Proposal, Trace, Trial
 from pytest_mipro.store import files, migrations, schema
-from pytest_mipro.store.url import StoreUrl
-from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.checksum import DamagedRecord
-from pytest_mipro.store.tables import DAY, ArtifactTable, RowTable, RecordTable, TrialTable
+from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.messages import explain, explain_damage
+from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable, TrialTable
+from pytest_mipro.store.url import StoreUrl
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -32,11 +32,11 @@ def prepare(path: Path, make: Callable[[Path], None]) -> None:
 
     """
     try:
-        trouble = _settle(path, make)
+        problem = _settle(path, make)
     except OSError as error:
-        trouble = f"cannot be made: {error}; make room for it, or use another store"
-    if provider_error:
-        message = f"the store {path} {trouble}"
+        problem = f"cannot be made: {error}; make room for it, or use another store"
+    if problem:
+        message = f"the store {path} {problem}"
         raise StoreError(message)
 
 

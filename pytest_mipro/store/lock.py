@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store.schema import LEASES, InsertOnce
 from pytest_mipro.store.checksum import DamagedRecord
+from pytest_mipro.store.schema import LEASES, InsertOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from typing import Any, TypeAlias
 
 import dspy
 
-from pytest_mipro.task.callables import mismatch
 from pytest_mipro.canonical import JSON, canonical_json, digest, plain, readable_json
 from pytest_mipro.errors import DatasetError, FingerprintError
+from pytest_mipro.task.callables import mismatch
 
 RowSource: TypeAlias = (
     "str | os.PathLike[str] | Iterable[dspy.Example | Mapping[str, Any]]"

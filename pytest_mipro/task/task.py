@@ -10,8 +10,8 @@ import dspy
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from pytest_mipro.task.callables import mismatch
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.task.callables import mismatch
 
 if TYPE_CHECKING:
     from pytest_mipro.task.budget import Budget

@@ -13,7 +13,7 @@ import faulty
 import pytest
 from dspy.clients import capabilities, costs, model_metadata
 
-from pytest_mipro.spending.price_list import cached_price_list
+from pytest_mipro.spending import cached_price_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

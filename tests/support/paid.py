@@ -75,9 +75,9 @@ def mipro_lm():
 """
 
 IMPATIENT = """
-from pytest_mipro.store import lease
+from pytest_mipro.store import lock
 
-lease.BEAT, lease.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
+lock.BEAT, lock.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
 """
 """For a conftest: who holds the lease counts as dead at once."""
 

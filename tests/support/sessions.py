@@ -16,21 +16,27 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
-from pytest_mipro.task.dataset import Dataset, identity
-from pytest_mipro.reference.location import ReferenceLocation
-from pytest_mipro.session.outcome import ReferenceProgram, TaskResult, Outcome, ScoredProgram, ReferenceState
-from pytest_mipro.session.program_state import dump_state
-from pytest_mipro.records import ExampleResult, Artifact, Scorecard, Usage
-from pytest_mipro.session import Policy, Session
-from pytest_mipro.task.task import OPTION_NAMES, Options, Task
+from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
+from pytest_mipro.reference import ReferenceLocation
+from pytest_mipro.session import (
+    Outcome,
+    Policy,
+    ReferenceProgram,
+    ReferenceState,
+    ScoredProgram,
+    Session,
+    TaskResult,
+    dump_state,
+)
+from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_mipro.spending.account import Account
-    from pytest_mipro.optimize.mipro.estimate import Estimate
+    from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Acceptance, ExampleCost, Progress
+    from pytest_mipro.spending import Account
 
 TEST = "test_adder"
 COMMAND = f"pytest --mipro --mipro-update test_sums.py::{TEST}"
@@ -273,7 +279,9 @@ class Checkout:
     def place(self, test: str = TEST) -> ReferenceLocation:
         """Return where the reference of a test is."""
         command = COMMAND.replace(TEST, test)
-        return ReferenceLocation.beside(self.root / "test_sums.py", [test], command=command, root=self.root)
+        return ReferenceLocation.beside(
+            self.root / "test_sums.py", [test], command=command, root=self.root
+        )
 
     @contextmanager
     def session(
@@ -376,7 +384,7 @@ class Host:
 def scorecard(scores: Sequence[float], costs: Sequence[ExampleCost | None] = ()) -> Scorecard:
     """Return a scorecard of so many sums."""
     examples = tuple(map(identity, sums(20, len(scores))))
-    return Scorecard(examples, tuple(scores), Usage(len(scores)), costs=tuple(bills))
+    return Scorecard(examples, tuple(scores), Usage(len(scores)), costs=tuple(costs))
 
 
 def scored(program: dspy.Module, card: Scorecard) -> ScoredProgram:
@@ -389,7 +397,9 @@ def artifact_of(task: Task, program: dspy.Module) -> Artifact:
     return Artifact("key", task.test, {}, {}, dump_state(program), Usage(9), 1.0, "2026-01-02")
 
 
-def judged_of(task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard) -> TaskResult:
+def judged_of(
+    task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard
+) -> TaskResult:
     """Return a task's two programs with these scores, as they come from the store."""
     return TaskResult(
         artifact=artifact_of(task, program),

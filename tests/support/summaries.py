@@ -5,8 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_mipro.records import ExampleResult, Candidate, Failure, HeldOutExample, PairedComparison, Prompt, Report, Scorecard, SearchLog, Trial, Usage, Verdict
-from pytest_mipro.report.summary import Summary, TaskSummary, summarize
+from pytest_mipro.records import (
+    Candidate,
+    ExampleResult,
+    Failure,
+    HeldOutExample,
+    PairedComparison,
+    Prompt,
+    Report,
+    Scorecard,
+    SearchLog,
+    Trial,
+    Usage,
+    Verdict,
+)
+from pytest_mipro.report import Summary, TaskSummary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +101,9 @@ SEARCH = SearchLog(
 )
 
 
-def scorecard(examples: Sequence[HeldOutExample], which: Literal["baseline", "compiled"]) -> Scorecard:
+def scorecard(
+    examples: Sequence[HeldOutExample], which: Literal["baseline", "compiled"]
+) -> Scorecard:
     """Return what the examples say of one program."""
     answers: list[ExampleResult] = [getattr(each, which) for each in examples]
     return Scorecard(
@@ -101,7 +116,10 @@ def scorecard(examples: Sequence[HeldOutExample], which: Literal["baseline", "co
 
 
 def report(
-    *words: VerdictKind, examples: Sequence[HeldOutExample] = EXAMPLES, sentence: str = "so and so", **values: Any
+    *words: VerdictKind,
+    examples: Sequence[HeldOutExample] = EXAMPLES,
+    sentence: str = "so and so",
+    **values: Any,
 ) -> Report:
     """Return a report with verdicts of these words; ``values`` replace other fields."""
     made = Report(

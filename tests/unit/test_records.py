@@ -10,7 +10,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_mipro.records import Acceptance, ExampleResult, Artifact, ExampleCost, Candidate, Cut, Failure, HeldOutExample, Means, PairedComparison, Progress, Prompt, Proposal, Record, Reference, Report, Row, Scorecard, SearchLog, Trace, Trial, Usage, Verdict
+from pytest_mipro.records import (
+    Acceptance,
+    Artifact,
+    Candidate,
+    Cut,
+    ExampleCost,
+    ExampleResult,
+    Failure,
+    HeldOutExample,
+    Means,
+    PairedComparison,
+    Progress,
+    Prompt,
+    Proposal,
+    Record,
+    Reference,
+    Report,
+    Row,
+    Scorecard,
+    SearchLog,
+    Trace,
+    Trial,
+    Usage,
+    Verdict,
+)
 
 pytestmark = pytest.mark.uses("pydantic")
 

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, TypeVar
 import dspy
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.evaluate.executor import StoredWork, gather
+from pytest_mipro.evaluate import StoredWork, gather
 from pytest_mipro.fingerprint import demo_fields, of_prompts
 from pytest_mipro.records import Trace
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from pytest_mipro.evaluate.evaluator import Evaluator
-    from pytest_mipro.evaluate.executor import WorkerPool
+    from pytest_mipro.evaluate import Evaluator, WorkerPool
     from pytest_mipro.optimize.mipro.space import DemoSet
     from pytest_mipro.records import Usage
     from pytest_mipro.store import Store

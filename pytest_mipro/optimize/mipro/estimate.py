@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.spending.prices import Price
     from pytest_mipro.records import Row
-    from pytest_mipro.task.task import Options
+    from pytest_mipro.spending import Price
+    from pytest_mipro.task import Options
 
 _CHARACTERS = 4
 """Characters of a token, about."""

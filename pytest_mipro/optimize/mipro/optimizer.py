@@ -29,19 +29,28 @@ from dspy.teleprompt import Teleprompter
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError
-from pytest_mipro.spending.account import current_account
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, FailureLimit
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, cancel_all, gather_two, run_to_completion, gather
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    FailureLimit,
+    StoredRows,
+    WorkerPool,
+    cancel_all,
+    gather,
+    gather_two,
+    run_to_completion,
+)
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, own_demos
 from pytest_mipro.optimize.mipro.plan import Plan
 from pytest_mipro.optimize.mipro.propose import PromptModel, Propose
-from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.search import Search
+from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.optimize.mipro.statistics import percent, save_candidates, statistics
 from pytest_mipro.records import Progress, Proposal, SearchLog, Trace, Usage
+from pytest_mipro.spending import current_account
 from pytest_mipro.store import Store
-from pytest_mipro.task.task import Options
+from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +59,7 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.search import SearchResult
     from pytest_mipro.optimize.mipro.space import DemoSet
     from pytest_mipro.records import Cut
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.task import Metric
 
 logger = logging.getLogger(__name__)
 

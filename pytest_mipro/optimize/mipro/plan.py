@@ -7,17 +7,17 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.task.dataset import check_example
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize.mipro.bootstrap import DemoPlan
 from pytest_mipro.optimize.mipro.search import SearchLimits
+from pytest_mipro.task import check_example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import dspy
 
-    from pytest_mipro.task.task import Options
+    from pytest_mipro.task import Options
 
 AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
 """For each size: demo sets per predictor, and most validation rows."""

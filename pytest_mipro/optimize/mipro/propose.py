@@ -26,19 +26,18 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.evaluate.retry_policy import retry_lm_errors
-from pytest_mipro.spending.meter import UsageMeter
-from pytest_mipro.evaluate.executor import StoredWork, gather
+from pytest_mipro.evaluate import StoredWork, gather, retry_lm_errors
 from pytest_mipro.records import Proposal
+from pytest_mipro.spending import UsageMeter
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Iterator, Sequence
 
-    from pytest_mipro.evaluate.executor import WorkerPool
+    from pytest_mipro.evaluate import WorkerPool
     from pytest_mipro.optimize.mipro.bootstrap import Draft
     from pytest_mipro.store import Store
-    from pytest_mipro.task.task import Options
+    from pytest_mipro.task import Options
 
 logger = logging.getLogger(__name__)
 

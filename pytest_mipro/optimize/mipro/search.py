@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_mipro.errors import BudgetExceeded
-from pytest_mipro.evaluate.executor import cancel_all, first_result, gather
+from pytest_mipro.evaluate import cancel_all, first_result, gather
 from pytest_mipro.optimize.mipro.parzen import Parzen
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.surrogate import DEMOS, INSTRUCTION, Layout, Surrogate
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.evaluate.evaluator import StoredRows
+    from pytest_mipro.evaluate import StoredRows
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Usage
 
@@ -202,7 +202,12 @@ class _Contest:
     """The state of one search: what was decided, what is known."""
 
     def __init__(
-        self, space: Space, rows: StoredRows, valset: Sequence[dspy.Example], effort: SearchLimits, purse: SearchBudget
+        self,
+        space: Space,
+        rows: StoredRows,
+        valset: Sequence[dspy.Example],
+        effort: SearchLimits,
+        purse: SearchBudget,
     ) -> None:
         self.scores: dict[Candidate, list[float]] = {}
         self.cut = ""

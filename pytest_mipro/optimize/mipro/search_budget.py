@@ -14,14 +14,14 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from pytest_mipro.spending.account import amount
 from pytest_mipro.records import Cut, Usage
+from pytest_mipro.spending import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_mipro.errors import BudgetExceeded
-    from pytest_mipro.spending.account import Account, Remaining, Limit, LimitKind
+    from pytest_mipro.spending import Account, Limit, LimitKind, Remaining
 
 
 class SearchBudget:

@@ -24,9 +24,16 @@ from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, MetricError, ProgramError
+from pytest_mipro.evaluate.evaluator import (
+    Evaluator,
+    FailureLimit,
+    StoredRows,
+    evaluate_row,
+    original_usage,
+    unscored,
+)
+from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, gather, run_to_completion
 from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy, throttled
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, FailureLimit, evaluate_row, unscored, original_usage
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion, gather
 from pytest_mipro.records import Row, Usage
 from pytest_mipro.store import Store
 
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
     from dspy import lm15
 
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.task import Metric
 
 pytestmark = pytest.mark.uses("dspy")
 

@@ -17,8 +17,17 @@ from dspy.utils.exceptions import (
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
-from pytest_mipro.evaluate.failures import CallWatch, blame_program, infrastructure_cause, is_passing, is_rate_limit, refuse_broken, retry_after, surface
 from pytest_mipro.evaluate.evaluator import Evaluator
+from pytest_mipro.evaluate.failures import (
+    CallWatch,
+    blame_program,
+    infrastructure_cause,
+    is_passing,
+    is_rate_limit,
+    refuse_broken,
+    retry_after,
+    surface,
+)
 from pytest_mipro.records import Failure, Row, Usage
 
 if TYPE_CHECKING:

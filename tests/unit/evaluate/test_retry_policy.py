@@ -13,7 +13,13 @@ from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, MetricError
 from pytest_mipro.evaluate import retry_policy
-from pytest_mipro.evaluate.retry_policy import DEFAULT, Throttle, RetryPolicy, throttled, retry_lm_errors
+from pytest_mipro.evaluate.retry_policy import (
+    DEFAULT,
+    RetryPolicy,
+    Throttle,
+    retry_lm_errors,
+    throttled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +86,7 @@ class Troubled(ScriptedEngine):
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         response = super().complete(request)
-        self.times.append(retry_policy.time.monotonic())
+        self.times.append(time.monotonic())
         if self.errors:
             raise self.errors.pop(0)
         return response
@@ -107,7 +113,9 @@ def asking(engine: ScriptedEngine, *, swallow: bool = False) -> Callable[[], str
     return work
 
 
-def tried(work: Callable[[], str], patience: RetryPolicy = BRIEF, pace: Throttle | None = None) -> str:
+def tried(
+    work: Callable[[], str], patience: RetryPolicy = BRIEF, pace: Throttle | None = None
+) -> str:
     """Return what comes of asking persistently."""
     return throttled(pace or Throttle(patience), retry_lm_errors, work, "testing")
 
@@ -323,7 +331,9 @@ def test_rate_limits_end_when_nothing_is_answered() -> None:
     engine = Troubled(*[limited()] * 99)
 
     with pytest.raises(InfrastructureError, match="slow down"):
-        tried(asking(engine), RetryPolicy(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6))
+        tried(
+            asking(engine), RetryPolicy(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6)
+        )
 
     assert 3 < engine.calls <= 30
 

@@ -6,9 +6,9 @@ import dspy
 import pytest
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.evaluate.rollouts import RolloutEvaluator, mean_score
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
+from pytest_mipro.evaluate.rollouts import RolloutEvaluator, mean_score
 from pytest_mipro.records import Row
 
 if TYPE_CHECKING:

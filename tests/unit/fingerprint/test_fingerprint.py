@@ -18,11 +18,20 @@ from hypothesis import strategies as st
 from scripted import scripted_lm
 
 from pytest_mipro import fingerprint
-from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import DeclarationError, FingerprintError
-from pytest_mipro.fingerprint import Fingerprint, adapter, demo_fields, location, model, of_evaluation, of_prompts, of_task, prompts
+from pytest_mipro.fingerprint import (
+    Fingerprint,
+    adapter,
+    demo_fields,
+    location,
+    model,
+    of_evaluation,
+    of_prompts,
+    of_task,
+    prompts,
+)
 from pytest_mipro.fingerprint.source import source_of
-from pytest_mipro.task.task import OPTION_NAMES, Options, Task
+from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

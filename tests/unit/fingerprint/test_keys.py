@@ -15,10 +15,10 @@ import pytest
 from scripted import ScriptedEngine
 
 from pytest_mipro import MIPROv2, fingerprint
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import of_answers, of_evaluation, of_metric, of_prompts, of_task
 from pytest_mipro.store import Store
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dspy import lm15
 
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 # --- What a change leads to ----------------------------------------------------------------
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_mipro.gate.distributions import binomial, binomial_tails, coin_tail, noncentrality, rare_heads, student_critical
+from pytest_mipro.gate.distributions import (
+    binomial,
+    binomial_tails,
+    coin_tail,
+    noncentrality,
+    rare_heads,
+    student_critical,
+)
 
 SHARES = np.asarray([0.0, 1e-9, 0.1, 0.5, 0.93, 1.0])
 TRIALS = st.integers(0, 300)

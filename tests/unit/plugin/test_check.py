@@ -11,7 +11,7 @@ from sessions import DATASET, HELD_OUT, SMALL, TRAIN, VAL, Adder, right, sums
 from pytest_mipro import Budget, mipro_optimize
 from pytest_mipro.errors import DatasetError, DeclarationError
 from pytest_mipro.plugin.check import check, declaring_test
-from pytest_mipro.task.task import Options
+from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.reference.location import ReferenceLocation
-from pytest_mipro.reference.content import VERSION, accept, prompts_of, read
 from pytest_mipro.records import ExampleCost, Means, Prompt, Reference, Usage
+from pytest_mipro.reference.content import VERSION, accept_reference, prompts_of, read_reference
+from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +46,20 @@ FIELDS = {"add": ("question", "answer")}
 @pytest.fixture
 def place(tmp_path: Path) -> ReferenceLocation:
     """Return the place of a test in an empty folder."""
-    return ReferenceLocation.beside(tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path)
+    return ReferenceLocation.beside(
+        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
+    )
 
 
 def take(
-    place: ReferenceLocation, new: Reference, earlier: Reference | None = None, *, replaces: bool = False
+    place: ReferenceLocation,
+    new: Reference,
+    earlier: Reference | None = None,
+    *,
+    replaces: bool = False,
 ) -> Acceptance:
     """Accept a reference."""
-    return accept(place, new, earlier, fields=FIELDS, replaces=replaces)
+    return accept_reference(place, new, earlier, fields=FIELDS, replaces=replaces)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -74,7 +80,7 @@ class TestBills:
     def test_there_and_back(self, place: ReferenceLocation) -> None:
         """What is known is read again, and what is not stays unknown."""
         take(place, BILLED)
-        found = read(place)
+        found = read_reference(place)
         assert found == BILLED
         assert found.bill("compiled", "a") == ExampleCost(90.0, 0.25)
         assert found.bill("compiled", "b") == ExampleCost(95.5)
@@ -84,7 +90,7 @@ class TestBills:
         """A reference without bills is whole."""
         take(place, REFERENCE)
         edit(place.scores, lambda data: [data.pop("tokens"), data.pop("usd")])
-        assert read(place) == REFERENCE
+        assert read_reference(place) == REFERENCE
 
     def test_what_is_found_out_later_is_added(self, place: ReferenceLocation) -> None:
         """Bills alone make a reference another one."""
@@ -96,34 +102,36 @@ class TestBills:
         """Answers from a cache take nothing away from what is known."""
         take(place, BILLED)
         assert take(place, REFERENCE, BILLED).what == "unchanged"
-        assert read(place) == BILLED
+        assert read_reference(place) == BILLED
 
     def test_other_answers_have_bills_of_their_own(self, place: ReferenceLocation) -> None:
         """What another program's answers took says nothing."""
         take(place, BILLED)
         take(place, replace(REFERENCE, compiled={"a": 0.0, "b": 0.5}), BILLED)
-        found = read(place)
+        found = read_reference(place)
         assert found is not None
         assert found.bill("compiled", "a") is None
 
     @pytest.mark.parametrize("amount", [-1.0, "NaN", "Infinity"])
-    def test_impossible_amounts_are_damage(self, place: ReferenceLocation, amount: float | str) -> None:
+    def test_impossible_amounts_are_damage(
+        self, place: ReferenceLocation, amount: float | str
+    ) -> None:
         """Nobody is paid for being asked, and what is not finite was not measured."""
         take(place, BILLED)
         edit(place.scores, lambda data: data["tokens"]["compiled"].update(a=amount))
         with pytest.raises(DamagedReference, match=place.scores.name):
-            read(place)
+            read_reference(place)
 
 
 class TestFiles:
     def test_there_and_back(self, place: ReferenceLocation) -> None:
         """What was accepted is what is read."""
         take(place, REFERENCE)
-        assert read(place) == REFERENCE
+        assert read_reference(place) == REFERENCE
 
     def test_nothing_was_accepted(self, place: ReferenceLocation) -> None:
         """Without files there is no reference, and reading makes none."""
-        assert read(place) is None
+        assert read_reference(place) is None
         assert not place.folder.parent.exists()
 
     def test_they_are_made_to_be_compared(self, place: ReferenceLocation) -> None:
@@ -140,7 +148,7 @@ class TestFiles:
         """A prompt may show a value's parts in the order they are in."""
         demo = {"question": {"b": 1, "a": [{"d": 1, "c": 2}]}, "answer": 2}
         take(place, replace(REFERENCE, state={"add": {"demos": [demo]}}))
-        found = read(place)
+        found = read_reference(place)
         assert found is not None
         assert json.dumps(found.state["add"]["demos"]) == json.dumps([demo])
 
@@ -165,7 +173,7 @@ class TestFiles:
         """A model may write what UTF-8 cannot spell."""
         state = {"add": {"signature": {"instructions": "\ud800"}}}
         take(place, replace(REFERENCE, state=state))
-        found = read(place)
+        found = read_reference(place)
         assert found is not None
         assert found.state == state
 
@@ -174,7 +182,7 @@ class TestFiles:
         take(place, REFERENCE)
         for path in (place.scores, place.program):
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-        assert read(place) == REFERENCE
+        assert read_reference(place) == REFERENCE
 
     def test_a_folder_that_cannot_be_made(self, place: ReferenceLocation, tmp_path: Path) -> None:
         """The error names the file and what to do."""
@@ -194,7 +202,7 @@ class TestFiles:
         monkeypatch.setattr(os, "fsync", die)
         with pytest.raises(KeyboardInterrupt):
             take(place, replace(REFERENCE, state={}, baseline={"c": 0.0}), REFERENCE)
-        assert read(place) == REFERENCE
+        assert read_reference(place) == REFERENCE
         assert len(list(place.folder.iterdir())) == 2
 
 
@@ -221,7 +229,9 @@ class TestAcceptance:
             {"versions": {"pytest-mipro": "9.9"}},
         ],
     )
-    def test_unchanged_files_are_not_written(self, place: ReferenceLocation, same: dict[str, Any]) -> None:
+    def test_unchanged_files_are_not_written(
+        self, place: ReferenceLocation, same: dict[str, Any]
+    ) -> None:
         """Where code moved to, what it took and which version accepted it is no content."""
         take(place, REFERENCE)
         before = place.scores.stat().st_mtime_ns, place.scores.read_bytes()
@@ -238,12 +248,14 @@ class TestAcceptance:
             {"state": {"add": {"signature": {"instructions": "Other."}}}},
         ],
     )
-    def test_changed_content_is_written(self, place: ReferenceLocation, other: dict[str, Any]) -> None:
+    def test_changed_content_is_written(
+        self, place: ReferenceLocation, other: dict[str, Any]
+    ) -> None:
         """Each part of the content counts."""
         take(place, REFERENCE)
         new = replace(REFERENCE, **other)
         assert take(place, new, REFERENCE).what == "changed"
-        assert read(place) == new
+        assert read_reference(place) == new
 
     def test_it_counts_what_became_of_the_examples(self, place: ReferenceLocation) -> None:
         """By compiled score: changed, added, removed."""
@@ -296,7 +308,7 @@ class TestDamage:
         path: Path = getattr(place, which)
         path.write_bytes(content)
         with pytest.raises(DamagedReference) as error:
-            read(place)
+            read_reference(place)
         message = str(error.value)
         assert message.startswith(f"the reference __mipro__/test_x/{path.name} ")
         assert problem in message
@@ -304,7 +316,9 @@ class TestDamage:
         assert COMMAND in message
 
     @pytest.mark.parametrize("which", ["scores", "program"])
-    def test_conflict_markers_have_their_own_hint(self, place: ReferenceLocation, which: str) -> None:
+    def test_conflict_markers_have_their_own_hint(
+        self, place: ReferenceLocation, which: str
+    ) -> None:
         """The error says how a merge is finished."""
         take(place, REFERENCE)
         path: Path = getattr(place, which)
@@ -312,7 +326,7 @@ class TestDamage:
         merged = [lines[0], "<<<<<<< HEAD", *lines[1:3], "=======", ">>>>>>> branch", *lines[3:]]
         path.write_text("\n".join(merged), encoding="utf-8")
         with pytest.raises(DamagedReference, match=r"conflict.*git checkout --ours.*-update"):
-            read(place)
+            read_reference(place)
 
     @pytest.mark.parametrize("which", ["scores", "program"])
     def test_half_a_reference(self, place: ReferenceLocation, which: str) -> None:
@@ -321,7 +335,7 @@ class TestDamage:
         gone: Path = getattr(place, which)
         gone.unlink()
         with pytest.raises(DamagedReference, match=rf"without its other half, {gone.name}"):
-            read(place)
+            read_reference(place)
 
     @pytest.mark.parametrize(
         "change,problem",
@@ -344,7 +358,7 @@ class TestDamage:
         take(place, REFERENCE)
         edit(place.scores, change)
         with pytest.raises(DamagedReference, match=problem):
-            read(place)
+            read_reference(place)
 
     @pytest.mark.parametrize(
         "change",
@@ -361,7 +375,7 @@ class TestDamage:
         take(place, REFERENCE)
         edit(place.program, change)
         with pytest.raises(DamagedReference, match=r"does not go with test_x\.json"):
-            read(place)
+            read_reference(place)
 
 
 class TestForeignFiles:
@@ -372,7 +386,7 @@ class TestForeignFiles:
         with pytest.raises(
             ReferenceFileError, match=r"'snapshot', expected.*move it away"
         ) as error:
-            read(place)
+            read_reference(place)
         assert not isinstance(error.value, DamagedReference)
 
     def test_a_newer_one(self, place: ReferenceLocation) -> None:
@@ -380,7 +394,7 @@ class TestForeignFiles:
         take(place, REFERENCE)
         edit(place.scores, lambda data: data.update(version=VERSION + 1, key=None))
         with pytest.raises(ReferenceFileError, match=r"newer pytest-mipro.*upgrade") as error:
-            read(place)
+            read_reference(place)
         assert not isinstance(error.value, DamagedReference)
 
     def test_a_newer_one_without_its_program(self, place: ReferenceLocation) -> None:
@@ -389,10 +403,10 @@ class TestForeignFiles:
         place.program.write_text("{")
         edit(place.scores, lambda data: data.update(version=VERSION + 1))
         with pytest.raises(ReferenceFileError, match=r"newer pytest-mipro"):
-            read(place)
+            read_reference(place)
 
     def test_a_folder(self, place: ReferenceLocation) -> None:
         """What cannot be opened is named."""
         place.scores.mkdir(parents=True)
         with pytest.raises(ReferenceFileError, match=r"test_x\.json cannot be read"):
-            read(place)
+            read_reference(place)

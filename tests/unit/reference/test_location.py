@@ -34,7 +34,9 @@ HOSTILE = [
 ]
 
 
-def place(*names: str, file: str = "/repo/tests/test_router.py", root: str = "/repo") -> ReferenceLocation:
+def place(
+    *names: str, file: str = "/repo/tests/test_router.py", root: str = "/repo"
+) -> ReferenceLocation:
     """Return the place of a test."""
     return ReferenceLocation.beside(Path(file), names, command="accept", root=Path(root))
 

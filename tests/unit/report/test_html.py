@@ -13,7 +13,18 @@ import pytest
 import summaries
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.records import Acceptance, ExampleResult, Candidate, Cut, Means, Prompt, SearchLog, Trial, Usage, Verdict
+from pytest_mipro.records import (
+    Acceptance,
+    Candidate,
+    Cut,
+    ExampleResult,
+    Means,
+    Prompt,
+    SearchLog,
+    Trial,
+    Usage,
+    Verdict,
+)
 from pytest_mipro.report import charts, html
 from pytest_mipro.report.html import MOST_BYTES, render_html, require_html
 from pytest_mipro.report.lengths import Limits, folded

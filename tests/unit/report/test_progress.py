@@ -6,9 +6,9 @@ import pytest
 from hostile import TEXTS
 
 from pytest_mipro.records import Progress, Usage
-from pytest_mipro.report.text_width import columns
-from pytest_mipro.report.progress import progress_line
 from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.progress import progress_line
+from pytest_mipro.report.text_width import columns
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,13 @@ def test_a_model_that_does_not_answer() -> None:
     assert progress_line("router", progress, width=60) == "router: searching 3/10"
 
 
-@pytest.mark.parametrize("trouble", TEXTS)
+@pytest.mark.parametrize("provider_error", TEXTS)
 @pytest.mark.parametrize("width", [10, 40, 200])
 def test_whatever_a_model_said_fits(provider_error: str, width: int) -> None:
     """It is one line, of no more columns than there are."""
-    line = progress_line("router", Progress("search", 3, 10, provider_error=trouble * 99), width=width)
+    line = progress_line(
+        "router", Progress("search", 3, 10, provider_error=provider_error * 99), width=width
+    )
     assert columns(line) <= width
     assert inline(line) == line
 

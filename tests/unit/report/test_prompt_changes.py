@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from summaries import AFTER, BEFORE
 
 from pytest_mipro.records import Prompt
-from pytest_mipro.report.prompt_changes import Line, changed_parts, diff, prompt_changes, prompt_diff
+from pytest_mipro.report.prompt_changes import (
+    Line,
+    changed_parts,
+    diff,
+    prompt_changes,
+    prompt_diff,
+)
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
 

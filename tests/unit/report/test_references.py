@@ -7,8 +7,8 @@ from hostile import TEXTS
 
 from pytest_mipro.records import Acceptance, Means, PairedComparison, Prompt, Report, Scorecard
 from pytest_mipro.records import Usage as Cost
-from pytest_mipro.report.references import MOST, render_acceptances, render_orphans, render_pruned
 from pytest_mipro.report.escaping import printable
+from pytest_mipro.report.references import MOST, render_acceptances, render_orphans, render_pruned
 
 FILES = ("__mipro__/test_x/test_router.json", "__mipro__/test_x/test_router.program.json")
 CARD = Scorecard(("a",), (1.0,), Cost())

@@ -19,7 +19,18 @@ from summaries import (
 )
 
 from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
-from pytest_mipro.report.summary import Summary, change, earlier_prompts, effort, headline, repeats, shifts, since, worst, worst_first
+from pytest_mipro.report.summary import (
+    Summary,
+    change,
+    earlier_prompts,
+    effort,
+    headline,
+    repeats,
+    shifts,
+    since,
+    worst,
+    worst_first,
+)
 
 if TYPE_CHECKING:
     from pytest_mipro.records import HeldOutExample, VerdictKind

@@ -9,18 +9,17 @@ import pytest
 from scripted import scripted_lm
 from sessions import TRAIN
 
-from pytest_mipro.task.budget import Budget
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.spending.account import Account, Limit, limits_of
-from pytest_mipro.spending.prices import Price
-from pytest_mipro.session.dry_run import estimate_task
-from pytest_mipro.optimize.mipro.estimate import Bound
+from pytest_mipro.optimize import Bound
 from pytest_mipro.records import Row, Usage
+from pytest_mipro.session.dry_run import estimate_task
+from pytest_mipro.spending import Account, Limit, Price, limits_of
+from pytest_mipro.task import Budget
 
 if TYPE_CHECKING:
     from sessions import Checkout
 
-    from pytest_mipro.optimize.mipro.estimate import Estimate
+    from pytest_mipro.optimize import Estimate
 
 
 def of(checkout: Checkout, rows: int = 12, **values: Any) -> Estimate | None:

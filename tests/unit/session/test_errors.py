@@ -10,10 +10,16 @@ import pytest
 from scripted import ScriptedEngine
 from sessions import COMPILE, HELD_OUT, ROWS, Adder, held_out, right, sums, with_demos
 
-from pytest_mipro.task.budget import Budget
-from pytest_mipro.errors import BudgetExceeded, FingerprintError, InfrastructureError, MetricError, ProgramError
-from pytest_mipro.spending.account import Account, Limit
+from pytest_mipro.errors import (
+    BudgetExceeded,
+    FingerprintError,
+    InfrastructureError,
+    MetricError,
+    ProgramError,
+)
+from pytest_mipro.spending import Account, Limit
 from pytest_mipro.store import Store
+from pytest_mipro.task import Budget
 
 if TYPE_CHECKING:
     from sessions import Checkout

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import COMPILE, HELD_OUT, ROWS, held_out, nearly_right, sums, with_demos
 
-from pytest_mipro.task.budget import Budget
-from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import DamagedReference, DeclarationError, FingerprintError
-from pytest_mipro.spending.account import Account
-from pytest_mipro.spending.prices import Price, Prices
+from pytest_mipro.spending import Account, Price, Prices
+from pytest_mipro.task import Budget, Dataset
 
 if TYPE_CHECKING:
     from sessions import Checkout
 
-    from pytest_mipro.optimize.mipro.estimate import Estimate
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.optimize import Estimate
+    from pytest_mipro.task import Task
 
 GROWN = held_out(*HELD_OUT, *sums(40, 2))
 """Two held-out examples more."""

@@ -9,8 +9,8 @@ import pytest
 from sessions import COMMAND, Adder, Host, instructed, judged_of, outcome_of, scorecard, with_demos
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
-from pytest_mipro.session.outcome import ReferenceProgram
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
+from pytest_mipro.session.outcome import ReferenceProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import dspy
     from sessions import Checkout
 
-    from pytest_mipro.session.outcome import Outcome
     from pytest_mipro.records import Verdict
+    from pytest_mipro.session.outcome import Outcome
 
 LOST, WON = (0.0,) * 6, (1.0,) * 6
 HALF = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
@@ -39,9 +39,11 @@ def misfit() -> dspy.Module:
     raise ReferenceFileError(message)
 
 
-def accepted(scores: Sequence[float], costs: Sequence[ExampleCost] = (), **values: Any) -> ReferenceProgram:
+def accepted(
+    scores: Sequence[float], costs: Sequence[ExampleCost] = (), **values: Any
+) -> ReferenceProgram:
     """Return a reference with these scores."""
-    return ReferenceProgram(scorecard(scores, bills), loaded, **values)
+    return ReferenceProgram(scorecard(scores, costs), loaded, **values)
 
 
 def outcome(
@@ -55,7 +57,10 @@ def outcome(
 
 
 def billed(
-    root: Path, before: Sequence[ExampleCost], after: Sequence[ExampleCost], reference: ReferenceProgram | None = None
+    root: Path,
+    before: Sequence[ExampleCost],
+    after: Sequence[ExampleCost],
+    reference: ReferenceProgram | None = None,
 ) -> Outcome:
     """Return the outcome of two programs whose answers take so much."""
     return outcome_of(root, scorecard(LOST, before), scorecard(WON, after), reference=reference)
@@ -160,7 +165,12 @@ class TestCostsNoMore:
         [(CHEAP, CHEAP, 1.2, "PASS"), (CHEAP, DEAR, 1.2, "FAIL"), (CHEAP, DEAR, 5, "PASS")],
     )
     def test_its_words(
-        self, tmp_path: Path, before: list[ExampleCost], after: list[ExampleCost], ratio: float, word: str
+        self,
+        tmp_path: Path,
+        before: list[ExampleCost],
+        after: list[ExampleCost],
+        ratio: float,
+        word: str,
     ) -> None:
         """What answers take is compared with the baseline, whatever their scores."""
         verdict = billed(tmp_path, before, after).costs_no_more(ratio=ratio)

@@ -23,9 +23,9 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import DamagedReference, MetricError, ProgramError, ReferenceFileError
 from pytest_mipro.records import Usage
+from pytest_mipro.task import Dataset
 
 if TYPE_CHECKING:
     from sessions import Checkout, FirstRun

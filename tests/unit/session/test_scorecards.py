@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import HELD_OUT, artifact_of, held_out, judged_of, scorecard, sums, with_demos
 
-from pytest_mipro.session import scorecards
-from pytest_mipro.task.dataset import identity
 from pytest_mipro.fingerprint import Fingerprint
-from pytest_mipro.records import ExampleResult, ExampleCost, Failure, Reference, Row, Scorecard, Usage
+from pytest_mipro.records import (
+    ExampleCost,
+    ExampleResult,
+    Failure,
+    Reference,
+    Row,
+    Scorecard,
+    Usage,
+)
+from pytest_mipro.session import scorecards
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from sessions import Checkout
 
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 FAILED = Failure("KeyError", "rates", "Traceback ...")
 TWO = tuple(map(identity, sums(20, 2)))
@@ -107,7 +115,9 @@ class TestCardOfRows:
         """Each rollout has its prediction, and a failed one predicts nothing."""
         task = two(checkout, repeat=2)
         failed = row(0.0, prediction=None, failure=FAILED)
-        scored = scorecards.scored(task.program, task, [(row(1.0), failed), (row(1.0),) * 2], Usage(4))
+        scored = scorecards.scored(
+            task.program, task, [(row(1.0), failed), (row(1.0),) * 2], Usage(4)
+        )
         assert scored.program is task.program
         assert scored.answers == (
             ExampleResult(0.5, ({"answer": 1.0}, None), (FAILED,)),

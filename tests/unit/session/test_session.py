@@ -20,10 +20,10 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.task.dataset import Dataset
 from pytest_mipro.errors import FingerprintError, ProgramError
 from pytest_mipro.records import Usage
 from pytest_mipro.store import Store
+from pytest_mipro.task import Dataset
 
 if TYPE_CHECKING:
     from sessions import FirstRun

@@ -23,12 +23,11 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.task.budget import Budget
 from pytest_mipro.errors import DeclarationError, InfrastructureError, ModelError, StoreError
-from pytest_mipro.spending.account import Account, Limit
-from pytest_mipro.spending.prices import Price, Prices
 from pytest_mipro.records import Usage
+from pytest_mipro.spending import Account, Limit, Price, Prices
 from pytest_mipro.store import Store
+from pytest_mipro.task import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from sessions import FirstRun
 
     from pytest_mipro.records import Artifact
-    from pytest_mipro.task.task import Task
+    from pytest_mipro.task import Task
 
 
 def stored(checkout: Checkout) -> Artifact:

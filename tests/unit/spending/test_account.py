@@ -10,16 +10,21 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
-from pytest_mipro.task.budget import Budget
 from pytest_mipro.errors import BudgetExceeded, DeclarationError, ModelError
-from pytest_mipro.spending.account import Account, Limit, limits_of
-from pytest_mipro.spending.shared_spending import SharedSpending
-from pytest_mipro.spending.prices import Price, Prices
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows
-from pytest_mipro.spending.meter import UsageMeter
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    StoredRows,
+    WorkerPool,
+    run_to_completion,
+)
 from pytest_mipro.records import Cut, Usage
+from pytest_mipro.spending.account import Account, Limit, limits_of
+from pytest_mipro.spending.meter import UsageMeter
+from pytest_mipro.spending.prices import Price, Prices
+from pytest_mipro.spending.shared_spending import SharedSpending
 from pytest_mipro.store import Store
+from pytest_mipro.task import Budget
 
 if TYPE_CHECKING:
     from pathlib import Path

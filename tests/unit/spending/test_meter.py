@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import scripted_lm
 
-from pytest_mipro.spending.account import Account
-from pytest_mipro.spending.prices import Price, Prices
-from pytest_mipro.spending.meter import UsageMeter
-from pytest_mipro.evaluate.executor import ContextThreadPool
+from pytest_mipro.evaluate import ContextThreadPool
 from pytest_mipro.records import Usage
+from pytest_mipro.spending.account import Account
+from pytest_mipro.spending.meter import UsageMeter
+from pytest_mipro.spending.prices import Price, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Candidate, Proposal, Row, Trace, Trial, Usage
-from pytest_mipro.store import Store, url, files
+from pytest_mipro.store import Store, files, url
 from pytest_mipro.store import lock as lease_module
 
 if TYPE_CHECKING:

@@ -9,7 +9,16 @@ import dspy
 import pytest
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.task.task import OPTION_NAMES, Options, build_program, check_cluster, check_metric, check_program, check_repeat, is_sampled
+from pytest_mipro.task.task import (
+    OPTION_NAMES,
+    Options,
+    build_program,
+    check_cluster,
+    check_metric,
+    check_program,
+    check_repeat,
+    is_sampled,
+)
 
 
 class Router(dspy.Module):

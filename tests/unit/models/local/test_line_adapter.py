@@ -10,8 +10,8 @@ from dspy import lm15
 from dspy.utils.exceptions import AdapterParseError
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.models.local.line_adapter import LineAdapter
 from pytest_mipro.models.local.engine import local_lm
+from pytest_mipro.models.local.line_adapter import LineAdapter
 
 pytestmark = pytest.mark.uses("dspy")
 

@@ -11,8 +11,7 @@ from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
-from pytest_mipro.evaluate.evaluator import Evaluator
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, gather
+from pytest_mipro.evaluate import ContextThreadPool, Evaluator, WorkerPool, gather
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, DemoPlan, Draft
 from pytest_mipro.store import Store
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from dspy import lm15
 
     from pytest_mipro.optimize.mipro.space import DemoSet
-    from pytest_mipro.task.task import Metric
+    from pytest_mipro.task import Metric
 
 pytestmark = pytest.mark.uses("dspy")
 

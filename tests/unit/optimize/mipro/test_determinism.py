@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from pytest_mipro import MIPROv2
 from pytest_mipro.canonical import canonical_json
-from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.session import dump_state
 from pytest_mipro.store import Store, schema
 
 if TYPE_CHECKING:

@@ -9,10 +9,16 @@ import pytest
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
-from pytest_mipro.spending.account import Account
-from pytest_mipro.optimize.mipro.estimate import CallProfile, Tokens, loops, bounds_of_compile, tokens_per_call
+from pytest_mipro.optimize.mipro.estimate import (
+    CallProfile,
+    Tokens,
+    bounds_of_compile,
+    loops,
+    tokens_per_call,
+)
 from pytest_mipro.records import Row, Usage
-from pytest_mipro.task.task import Options
+from pytest_mipro.spending import Account
+from pytest_mipro.task import Options
 
 ROWS = [
     dspy.Example(question=f"What is {i} + {i + 3}?", answer=str(2 * i + 3)).with_inputs("question")

@@ -21,10 +21,16 @@ from dspy.teleprompt import Teleprompter
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro import MIPROv2
-from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError, MetricError, ProgramError
+from pytest_mipro.errors import (
+    DeclarationError,
+    FingerprintError,
+    InfrastructureError,
+    MetricError,
+    ProgramError,
+)
 from pytest_mipro.optimize.mipro.plan import Plan
 from pytest_mipro.store import Store
-from pytest_mipro.task.task import Options
+from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

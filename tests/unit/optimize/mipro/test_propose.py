@@ -12,10 +12,10 @@ from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine
 
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool
+from pytest_mipro.evaluate import ContextThreadPool, WorkerPool
 from pytest_mipro.optimize.mipro.bootstrap import Draft
 from pytest_mipro.optimize.mipro.propose import PromptModel, Propose, program_code
-from pytest_mipro.task.task import Options
+from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

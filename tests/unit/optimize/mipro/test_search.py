@@ -14,9 +14,14 @@ import pytest
 from dspy.signatures import make_signature
 
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
-from pytest_mipro.optimize.mipro.search import OPENING, SearchLimits, Search, opening
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    StoredRows,
+    WorkerPool,
+    run_to_completion,
+)
+from pytest_mipro.optimize.mipro.search import OPENING, Search, SearchLimits, opening
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store

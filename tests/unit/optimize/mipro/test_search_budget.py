@@ -8,9 +8,9 @@ from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
 from pytest_mipro.errors import BudgetExceeded
-from pytest_mipro.spending.account import Account, Limit
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.records import Usage
+from pytest_mipro.spending import Account, Limit
 
 ROWS = [
     dspy.Example(question=f"What is {i} + {i + 3}?", answer=str(2 * i + 3)).with_inputs("question")
