@@ -54,18 +54,18 @@ def reference(**values: Any) -> Reference:
 
 class TestCardOfRows:
     def test_scores_are_in_the_order_of_the_split(self, checkout: Checkout) -> None:
-        """The examples are named by their content, and the usage is what is said."""
+        """The card names examples by their content and has the given usage."""
         card = cards.card_of(two(checkout), [(row(0.0),), (row(1.0),)], Usage(2))
         assert card == Scorecard(TWO, (0.0, 1.0), Usage(2))
 
     def test_a_score_is_the_mean_of_the_rollouts(self, checkout: Checkout) -> None:
-        """All rollouts of an example count alike."""
+        """The score is the mean of all rollouts."""
         task = two(checkout, repeat=2)
         card = cards.card_of(task, [(row(0.0), row(1.0)), (row(0.5), row(0.5))], Usage())
         assert (card.scores, card.rollouts) == ((0.5, 0.5), 2)
 
     def test_failures_of_all_rollouts_are_kept(self, checkout: Checkout) -> None:
-        """A failed row scores 0 like a wrong one, and is told apart."""
+        """The card has the failure of each rollout that failed."""
         failed = row(0.0, failure=FAILED)
         card = cards.card_of(
             two(checkout, repeat=2), [(failed, row(1.0)), (failed, failed)], Usage()
@@ -74,7 +74,7 @@ class TestCardOfRows:
         assert card.scores == (0.5, 0.0)
 
     def test_clusters_are_those_of_the_examples(self, checkout: Checkout) -> None:
-        """Values that are no text are written as JSON."""
+        """The card names clusters by the values of the field, as text."""
         card = cards.card_of(two(checkout, cluster="answer"), [(row(1.0),)] * 2, Usage())
         assert card.clusters == ("43", "45")
 
@@ -85,26 +85,26 @@ class TestCardOfRows:
     def test_latency_is_the_mean_of_what_was_measured(
         self, checkout: Checkout, seconds: tuple[float | None, ...], latency: float | None
     ) -> None:
-        """Rows without a measure say nothing."""
-        rows = [(row(1.0, seconds=each),) for each in seconds]
+        """The latency is the mean of the measured rows."""
+        rows = [(row(1.0, seconds=value),) for value in seconds]
         assert cards.card_of(two(checkout), rows, Usage()).latency == latency
 
     def test_a_bill_is_the_mean_of_the_rollouts(self, checkout: Checkout) -> None:
-        """Dollars are known where every call has a price."""
+        """A bill has dollars where every call has a price."""
         first = (row(1.0, spent=PRICED), row(1.0, spent=PRICED + PRICED))
         second = (row(1.0, spent=Usage(1, 10, 2)),)
         card = cards.card_of(two(checkout), [first, second], Usage())
         assert card.bills == (Bill(18.0, 0.75), Bill(12.0))
 
     def test_what_is_not_known_has_no_bill(self, checkout: Checkout) -> None:
-        """One rollout that does not say is enough; without any bill there is no list."""
-        known, unknown = row(1.0, spent=PRICED), row(1.0)
-        card = cards.card_of(two(checkout), [(known, unknown), (known, known)], Usage())
+        """One rollout of unknown cost leaves the example without a bill."""
+        billed, unbilled = row(1.0, spent=PRICED), row(1.0)
+        card = cards.card_of(two(checkout), [(billed, unbilled), (billed, billed)], Usage())
         assert card.bills == (None, Bill(12.0, 0.5))
-        assert cards.card_of(two(checkout), [(unknown,)] * 2, Usage()).bills == ()
+        assert cards.card_of(two(checkout), [(unbilled,)] * 2, Usage()).bills == ()
 
     def test_a_program_comes_with_its_answers(self, checkout: Checkout) -> None:
-        """Each rollout has its prediction, and a failed one predicts nothing."""
+        """An answer has the prediction of each rollout, and None for one that failed."""
         task = two(checkout, repeat=2)
         failed = row(0.0, prediction=None, failure=FAILED)
         scored = cards.scored(task.program, task, [(row(1.0), failed), (row(1.0),) * 2], Usage(4))
@@ -119,14 +119,14 @@ class TestCardOfRows:
 
 class TestCompleted:
     def test_accepted_scores_are_taken_as_they_are(self, checkout: Checkout) -> None:
-        """Nothing is known of the answers but their scores."""
+        """An accepted answer has a score and no prediction."""
         task = two(checkout, repeat=3)
         scored = cards.completed(task.program, reference(), "baseline", task, {})
         assert scored.card == Scorecard(TWO, (0.25, 0.0), Usage(3))
         assert scored.answers == (Answer(0.25), Answer(0.0))
 
     def test_new_examples_have_their_rows(self, checkout: Checkout) -> None:
-        """The usage is that of the accepted answers and of the new ones together."""
+        """The usage adds the new answers to the accepted ones."""
         task = two(checkout)
         lacking = reference(compiled={TWO[1]: 1.0}, baseline={TWO[1]: 0.0})
         rows = {TWO[0]: (row(0.5, failure=FAILED, seconds=1.0),)}
@@ -139,7 +139,7 @@ class TestCompleted:
         assert scored.answers[1] == Answer(1.0)
 
     def test_rows_go_before_what_was_accepted(self, checkout: Checkout) -> None:
-        """Where every example was asked again, nothing accepted is left in the card."""
+        """A card of new rows alone has their usage, their rollouts and their latency."""
         task = two(checkout, repeat=2)
         rows = {name: (row(0.0, seconds=0.5),) * 2 for name in TWO}
         card = cards.completed(task.program, reference(), "compiled", task, rows).card
@@ -147,7 +147,7 @@ class TestCompleted:
         assert card.latency == pytest.approx(0.5)
 
     def test_bills_are_from_both(self, checkout: Checkout) -> None:
-        """What is in neither is not known."""
+        """A bill comes from the row, or else from the reference."""
         task = checkout.task(dataset=held_out(*HELD_OUT[:3]))
         third = identity(HELD_OUT[2])
         accepted = reference(
@@ -158,7 +158,7 @@ class TestCompleted:
         assert card.bills == (Bill(40.0), None, Bill(12.0, 0.5))
 
     def test_clusters_are_those_of_the_present_examples(self, checkout: Checkout) -> None:
-        """The reference does not say them."""
+        """The clusters come from the dataset."""
         task = two(checkout, cluster="answer")
         card = cards.completed(task.program, reference(), "compiled", task, {}).card
         assert card.clusters == ("43", "45")
@@ -166,7 +166,7 @@ class TestCompleted:
 
 class TestAcceptedCard:
     def test_present_examples_come_first(self) -> None:
-        """In their order; those that are gone follow, in one that never changes."""
+        """The examples of the split come first, and the others follow in sorted order."""
         gone = {"0 gone": 0.5, "z gone": 0.0, "a gone": 1.0}
         accepted = reference(compiled={TWO[1]: 1.0, TWO[0]: 0.75, **gone})
         card = cards.accepted_card(accepted, HELD_OUT[:2])
@@ -176,12 +176,12 @@ class TestAcceptedCard:
         assert card.bills == ()
 
     def test_new_examples_are_not_in_it(self) -> None:
-        """The reference has no score for them."""
+        """The card leaves out examples that the reference has no score for."""
         card = cards.accepted_card(reference(), HELD_OUT)
         assert card.examples == (*TWO, "0 gone")
 
     def test_known_bills_are_in_it(self) -> None:
-        """One for each example, None where it is not known."""
+        """The card has a bill for each example, or None."""
         accepted = reference(
             tokens={"compiled": {TWO[1]: 20.0, "0 gone": 30.0}}, usd={"compiled": {TWO[1]: 0.5}}
         )
@@ -191,7 +191,7 @@ class TestAcceptedCard:
 
 class TestReferences:
     def test_what_was_judged_becomes_a_reference(self, checkout: Checkout) -> None:
-        """Scores by example, usage by what it was for, and of the amounts what is known."""
+        """The reference has the scores, the usage and the known amounts by example."""
         task = two(checkout)
         fingerprint = Fingerprint({"metric": "12"}, {"metric": "a.py:3"})
         judged = judged_of(
@@ -213,7 +213,7 @@ class TestReferences:
         assert accepted.state == judged.artifact.state
 
     def test_a_reference_is_an_artifact_again(self, checkout: Checkout) -> None:
-        """How it came about is not known any more."""
+        """The artifact has the state and no history."""
         task = two(checkout)
         artifact = cards.artifact_of(reference(), task)
         assert artifact == replace(

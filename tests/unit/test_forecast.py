@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 def of(checkout: Checkout, rows: int = 12, **values: Any) -> Estimate | None:
     """Return the forecast of a task with so many held-out rows to evaluate."""
-    given: dict[str, Any] = {"reasons": (), "known": (), "prices": {}, **values}
-    task = given.pop("task", None) or checkout.task()
-    return forecast(task, given["reasons"], rows, given["known"], given["prices"])
+    arguments: dict[str, Any] = {"reasons": (), "known": (), "prices": {}, **values}
+    task = arguments.pop("task", None) or checkout.task()
+    return forecast(task, arguments["reasons"], rows, arguments["known"], arguments["prices"])
 
 
 def test_nothing_is_no_forecast(checkout: Checkout) -> None:
-    """Without a compile and without rows there is nothing to ask."""
+    """A task without a compile and without rows has no forecast."""
     assert of(checkout, 0) is None
 
 
 def test_rows_alone(checkout: Checkout) -> None:
-    """A row is a call for each predictor, unless rows have shown more."""
+    """A row takes a call for each predictor, or as many as a stored row took."""
     estimate = of(checkout)
     assert estimate is not None
     assert estimate.why == "score 12 held-out rows"
     assert estimate.bounds == (Bound("held-out", 12, 12, "scripted"),)
     assert not estimate.about
-    known = [Row("a", 1.0, usage=Usage(3, 30, 6)), Row("b", 1.0, usage=Usage(1, 10, 2))]
-    looping = of(checkout, known=known)
+    rows = [Row("a", 1.0, usage=Usage(3, 30, 6)), Row("b", 1.0, usage=Usage(1, 10, 2))]
+    looping = of(checkout, known=rows)
     assert looping is not None
     assert looping.bounds == (Bound("held-out", 12, 36, "scripted"),)
     assert looping.about
@@ -51,7 +51,7 @@ def test_rows_alone(checkout: Checkout) -> None:
 
 
 def test_a_compile_without_rows(checkout: Checkout) -> None:
-    """Its phases are bounded even where every held-out row is known."""
+    """The forecast bounds each phase of the compile."""
     estimate = of(checkout, 0, reasons=("metric changed", "option seed changed"))
     assert estimate is not None
     assert estimate.why == "compile: metric changed, option seed changed"
@@ -76,7 +76,7 @@ def test_each_phase_names_its_model(checkout: Checkout) -> None:
 
 
 def test_prices_and_limits_are_passed_on(checkout: Checkout) -> None:
-    """The limits are those of the account that would pay, the session's included."""
+    """The forecast has the limits of the task's account and of the session's."""
     prices = {"scripted": Price(1.0, 2.0), "other": None}
     session = Account([Limit("calls", 900, "--mipro-max-calls")])
     account = Account(limits_of(Budget(lm_calls=50, tokens=1000)), parent=session)
@@ -91,7 +91,7 @@ def test_prices_and_limits_are_passed_on(checkout: Checkout) -> None:
 
 
 def test_options_that_allow_no_compile(checkout: Checkout) -> None:
-    """They are no matter where nothing is compiled."""
+    """The error concerns a compile, and not held-out rows alone."""
     task = checkout.task(minibatch=True)
     assert of(checkout, task=task) is not None
     with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):

@@ -46,31 +46,36 @@ def accepted(scores: Sequence[float], bills: Sequence[Bill] = (), **values: Any)
 
 def outcome(
     root: Path,
-    before: Sequence[float] = LOST,
-    after: Sequence[float] = WON,
+    baseline: Sequence[float] = LOST,
+    compiled: Sequence[float] = WON,
     **values: Any,
 ) -> Outcome:
     """Return the outcome of two programs with these scores."""
-    return outcome_of(root, scorecard(before), scorecard(after), **values)
+    return outcome_of(root, scorecard(baseline), scorecard(compiled), **values)
 
 
 def billed(
-    root: Path, before: Sequence[Bill], after: Sequence[Bill], reference: Accepted | None = None
+    root: Path,
+    baseline: Sequence[Bill],
+    compiled: Sequence[Bill],
+    reference: Accepted | None = None,
 ) -> Outcome:
     """Return the outcome of two programs whose answers take so much."""
-    return outcome_of(root, scorecard(LOST, before), scorecard(WON, after), reference=reference)
+    return outcome_of(
+        root, scorecard(LOST, baseline), scorecard(WON, compiled), reference=reference
+    )
 
 
 class TestBeatsBaseline:
     @pytest.mark.parametrize(
-        "before, after, word",
+        "baseline, compiled, word",
         [(LOST, WON, "PASS"), (WON, LOST, "FAIL"), (HALF, A_LITTLE_LESS, "INCONCLUSIVE")],
     )
     def test_its_words(
-        self, tmp_path: Path, before: Sequence[float], after: Sequence[float], word: str
+        self, tmp_path: Path, baseline: Sequence[float], compiled: Sequence[float], word: str
     ) -> None:
         """Only a PASS is truthy."""
-        verdict = outcome(tmp_path, before, after).beats_baseline()
+        verdict = outcome(tmp_path, baseline, compiled).beats_baseline()
         assert (verdict.word, bool(verdict)) == (word, word == "PASS")
 
     def test_a_margin_and_alpha_decide(self, tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ class TestBeatsBaseline:
         assert not judged.beats_baseline(alpha=0.001)
 
     def test_a_program_that_is_the_baseline_does_not_beat_it(self, tmp_path: Path) -> None:
-        """It is told by its prompts, whatever the scores say."""
+        """The verdict compares the prompts before it compares the scores."""
         verdict = outcome(tmp_path, LOST, WON, is_unchanged=True).beats_baseline()
         assert verdict.word == "FAIL"
         assert verdict.sentence.startswith("the search found nothing better than the baseline")
@@ -92,32 +97,32 @@ class TestBeatsBaseline:
 
 class TestNoRegression:
     def test_without_a_reference_it_fails_with_the_command(self, tmp_path: Path) -> None:
-        """There is nothing to compare with."""
+        """The sentence ends with the command that accepts a reference."""
         verdict = outcome(tmp_path).no_regression()
         assert (verdict.word, verdict.comparison) == ("FAIL", None)
         assert verdict.sentence.endswith(f"accept them with: {COMMAND}")
 
     @pytest.mark.parametrize(
-        "before, after, word",
+        "reference, compiled, word",
         [(WON, WON, "PASS"), (LOST, WON, "PASS"), (WON, LOST, "FAIL")],
     )
     def test_its_words(
-        self, tmp_path: Path, before: Sequence[float], after: Sequence[float], word: str
+        self, tmp_path: Path, reference: Sequence[float], compiled: Sequence[float], word: str
     ) -> None:
-        """The accepted scores decide, the baseline does not."""
+        """The verdict compares with the accepted scores."""
         host = Host()
-        judged = outcome(tmp_path, LOST, after, reference=accepted(before), host=host)
+        judged = outcome(tmp_path, LOST, compiled, reference=accepted(reference), host=host)
         assert judged.no_regression().word == word
         assert host.warnings == []
 
     def test_a_tolerance_decides(self, tmp_path: Path) -> None:
-        """A loss that is allowed is no regression."""
+        """A tolerance allows a loss of so much."""
         judged = outcome(tmp_path, LOST, A_LITTLE_LESS, reference=accepted(WON))
         assert judged.no_regression(tolerance=0.9).word == "PASS"
 
     @pytest.mark.parametrize("tolerant", [True, False])
     def test_doubt_is_a_warning_or_a_failure(self, tmp_path: Path, tolerant: bool) -> None:
-        """Where it is tolerated, it passes with a warning that names the task."""
+        """A tolerant session warns and passes; a strict session fails."""
         host = Host(tolerant=tolerant)
         judged = outcome(tmp_path, LOST, A_LITTLE_LESS, reference=accepted(WON), host=host)
         verdict = judged.no_regression()
@@ -128,23 +133,25 @@ class TestNoRegression:
         assert ("this counts as passed" in verdict.sentence) is tolerant
 
     def test_examples_that_are_new_are_left_out(self, tmp_path: Path) -> None:
-        """What both have is compared, and the sentence says how much that is."""
+        """The verdict compares the common examples and counts them."""
         judged = outcome(tmp_path, LOST, WON, reference=accepted((1.0, 1.0)))
         verdict = judged.no_regression()
         assert verdict.sentence.startswith("compared on 2 of 6 held-out examples")
 
     def test_nothing_in_common_cannot_be_judged(self, tmp_path: Path) -> None:
-        """The error has the place and the command, for costs as for scores."""
+        """The error names the reference and the command, for costs and for scores."""
         gone = Accepted(Scorecard(("gone",), (1.0,), Usage()), loaded)
         judged = outcome(tmp_path, reference=gone)
-        said = "none of the 6 held-out examples is in the reference __mipro__/test_sums/test_adder"
+        message = (
+            "none of the 6 held-out examples is in the reference __mipro__/test_sums/test_adder"
+        )
         for ask in (judged.no_regression, lambda: judged.costs_no_more(than="reference")):
-            with pytest.raises(ReferenceFileError, match=said) as caught:
+            with pytest.raises(ReferenceFileError, match=message) as caught:
                 ask()
             assert str(caught.value).endswith(f"accept anew with: {COMMAND}")
 
     def test_where_the_scores_are_from_is_said(self, tmp_path: Path) -> None:
-        """Another metric, or an acceptance of this run."""
+        """The sentence begins with the origin of the accepted scores."""
         rescored = outcome(tmp_path, reference=accepted(WON, rescored=True))
         assert rescored.no_regression().sentence.startswith("the metric changed since the refer")
         means = Means(6, 0.0, 1.0)
@@ -156,18 +163,18 @@ class TestNoRegression:
 
 class TestCostsNoMore:
     @pytest.mark.parametrize(
-        "before, after, ratio, word",
+        "baseline, compiled, ratio, word",
         [(CHEAP, CHEAP, 1.2, "PASS"), (CHEAP, DEAR, 1.2, "FAIL"), (CHEAP, DEAR, 5, "PASS")],
     )
     def test_its_words(
-        self, tmp_path: Path, before: list[Bill], after: list[Bill], ratio: float, word: str
+        self, tmp_path: Path, baseline: list[Bill], compiled: list[Bill], ratio: float, word: str
     ) -> None:
-        """What answers take is compared with the baseline, whatever their scores."""
-        verdict = billed(tmp_path, before, after).costs_no_more(ratio=ratio)
+        """The verdict compares the bills and ignores the scores."""
+        verdict = billed(tmp_path, baseline, compiled).costs_no_more(ratio=ratio)
         assert (verdict.question, verdict.word) == ("costs no more", word)
 
     def test_a_failure_says_what_to_do(self, tmp_path: Path) -> None:
-        """Against the baseline there are demos to drop, against the reference what changed."""
+        """The sentence suggests fewer demos, or to undo the change since the reference."""
         judged = billed(tmp_path, CHEAP, DEAR, accepted(WON, CHEAP))
         assert "ask for fewer demos" in judged.costs_no_more().sentence
         verdict = judged.costs_no_more(than="reference")
@@ -175,13 +182,13 @@ class TestCostsNoMore:
         assert verdict.sentence.endswith(f"undo what changed, or accept it with: {COMMAND}")
 
     def test_the_reference_is_compared_with_where_it_is_asked_for(self, tmp_path: Path) -> None:
-        """A prompt as dear as the accepted one passes there, and not against the baseline."""
+        """A prompt that costs as much as the accepted one passes against it alone."""
         judged = billed(tmp_path, CHEAP, DEAR, accepted(WON, DEAR))
         assert judged.costs_no_more(than="reference")
         assert not judged.costs_no_more()
 
     def test_without_a_reference_it_fails_with_the_command(self, tmp_path: Path) -> None:
-        """As for a regression, and under its own question."""
+        """The sentence ends with the command that accepts a reference."""
         verdict = billed(tmp_path, CHEAP, CHEAP).costs_no_more(than="reference")
         assert (verdict.question, verdict.word) == ("costs no more", "FAIL")
         assert verdict.sentence.endswith(f"accept them with: {COMMAND}")
@@ -196,7 +203,7 @@ class TestCostsNoMore:
     def test_what_is_not_known_decides_nothing(
         self, tmp_path: Path, than: Literal["baseline", "reference"], hint: str
     ) -> None:
-        """The sentence says how to find out."""
+        """The sentence ends with a way to learn the missing costs."""
         judged = billed(tmp_path, [], DEAR, accepted(WON))
         verdict = judged.costs_no_more(than=than)
         assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)
@@ -204,7 +211,7 @@ class TestCostsNoMore:
         assert not verdict
 
     def test_the_unit_is_dollars_where_all_are_known(self, tmp_path: Path) -> None:
-        """Or tokens, if asked for."""
+        """The verdict compares dollars where every bill has them, or tokens on request."""
         dear = [Bill(10.0, 3.0)] * 6
         judged = billed(tmp_path, [Bill(10.0, 1.0)] * 6, dear)
         verdicts = [judged.costs_no_more(), judged.costs_no_more(unit="tokens")]
@@ -231,24 +238,24 @@ WRONG: dict[str, tuple[Callable[[Any], Verdict], str]] = {
 
 class TestWrongArguments:
     @pytest.mark.parametrize("has_reference", [True, False])
-    @pytest.mark.parametrize("ask, said", WRONG.values(), ids=WRONG)
+    @pytest.mark.parametrize("ask, message", WRONG.values(), ids=WRONG)
     def test_they_are_named_and_give_no_verdict(
         self,
         tmp_path: Path,
         ask: Callable[[Outcome], Verdict],
-        said: str,
+        message: str,
         has_reference: bool,
     ) -> None:
-        """Also where there is no reference to compare with."""
+        """The error comes with and without a reference."""
         judged = outcome(tmp_path, reference=accepted(WON) if has_reference else None)
-        with pytest.raises(DeclarationError, match=said):
+        with pytest.raises(DeclarationError, match=message):
             ask(judged)
         assert judged.report().verdicts == ()
 
 
 class TestReference:
     def test_its_program_is_loaded_once_and_on_demand(self) -> None:
-        """Most tests ask for its scores alone."""
+        """The program is loaded on first use, and kept."""
         loads: list[int] = []
 
         def load() -> dspy.Module:
@@ -262,13 +269,13 @@ class TestReference:
         assert loads == [1]
 
     def test_it_has_scores_and_usage(self) -> None:
-        """They are those of its card."""
+        """The reference has the scores and the usage of its card."""
         reference = accepted(HALF)
         assert reference.known is reference.card
         assert (reference.scores, reference.score, reference.usage) == (HALF, 0.5, Usage(6))
 
     def test_scores_of_another_metric_are_none(self) -> None:
-        """A program that cannot run gets no scores of the present one, whoever asks."""
+        """Each attribute that needs the scores raises the error of the program."""
         reference = Accepted(None, misfit)
         assert reference.known is None
         for name in ("card", "score", "scores", "usage", "program"):
@@ -289,7 +296,7 @@ class TestJudged:
     def test_where_the_program_is_from(
         self, checkout: Checkout, values: dict[str, Any], origin: str
     ) -> None:
-        """Another test that did the work goes before everything else."""
+        """A shared program is shared, whatever else holds."""
         task = checkout.task()
         judged = judged_of(task, with_demos(task), scorecard(LOST), scorecard(WON))
         assert replace(judged, **values).origin == origin
@@ -297,7 +304,7 @@ class TestJudged:
 
 class TestReport:
     def test_it_has_the_verdicts_in_their_order(self, tmp_path: Path) -> None:
-        """Each that was asked for, also several times."""
+        """The report has each verdict of the test."""
         judged = outcome(tmp_path)
         assert judged.report().verdicts == ()
         verdicts = [judged.beats_baseline(), judged.no_regression(), judged.beats_baseline()]
@@ -305,7 +312,7 @@ class TestReport:
         assert list(judged.report().verdicts) == verdicts
 
     def test_it_compares_without_a_margin(self, tmp_path: Path) -> None:
-        """Whatever the verdicts were asked with."""
+        """The margin of a verdict does not change the comparison."""
         judged = outcome(tmp_path)
         judged.beats_baseline(margin=0.3)
         assert judged.report().comparison == judged.comparison
@@ -313,16 +320,16 @@ class TestReport:
         assert (comparison.n, comparison.margin, comparison.difference) == (6, 0, 1)
 
     def test_it_compares_clusters_where_there_are_some(self, tmp_path: Path) -> None:
-        """The comparison and the verdict count them alike."""
-        before, after = (
+        """The comparison and the verdict count the clusters."""
+        baseline, compiled = (
             replace(scorecard(scores), clusters=tuple("aabbcc")) for scores in (LOST, WON)
         )
-        judged = outcome_of(tmp_path, before, after)
+        judged = outcome_of(tmp_path, baseline, compiled)
         assert judged.comparison.clusters == 3
         assert "n = 6 in 3 clusters" in judged.beats_baseline().sentence
 
     def test_it_has_every_held_out_example(self, tmp_path: Path) -> None:
-        """Its fields, what both programs made of it, and its accepted score."""
+        """Each example has its fields, two answers and its accepted score."""
         first, *_, last = outcome(tmp_path, reference=accepted(HALF[:5])).report().held_out
         assert first.inputs == {"question": "What is 20 + 23?"}
         assert first.expected == {"answer": 43}
@@ -330,7 +337,7 @@ class TestReport:
         assert last.accepted is None
 
     def test_it_has_the_prompts(self, tmp_path: Path) -> None:
-        """Those before, after and accepted; what was accepted now is what is after."""
+        """The report leaves out the accepted prompts where they were accepted now."""
         report = outcome(tmp_path, reference=accepted(WON)).report()
         assert [prompt.demos for prompt in report.prompts_before] == [()]
         assert [len(prompt.demos) for prompt in report.prompts_after] == [1]
@@ -341,19 +348,19 @@ class TestReport:
         assert accepted_now.acceptance is now
 
     def test_a_reference_that_does_not_fit_is_left_out(self, tmp_path: Path) -> None:
-        """The report is for tests that did not need it."""
+        """The report of a test that does not need the reference raises nothing."""
         report = outcome(tmp_path, reference=Accepted(None, misfit)).report()
         assert (report.accepted, report.prompts_accepted) == (None, ())
 
     def test_it_survives_the_round_trip(self, tmp_path: Path) -> None:
-        """It goes through xdist and into files."""
+        """The report is the same after a round trip through JSON data."""
         judged = outcome(tmp_path, reference=accepted(HALF))
         judged.beats_baseline()
         report = judged.report()
         assert Report.from_dict(report.to_dict()) == report
 
     def test_it_says_whose_it_is(self, tmp_path: Path) -> None:
-        """The task, the test, the model, and the store."""
+        """The report names the task, the test, the model and the store."""
         report = outcome(tmp_path).report()
         assert (report.task, report.test) == ("test_adder", "test_sums.py::test_adder")
         assert (report.model, report.store) == ("scripted", ".mipro/store.db")

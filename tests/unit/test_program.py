@@ -65,7 +65,7 @@ def reference_of(program: dspy.Module) -> Reference:
 
 class TestState:
     def test_it_is_json_without_models(self) -> None:
-        """Demos and instruction are in it, a model and its key are not; the program keeps it."""
+        """The state has demos and instruction but no model, and the program keeps its model."""
         program = taught()
         state = dump(program)
         assert json.loads(json.dumps(state)) == state
@@ -87,13 +87,13 @@ class TestState:
         assert plain.add.demos == []
 
     def test_a_value_without_a_json_form_is_text(self) -> None:
-        """A demo may hold anything; the state can be kept all the same."""
+        """The state has the text of a value that JSON cannot hold."""
         program = Adder()
         program.add.demos = [dspy.Example(question=1j, answer=2)]
         assert dump(program)["add"]["demos"] == [{"question": "1j", "answer": 2}]
 
     def test_a_predictor_is_a_program(self) -> None:
-        """Its state has no names of predictors."""
+        """The state of a lone predictor survives the round trip."""
         program = dspy.Predict("question -> answer")
         program.demos = [dspy.Example(question="a", answer="b")]
         restored = restore(dspy.Predict("question -> answer"), dump(program))
@@ -102,7 +102,7 @@ class TestState:
 
 class TestFit:
     def test_an_accepted_program_fits_the_same_code(self, checkout: Checkout) -> None:
-        """It comes with the accepted demos."""
+        """The restored program has the accepted demos."""
         fitting = fit(reference_of(taught()), Adder(), checkout.place())
         assert len(fitting.add.demos) == 1
 
@@ -123,14 +123,14 @@ class TestFit:
         )
 
     def test_another_instruction_in_the_code_is_no_matter(self, checkout: Checkout) -> None:
-        """The accepted one takes its place."""
+        """The accepted instruction replaces that of the code."""
         program = instructed(Adder(), "Add badly.")
         fitting = fit(reference_of(taught()), program, checkout.place())
         assert prompts(fitting)[0].instruction == "Add well."
 
 
 def test_fields_are_in_the_order_people_read_them_in() -> None:
-    """Inputs first, and what DSPy adds where it adds it."""
+    """The fields keep the order of the signature, with those that DSPy adds."""
     assert fields_of(Hinted()) == {
         "hint.predict": ("question", "reasoning", "hint"),
         "add": ("question", "hint", "answer"),

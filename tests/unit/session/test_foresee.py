@@ -38,7 +38,7 @@ def most(estimate: Estimate) -> int:
 
 class TestCompile:
     def test_a_compile_is_foreseen_by_phase(self, checkout: Checkout) -> None:
-        """Why, and how much each phase asks at most; nothing is asked, shown or compiled."""
+        """The estimate has a reason and a bound for each phase, and costs no call."""
         estimate = foreseen(checkout)
         assert estimate.why == "compile: no artifact in the store yet"
         phases = ["bootstrap", "propose", "search", "final", "held-out"]
@@ -50,13 +50,13 @@ class TestCompile:
         assert checkout.references == {}
 
     def test_a_refresh_is_foreseen(self, compiled: Checkout) -> None:
-        """The rows of the baseline are known, those of the new program are not."""
+        """The estimate leaves out the held-out rows of the baseline, which the store has."""
         estimate = foreseen(compiled, refresh=True)
         assert estimate.why == "compile: again, as asked for (--mipro-refresh)"
         assert estimate.bounds[-1].rows == len(HELD_OUT)
 
     def test_the_reasons_are_those_of_the_compile(self, compiled: Checkout) -> None:
-        """They are said in the same words."""
+        """The estimate and the compile give the same reason."""
         compiled.recorder.optimizer = with_demos
         task = compiled.task(seed=3)
         estimate = foreseen(compiled, task)
@@ -64,7 +64,7 @@ class TestCompile:
         assert compiled.outcome(task).report().reasons == ("option seed changed",)
 
     def test_a_search_that_was_cut_is_foreseen_to_go_on(self, checkout: Checkout) -> None:
-        """Only where there is more to spend."""
+        """The larger budget has an estimate with the reason, and the smaller one has none."""
         small, large = (
             checkout.task(num_trials=4, budget=Budget(lm_calls=calls)) for calls in (36, 500)
         )
@@ -76,13 +76,13 @@ class TestCompile:
         assert estimate.limits == ("lm_calls=500",)
 
     def test_options_that_allow_no_compile_are_an_error(self, checkout: Checkout) -> None:
-        """It is known before anything is asked."""
+        """The error comes before the first call."""
         task = checkout.task(minibatch=True)
         with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):
             checkout.foresee(task)
 
     def test_content_without_an_identity_is_an_error(self, checkout: Checkout) -> None:
-        """As it would be in the run."""
+        """A dry run raises the error that the run would raise."""
         checkout.recorder.parts = {"index": object()}
         with pytest.raises(FingerprintError, match="index"):
             checkout.foresee()
@@ -90,7 +90,7 @@ class TestCompile:
 
 class TestHeldOut:
     def test_what_is_stored_asks_nothing(self, compiled: Checkout) -> None:
-        """There is nothing to say."""
+        """A task whose rows are all stored has no estimate."""
         assert compiled.foresee() is None
 
     @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ class TestHeldOut:
     def test_rows_that_are_not_stored_are_foreseen(
         self, compiled: Checkout, values: dict[str, Any], flags: dict[str, bool], rows: int
     ) -> None:
-        """They are as many as the run then asks."""
+        """The estimate has as many rows as the run evaluates."""
         task = compiled.task(**values)
         estimate = foreseen(compiled, task, **flags)
         assert estimate.why == f"score {rows} held-out rows"
@@ -116,7 +116,7 @@ class TestHeldOut:
         assert compiled.calls == rows
 
     def test_tokens_and_prices_are_those_of_stored_rows(self, compiled: Checkout) -> None:
-        """A call took 10 tokens and 2; demos are added to what it reads."""
+        """The estimate has the usage of stored rows, and adds tokens for demos."""
         prices = Prices({"scripted": Price(1.0, 2.0)})
         task = compiled.task(dataset=GROWN)
         estimate = foreseen(compiled, task, account=Account(prices=prices))
@@ -129,7 +129,7 @@ class TestHeldOut:
 
 class TestReferences:
     def test_a_reference_is_all_that_a_frozen_run_takes(self, accepted: Checkout) -> None:
-        """Without new examples it asks nothing."""
+        """A frozen run without new examples has no estimate."""
         assert accepted.foresee(frozen=True) is None
 
     @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ class TestReferences:
     def test_what_a_frozen_run_scores_is_foreseen(
         self, accepted: Checkout, values: dict[str, Any], flags: dict[str, bool], rows: int
     ) -> None:
-        """It is what the reference lacks, or everything."""
+        """The estimate has the rows that the reference lacks, or all of them."""
         task = accepted.task(**values)
         assert foreseen(accepted, task, frozen=True, **flags).why == f"score {rows} held-out rows"
         accepted.outcome(task, frozen=True, **flags)
         assert accepted.calls == rows
 
     def test_an_accepted_program_that_is_scored_again_is_foreseen(self, accepted: Checkout) -> None:
-        """Under another metric it may have to answer, unless its outcome is accepted anew."""
+        """The rows of the accepted program count under another metric, except in an update."""
         task = accepted.task(metric=nearly_right, repeat=2)
         counted = [
             foreseen(accepted, task, update=update).bounds[-1].rows for update in (False, True)
@@ -158,13 +158,13 @@ class TestReferences:
         assert counted == [3 * 2 * len(HELD_OUT), 2 * 2 * len(HELD_OUT)]
 
     def test_a_damaged_reference_is_an_error(self, accepted: Checkout) -> None:
-        """As it would be in the run; an update would mend it."""
+        """A dry run raises the error that the run would raise, and none for an update."""
         accepted.place().program.unlink()
         with pytest.raises(DamagedReference, match="without its other half"):
             accepted.foresee()
         assert accepted.foresee(update=True) is None
 
     def test_a_dry_run_of_another_task_says_so(self, accepted: Checkout) -> None:
-        """Other training examples are a compile, whatever was accepted."""
+        """A reference does not keep a task with other training examples from a compile."""
         task = accepted.task(dataset=Dataset(sums(60, 3), sums(10, 4), HELD_OUT))
         assert foreseen(accepted, task).why == ("compile: 3 train rows added, 3 train rows removed")
