@@ -67,7 +67,7 @@ def declaring(parent: pytest.Module, **values: Any) -> pytest.Item:
 
 class TestDeclared:
     def test_a_declaration_is_checked_and_loaded(self, parent: pytest.Module) -> None:
-        """The options are apart from the rest, and the folder is that of the test file."""
+        """The check returns the values, the options, the dataset and the folder."""
         declared = check(declaring(parent, **WHOLE, **SMALL, name="adder"))
         assert declared.values == {**WHOLE, **SMALL, "name": "adder"}
         assert declared.options == Options.declare(**SMALL)
@@ -75,12 +75,12 @@ class TestDeclared:
         assert declared.folder == parent.path.parent
 
     def test_everything_can_be_left_out(self, parent: pytest.Module) -> None:
-        """Fixtures may give it; no dataset is loaded then."""
+        """An empty declaration has default options and no dataset."""
         declared = check(declaring(parent))
         assert (declared.values, declared.options, declared.dataset) == ({}, Options(), None)
 
     def test_a_dataset_is_read_beside_the_test(self, parent: pytest.Module, tmp_path: Path) -> None:
-        """A pool is split as declared."""
+        """The check reads files and splits them as declared."""
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(f'{{"q": {i}, "a": 0, "part": "test"}}\n' for i in range(3)))
         rows = {"dataset": path, "inputs": ["q"], "split": "part"}
@@ -96,7 +96,7 @@ class TestDeclared:
         assert [example.q for example in dataset.test] == [0, 1, 2]
 
     def test_a_fixtures_dataset_is_checked_like_a_declared_one(self, parent: pytest.Module) -> None:
-        """What is declared about a dataset holds for any."""
+        """A dataset from a fixture needs the declared cluster field, too."""
         declared = check(declaring(parent, cluster="document"))
         with pytest.raises(DatasetError, match="cluster='document'"):
             declared.load(DATASET)
@@ -110,7 +110,7 @@ class TestDeclared:
     def test_a_declaration_belongs_to_the_test_without_its_parameters(
         self, parent: pytest.Module
     ) -> None:
-        """Tests that differ in parameters are declared once."""
+        """The node id of a declaration leaves out the parameters."""
 
         def test_adder(mipro: object) -> None:
             raise AssertionError(mipro)
@@ -165,16 +165,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 class TestMistakes:
-    @pytest.mark.parametrize("values, said", MISTAKES.values(), ids=MISTAKES)
+    @pytest.mark.parametrize("values, message", MISTAKES.values(), ids=MISTAKES)
     def test_a_mistake_is_named(
-        self, parent: pytest.Module, values: dict[str, Any], said: str
+        self, parent: pytest.Module, values: dict[str, Any], message: str
     ) -> None:
-        """Whatever else is right."""
-        with pytest.raises(DeclarationError, match=said):
+        """The error has the value and the expectation."""
+        with pytest.raises(DeclarationError, match=message):
             check(declaring(parent, **{**WHOLE, **values}))
 
     def test_a_budget_is_none_of_them(self, parent: pytest.Module) -> None:
-        """It is kept for the task."""
+        """The check keeps the budget for the task."""
         budget = Budget(lm_calls=3)
         assert check(declaring(parent, **WHOLE, budget=budget)).values["budget"] is budget
 
@@ -189,7 +189,7 @@ class TestMistakes:
             check(item(parent, test_adder))
 
     def test_a_marked_test_that_asks_for_nothing_is_refused(self, parent: pytest.Module) -> None:
-        """It would pass whatever its prompt does; ``request`` can ask as the test runs."""
+        """A marked test needs the fixture ``mipro``, or ``request``."""
 
         @DECLARED(**WHOLE)
         def test_silent() -> None:
@@ -204,5 +204,5 @@ class TestMistakes:
         assert check(item(parent, test_late)).dataset is DATASET
 
     def test_a_class_may_have_tests_that_need_no_outcome(self, sharing: pytest.Class) -> None:
-        """The marker is not their own."""
+        """A class may mark tests that do not need the outcome."""
         assert check(item(sharing, Sharing.test_silent)).dataset is DATASET

@@ -17,7 +17,7 @@ KNOWN = (ExampleCost(12.0),) * 6
 
 
 def test_the_store_has_bills(compiled: Checkout) -> None:
-    """Another question about costs asks no model."""
+    """A session judges the costs of stored answers without a call."""
     outcome = compiled.outcome()
     assert outcome.baseline.card.costs == outcome.compiled.card.costs == KNOWN
     assert outcome.costs_no_more(ratio=1)
@@ -27,20 +27,20 @@ def test_the_store_has_bills(compiled: Checkout) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_reference_has_bills(accepted: Checkout, frozen: bool) -> None:
-    """The same prompt costs the same as the accepted one, also without a store."""
+    """The accepted prompt costs as much as itself, with and without a store."""
     assert accepted.outcome(frozen=frozen).costs_no_more(than="reference", ratio=1)
-    kept = json.loads(accepted.place().scores.read_text(encoding="utf-8"))
-    assert list(kept["tokens"]["compiled"].values()) == [12.0] * 6
+    data = json.loads(accepted.place().scores.read_text(encoding="utf-8"))
+    assert list(data["tokens"]["compiled"].values()) == [12.0] * 6
     assert accepted.calls == 0
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_reference_without_bills_says_what_to_do(accepted: Checkout, frozen: bool) -> None:
-    """It can be read, is no regression, and knows nothing about costs."""
+    """Such a reference has scores to compare with, and the verdict on costs is INCONCLUSIVE."""
     path = accepted.place().scores
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    del kept["tokens"], kept["usd"]
-    path.write_text(json.dumps(kept), encoding="utf-8")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    del data["tokens"], data["usd"]
+    path.write_text(json.dumps(data), encoding="utf-8")
     outcome = accepted.outcome(frozen=frozen)
     assert outcome.no_regression()
     verdict = outcome.costs_no_more(than="reference")
@@ -52,7 +52,7 @@ def test_a_reference_without_bills_says_what_to_do(accepted: Checkout, frozen: b
 
 
 def test_kept_responses_have_bills(checkout: Checkout) -> None:
-    """Where rows are gone but not responses, answers take what they took, at no cost."""
+    """DSPy's cache gives the usage of answers whose rows the store has lost."""
     checkout.keeps_responses = True
     checkout.recorder.optimizer = with_demos
     checkout.outcome(update=True)

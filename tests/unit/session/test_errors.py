@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def test_an_outage_is_an_error_and_the_next_run_goes_on(
     checkout: Checkout, role: str, limit: int
 ) -> None:
-    """Whatever the phase, no failure is stored as a row, and nothing is paid for twice."""
+    """No phase stores a failure as a row, and the next run pays for missing rows alone."""
     model = getattr(checkout, role)
     model.limit = limit
     with pytest.raises(InfrastructureError, match="the key was revoked") as caught:
@@ -53,7 +53,7 @@ def test_an_outage_is_an_error_and_the_next_run_goes_on(
 
 @pytest.mark.parametrize("flag", ["refresh", "rescore"])
 def test_an_outage_while_asking_again_begins_anew(compiled: Checkout, flag: str) -> None:
-    """What was asked again is not stored, which the error says."""
+    """The store keeps no answer of such a run, and the error says so."""
     compiled.model.limit = 2
     with pytest.raises(InfrastructureError, match="asking again starts over with the next run"):
         compiled.outcome(None, **{flag: True})
@@ -73,7 +73,7 @@ class Swallowing(Adder):
 
 
 def test_an_outage_that_the_program_swallows_is_an_error(checkout: Checkout) -> None:
-    """An answer that stands in for a model's is no score."""
+    """A program that hides the error of its model gets no score."""
     checkout.recorder.optimizer = with_demos
     checkout.model.limit = 0
     with pytest.raises(InfrastructureError, match="the key was revoked"):
@@ -81,7 +81,7 @@ def test_an_outage_that_the_program_swallows_is_an_error(checkout: Checkout) -> 
 
 
 @pytest.mark.parametrize(
-    "metric, said",
+    "metric, message",
     [
         (lambda *_: None, "the metric returned None"),
         (lambda *_: float("nan"), "the metric returned nan"),
@@ -90,11 +90,13 @@ def test_an_outage_that_the_program_swallows_is_an_error(checkout: Checkout) -> 
     ],
     ids=["None", "NaN", "text", "raises"],
 )
-def test_a_metric_without_a_score_is_an_error(checkout: Checkout, metric: Any, said: str) -> None:
+def test_a_metric_without_a_score_is_an_error(
+    checkout: Checkout, metric: Any, message: str
+) -> None:
     """Nothing is accepted, and the session can still judge other tasks."""
     checkout.recorder.optimizer = with_demos
     with checkout.session(update=True) as run:
-        with pytest.raises(MetricError, match=rf'{said}(.|\n)*on the example {{"answer":'):
+        with pytest.raises(MetricError, match=rf'{message}(.|\n)*on the example {{"answer":'):
             run.outcome(checkout.task("test_broken", metric=metric))
         run.outcome()
     assert list(checkout.references) == ["test_adder.json", "test_adder.program.json"]
@@ -114,7 +116,7 @@ class Breaking(Adder):
 
 
 def test_a_program_that_breaks_on_most_examples_is_an_error(checkout: Checkout) -> None:
-    """It is as broken once everything is stored; on half of the examples it may fail."""
+    """A second run from the store raises it again; half of the examples may fail."""
     checkout.recorder.optimizer = with_demos
     broken = checkout.task(program=Breaking(), dataset=held_out(*HELD_OUT[1:]))
     for _ in range(2):
@@ -126,7 +128,7 @@ def test_a_program_that_breaks_on_most_examples_is_an_error(checkout: Checkout) 
 
 
 def test_content_without_an_identity_asks_for_a_version(checkout: Checkout) -> None:
-    """A lock in a closure has no content; with ``version`` it need not have any."""
+    """A metric with a lock in its closure needs ``version``, and compiles with it."""
     lock = threading.Lock()
 
     def locked(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
@@ -142,7 +144,7 @@ def test_content_without_an_identity_asks_for_a_version(checkout: Checkout) -> N
 
 
 def test_a_budget_too_small_for_a_verdict_is_an_error(checkout: Checkout) -> None:
-    """Nothing is asked, stored as an artifact, or accepted."""
+    """The session asks no model, stores no artifact and writes no reference."""
     task = checkout.task(budget=Budget(lm_calls=11))
     with pytest.raises(BudgetExceeded, match="lm_calls=11 is not enough") as caught:
         checkout.outcome(task, update=True)
@@ -155,7 +157,7 @@ def test_a_budget_too_small_for_a_verdict_is_an_error(checkout: Checkout) -> Non
 
 
 def test_the_limit_of_a_session_is_that_of_all_its_tasks(compiled: Checkout) -> None:
-    """What the first has spent, the second cannot, and the error names the flag."""
+    """The second task can spend only the rest, and the error names the flag."""
     account = Account([Limit("calls", 5, "--mipro-max-calls")])
     with compiled.session(account=account) as run:
         run.outcome(compiled.task("test_first", dataset=held_out(*sums(40, 2))))
@@ -166,7 +168,7 @@ def test_the_limit_of_a_session_is_that_of_all_its_tasks(compiled: Checkout) -> 
 
 
 def test_an_exceeded_limit_counts_what_was_in_flight(compiled: Checkout) -> None:
-    """The error says what the run has spent when it ends, not when the limit was met."""
+    """The error counts the calls that were running when the limit was reached."""
     compiled.model.drift_to(ScriptedEngine(base=0, per_demo=100, latency=0.02))
     account = Account([Limit("calls", 2, "--mipro-max-calls")])
     task = compiled.task(threads=4, dataset=held_out(*sums(40, 4)))
@@ -177,7 +179,7 @@ def test_an_exceeded_limit_counts_what_was_in_flight(compiled: Checkout) -> None
 
 
 def test_a_cut_search_goes_on_where_there_is_more_to_spend(checkout: Checkout) -> None:
-    """The same budget takes what it has; a larger one says why it compiles, and pays the rest."""
+    """The same budget takes the artifact; a larger one compiles on and pays the rest."""
     small, large = (
         checkout.task(num_trials=4, budget=Budget(lm_calls=calls)) for calls in (36, 500)
     )
@@ -196,7 +198,7 @@ def test_a_cut_search_goes_on_where_there_is_more_to_spend(checkout: Checkout) -
 
 
 def test_a_test_with_more_to_spend_does_not_share_what_was_cut(checkout: Checkout) -> None:
-    """Of the tests of one task in a run, each has what its own budget allows."""
+    """A test with a larger budget compiles on, and a third test shares that result."""
     budgets = {"test_small": 36, "test_large": 500, "test_third": 36}
     with checkout.session() as run:
         small, large, third = (
@@ -217,7 +219,7 @@ def test_a_test_with_more_to_spend_does_not_share_what_was_cut(checkout: Checkou
     ],
 )
 def test_other_limits_end_well(checkout: Checkout, budget: Budget, calls: int) -> None:
-    """There is a verdict, and no more is spent than the limit."""
+    """The session judges the task and spends no more than the limit."""
     outcome = checkout.outcome(checkout.task(num_trials=4, budget=budget))
     assert outcome.beats_baseline()
     assert checkout.calls <= calls

@@ -70,12 +70,12 @@ def edit(checkout: Checkout, **values: Any) -> None:
 
 class TestNone:
     def test_nothing_is_accepted(self, compiled: Checkout) -> None:
-        """Only an update writes references."""
+        """A run without the flag writes no reference."""
         assert compiled.outcome().reference is None
         assert compiled.references == {}
 
     def test_a_reference_is_read(self, accepted: Checkout) -> None:
-        """Its scores and its program are what was accepted."""
+        """The outcome has the accepted scores and the accepted program."""
         outcome = accepted.outcome()
         assert outcome.reference is not None
         assert outcome.reference.scores == outcome.compiled.scores
@@ -84,7 +84,7 @@ class TestNone:
         assert accepted.calls == 0
 
     def test_a_reference_that_is_out_of_date_is_told(self, accepted: Checkout) -> None:
-        """It says what changed and how to accept anew, and prevents nothing."""
+        """The report has the changes and the command, and the task is judged."""
         accepted.recorder.optimizer = with_demos
         report = accepted.outcome(shorter(accepted)).report()
         assert STALE in report.stale
@@ -94,7 +94,7 @@ class TestNone:
     def test_a_damaged_reference_is_an_error_before_anything_is_paid_for(
         self, accepted: Checkout
     ) -> None:
-        """Neither is the store of any use."""
+        """The session reads the reference before it compiles."""
         forget(accepted)
         accepted.place().scores.write_text("<<<<<<< HEAD\n", encoding="utf-8")
         with pytest.raises(DamagedReference, match="conflict markers"):
@@ -103,7 +103,7 @@ class TestNone:
         assert accepted.recorder.lines == []
 
     def test_another_metric_scores_the_accepted_program_again(self, accepted: Checkout) -> None:
-        """Scores of two metrics are not compared; its answers are known, so nothing is asked."""
+        """The session scores the stored answers of the accepted program with the new metric."""
         accepted.recorder.optimizer = lambda task: task.program.deepcopy()
         outcome = accepted.outcome(accepted.task(metric=nearly_right))
         line = "mipro: test_adder: the metric changed: scoring the accepted program again"
@@ -115,7 +115,7 @@ class TestNone:
         assert accepted.calls == 0
 
     def test_an_accepted_program_that_is_scored_again_may_cost(self, accepted: Checkout) -> None:
-        """Where its answers are not known, the report has what they took."""
+        """The report includes the calls of an accepted program whose rows are not stored."""
         forget(accepted)
         accepted.recorder.optimizer = lambda task: task.program.deepcopy()
         report = accepted.outcome(accepted.task(metric=nearly_right)).report()
@@ -124,7 +124,7 @@ class TestNone:
     def test_an_accepted_program_that_does_not_fit_is_told_to_who_asks(
         self, accepted: Checkout
     ) -> None:
-        """Under another metric it would have to run; a test that needs no reference is judged."""
+        """``beats_baseline`` passes all the same, and ``no_regression`` raises the error."""
         accepted.recorder.optimizer = with_demos
         task = accepted.task(metric=nearly_right, program=Renamed())
         outcome = accepted.outcome(task)
@@ -137,7 +137,7 @@ class TestNone:
 
 class TestUpdate:
     def test_two_files_are_written(self, first_run: FirstRun) -> None:
-        """They are what the outcome says was accepted first."""
+        """The acceptance names both files."""
         checkout, outcome = first_run
         assert list(checkout.references) == ["test_adder.json", "test_adder.program.json"]
         acceptance = outcome.report().acceptance
@@ -150,15 +150,15 @@ class TestUpdate:
         assert outcome.no_regression().sentence.startswith("the reference was accepted now; not")
 
     def test_the_same_outcome_changes_nothing(self, accepted: Checkout) -> None:
-        """The files stay as they are."""
-        before = accepted.references
+        """A second acceptance of the same scores leaves the files alone."""
+        files = accepted.references
         acceptance = accepted.outcome(update=True).report().acceptance
         assert acceptance is not None
         assert acceptance.what == "unchanged"
-        assert accepted.references == before
+        assert accepted.references == files
 
     def test_another_outcome_replaces_the_reference(self, accepted: Checkout) -> None:
-        """The acceptance has both, and the next run compares with the new one."""
+        """The acceptance has both means, and the next run compares with the new scores."""
         accepted.recorder.optimizer = lambda task: task.program.deepcopy()
         task = shorter(accepted)
         acceptance = accepted.outcome(task, update=True).report().acceptance
@@ -170,7 +170,7 @@ class TestUpdate:
         assert accepted.outcome(task).no_regression()
 
     def test_a_damaged_reference_is_replaced(self, accepted: Checkout) -> None:
-        """Half of one is no reference, and accepting anew mends it."""
+        """An update replaces a reference that has lost its program."""
         accepted.place().program.unlink()
         acceptance = accepted.outcome(update=True).report().acceptance
         assert acceptance is not None
@@ -179,39 +179,39 @@ class TestUpdate:
         assert accepted.outcome().no_regression()
 
     @pytest.mark.parametrize(
-        "values, said",
+        "values, message",
         [
             ({"format": "of others"}, "is not a reference of pytest-mipro"),
             ({"version": 9}, "newer"),
         ],
     )
     def test_files_of_others_are_not_replaced(
-        self, accepted: Checkout, values: dict[str, Any], said: str
+        self, accepted: Checkout, values: dict[str, Any], message: str
     ) -> None:
-        """The error comes before anything is asked, and the files stay."""
+        """The error comes before the first call, and the files stay."""
         edit(accepted, **values)
-        before = accepted.references
-        with pytest.raises(ReferenceFileError, match=said):
+        files = accepted.references
+        with pytest.raises(ReferenceFileError, match=message):
             accepted.outcome(update=True)
-        assert accepted.references == before
+        assert accepted.references == files
         assert accepted.calls == 0
 
     def test_a_file_in_the_way_is_an_error(self, compiled: Checkout) -> None:
-        """It is named, and it stays."""
+        """The error names the path, and the file stays."""
         (compiled.root / "__mipro__").touch()
         with pytest.raises(ReferenceFileError, match=r"__mipro__/test_sums/.* cannot be read"):
             compiled.outcome(update=True)
         assert (compiled.root / "__mipro__").is_file()
 
     def test_an_error_accepts_nothing(self, accepted: Checkout) -> None:
-        """An earlier reference stays."""
-        before = accepted.references
+        """A run that fails leaves the earlier reference alone."""
+        files = accepted.references
         with pytest.raises(MetricError):
             accepted.outcome(accepted.task(metric=lambda *_: None), update=True)
-        assert accepted.references == before
+        assert accepted.references == files
 
     def test_each_test_of_a_task_has_a_reference_of_its_own(self, compiled: Checkout) -> None:
-        """The work is shared, the files are not."""
+        """Two tests of one task share the scores and write two references."""
         with compiled.session(update=True) as run:
             for name in ("test_first", "test_second"):
                 run.outcome(compiled.task(name))
@@ -224,7 +224,7 @@ class TestUpdate:
 
 class TestFrozen:
     def test_a_reference_is_all_it_takes(self, accepted: Checkout) -> None:
-        """No store is made, no model asked, and the verdicts are those of the accepted scores."""
+        """A frozen run makes no store, asks no model and judges the accepted scores."""
         forget(accepted)
         outcome = accepted.outcome(frozen=True)
         report = outcome.report()
@@ -237,7 +237,7 @@ class TestFrozen:
         assert outcome.compiled.program.add.demos
 
     def test_a_missing_reference_names_the_command(self, compiled: Checkout) -> None:
-        """It is an error also where the store has the artifact."""
+        """A frozen run does not take the artifact from the store instead."""
         with pytest.raises(ReferenceFileError) as caught:
             compiled.outcome(frozen=True)
         assert str(caught.value) == (
@@ -248,7 +248,7 @@ class TestFrozen:
         assert compiled.calls == 0
 
     def test_a_stale_reference_says_why_and_names_the_command(self, accepted: Checkout) -> None:
-        """Its scores are those of another task."""
+        """The error lists the changes and ends with the command."""
         with pytest.raises(ReferenceFileError) as caught:
             accepted.outcome(shorter(accepted), frozen=True)
         assert STALE in str(caught.value)
@@ -256,13 +256,13 @@ class TestFrozen:
         assert accepted.calls == 0
 
     def test_a_damaged_reference_is_an_error(self, accepted: Checkout) -> None:
-        """There is nothing else to take scores from."""
+        """A frozen run has no other source of scores."""
         edit(accepted, baseline={})
         with pytest.raises(DamagedReference, match="same examples under baseline and compiled"):
             accepted.outcome(frozen=True)
 
     def test_new_examples_alone_are_scored_and_once(self, accepted: Checkout) -> None:
-        """Both programs answer what the reference lacks."""
+        """Both programs answer what the reference lacks, and a second run asks nothing."""
         forget(accepted)
         task = accepted.task(dataset=held_out(*sums(40, 1), *HELD_OUT))
         outcome = accepted.outcome(task, frozen=True)
@@ -275,14 +275,14 @@ class TestFrozen:
         assert accepted.calls == 2
 
     def test_references_of_two_tests_are_not_mixed_up(self, accepted: Checkout) -> None:
-        """Tests of one task are each judged by their own."""
+        """Two tests of one task need a reference each."""
         with accepted.session(frozen=True) as run:
             run.outcome()
             with pytest.raises(ReferenceFileError, match=r"test_other\.json is missing"):
                 run.outcome(accepted.task("test_other"))
 
     def test_a_task_on_other_examples_is_scored(self, accepted: Checkout) -> None:
-        """Where no example is known, the scorecard is a new one."""
+        """The session scores a split that shares no example with the reference."""
         task = accepted.task(dataset=held_out(*sums(40, 5)))
         outcome = accepted.outcome(task, frozen=True)
         assert outcome.compiled.usage.calls == 5
@@ -292,7 +292,7 @@ class TestFrozen:
 
 class TestRefresh:
     def test_what_is_stored_is_compiled_again(self, compiled: Checkout) -> None:
-        """The new artifact takes the place of the old one; known held-out rows are not asked."""
+        """The new artifact replaces the stored one."""
         compiled.recorder.optimizer = with_demos
         report = compiled.outcome(refresh=True).report()
         assert report.reasons == ("again, as asked for (--mipro-refresh)",)
@@ -300,12 +300,12 @@ class TestRefresh:
         assert compiled.outcome().report().prompts_after == report.prompts_after
 
     def test_the_models_are_asked_again(self, compiled: Checkout) -> None:
-        """What a search has stored answers nothing; the rows of the verdict do."""
+        """The search asks for every row again, and the held-out rows come from the store."""
         compiled.outcome(refresh=True)
         assert compiled.calls == COMPILE
 
     def test_tests_of_a_run_compile_again_once(self, compiled: Checkout) -> None:
-        """In one process, and in another one of the same run."""
+        """A second test of the run takes the new artifact, also in another process."""
         compiled.recorder.optimizer = with_demos
         with compiled.session(refresh=True) as run, compiled.session(refresh=True) as worker:
             assert run.outcome().report().origin == "compiled"
@@ -316,7 +316,7 @@ class TestRefresh:
 
 class TestRescore:
     def test_the_held_out_examples_are_asked_again(self, compiled: Checkout) -> None:
-        """Nothing is compiled, and the usage is what it took now."""
+        """The session asks for each held-out row again and compiles nothing."""
         outcome = compiled.outcome(rescore=True)
         assert compiled.calls == ROWS
         assert compiled.recorder.events == ["fingerprint", "evaluate"]
@@ -325,13 +325,13 @@ class TestRescore:
         assert report.baseline.usage.calls == len(HELD_OUT)
 
     def test_the_usage_is_that_of_the_new_answers(self, compiled: Checkout) -> None:
-        """What the first ones took is what the store has."""
+        """The store keeps the usage of the first answers."""
         compiled.model.drift_to(Wordy(base=0, per_demo=100))
         assert compiled.outcome(rescore=True).compiled.usage == Usage(6, 120, 24)
         assert compiled.outcome().compiled.usage == Usage(6, 60, 12)
 
     def test_a_model_that_drifted_is_found_out(self, accepted: Checkout) -> None:
-        """Its new answers are judged by the accepted scores, and are not stored."""
+        """The session judges the new answers by the accepted scores and does not store them."""
         accepted.model.drift_to(WORSE)
         for frozen in (False, True):
             outcome = accepted.outcome(rescore=True, frozen=frozen)
@@ -341,7 +341,7 @@ class TestRescore:
         assert accepted.calls == 2 * ROWS
 
     def test_a_model_that_answers_nothing_is_no_score(self, accepted: Checkout) -> None:
-        """A program is broken that fails on every example, and not one that fails on new ones."""
+        """A program that fails on every example is an error; failures on new ones score 0."""
         accepted.model.drift_to(Garbled())
         with pytest.raises(ProgramError, match="baseline program failed on 6 of 6 held-out"):
             accepted.outcome(rescore=True, frozen=True)
@@ -351,7 +351,7 @@ class TestRescore:
         assert len(outcome.compiled.card.failures) == 2
 
     def test_what_one_run_has_asked_again_is_not_the_next_ones(self, compiled: Checkout) -> None:
-        """Tests of one run share it."""
+        """Two tests of a run share the new answers, and the next run asks again."""
         for run_number in (1, 2):
             with compiled.session(rescore=True) as run:
                 run.outcome()
@@ -359,7 +359,7 @@ class TestRescore:
             assert compiled.calls == run_number * ROWS
 
     def test_processes_of_one_run_share_what_was_asked_again(self, compiled: Checkout) -> None:
-        """The folder of the run is where they look."""
+        """Two processes share the new answers through the folder of the run."""
         shared = compiled.root / "of this run"
         shared.mkdir()
         for _ in range(2):
@@ -367,7 +367,7 @@ class TestRescore:
         assert compiled.calls == ROWS
 
     def test_accepting_what_was_asked_again_takes_its_scores(self, accepted: Checkout) -> None:
-        """An update with new answers changes the reference."""
+        """An update writes the new scores to the reference."""
         accepted.model.drift_to(WORSE)
         acceptance = accepted.outcome(rescore=True, update=True).report().acceptance
         assert acceptance is not None

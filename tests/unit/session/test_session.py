@@ -54,7 +54,7 @@ def swapped(example: dspy.Example, prediction: dspy.Prediction, trace: object = 
 
 
 def test_a_task_is_compiled_before_it_is_judged(first_run: FirstRun) -> None:
-    """Fingerprint, lookup, compile and the held-out examples follow each other."""
+    """The session takes the fingerprint, looks it up, compiles and then scores."""
     assert first_run.checkout.recorder.events == [
         "fingerprint",
         f"{COMPILING}no artifact in the store yet",
@@ -69,17 +69,17 @@ def test_a_task_is_compiled_before_it_is_judged(first_run: FirstRun) -> None:
 
 
 def test_no_model_sees_a_held_out_example_before_the_search_is_over(first_run: FirstRun) -> None:
-    """The last calls of a run are those for the held-out examples, of both programs."""
+    """The last calls of a run are those for the held-out examples."""
     model, writer = first_run.checkout.model, first_run.checkout.writer
-    asked = [
+    is_held_out = [
         any(example.question in question for example in HELD_OUT) for question in model.questions
     ]
-    assert asked == [False] * (len(asked) - ROWS) + [True] * ROWS
+    assert is_held_out == [False] * (len(is_held_out) - ROWS) + [True] * ROWS
     assert not any(example.question in text for example in HELD_OUT for text in writer.questions)
 
 
 def test_a_reference_is_written_when_everything_is_judged(checkout: Checkout) -> None:
-    """While anything is still asked, there is none."""
+    """The files appear after the last event of the run."""
     seen = []
     checkout.recorder.optimizer = with_demos
     checkout.recorder.on_event = lambda _: seen.append(dict(checkout.references))
@@ -90,7 +90,7 @@ def test_a_reference_is_written_when_everything_is_judged(checkout: Checkout) ->
 
 
 def test_the_first_run_pays_for_compile_and_verdict(first_run: FirstRun) -> None:
-    """What a report says of the usage is every call that the models answered."""
+    """The report counts every call of the models."""
     report = first_run.outcome.report()
     calls = first_run.checkout.calls
     assert report.usage == Usage(calls, 10 * calls, 2 * calls)
@@ -117,7 +117,7 @@ def test_what_the_store_has_is_neither_compiled_nor_asked(
 
 
 def test_an_artifact_without_scores_is_scored(compiled: Checkout) -> None:
-    """Held-out examples that are new are asked, of both programs, and nothing is compiled."""
+    """Both programs answer the new held-out examples, and nothing is compiled."""
     task = compiled.task(dataset=held_out(*HELD_OUT, *sums(40, 2)))
     report = compiled.outcome(task).report()
     assert compiled.calls == 2 * 2
@@ -131,7 +131,7 @@ def test_an_artifact_without_scores_is_scored(compiled: Checkout) -> None:
 
 
 def test_corrected_labels_cost_nothing(compiled: Checkout) -> None:
-    """The answers are known, and the metric scores them anew."""
+    """The metric scores the stored answers against the new labels."""
     corrected = HELD_OUT[0].copy(answer=HELD_OUT[0].answer + 1).with_inputs("question")
     task = compiled.task(dataset=held_out(corrected, *HELD_OUT[1:]))
     outcome = compiled.outcome(task)
@@ -141,15 +141,15 @@ def test_corrected_labels_cost_nothing(compiled: Checkout) -> None:
 
 
 def test_the_order_of_held_out_examples_is_that_of_the_scores(compiled: Checkout) -> None:
-    """Another order is no other task."""
-    task = compiled.task(dataset=held_out(*reversed(HELD_OUT)))
-    cards = [compiled.outcome(each).compiled.card for each in (task, compiled.task())]
+    """The same examples in another order ask nothing and give the same scores."""
+    reversed_task = compiled.task(dataset=held_out(*reversed(HELD_OUT)))
+    cards = [compiled.outcome(task).compiled.card for task in (reversed_task, compiled.task())]
     assert cards[0].examples == cards[1].examples[::-1]
     assert compiled.calls == 0
 
 
 def test_tests_of_one_task_share_the_work(compiled: Checkout) -> None:
-    """The second says whose work it has; the first says the same if it is run again."""
+    """The second test names the first; the first test has the same report when it runs again."""
     with compiled.session() as run:
         wider = held_out(*HELD_OUT, *sums(40, 1))
         first = run.outcome(compiled.task("test_first", dataset=wider)).report()
@@ -171,22 +171,22 @@ def test_tests_of_one_task_share_the_work(compiled: Checkout) -> None:
 def test_tests_that_are_judged_otherwise_share_the_artifact_alone(
     compiled: Checkout, values: dict[str, Any], calls: int
 ) -> None:
-    """Held-out examples, repeats and clusters decide scores, and nothing is compiled for them."""
+    """Other examples, repeats and clusters score again and compile nothing."""
     with compiled.session() as run:
         first = run.outcome().report()
-        other = run.outcome(compiled.task("test_other", **values)).report()
-    assert not other.shared
-    assert other.key == first.key
-    assert other.compiled != first.compiled
+        second = run.outcome(compiled.task("test_second", **values)).report()
+    assert not second.shared
+    assert second.key == first.key
+    assert second.compiled != first.compiled
     assert reasons(compiled) == []
     assert compiled.calls == calls
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: bool) -> None:
-    """The line names it, and what it stores meanwhile is what this one takes."""
-    other = Checkout(accepted.root)
-    key = other.outcome().report().key
+    """A line names the other session, and this one takes the rows that it has stored."""
+    neighbor = Checkout(accepted.root)
+    key = neighbor.outcome().report().key
     grown = held_out(*HELD_OUT, *sums(40, 1))
     store = Store.open(accepted.store_url)
     lease = store.lease(key, "somebody").wait(on_wait=pytest.fail)
@@ -194,20 +194,20 @@ def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: b
     def end_work(event: str) -> None:
         if event == "mipro: test_adder: waiting for somebody, who is at it":
             lease.__exit__()
-            other.outcome(other.task(dataset=grown), frozen=frozen)
+            neighbor.outcome(neighbor.task(dataset=grown), frozen=frozen)
 
     accepted.recorder.on_event = end_work
     report = accepted.outcome(accepted.task(dataset=grown), frozen=frozen).report()
     store.close()
     assert report.reasons == ()
-    assert (accepted.calls, other.calls) == (0, 2)
+    assert (accepted.calls, neighbor.calls) == (0, 2)
 
 
 # --- Reasons ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, pattern",
     [
         ({"metric": swapped}, r"metric changed \(test_sequence\.py:\d+\)$"),
         ({"program": Subtracter()}, r"code of .*Subtracter added \(.*\), modules changed$"),
@@ -220,17 +220,19 @@ def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: b
     ],
     ids=["metric", "code", "train", "val", "option", "adapter", "version", "several"],
 )
-def test_a_compile_says_what_changed(compiled: Checkout, values: dict[str, Any], said: str) -> None:
+def test_a_compile_says_what_changed(
+    compiled: Checkout, values: dict[str, Any], pattern: str
+) -> None:
     """The reason is in the line and in the report, with the place where there is one."""
     compiled.recorder.optimizer = with_demos
     report = compiled.outcome(compiled.task(**values)).report()
     assert report.origin == "compiled"
     assert reasons(compiled) == [", ".join(report.reasons)]
-    assert re.match(said, ", ".join(report.reasons))
+    assert re.match(pattern, ", ".join(report.reasons))
 
 
 def test_a_model_that_changed_is_a_reason(compiled: Checkout) -> None:
-    """Both roles of a model are said."""
+    """The reason names the model."""
     compiled.recorder.optimizer = with_demos
     compiled.model = adding(base=1)
     compiled.outcome()
@@ -238,7 +240,7 @@ def test_a_model_that_changed_is_a_reason(compiled: Checkout) -> None:
 
 
 def test_a_part_that_the_surroundings_add_is_a_reason(compiled: Checkout) -> None:
-    """The reason names the part; what has no JSON form is an error."""
+    """The reason names the part, and a part without a JSON form is an error."""
     compiled.recorder.optimizer = with_demos
     compiled.recorder.parts = {"index": 1}
     compiled.outcome()
@@ -251,7 +253,7 @@ def test_a_part_that_the_surroundings_add_is_a_reason(compiled: Checkout) -> Non
 
 
 def test_what_was_undone_is_no_reason(compiled: Checkout) -> None:
-    """The reason compares with the nearest of all artifacts of the test, not with the last."""
+    """The reason compares with the most similar artifact of the test, not with the latest."""
     compiled.recorder.optimizer = with_demos
     compiled.outcome(compiled.task(metric=swapped))
     assert compiled.outcome().report().origin == "stored"
@@ -260,7 +262,7 @@ def test_what_was_undone_is_no_reason(compiled: Checkout) -> None:
 
 
 def test_another_metric_asks_for_no_answer_again(compiled: Checkout) -> None:
-    """Known answers are scored anew; only the demos are made again."""
+    """The session scores the stored answers again and asks for the demos alone."""
     outcome = compiled.outcome(compiled.task(metric=swapped))
     assert outcome.report().origin == "compiled"
     assert compiled.calls == len(TRAIN)
@@ -271,19 +273,19 @@ def test_another_metric_asks_for_no_answer_again(compiled: Checkout) -> None:
 
 
 def test_a_session_that_needs_no_store_has_none(checkout: Checkout) -> None:
-    """It is opened with the first task, and can be closed without one."""
+    """A session opens its store with the first task."""
     with checkout.session() as run:
         assert not run.session.store_name
     assert not checkout.folder.exists()
 
 
 def test_a_session_names_the_store_it_used(compiled: Checkout) -> None:
-    """The name is for people and comes into the report."""
+    """The report has the name of the store."""
     assert compiled.outcome().report().store == ".mipro/store.db"
 
 
 def test_what_a_session_asked_is_counted(compiled: Checkout) -> None:
-    """The usage is that of all tasks, shared work once."""
+    """The usage counts the calls of all tasks, and shared calls once."""
     with compiled.session() as run:
         for name in ("test_first", "test_second"):
             run.outcome(compiled.task(name, dataset=held_out(*sums(40, 2))))
@@ -292,7 +294,7 @@ def test_what_a_session_asked_is_counted(compiled: Checkout) -> None:
 
 @pytest.mark.parametrize("tolerant", [True, False])
 def test_warnings_and_tolerance_are_those_of_the_run(compiled: Checkout, tolerant: bool) -> None:
-    """A session passes on what an outcome has to say about a test."""
+    """A session has the tolerance of its policy and hands warnings to its surroundings."""
     with compiled.session(tolerant=tolerant) as run:
         assert run.session.tolerant is tolerant
         run.session.warn("a doubt")
@@ -300,28 +302,28 @@ def test_warnings_and_tolerance_are_those_of_the_run(compiled: Checkout, toleran
 
 
 def test_few_examples_are_advised_against_where_something_is_compiled(checkout: Checkout) -> None:
-    """The advice comes before anything is asked, and not where the store has the artifact."""
-    asked: list[int] = []
+    """The session advises before a compile, and not when it takes the artifact from the store."""
+    advice_counts: list[int] = []
     checkout.recorder.optimizer = with_demos
     checkout.recorder.on_event = lambda event: (
-        asked.append(len(checkout.recorder.advice)) if event == "optimize" else None
+        advice_counts.append(len(checkout.recorder.advice)) if event == "optimize" else None
     )
     checkout.outcome()
-    assert asked == [1]
+    assert advice_counts == [1]
     assert checkout.recorder.advice[0].startswith("7 labelled examples (train and val) are too")
     checkout.outcome()
     assert len(checkout.recorder.advice) == 1
 
 
 def test_a_constant_metric_is_advised_against_once_it_is_known(checkout: Checkout) -> None:
-    """The scores of the held-out examples tell."""
+    """The session advises once it has the held-out scores."""
     checkout.recorder.optimizer = with_demos
     checkout.outcome(checkout.task(metric=lambda *_: 0.5))
     assert checkout.recorder.advice[1].startswith("the metric gave 0.5 to all 12 held-out answers")
 
 
 def test_programs_run_with_the_tasks_model_and_adapter(checkout: Checkout) -> None:
-    """The metric sees both in DSPy's settings, and afterwards they are as before."""
+    """The metric sees both in DSPy's settings, and the session restores them afterwards."""
     checkout.recorder.optimizer = with_demos
     adapter, seen = dspy.JSONAdapter(), []
 
@@ -330,9 +332,9 @@ def test_programs_run_with_the_tasks_model_and_adapter(checkout: Checkout) -> No
         return 1
 
     task = checkout.task(metric=watching, adapter=adapter, version="1")
-    before = dspy.settings.lm, dspy.settings.adapter
+    settings = dspy.settings.lm, dspy.settings.adapter
     with pytest.raises(ProgramError):  # The scripted model speaks another format.
         checkout.outcome(task)
     checkout.outcome(checkout.task(metric=watching, version="1"))
     assert {lm.model for lm, _ in seen} == {"scripted"}
-    assert (dspy.settings.lm, dspy.settings.adapter) == before
+    assert (dspy.settings.lm, dspy.settings.adapter) == settings

@@ -89,7 +89,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 class TestArtifacts:
     def test_it_says_how_it_came_about(self, first_run: FirstRun) -> None:
-        """The store has the state, the parts of the key, the usage and the search."""
+        """The stored artifact has its key, its parts, its usage and its search."""
         artifact, report = stored(first_run.checkout), first_run.outcome.report()
         assert (artifact.key, artifact.task) == (report.key, report.test)
         assert artifact.usage.calls == first_run.checkout.calls - ROWS
@@ -100,7 +100,7 @@ class TestArtifacts:
         assert artifact.where["metric"].startswith("sessions.py:")
 
     def test_its_program_has_demos_and_no_model(self, first_run: FirstRun) -> None:
-        """The state is what DSPy loads, and it is JSON in the store."""
+        """The store has the state as JSON, and DSPy loads it."""
         with closing(sqlite3.connect(first_run.checkout.folder / "store.db")) as store:
             query = "SELECT json_extract(value, '$.state') FROM artifacts"
             ((text,),) = store.execute(query)
@@ -113,7 +113,7 @@ class TestArtifacts:
         assert demo in [dict(example) for example in TRAIN]
 
     def test_the_baseline_is_not_touched(self, first_run: FirstRun) -> None:
-        """Compiling makes another program."""
+        """The baseline keeps its instruction and has no demos."""
         outcome = first_run.outcome
         assert outcome.baseline.program is outcome.task.program
         assert outcome.task.program.add.demos == []
@@ -130,7 +130,7 @@ class TestArtifacts:
 
 class TestAnotherOptimizer:
     def test_its_program_is_stored_and_judged(self, checkout: Checkout) -> None:
-        """What it asked is counted, and there is no search to tell of."""
+        """The artifact has the usage of the optimizer and no search log."""
 
         def optimize(task: Task) -> dspy.Module:
             task.program(question="What is 1 + 1?")
@@ -159,38 +159,38 @@ class TestAnotherOptimizer:
 
 class TestFolder:
     def test_it_keeps_out_of_version_control_and_backups(self, compiled: Checkout) -> None:
-        """Both files are where such tools look."""
+        """The folder holds a ``.gitignore`` and a ``CACHEDIR.TAG``."""
         assert (compiled.folder / ".gitignore").read_text() == "*\n"
         assert (compiled.folder / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d2")
 
     def test_what_the_user_put_there_stays(self, compiled: Checkout) -> None:
-        """A team may want to commit the store."""
+        """The session does not overwrite a ``.gitignore`` of the user."""
         (compiled.folder / ".gitignore").write_text("lm\n")
         compiled.outcome()
         assert (compiled.folder / ".gitignore").read_text() == "lm\n"
 
     def test_a_file_in_its_place_is_an_error(self, checkout: Checkout) -> None:
-        """There is nowhere to keep what is paid for, so nothing is."""
+        """The error comes before the first call."""
         checkout.folder.touch()
         with pytest.raises(StoreError, match=r"\.mipro, .* cannot be written: .*; move aside"):
             checkout.outcome()
         assert checkout.calls == 0
 
-    @pytest.mark.parametrize("damage, said", DAMAGE.values(), ids=DAMAGE)
+    @pytest.mark.parametrize("damage, message", DAMAGE.values(), ids=DAMAGE)
     def test_a_store_that_cannot_be_used_is_an_error(
-        self, compiled: Checkout, damage: Callable[[Path], object], said: str
+        self, compiled: Checkout, damage: Callable[[Path], object], message: str
     ) -> None:
-        """Whatever is wrong with it, nothing is asked, judged or deleted."""
+        """The session asks nothing and leaves the file alone."""
         store = compiled.folder / "store.db"
         damage(store)
-        before = store.read_bytes()
-        with pytest.raises(StoreError, match=said):
+        content = store.read_bytes()
+        with pytest.raises(StoreError, match=message):
             compiled.outcome()
         assert compiled.calls == 0
-        assert store.read_bytes() == before
+        assert store.read_bytes() == content
 
     def test_a_store_that_cannot_be_opened_is_an_error(self, checkout: Checkout) -> None:
-        """Nothing is asked."""
+        """The error comes before the first call."""
         with pytest.raises(StoreError, match="store URL 'nonsense'"):
             checkout.outcome(store_url="nonsense")
         assert checkout.calls == 0
@@ -200,18 +200,18 @@ class TestFolder:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def with_responses(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a checkout where DSPy has kept the responses of a run whose store is gone."""
-    made = keeping_responses(Checkout(tmp_path_factory.mktemp("kept")))
+    made = keeping_responses(Checkout(tmp_path_factory.mktemp("responses")))
     made.outcome()
     (made.folder / "store.db").unlink()
     return made
 
 
 @pytest.fixture
-def keeping(kept: Checkout, tmp_path: Path) -> Checkout:
+def keeping(with_responses: Checkout, tmp_path: Path) -> Checkout:
     """Return a copy of that checkout."""
-    return keeping_responses(kept.copied_to(tmp_path / "keeping", ".mipro"))
+    return keeping_responses(with_responses.copied_to(tmp_path / "keeping", ".mipro"))
 
 
 def keeping_responses(checkout: Checkout) -> Checkout:
@@ -223,19 +223,19 @@ def keeping_responses(checkout: Checkout) -> Checkout:
 
 class TestResponses:
     def test_they_answer_where_the_store_does_not(self, keeping: Checkout) -> None:
-        """Nothing is asked again, and nothing is charged."""
+        """DSPy's cache answers, and the usage is nothing."""
         outcome = keeping.outcome()
         assert keeping.calls == 0
         assert outcome.compiled.usage == Usage()
         assert outcome.beats_baseline()
 
     def test_they_do_not_answer_who_asks_again(self, keeping: Checkout) -> None:
-        """Rescoring asks the model, whatever is kept."""
+        """A rescore bypasses DSPy's cache."""
         keeping.outcome(rescore=True)
         assert keeping.calls == ROWS
 
     def test_damaged_ones_are_an_error(self, keeping: Checkout) -> None:
-        """No model is blamed, and the folder is named; without it, the run goes on."""
+        """The error names the folder, and a run without the folder succeeds."""
         for file in (keeping.folder / "lm").rglob("cache.db"):
             overwrite(file)
         with pytest.raises(InfrastructureError, match=r"LM responses kept in .* move it aside"):
@@ -246,7 +246,7 @@ class TestResponses:
         assert keeping.calls == ROWS
 
     def test_nothing_is_kept_for_two_models_of_one_name(self, checkout: Checkout) -> None:
-        """DSPy would let one answer for the other."""
+        """DSPy's cache cannot tell the two models apart, so the session switches it off."""
         checkout.recorder.optimizer = with_demos
         checkout.outcome()
         assert not (checkout.folder / "lm").exists()
@@ -257,32 +257,32 @@ class TestResponses:
 
 class TestModels:
     def test_each_has_its_part(self, checkout: Checkout) -> None:
-        """The teacher's answers demos, the prompt model instructions, the other the rest."""
+        """The teacher model bootstraps, the prompt model proposes, the task model answers."""
         teacher = adding(base=100)
         teacher_lm = dspy.LM("scripted", engine=teacher, cache=False)
         checkout.outcome(checkout.task(teacher_lm=teacher_lm))
         assert teacher.calls == len(TRAIN)
         assert sum("proposed_instruction" in text for text in checkout.writer.questions) == 2
-        asked = "\n".join(checkout.model.questions)
-        assert HELD_OUT[0].question in asked
-        assert not any(example.question in asked for example in TRAIN)
+        questions = "\n".join(checkout.model.questions)
+        assert HELD_OUT[0].question in questions
+        assert not any(example.question in questions for example in TRAIN)
 
     def test_a_teacher_may_be_a_program(self, checkout: Checkout) -> None:
-        """It answers the training examples, with its own model."""
+        """The teacher program answers the training examples with its own model."""
         taught, teacher = adding(base=100), Adder()
         teacher.add.lm = dspy.LM("own", engine=taught, cache=False)
         checkout.outcome(checkout.task(teacher=teacher))
         assert taught.calls == len(TRAIN)
 
     def test_a_limit_of_cost_needs_the_price_of_each(self, checkout: Checkout) -> None:
-        """The error names the model, also one that is a predictor's own; nothing is asked."""
+        """The error names the model, also that of a predictor, and comes before the first call."""
         checkout.recorder.optimizer = with_demos
         task = checkout.task(budget=Budget(cost_usd=1.0))
-        said = "the price of 'scripted' is unknown, .*`mipro_price = scripted: "
-        with pytest.raises(ModelError, match=rf"cost_usd=1: {said}"):
+        message = "the price of 'scripted' is unknown, .*`mipro_price = scripted: "
+        with pytest.raises(ModelError, match=rf"cost_usd=1: {message}"):
             checkout.outcome(task)
         of_session = Account([Limit("usd", 5, "--mipro-max-cost")])
-        with pytest.raises(ModelError, match=rf"--mipro-max-cost 5: {said}"):
+        with pytest.raises(ModelError, match=rf"--mipro-max-cost 5: {message}"):
             checkout.outcome(account=of_session)
         prices = Prices({"scripted": Price(1000.0, 1000.0)})
         own = adding()
@@ -295,7 +295,7 @@ class TestModels:
         assert outcome.report().usage.cost == pytest.approx(12 * 0.012)
 
     def test_a_predictor_keeps_a_model_of_its_own(self, checkout: Checkout) -> None:
-        """Neither the store nor a reference has it, and it answers for both programs."""
+        """The model of the predictor answers for both programs."""
         own = adding()
         checkout.recorder.optimizer = with_demos
         task = checkout.task()
@@ -311,7 +311,7 @@ class TestModels:
 
 class TestRepeats:
     def test_progress_counts_every_row(self, compiled: Checkout) -> None:
-        """Also those that the store has; at the end all of them are done."""
+        """The total includes the rows that the store has."""
         compiled.outcome(compiled.task(repeat=2))
         progress = compiled.recorder.latest
         assert progress is not None
@@ -319,7 +319,7 @@ class TestRepeats:
         assert progress.usage.calls == ROWS
 
     def test_a_score_is_a_mean_and_only_new_rollouts_are_asked(self, compiled: Checkout) -> None:
-        """The first rollout is what the store has, and later runs ask nothing."""
+        """The stored answers are the first rollout, and later runs ask nothing."""
         compiled.model.drift_to(ScriptedEngine(base=0, per_demo=0))
         outcome = compiled.outcome(compiled.task(repeat=2))
         assert outcome.compiled.scores == (0.5,) * len(HELD_OUT)
@@ -332,7 +332,7 @@ class TestRepeats:
         assert compiled.calls == ROWS
 
     def test_what_is_accepted_are_means(self, compiled: Checkout) -> None:
-        """They are no regression later, frozen or not."""
+        """A later run compares the same means, frozen or not."""
         compiled.model.drift_to(ScriptedEngine(base=0, per_demo=0))
         task = compiled.task(repeat=2)
         compiled.outcome(task, update=True)
@@ -345,14 +345,14 @@ class TestRepeats:
 
 class TestUsage:
     def test_another_metric_has_the_usage_of_the_answers(self, compiled: Checkout) -> None:
-        """What answering took is known, though it was not paid for now."""
+        """A scorecard has the usage of answers that were scored again."""
         compiled.recorder.optimizer = with_demos
         report = compiled.outcome(compiled.task(metric=nearly_right)).report()
         assert report.baseline.usage == Usage(6, 60, 12)
         assert report.baseline.known_costs.keys() == set(report.baseline.examples)
 
     def test_new_examples_are_charged_alone(self, compiled: Checkout) -> None:
-        """The scorecard has the usage of all, the report of this run."""
+        """The scorecard has the usage of all answers, and the report that of this run."""
         task = compiled.task(dataset=held_out(*HELD_OUT, *sums(40, 2)))
         report = compiled.outcome(task).report()
         assert report.compiled.usage.calls == len(HELD_OUT) + 2
