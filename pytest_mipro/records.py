@@ -286,7 +286,7 @@ class Scorecard(Record):
     A score is the mean over ``rollouts`` answers. ``clusters`` names what each
     example belongs to, and is empty where each is on its own. ``latency`` is
     how many seconds the model calls for an answer took on average, where that
-    was measured. ``bills`` has one for each example, or None where it is not
+    was measured. ``costs`` has one for each example, or None where it is not
     known, and is empty where nothing is.
     """
 
@@ -301,9 +301,9 @@ class Scorecard(Record):
 
     @property
     def known_costs(self) -> dict[str, ExampleCost]:
-        """The bills that are known, by example."""
-        bills = zip(self.examples, self.costs, strict=False)
-        return {example: bill for example, bill in bills if bill is not None}
+        """The costs that are known, by example."""
+        costs = zip(self.examples, self.costs, strict=False)
+        return {example: cost for example, cost in costs if cost is not None}
 
     @property
     def score(self) -> float:

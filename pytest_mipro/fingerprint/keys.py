@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+# It registers how models and adapters are described.
+import pytest_mipro.fingerprint.models  # ruff: ignore[unused-import]
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint.changes import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint

@@ -73,7 +73,7 @@ SCORECARD = st.builds(
     USAGE,
     several(FAILURE),
     latency=st.none() | NUMBER,
-    bills=several(st.none() | BILL),
+    costs=several(st.none() | BILL),
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
 SEARCH_LOG = st.builds(SearchLog, COUNT, several(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)

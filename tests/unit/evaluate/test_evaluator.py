@@ -929,9 +929,9 @@ class TestTolerance:
 INTERRUPTED = """
 import json, signal, sys, time
 import dspy
-from pytest_mipro.evaluate.evaluator import Bench, Rows, Tolerance, evaluate_row
-from pytest_mipro.evaluate.retry_policy import DEFAULT, Patience, at_pace
-from pytest_mipro.evaluate.executor import ContextThreads, Workers, complete, together
+from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, FailureLimit, evaluate_row
+from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy, throttled
+from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion, gather
 from pytest_mipro.store import Store
 
 class Slow(dspy.Module):
@@ -942,11 +942,11 @@ class Slow(dspy.Module):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Who runs the tests may ignore it.
 store = Store.open(sys.argv[1])
-workers = Workers(ContextThreads(2))
-rows = Rows(Bench(lambda *_: 1.0, {}, "bench"), store, workers)
+workers = WorkerPool(ContextThreadPool(2))
+rows = StoredRows(Evaluator(lambda *_: 1.0, {}, "bench"), store, workers)
 examples = [dspy.Example(question=str(n)).with_inputs("question") for n in range(1000)]
 try:
-    complete(rows.evaluate(Slow(), examples), workers)
+    run_to_completion(rows.evaluate(Slow(), examples), workers)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """

@@ -476,7 +476,7 @@ class TestDetails:
             "  compiled because: metric changed (test_router.py:3)",
             "  compiled instruction of route:",
             "    Route the ticket to the team that owns the product.",
-            "    ExampleResult with one word.",
+            "    Answer with one word.",
             "  compiled demos of route: 1",
             "    ticket: The app crashes | team: mobile",
         ]

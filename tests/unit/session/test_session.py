@@ -209,7 +209,7 @@ def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: b
 @pytest.mark.parametrize(
     "values, pattern",
     [
-        ({"metric": swapped}, r"metric changed \(test_sequence\.py:\d+\)$"),
+        ({"metric": swapped}, r"metric changed \(test_session\.py:\d+\)$"),
         ({"program": Subtracter()}, r"code of .*Subtracter added \(.*\), modules changed$"),
         ({"dataset": Dataset(TRAIN[1:], VAL, HELD_OUT)}, "1 train row removed, 2 train rows m"),
         ({"dataset": Dataset(TRAIN, sums(9, 5), HELD_OUT)}, "1 val row added, 4 val rows moved$"),
