@@ -50,11 +50,11 @@ import os
 import dspy
 import pytest
 from served import Model
-from pytest_mipro.plugin.state import RUNNING
+from pytest_mipro.plugin.state import TASK_RUNNER
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    running = config.stash.get(RUNNING, None)
+    running = config.stash.get(TASK_RUNNER, None)
     if running is None:
         return
     show = running.progress
