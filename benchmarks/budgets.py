@@ -27,8 +27,8 @@ from benchmarks.landscape import SHAPES, Landscape
 from benchmarks.optimizers import STUDENTS, LandscapeEngine, exact, examples, local_lm
 from benchmarks.printing import Table
 from pytest_mipro.errors import BudgetExceeded
-from pytest_mipro.evaluate.budget import Account, Limit
-from pytest_mipro.optimize.estimate import Asked, of_compile
+from pytest_mipro.optimize import CallProfile, bounds_of_compile
+from pytest_mipro.spending import Account, Limit
 from pytest_mipro.task import Options
 
 COLUMNS = {
@@ -80,9 +80,9 @@ class Case:
     @property
     def bound(self) -> int:
         """The most LM calls a dry run says it takes."""
-        asked = Asked(self.predictors, "task", "task", "task")
+        asked = CallProfile(self.predictors, "task", "task", "task")
         split = examples("train", self.train), examples("val", self.val)
-        bounds = of_compile(STUDENTS[self.predictors](), self.options, *split, asked)
+        bounds = bounds_of_compile(STUDENTS[self.predictors](), self.options, *split, asked)
         return sum(each.calls for each in bounds)
 
     def spend(self, limit: int | None) -> tuple[int, str]:

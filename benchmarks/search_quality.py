@@ -25,7 +25,6 @@ from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from scipy import special
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -43,6 +42,7 @@ from benchmarks.optimizers import (
     true_score,
 )
 from benchmarks.printing import Listed, Table
+from pytest_mipro.gate import student_critical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -185,8 +185,7 @@ def _interval(pairs: Sequence[Pair]) -> tuple[float, float] | None:
     means = [_mean(each) for each in by_landscape.values()]
     if len(means) < 2:
         return None
-    error = stdev(means) / math.sqrt(len(means))
-    reach = float(special.stdtrit(len(means) - 1, 0.975)) * error
+    reach = student_critical(0.025, len(means) - 1) * stdev(means) / math.sqrt(len(means))
     return _mean(means) - reach, _mean(means) + reach
 
 

@@ -31,13 +31,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.printing import Table
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest
-from pytest_mipro.dataset import Dataset
-from pytest_mipro.evaluate.runner import Bench, Rows, stored_rows
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete, together
-from pytest_mipro.program import dump, restore
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    StoredRows,
+    WorkerPool,
+    gather,
+    run_to_completion,
+    stored_rows,
+)
 from pytest_mipro.records import Artifact, Row, Usage
+from pytest_mipro.session import dump_state, restore_state
 from pytest_mipro.store import Store
-from pytest_mipro.task import Task
+from pytest_mipro.task import Dataset, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -131,12 +137,12 @@ def declare(number: int) -> Task:
     )
 
 
-def bench_of(task: Task) -> Bench:
+def bench_of(task: Task) -> Evaluator:
     """Return what the rows of ``task`` are evaluated with."""
     settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
     shared = (task.lm, dspy.settings.adapter, task.version)
     key = fingerprint.of_evaluation(task.program, task.metric, *shared)
-    return Bench(task.metric, settings, key)
+    return Evaluator(task.metric, settings, key)
 
 
 def compile_nothing(url: str, count: int) -> None:
@@ -146,15 +152,15 @@ def compile_nothing(url: str, count: int) -> None:
             task = declare(number)
             compiled = Echo(f"This is task {number}. Think before you answer.")
             found = fingerprint.of_task(task)
-            parts, state = dict(found.parts), dump(compiled)
+            parts, state = dict(found.parts), dump_state(compiled)
             store.artifacts.put(
                 Artifact(found.key, task.test, parts, {}, state, Usage(), 1.0, "now")
             )
-            workers = Workers(ContextThreads(8))
-            rows = Rows(bench_of(task), store, workers)
+            workers = WorkerPool(ContextThreadPool(8))
+            rows = StoredRows(bench_of(task), store, workers)
             programs = (task.program, compiled)
             work = [rows.evaluate(program, task.dataset.test) for program in programs]
-            complete(together(work), workers)
+            run_to_completion(gather(work), workers)
 
 
 def recall(url: str, count: int) -> Took:
@@ -166,7 +172,7 @@ def recall(url: str, count: int) -> Took:
             artifact = store.artifacts.get(fingerprint.of_task(task).key)
             assert artifact is not None
             bench = bench_of(task)
-            for program in (task.program, restore(task.program, artifact.state)):
+            for program in (task.program, restore_state(task.program, artifact.state)):
                 assert stored_rows(bench, store, program, task.dataset.test) is not None
     return took
 
@@ -188,9 +194,9 @@ def rows_from(start: int, count: int) -> Iterator[Row]:
         yield Row(key, number % 2, prediction, Usage(1, 400, 60), answer=answer)
 
 
-def write(store: Store, rows: Iterator[Row], together: int, took: Took) -> None:
+def write(store: Store, rows: Iterator[Row], gather: int, took: Took) -> None:
     """Write ``rows``, so many together."""
-    while batch := list(islice(rows, together)):
+    while batch := list(islice(rows, gather)):
         with took.measured():
             store.rows.put(*batch)
 

@@ -29,7 +29,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.printing import Listed, Table
-from pytest_mipro.gate.verdict import Basis, beats_baseline, no_regression
+from pytest_mipro.gate import Basis, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
 if TYPE_CHECKING:

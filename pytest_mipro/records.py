@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+VerdictKind = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
 
 
@@ -112,7 +112,7 @@ class Usage(Record):
 
 
 @dataclass(frozen=True)
-class Bill(Record):
+class ExampleCost(Record):
     """What an answer to one example takes on average: tokens, and US dollars where known."""
 
     tokens: float
@@ -286,7 +286,7 @@ class Scorecard(Record):
     A score is the mean over ``rollouts`` answers. ``clusters`` names what each
     example belongs to, and is empty where each is on its own. ``latency`` is
     how many seconds the model calls for an answer took on average, where that
-    was measured. ``bills`` has one for each example, or None where it is not
+    was measured. ``costs`` has one for each example, or None where it is not
     known, and is empty where nothing is.
     """
 
@@ -297,13 +297,13 @@ class Scorecard(Record):
     rollouts: int = 1
     clusters: tuple[str, ...] = ()
     latency: float | None = field(default=None, compare=False)
-    bills: tuple[Bill | None, ...] = ()
+    costs: tuple[ExampleCost | None, ...] = ()
 
     @property
-    def known_bills(self) -> dict[str, Bill]:
-        """The bills that are known, by example."""
-        bills = zip(self.examples, self.bills, strict=False)
-        return {example: bill for example, bill in bills if bill is not None}
+    def known_costs(self) -> dict[str, ExampleCost]:
+        """The costs that are known, by example."""
+        costs = zip(self.examples, self.costs, strict=False)
+        return {example: cost for example, cost in costs if cost is not None}
 
     @property
     def score(self) -> float:
@@ -363,7 +363,7 @@ class Verdict(Record):
     """
 
     question: str
-    word: Word
+    word: VerdictKind
     sentence: str
     comparison: PairedComparison | None
     tolerated: bool = False
@@ -404,10 +404,10 @@ class Reference(Record):
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
 
-    def bill(self, which: Literal["baseline", "compiled"], example: str) -> Bill | None:
+    def bill(self, which: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
         """Return what an answer of a program to an example took, if that is known."""
         tokens = self.tokens.get(which, {}).get(example)
-        return None if tokens is None else Bill(tokens, self.usd.get(which, {}).get(example))
+        return None if tokens is None else ExampleCost(tokens, self.usd.get(which, {}).get(example))
 
 
 @dataclass(frozen=True)
@@ -443,7 +443,7 @@ class Acceptance(Record):
 
 
 @dataclass(frozen=True)
-class Answer(Record):
+class ExampleResult(Record):
     """
     What one program makes of one held-out example.
 
@@ -458,7 +458,7 @@ class Answer(Record):
 
 
 @dataclass(frozen=True)
-class HeldOut(Record):
+class HeldOutExample(Record):
     """
     A held-out example: what the programs were asked, should say, and said.
 
@@ -468,8 +468,8 @@ class HeldOut(Record):
     identity: str
     inputs: dict[str, Any]
     expected: dict[str, Any]
-    baseline: Answer
-    compiled: Answer
+    baseline: ExampleResult
+    compiled: ExampleResult
     accepted: float | None = None
 
 
@@ -510,7 +510,7 @@ class Report(Record):
     model: str = ""
     shared: str = ""
     resumed: int = 0
-    held_out: tuple[HeldOut, ...] = ()
+    held_out: tuple[HeldOutExample, ...] = ()
     search: SearchLog | None = None
     accepted: Scorecard | None = None
     prompts_accepted: tuple[Prompt, ...] = ()
@@ -536,4 +536,4 @@ class Progress(Record):
     total: int | None = None
     best: float | None = None
     usage: Usage = Usage()
-    trouble: str = ""
+    provider_error: str = ""

@@ -37,8 +37,8 @@ from dspy.utils.exceptions import (
 )
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
-from pytest_mipro.fingerprint.credentials import credentials, veil
 from pytest_mipro.records import Failure
+from pytest_mipro.redaction import credentials, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,7 +189,7 @@ def _message(error: BaseException) -> str:
 def _veiled(text: str) -> str:
     """Return ``text``, which is logged and stored, without credentials, such as one in a URL."""
     lm = dspy.settings.lm
-    return str(veil(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
+    return str(redact(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
 
 
 def frames_of(function: object, error: BaseException) -> str:

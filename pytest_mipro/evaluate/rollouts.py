@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.evaluate.runner import Bench, Rows, stored_rows, unscored
-from pytest_mipro.evaluate.workers import Workers, together
+from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, stored_rows, unscored
+from pytest_mipro.evaluate.executor import WorkerPool, gather
 from pytest_mipro.records import Row
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     from pytest_mipro.store import Store
 
-Answers: TypeAlias = tuple[Row, ...]
+ExampleRows: TypeAlias = tuple[Row, ...]
 """The rows of one program on one example, by rollout."""
 
 
-def mean_score(answers: Answers) -> float:
+def mean_score(answers: ExampleRows) -> float:
     """Return the mean score of one program on one example."""
     return math.fsum(row.score for row in answers) / len(answers)
 
 
-class Rollouts:
+class RolloutEvaluator:
     """Evaluates programs on examples, each pair several times."""
 
-    def __init__(self, bench: Bench, count: int) -> None:
+    def __init__(self, bench: Evaluator, count: int) -> None:
         """
         Prepare benches.
 
@@ -49,7 +49,7 @@ class Rollouts:
 
     def stored(
         self, store: Store, program: dspy.Module, examples: Sequence[dspy.Example]
-    ) -> list[Answers] | None:
+    ) -> list[ExampleRows] | None:
         """Return the rows of ``program`` on ``examples`` if the store has them all."""
         found = []
         for number, bench in enumerate(self._benches):
@@ -73,11 +73,11 @@ class Rollouts:
         programs: Sequence[dspy.Module],
         examples: Sequence[dspy.Example],
         store: Store,
-        workers: Workers,
-    ) -> list[list[Answers]]:
+        workers: WorkerPool,
+    ) -> list[list[ExampleRows]]:
         """Return the rows of each program on ``examples``, in their order."""
-        rollouts = [Rows(bench, store, workers) for bench in self._benches]
-        found = await together(
+        rollouts = [StoredRows(bench, store, workers) for bench in self._benches]
+        found = await gather(
             [
                 rows.evaluate(_asked_anew(program, number), examples)
                 for program in programs
@@ -91,7 +91,7 @@ class Rollouts:
         ]
 
 
-def _bench_of(bench: Bench, number: int) -> Bench:
+def _bench_of(bench: Evaluator, number: int) -> Evaluator:
     if number == 0:
         return bench
     return replace(

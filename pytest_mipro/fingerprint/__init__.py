@@ -1,39 +1,14 @@
 """
-What a result depends on, by content: named parts, one key, changes in words.
+What a task is, by content: the keys under which results are stored and found again.
 
-``keys.py`` puts the keys together; read it first. ``parts.py`` is a key's named
-parts and how they differ. ``follow.py`` walks from declared objects through the
-user's code: ``source.py`` says what code is, ``reach.py`` what it refers to,
-``values.py`` what a value is by content. ``models.py`` and ``programs.py`` do
-the same for the objects of DSPy.
+Programs, metrics, models and data are described as JSON and digested; nothing is run.
+Where two fingerprints differ, their parts say what changed.
+
+Its public names are in ``__init__.pyi`` and are loaded on first use.
 """
 
-from pytest_mipro.fingerprint.keys import (
-    ALGORITHM,
-    adapter,
-    model,
-    of_answers,
-    of_evaluation,
-    of_metric,
-    of_prompts,
-    of_task,
-)
-from pytest_mipro.fingerprint.parts import Fingerprint
-from pytest_mipro.fingerprint.programs import demo_fields, prompts, signature_of
-from pytest_mipro.fingerprint.source import location
+from __future__ import annotations
 
-__all__ = [
-    "ALGORITHM",
-    "Fingerprint",
-    "adapter",
-    "demo_fields",
-    "location",
-    "model",
-    "of_answers",
-    "of_evaluation",
-    "of_metric",
-    "of_prompts",
-    "of_task",
-    "prompts",
-    "signature_of",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+# It registers how models and adapters are described.
+import pytest_mipro.fingerprint.models  # ruff: ignore[unused-import]
 from pytest_mipro.canonical import digest, plain
-from pytest_mipro.dataset import identity
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint.follow import Trail
-from pytest_mipro.fingerprint.parts import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
+from pytest_mipro.fingerprint.changes import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
+from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.programs import of_predictors, of_program
+from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprin
             hash, and the task declares no ``version``.
 
     """
-    trail = Trail(lenient=task.version is not None)
+    trail = CodeWalker(lenient=task.version is not None)
     trail.declare(task.metric, "metric")
     parts = {
         **_program_parts(task.program, trail),
@@ -94,7 +96,7 @@ def of_metric(metric: Metric, declared: str | None = None) -> str:
         FingerprintError: As ``of_task``.
 
     """
-    trail = Trail(lenient=declared is not None)
+    trail = CodeWalker(lenient=declared is not None)
     trail.declare(metric, "metric")
     return digest([trail.parts, declared])
 
@@ -112,7 +114,7 @@ def of_answers(
         FingerprintError: As ``of_task``.
 
     """
-    trail = Trail(lenient=declared is not None)
+    trail = CodeWalker(lenient=declared is not None)
     described = {
         "modules": of_program(program, trail),
         "model": trail.describe(lm, "model"),
@@ -125,7 +127,7 @@ def of_answers(
 
 def of_prompts(program: dspy.Module) -> str:
     """Return the digest of everything a search can change in ``program``, and its fields."""
-    trail = Trail(lenient=True)
+    trail = CodeWalker(lenient=True)
     return digest([of_predictors(program, trail), trail.parts])
 
 
@@ -140,7 +142,7 @@ def adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
 
 
 def _described(value: dspy.BaseLM | dspy.Adapter, label: str) -> dict[str, JSON]:
-    trail = Trail(lenient=True)
+    trail = CodeWalker(lenient=True)
     described = trail.describe(value, label)
     assert isinstance(described, dict)
     return {**described, "code": trail.parts} if trail.parts else described
@@ -150,11 +152,11 @@ def _row_parts(split: str, rows: Sequence[dspy.Example]) -> dict[str, JSON]:
     return {f"{split} row {identity(row)[:12]}": index for index, row in enumerate(rows)}
 
 
-def _teacher_parts(teacher: dspy.Module, trail: Trail) -> dict[str, JSON]:
+def _teacher_parts(teacher: dspy.Module, trail: CodeWalker) -> dict[str, JSON]:
     return {f"{TEACHER}{name}": part for name, part in _program_parts(teacher, trail).items()}
 
 
-def _program_parts(program: dspy.Module, trail: Trail) -> dict[str, JSON]:
+def _program_parts(program: dspy.Module, trail: CodeWalker) -> dict[str, JSON]:
     parts: dict[str, JSON] = {"modules": of_program(program, trail)}
     for name, predictor in of_predictors(program, trail).items():
         for part, content in predictor.items():

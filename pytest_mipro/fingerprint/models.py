@@ -11,6 +11,7 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 
 from pytest_mipro.fingerprint.values import content, path_of
+from pytest_mipro.redaction import is_secret, snake_case
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
@@ -18,13 +19,7 @@ if TYPE_CHECKING:
 
 _CONNECTION = CLIENT_KEYS - {"custom_llm_provider", "api_version"}
 """How the provider is reached; of this only the endpoint decides what is answered."""
-_SECRET = re.compile(
-    r"secret|passw|credential|auth|header|cookie|bearer"
-    r"|(^|_)(api)?keys?(_|$)|(^|_)token(_(provider|file|path))?$"
-)
-"""Names of secrets, in snake case; ``max_tokens`` and ``stop_token_ids`` are none."""
 _ADDRESS = re.compile(r"(^|_)(base|url|uri|endpoint|proxy)$")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 @content.register(dspy.BaseLM)
@@ -79,17 +74,8 @@ def _public(value: Any) -> Any:  # ruff: ignore[any-type]  # parameters can be a
     return value
 
 
-def is_secret(name: object) -> bool:
-    """Whether a parameter of that name is a credential."""
-    return bool(_SECRET.search(_snake(name)))
-
-
 def _is_address(name: object, value: object) -> bool:
-    return isinstance(value, str) and bool(_ADDRESS.search(_snake(name)))
-
-
-def _snake(name: object) -> str:
-    return _HUMP.sub("_", str(name)).lower()
+    return isinstance(value, str) and bool(_ADDRESS.search(snake_case(name)))
 
 
 def _endpoint_of(lm: dspy.BaseLM) -> str | None:

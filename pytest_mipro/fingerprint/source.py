@@ -42,7 +42,7 @@ _MARKS = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py", ".
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceCode:
     """
     The source of a function or class.
 
@@ -67,16 +67,16 @@ class Source:
         """The ``file:line`` it starts at, or an empty string."""
         return f"{Path(self.file).name}:{self.first}" if self.file else ""
 
-    def holds(self, other: Source) -> bool:
+    def holds(self, other: SourceCode) -> bool:
         """Whether ``other`` is in these lines."""
         same = bool(self.file) and self.file == other.file
         return same and self.first <= other.first and other.last <= self.last
 
 
-_KNOWN: WeakKeyDictionary[Code, Source] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Code, SourceCode] = WeakKeyDictionary()
 
 
-def source_of(code: Code) -> Source:
+def source_of(code: Code) -> SourceCode:
     """Return the source of ``code``; what it was when first asked for."""
     known = _KNOWN.get(code)
     if known is None:
@@ -151,25 +151,25 @@ def unwrapped(attribute: object) -> Iterator[object]:
         yield attribute
 
 
-def _read(code: Code) -> Source:
+def _read(code: Code) -> SourceCode:
     """Read ``code`` from its file; not by inspect, which looks through functools.wraps."""
     file, lines = _file_of(code)
     try:
         definitions = _definitions("".join(lines))
     except SyntaxError:  # a notebook's own language
-        return Source(_bytecode_of(code))
+        return SourceCode(_bytecode_of(code))
     if isinstance(code, type):
         path = code.__qualname__
         found = [_source(path, node, file) for node in definitions.classes.get(path, ())]
-        last = found[-1] if found else Source(_bytecode_of(code))
+        last = found[-1] if found else SourceCode(_bytecode_of(code))
         return next((each for each in found if _is_body(each, code)), last)
     first = code.__code__.co_firstlineno
     if (found_at := definitions.functions.get((code.__code__.co_name, first))) is not None:
         return _source(*found_at, file)
     one = _lambda_of(code.__code__, definitions.lambdas.get(first, ())) if is_lambda(code) else None
     if one is not None:
-        return Source(ast.unparse(one), "", file, first, one.end_lineno or first)
-    return Source(_bytecode_of(code), "", file if lines else "", first, first)
+        return SourceCode(ast.unparse(one), "", file, first, one.end_lineno or first)
+    return SourceCode(_bytecode_of(code), "", file if lines else "", first, first)
 
 
 def _file_of(code: Code) -> tuple[str, list[str]]:
@@ -250,16 +250,16 @@ def _spans(code: CodeType) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
             yield (first, start), (last, end)
 
 
-def _source(path: str, node: _Function | ast.ClassDef, file: str) -> Source:
+def _source(path: str, node: _Function | ast.ClassDef, file: str) -> SourceCode:
     first = _first_line(node)
-    return Source(ast.unparse(node), path, file, first, node.end_lineno or first)
+    return SourceCode(ast.unparse(node), path, file, first, node.end_lineno or first)
 
 
 def _first_line(node: _Function | ast.ClassDef) -> int:
     return min(line.lineno for line in (node, *node.decorator_list))
 
 
-def _is_body(source: Source, cls: type) -> bool:
+def _is_body(source: SourceCode, cls: type) -> bool:
     """Whether functions of ``cls`` are in these lines; a file may define a name twice."""
     lines = [
         function.__code__.co_firstlineno

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_origin
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
-from pytest_mipro.fingerprint.reach import memory_of
+from pytest_mipro.fingerprint.dependencies import memory_of
 from pytest_mipro.fingerprint.source import is_lambda, is_users, source_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import stats
+
+from pytest_mipro.gate import distributions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,7 @@ _EXACT_MOST = 500
 _TINY = 1e-9
 
 
-class Table(NamedTuple):
+class PairCounts(NamedTuple):
     """Counts of paired answers: all examples, those gained, those lost."""
 
     n: int
@@ -42,21 +44,18 @@ class Table(NamedTuple):
     lost: int
 
 
-def mcnemar(table: Table) -> float:
+def mcnemar(table: PairCounts) -> float:
     """
     Return the one-sided p-value of the exact McNemar test.
 
     McNemar (1947), Psychometrika 12, 153-157: without a true difference, a
     discordant example is gained or lost with equal chances.
     """
-    discordant = table.gained + table.lost
-    if discordant == 0:
-        return 1.0
-    return float(stats.binomtest(table.gained, discordant, 0.5, alternative="greater").pvalue)
+    return distributions.coin_tail(table.gained, table.gained + table.lost)
 
 
 @lru_cache(maxsize=4096)
-def beyond(table: Table, margin: float) -> float:
+def beyond(table: PairCounts, margin: float) -> float:
     """
     Return the one-sided p-value against "the true difference is at most ``margin``".
 
@@ -80,7 +79,7 @@ def beyond(table: Table, margin: float) -> float:
     return _tail(float(observed[0]), table.n, margin)
 
 
-def interval(table: Table, confidence: float) -> tuple[float, float]:
+def interval(table: PairCounts, confidence: float) -> tuple[float, float]:
     """
     Return the adjusted Wald interval of the true difference.
 
@@ -93,7 +92,7 @@ def interval(table: Table, confidence: float) -> tuple[float, float]:
     gained, lost = (table.gained + 1) / n, (table.lost + 1) / n
     center = gained - lost
     error = math.sqrt((gained + lost - center**2) / n)
-    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    reach = distributions.student_critical((1 - confidence) / 2, n - 1) * error
     return max(center - reach, -1.0), min(center + reach, 1.0)
 
 
@@ -114,7 +113,8 @@ def detectable(n: int, discordant: int, margin: float, alpha: float, power: floa
         power: A probability.
 
     """
-    least = _mcnemar_region(n, alpha) if margin == 0 else _score_region(n, margin, alpha)
+    is_plain = margin == 0
+    least = distributions.rare_heads(n, alpha) if is_plain else _score_region(n, margin, alpha)
     share = (discordant + 0.5) / (n + 1)
 
     def is_shown(difference: float) -> bool:
@@ -174,22 +174,14 @@ def _chances(least: Counts, gains: Numbers, losses: Numbers) -> Numbers:
     n = len(least) - 1
     lost = np.arange(n + 1)
     shares = np.clip(gains / np.maximum(1 - losses, _TINY), 0, 1)
-    reached = stats.binom.sf(least - 1, n - lost, shares[:, np.newaxis])
-    found: Numbers = np.sum(stats.binom.pmf(lost, n, losses[:, np.newaxis]) * reached, axis=1)
+    reached = distributions.binomial_tails(least[::-1], shares)[:, ::-1]
+    found: Numbers = np.sum(distributions.binomial(lost, n, losses) * reached, axis=1)
     return found
 
 
 @lru_cache(maxsize=64)
-def _mcnemar_region(n: int, alpha: float) -> Counts:
-    def is_enough(gained: Counts, lost: Counts) -> Answers:
-        return np.asarray(stats.binom.sf(gained - 1, gained + lost, 0.5)) < alpha
-
-    return _least_gains(n, is_enough)
-
-
-@lru_cache(maxsize=64)
 def _score_region(n: int, margin: float, alpha: float) -> Counts:
-    normal = float(stats.norm.ppf(1 - alpha))
+    normal = NormalDist().inv_cdf(1 - alpha)
     low, high = normal - 1, normal + 3
     if n > _EXACT_MOST:
         # The exact test takes seconds by then, and its level is about that of the score test.

@@ -14,14 +14,14 @@ from pytest_mipro.records import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.records import Bill, PairedComparison, Scorecard, Unit, Word
+    from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Unit, VerdictKind
 
 COSTS_NO_MORE = "costs no more"
 RESCORE = "ask the model again with --mipro-rescore"
 
 
 @dataclass(frozen=True)
-class Other:
+class CostBasis:
     """
     What the compiled program is compared with.
 
@@ -52,7 +52,7 @@ class _Pairs(NamedTuple):
 
 
 def costs_no_more(
-    other: Other, compiled: Scorecard, *, ratio: float, unit: Unit | None, alpha: float
+    other: CostBasis, compiled: Scorecard, *, ratio: float, unit: Unit | None, alpha: float
 ) -> Verdict:
     """
     Judge whether answers of the compiled program cost at most ``ratio`` times the other's.
@@ -142,7 +142,7 @@ def _refuse_unit(unit: object) -> None:
 
 
 def _pairs(other: Scorecard, compiled: Scorecard, unit: Unit | None) -> _Pairs:
-    before, after = other.known_bills, compiled.known_bills
+    before, after = other.known_costs, compiled.known_costs
     clusters = compiled.clusters or ("",) * len(compiled.examples)
     known = [
         (before[each], after[each], cluster)
@@ -162,7 +162,8 @@ def _pairs(other: Scorecard, compiled: Scorecard, unit: Unit | None) -> _Pairs:
 
 
 def _unit_of(
-    known: Sequence[tuple[Bill, Bill, str]], priced: Sequence[tuple[Bill, Bill, str]]
+    known: Sequence[tuple[ExampleCost, ExampleCost, str]],
+    priced: Sequence[tuple[ExampleCost, ExampleCost, str]],
 ) -> tuple[Unit, str]:
     """Return what to count, and why it is not US dollars."""
     if len(priced) < len(known):
@@ -172,15 +173,15 @@ def _unit_of(
     return "usd", ""
 
 
-def _amount(bill: Bill, unit: Unit) -> float:
+def _amount(bill: ExampleCost, unit: Unit) -> float:
     return (bill.usd or 0.0) if unit == "usd" else bill.tokens
 
 
-def _unknown(other: Other, compiled: Scorecard, unit: Unit | None) -> str:
+def _unknown(other: CostBasis, compiled: Scorecard, unit: Unit | None) -> str:
     """Return the sentence where there is nothing to compare."""
-    if not other.card.known_bills:
+    if not other.card.known_costs:
         return f"it is not known what answers of the {other.name} take; {other.ask}"
-    if not compiled.known_bills:
+    if not compiled.known_costs:
         return f"it is not known what answers of the compiled program take; {RESCORE}"
     if unit == "usd":
         return (
@@ -190,7 +191,7 @@ def _unknown(other: Other, compiled: Scorecard, unit: Unit | None) -> str:
     return f"there is no held-out example of which it is known what both answers take; {RESCORE}"
 
 
-def _word(comparison: PairedComparison, alpha: float, *, same: bool) -> Word:
+def _word(comparison: PairedComparison, alpha: float, *, same: bool) -> VerdictKind:
     if same or comparison.p_opposite < alpha:
         return "PASS"
     return "FAIL" if comparison.p_value < alpha else "INCONCLUSIVE"
@@ -205,7 +206,7 @@ def _share(compared: int, present: int) -> str:
     )
 
 
-def _described(comparison: PairedComparison, other: str, ratio: float, word: Word) -> str:
+def _described(comparison: PairedComparison, other: str, ratio: float, word: VerdictKind) -> str:
     unit = comparison.unit
     p = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
@@ -217,7 +218,7 @@ def _described(comparison: PairedComparison, other: str, ratio: float, word: Wor
 
 
 def _advice(
-    comparison: PairedComparison, word: Word, ratio: float, alpha: float, other: Other
+    comparison: PairedComparison, word: VerdictKind, ratio: float, alpha: float, other: CostBasis
 ) -> str:
     visible = _visible(comparison, ratio)
     if word == "PASS":

@@ -13,7 +13,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import special, stats
+
+from pytest_mipro.gate import distributions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def interval(units: Units, confidence: float) -> tuple[float, float]:
     if len(units) == 1:
         return -math.inf, math.inf
     tail = (1 - confidence) / 2
-    reach = float(stats.t.ppf(1 - tail, len(units) - 1)) * units.error
+    reach = distributions.student_critical(tail, len(units) - 1) * units.error
     low, high = units.mean - reach, units.mean + reach
     if len(units.pivots):
         least, most = np.quantile(units.pivots, [tail, 1 - tail]) * units.scale
@@ -169,10 +170,10 @@ def detectable(units: Units, alpha: float, power: float) -> float:
     units that all gain would not be shown.
     """
     freedom = len(units) - 1
-    if 0.5 ** len(units) >= alpha:
+    if not freedom or 0.5 ** len(units) >= alpha:
         return math.inf
-    critical = float(stats.t.ppf(1 - alpha, freedom))
-    reach = float(special.nctdtrinc(freedom, 1 - power, critical)) * units.error
+    critical = distributions.student_critical(alpha, freedom)
+    reach = distributions.noncentrality(power, critical, freedom) * units.error
     return reach + _step(units.sums) / float(np.sum(units.sizes))
 
 

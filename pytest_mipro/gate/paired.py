@@ -141,7 +141,9 @@ def _compare(
     differences = [after - before for before, after in zip(baseline, compiled, strict=True)]
     n, distinct = len(differences), len(set(clusters))
     units = _units(differences, clusters)
-    table = binary.Table(n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1)))
+    table = binary.PairCounts(
+        n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1))
+    )
     is_binary = {*baseline, *compiled} <= {0.0, 1.0}
     alone = _alone(table, margin, alpha) if is_binary else None
     if alone is None or clusters:
@@ -196,9 +198,9 @@ class _Found(NamedTuple):
     detectable: float
 
 
-def _alone(table: binary.Table, margin: float, alpha: float) -> _Found:
+def _alone(table: binary.PairCounts, margin: float, alpha: float) -> _Found:
     """Return what there is to say of answers that are right or wrong, each on its own."""
-    mirrored = binary.Table(table.n, table.lost, table.gained)
+    mirrored = binary.PairCounts(table.n, table.lost, table.gained)
     if margin == 0:
         above, below = binary.mcnemar(table), binary.mcnemar(mirrored)
         method = "exact McNemar test"

@@ -11,7 +11,7 @@ from pytest_mipro.gate.paired import compare
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from pytest_mipro.records import Word
+    from pytest_mipro.records import VerdictKind
 
 BEATS_BASELINE = "beats baseline"
 NO_REGRESSION = "no regression"
@@ -64,7 +64,7 @@ def beats_baseline(
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
-        word: Word = "PASS" if margin < 0 else "FAIL"
+        word: VerdictKind = "PASS" if margin < 0 else "FAIL"
     elif comparison.p_value < alpha:
         word = "PASS"
     elif comparison.high <= margin:
@@ -189,7 +189,7 @@ def _share(compared: int, present: int) -> str:
 
 def _regression_word(
     before: list[float], after: list[float], comparison: PairedComparison, alpha: float
-) -> Word:
+) -> VerdictKind:
     if before == after or comparison.p_value < alpha:
         return "PASS"
     return "FAIL" if comparison.p_opposite < alpha else "INCONCLUSIVE"
@@ -206,7 +206,7 @@ def _versus_reference(comparison: PairedComparison, *, same: bool) -> str:
 
 
 def _regression_advice(
-    comparison: PairedComparison, word: Word, alpha: float, command: str, *, same: bool
+    comparison: PairedComparison, word: VerdictKind, alpha: float, command: str, *, same: bool
 ) -> str:
     visible = _visible(comparison, comparison.detectable - comparison.margin)
     if same:
@@ -240,7 +240,9 @@ def _what_would_decide(comparison: PairedComparison) -> str:
     return "add held-out examples"
 
 
-def _sentence(comparison: PairedComparison, word: Word, alpha: float, *, unchanged: bool) -> str:
+def _sentence(
+    comparison: PairedComparison, word: VerdictKind, alpha: float, *, unchanged: bool
+) -> str:
     if unchanged:
         advice = (
             f"its difference of 0 is above a margin of {comparison.margin:+.3f}"
@@ -276,7 +278,7 @@ def number(comparison: PairedComparison) -> str:
     return f"n = {comparison.n}{rollouts}{clusters}"
 
 
-def _advice(comparison: PairedComparison, word: Word, alpha: float) -> str:
+def _advice(comparison: PairedComparison, word: VerdictKind, alpha: float) -> str:
     visible = _visible(comparison, comparison.detectable + comparison.margin)
     if word == "PASS":
         return f"better on held-out examples at alpha = {alpha:g}; {visible}"

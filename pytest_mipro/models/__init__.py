@@ -1,1 +1,14 @@
-"""Which language model answers."""
+"""
+Which language model answers: a name, a DSPy LM, or the model embedded in this process.
+
+``resolve`` turns what a user declares into a model and an adapter. ``local/`` runs the
+embedded model and renders prompts that a model this small can follow.
+
+Its public names are in ``__init__.pyi`` and are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import dspy
 
 from pytest_mipro.errors import ModelError
-from pytest_mipro.models.line_adapter import LineAdapter
-from pytest_mipro.models.local import local_lm
+from pytest_mipro.models.local.engine import local_lm
+from pytest_mipro.models.local.line_adapter import LineAdapter
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -46,7 +46,7 @@ class Model:
     threads: int | None = None
 
 
-def resolve(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
+def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
     """
     Return the model ``spec`` names.
 

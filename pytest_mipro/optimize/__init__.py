@@ -1,8 +1,14 @@
 """
-MIPROv2: bootstrap demos, propose instructions, search both.
+What compiles a program.
 
-Read ``mipro.py`` first: it is the pipeline. ``plan.py`` says how much is done,
-``space.py`` what is searched, ``bootstrap.py`` where demos come from,
-``propose.py`` where instructions come from, ``search.py`` how the best
-combination is found, and ``surrogate.py`` what it believes meanwhile.
+``mipro/`` is our MIPROv2: bootstrap demos, propose instructions, search both.
+It bounds what a compile asks before it asks anything.
+
+Its public names are in ``__init__.pyi`` and are loaded on first use.
 """
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,7 +5,6 @@ This is the module pytest loads in every session. It imports the standard
 library and pytest only; the rest is loaded once ``--mipro`` is on.
 """
 
-from pytest_mipro.plugin.doubt import MiproWarning
 from pytest_mipro.plugin.fixtures import (
     mipro,
     mipro_adapter,
@@ -22,12 +21,14 @@ from pytest_mipro.plugin.hooks import (
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_generate_tests,
+    pytest_load_initial_conftests,
     pytest_report_header,
     pytest_runtest_makereport,
     pytest_runtest_teardown,
     pytest_sessionfinish,
     pytest_unconfigure,
 )
+from pytest_mipro.plugin.warnings import MiproWarning
 
 __all__ = [
     "MiproWarning",
@@ -44,6 +45,7 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_generate_tests",
+    "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtest_makereport",
     "pytest_runtest_teardown",

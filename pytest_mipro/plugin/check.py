@@ -6,18 +6,20 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.budget import check_budget
-from pytest_mipro.dataset import DEFAULT_SPLIT, Dataset, clusters_of
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.plugin.declare import NAMES
+from pytest_mipro.plugin.declaration import NAMES
 from pytest_mipro.task import (
+    DEFAULT_SPLIT,
     OPTION_NAMES,
+    Dataset,
     Options,
     check_adapter,
+    check_budget,
     check_cluster,
     check_metric,
     check_program,
     check_repeat,
+    clusters_of,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_mipro.dataset import Source
+    from pytest_mipro.task import DatasetSource
 
 
 @dataclass(frozen=True)
-class Declared:
+class CheckedDeclaration:
     """
     A declaration that has been checked, its dataset loaded.
 
@@ -47,7 +49,7 @@ class Declared:
     dataset: Dataset | None
     folder: Path
 
-    def load(self, source: Source) -> Dataset:
+    def load(self, source: DatasetSource) -> Dataset:
         """Return the dataset at ``source``, read and split as declared."""
         dataset = Dataset.load(
             source,
@@ -67,7 +69,7 @@ def declaring_test(node: pytest.Item) -> str:
     return f"{parent}::{name}"
 
 
-def check(node: pytest.Item) -> Declared:
+def check(node: pytest.Item) -> CheckedDeclaration:
     """
     Check what ``node`` declares, closest marker first, and load its dataset.
 
@@ -95,7 +97,7 @@ def check(node: pytest.Item) -> Declared:
         check_budget(values["budget"])
     options = Options.declare(**{name: values[name] for name in OPTION_NAMES if name in values})
     options.refuse_contradictions()
-    declared = Declared(values, options, None, node.path.parent)
+    declared = CheckedDeclaration(values, options, None, node.path.parent)
     if "dataset" not in values:
         return declared
     return replace(declared, dataset=declared.load(values["dataset"]))

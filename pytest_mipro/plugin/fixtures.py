@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import RUNNING
+from pytest_mipro.plugin.state import TASK_RUNNER
 
 if TYPE_CHECKING:
-    from pytest_mipro.outcome import Outcome
+    from pytest_mipro.session import Outcome
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def mipro(request: pytest.FixtureRequest) -> Outcome:
     The work is done once per session, and not at all where the store has it.
     Anything that prevents a verdict is an error of this fixture.
     """
-    running = request.config.stash.get(RUNNING, None)
+    running = request.config.stash.get(TASK_RUNNER, None)
     if running is None:
         pytest.skip("needs --mipro")
     return running.outcome(request)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_mipro import __version__
 from pytest_mipro.plugin import hookspecs, options
-from pytest_mipro.plugin.state import LEFTOVERS, OUTCOME, RUNNING, SETTINGS, WORKERS
+from pytest_mipro.plugin.collector import loading
+from pytest_mipro.plugin.state import ORPHANS, OUTCOME, SETTINGS, TASK_RUNNER, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,39 +33,27 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
+    """Import what the conftest files do, which is DSPy as a rule."""
+    with loading() if options.is_on(early_config) else nullcontext():
+        return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and get ready if ``--mipro`` is on."""
     config.addinivalue_line("markers", MARKER)
     if not options.is_on(config):
         options.refuse_idle(config)
     else:
-        from pytest_mipro.plugin.interrupt import Impatience
-        from pytest_mipro.plugin.leftovers import Leftovers
-
-        settings = config.stash[SETTINGS] = options.Settings.from_config(config)
-        leftovers = config.stash[LEFTOVERS] = Leftovers(config)
-        config.pluginmanager.register(leftovers)
-        config.pluginmanager.register(Impatience(config))
-        if not hasattr(config, "workerinput"):
-            from pytest_mipro.plugin.reports import Reports
-            from pytest_mipro.plugin.targets import targets_of
-
-            config.pluginmanager.register(Reports(config, settings, targets_of(config)))
-        if _only_controls(config):
-            from pytest_mipro.plugin.xdist import Controller
-
-            controller = config.stash[WORKERS] = Controller(config, settings)
-            config.pluginmanager.register(controller)
-        else:
-            from pytest_mipro.plugin.running import Running  # loads DSPy
-
-            config.stash[RUNNING] = Running(config, settings)
+        with loading():
+            _get_ready(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Let go of the store."""
-    if RUNNING in config.stash:
-        config.stash[RUNNING].close()
+    if TASK_RUNNER in config.stash:
+        config.stash[TASK_RUNNER].close()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -78,8 +68,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Check what a test declares before anything runs."""
     config = metafunc.config
-    if RUNNING in config.stash and metafunc.definition.get_closest_marker("mipro"):
-        config.stash[RUNNING].declare(metafunc.definition)
+    if TASK_RUNNER in config.stash and metafunc.definition.get_closest_marker("mipro"):
+        config.stash[TASK_RUNNER].declare(metafunc.definition)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,8 +87,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what a test has to say about its task to pytest's report of it."""
     report = yield
-    if RUNNING in item.config.stash and _is_judged(item):
-        from pytest_mipro.plugin.told import attach
+    if TASK_RUNNER in item.config.stash and _is_judged(item):
+        from pytest_mipro.plugin.test_report import attach
 
         attach(item, call, report)
     return report
@@ -118,8 +108,32 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tell the controller of xdist what this process has asked."""
     config = session.config
-    if RUNNING in config.stash and hasattr(config, "workeroutput"):
-        config.workeroutput["mipro_usage"] = config.stash[RUNNING].usage.to_dict()
+    if TASK_RUNNER in config.stash and hasattr(config, "workeroutput"):
+        config.workeroutput["mipro_usage"] = config.stash[TASK_RUNNER].usage.to_dict()
+
+
+def _get_ready(config: pytest.Config) -> None:
+    from pytest_mipro.plugin.interrupt import InterruptHooks
+    from pytest_mipro.plugin.orphans import OrphanedReferences
+
+    settings = config.stash[SETTINGS] = options.Settings.from_config(config)
+    leftovers = config.stash[ORPHANS] = OrphanedReferences(config)
+    config.pluginmanager.register(leftovers)
+    config.pluginmanager.register(InterruptHooks(config))
+    if not hasattr(config, "workerinput"):
+        from pytest_mipro.plugin.report_files import targets_of
+        from pytest_mipro.plugin.reports import Reports
+
+        config.pluginmanager.register(Reports(config, settings, targets_of(config)))
+    if _only_controls(config):
+        from pytest_mipro.plugin.xdist import Controller
+
+        controller = config.stash[WORKERS] = Controller(config, settings)
+        config.pluginmanager.register(controller)
+    else:
+        from pytest_mipro.plugin.task_runner import TaskRunner  # loads DSPy
+
+        config.stash[TASK_RUNNER] = TaskRunner(config, settings)
 
 
 def _is_judged(item: pytest.Item) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.outcome import Outcome
+    from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
 

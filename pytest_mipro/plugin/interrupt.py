@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pytest_mipro.plugin.options import Settings
 
 
-def farewell(settings: Settings) -> str:
+def interrupt_message(settings: Settings) -> str:
     """Return what there is to say after Ctrl-C."""
     return (
         f"mipro: stopped by Ctrl-C. Everything finished so far is safe in {settings.store}; "
@@ -18,12 +18,12 @@ def farewell(settings: Settings) -> str:
     )
 
 
-def leave(settings: Settings) -> NoReturn:
+def exit_after_interrupt(settings: Settings) -> NoReturn:
     """End the session as pytest does after Ctrl-C, with a message that says more."""
-    pytest.exit(farewell(settings), returncode=int(pytest.ExitCode.INTERRUPTED))
+    pytest.exit(interrupt_message(settings), returncode=int(pytest.ExitCode.INTERRUPTED))
 
 
-class Impatience:
+class InterruptHooks:
     """Hooks that keep pytest from spending the user's patience."""
 
     def __init__(self, config: pytest.Config) -> None:

@@ -205,8 +205,9 @@ class Settings:
 
 
 def is_on(config: pytest.Config) -> bool:
-    """Whether this session compiles and judges."""
-    flag = config.getoption("mipro", default=None)
+    """Whether this session compiles and judges, also while its conftest files are loaded."""
+    early = getattr(config.known_args_namespace, "mipro", None)
+    flag = config.getoption("mipro", default=early)
     return bool(config.getini("mipro") if flag is None else flag)
 
 

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import LEFTOVERS, RUNNING, WORKERS
-from pytest_mipro.plugin.summary import write
-from pytest_mipro.plugin.told import told
+from pytest_mipro.plugin.state import ORPHANS, TASK_RUNNER, WORKERS
+from pytest_mipro.plugin.terminal_summary import write
+from pytest_mipro.plugin.test_report import told
 from pytest_mipro.records import Usage
-from pytest_mipro.report.github import step_summary, workflow_commands
-from pytest_mipro.report.summary import Summary, TaskSummary
-from pytest_mipro.report.terminal import failure
+from pytest_mipro.report import Summary, TaskSummary, failure, step_summary, workflow_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_mipro.plugin.options import Settings
-    from pytest_mipro.plugin.targets import Target
+    from pytest_mipro.plugin.report_files import ReportFile
 
 _SENT = "mipro_usage"
 """What a worker's usage is called on its way to the controller; see ``hooks.py``."""
@@ -39,7 +37,7 @@ class Reports:
     """Hooks of the process that has the terminal, while ``--mipro`` is on."""
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, targets: tuple[Target, ...]
+        self, config: pytest.Config, settings: Settings, targets: tuple[ReportFile, ...]
     ) -> None:
         """Gather what the tests of ``config``'s session say, and write it to ``targets``."""
         self._config = config
@@ -73,8 +71,8 @@ class Reports:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; pytest's own summary comes after that and names them."""
-        if RUNNING in self._config.stash:
-            self._usages[""] = self._config.stash[RUNNING].usage
+        if TASK_RUNNER in self._config.stash:
+            self._usages[""] = self._config.stash[TASK_RUNNER].usage
         elif WORKERS in self._config.stash:
             # A worker that is interrupted, or crashes, cannot say what it has counted.
             self._usages = {**self._config.stash[WORKERS].spent(), **self._usages}
@@ -115,7 +113,7 @@ class Reports:
 
     def _summarize(self, *, interrupted: bool) -> Summary:
         order = sorted(self._told.values(), key=lambda task: (task.file, task.line, task.test))
-        orphans = self._config.stash[LEFTOVERS].orphans
+        orphans = self._config.stash[ORPHANS].orphans
         return Summary(
             tasks=tuple(order),
             usage=Usage.total(self._usages.values()),

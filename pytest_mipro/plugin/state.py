@@ -8,9 +8,9 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.outcome import Outcome
     from pytest_mipro.plugin.options import Settings
     from pytest_mipro.records import Usage
+    from pytest_mipro.session import Outcome
 
 
 class Collection(Protocol):
@@ -57,13 +57,13 @@ class Workers(Protocol):
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on."""
 
-RUNNING: pytest.StashKey[Tasks] = pytest.StashKey()
+TASK_RUNNER: pytest.StashKey[Tasks] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on, in a process that runs tests."""
 
 WORKERS: pytest.StashKey[Workers] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on, in a process that only controls workers."""
 
-LEFTOVERS: pytest.StashKey[Collection] = pytest.StashKey()
+ORPHANS: pytest.StashKey[Collection] = pytest.StashKey()
 """In the config's stash while ``--mipro`` is on."""
 
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()

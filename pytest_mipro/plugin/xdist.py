@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.evaluate.elsewhere import Elsewhere
-from pytest_mipro.plugin.interrupt import farewell
+from pytest_mipro.plugin.interrupt import interrupt_message
+from pytest_mipro.spending import SharedSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Controller:
         self._listener.stop()
         if self._interrupted:
             terminalreporter.ensure_newline()
-            terminalreporter.write_line(farewell(self._settings))
+            terminalreporter.write_line(interrupt_message(self._settings))
 
     def pytest_unconfigure(self) -> None:
         """Stop listening, also where there was no summary."""
@@ -87,7 +87,7 @@ class Controller:
 
     def spent(self) -> dict[str, Usage]:
         """Return what each worker has spent so far, by its name; calls and cost, no tokens."""
-        return Elsewhere(self._folder, "controller").by_process()
+        return SharedSpending(self._folder, "controller").by_process()
 
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:

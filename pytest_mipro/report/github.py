@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.report.escaping import printable
+from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
-from pytest_mipro.report.safe import printable
 from pytest_mipro.report.summary import repeats, verdicts, worst_first
-from pytest_mipro.report.wording import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

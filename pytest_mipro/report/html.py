@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.report import charts
+from pytest_mipro.report.escaping import visible
+from pytest_mipro.report.formatting import PROGRAMS
 from pytest_mipro.report.lengths import LIMITS
 from pytest_mipro.report.page import Task, page
-from pytest_mipro.report.safe import visible
-from pytest_mipro.report.weight import sample, weigh
-from pytest_mipro.report.wording import PROGRAMS
+from pytest_mipro.report.size_estimate import sample, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

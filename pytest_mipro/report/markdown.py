@@ -19,9 +19,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report import safe, wording
-from pytest_mipro.report.changes import near_changes, prompt_changes
-from pytest_mipro.report.safe import neutral
+from pytest_mipro.report import escaping, formatting
+from pytest_mipro.report.escaping import neutral
+from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (
     earlier_prompts,
     effort,
@@ -38,8 +38,8 @@ from pytest_mipro.report.summary import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_mipro.records import HeldOut, PairedComparison, Report
-    from pytest_mipro.report.changes import Line, PromptChange
+    from pytest_mipro.records import HeldOutExample, PairedComparison, Report
+    from pytest_mipro.report.prompt_changes import Line, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
 
 MARKER = "<!-- pytest-mipro -->"
@@ -146,7 +146,7 @@ def prose(text: str, most: int = _SENTENCE) -> str:
 
 def block(lines: Iterable[str], language: str) -> list[str]:
     """Return ``lines`` in a fence that none of them closes."""
-    shown = [wording.shortened(safe.printable(line[: _LINE + 1]), _LINE) for line in lines]
+    shown = [formatting.shortened(escaping.printable(line[: _LINE + 1]), _LINE) for line in lines]
     if len(shown) > _LINES:
         shown[_LINES:] = [f"… and {len(shown) - _LINES} more lines"]
     fence = "`" * max(3, _longest_run("\n".join(shown)) + 1)
@@ -159,7 +159,7 @@ def _tagged(text: str) -> str:
 
 def _line(text: str, most: int) -> str:
     # An escape is never shorter than what it shows.
-    return wording.shortened(safe.inline(text[: most + 1]), most) or "(empty)"
+    return formatting.shortened(escaping.inline(text[: most + 1]), most) or "(empty)"
 
 
 def _longest_run(text: str) -> int:
@@ -208,7 +208,7 @@ def _cells(task: TaskSummary) -> list[str]:
         f"{compared.compiled:.3f}",
         "; ".join(_differences(report)),
         f"{report.usage.calls:,}",
-        wording.money(report.usage),
+        formatting.money(report.usage),
         prose(effort(report, counted=False)),
     ]
 
@@ -218,13 +218,13 @@ def _differences(report: Report) -> Iterator[str]:
     others = lost_elsewhere(report)
     for question, compared in others:
         yield f"**{_interval(compared)}** {prose(question, _NAME)}"
-    of = f" {wording.PROGRAMS['baseline']}" if others else ""
+    of = f" {formatting.PROGRAMS['baseline']}" if others else ""
     yield f"{_interval(report.comparison)}{of}"
 
 
 def _interval(comparison: PairedComparison) -> str:
     # In brackets, some of it could be a link.
-    return wording.interval(comparison).replace("[", "\\[")
+    return formatting.interval(comparison).replace("[", "\\[")
 
 
 def _judged(task: TaskSummary) -> str:
@@ -283,7 +283,7 @@ def _told(task: TaskSummary) -> Iterator[str]:
 
 def _clauses(text: str) -> str:
     """Return a sentence of which only those clauses are code that are no plain words."""
-    return "; ".join(map(prose, wording.shortened(text, _SENTENCE).split("; ")))
+    return "; ".join(map(prose, formatting.shortened(text, _SENTENCE).split("; ")))
 
 
 def _message(task: TaskSummary) -> list[str]:
@@ -295,12 +295,12 @@ def _message(task: TaskSummary) -> list[str]:
 def _evidence(report: Report) -> Iterator[_Part]:
     if found := worst(report):
         yield _Part(_EXAMPLE_TABLE, _section(_examples(report, found)))
-    program = wording.PROGRAMS[since(report)]
+    program = formatting.PROGRAMS[since(report)]
     for change in prompt_changes(earlier_prompts(report), report.prompts_after):
         yield _Part(_PROMPT, _section(_prompt(change, program)))
 
 
-def _examples(report: Report, found: Sequence[HeldOut]) -> Iterator[str]:
+def _examples(report: Report, found: Sequence[HeldOutExample]) -> Iterator[str]:
     shown = found[:_EXAMPLES]
     count = f", {len(shown)} of {len(found)}" if len(found) > len(shown) else ""
     accepted = report.accepted is not None
@@ -317,11 +317,11 @@ def _examples(report: Report, found: Sequence[HeldOut]) -> Iterator[str]:
         yield _row(_example(example, accepted=accepted))
 
 
-def _example(example: HeldOut, *, accepted: bool) -> Iterator[str]:
-    yield inline(wording.fields(example.inputs))
-    yield inline(wording.fields(example.expected))
-    yield inline(wording.answered(example.baseline))
-    yield inline(wording.answered(example.compiled))
+def _example(example: HeldOutExample, *, accepted: bool) -> Iterator[str]:
+    yield inline(formatting.fields(example.inputs))
+    yield inline(formatting.fields(example.expected))
+    yield inline(formatting.answered(example.baseline))
+    yield inline(formatting.answered(example.compiled))
     yield f"{example.baseline.score:.3g}"
     if accepted:
         yield _NOTHING if example.accepted is None else f"{example.accepted:.3g}"
@@ -348,15 +348,15 @@ def _around_changes(lines: Sequence[Line], *, everything: bool) -> Iterator[str]
     """Yield the lines that changed and some around them; the others are counted."""
     shown = [everything or near for near in near_changes(lines, _CONTEXT)]
     for is_shown, run in groupby(zip(shown, lines, strict=True), key=itemgetter(0)):
-        kept = [f"{line.mark}{safe.inline(line.text)}" for _, line in run]
-        count = wording.counted(len(kept), "line")
+        kept = [f"{line.mark}{escaping.inline(line.text)}" for _, line in run]
+        count = formatting.counted(len(kept), "line")
         yield from kept if is_shown else [f" … {count} as before …"]
 
 
 def _run(summary: Summary) -> Iterator[str]:
     usage = summary.usage
-    spent = f"{wording.calls(usage)}, {wording.cost(usage)}, {wording.duration(summary.seconds)}"
-    yield f"{spent}; store {inline(summary.store)}"
+    calls, cost = formatting.calls(usage), formatting.cost(usage)
+    yield f"{calls}, {cost}, {formatting.duration(summary.seconds)}; store {inline(summary.store)}"
     if summary.orphans:
         yield ""
         shown = ", ".join(inline(each) for each in summary.orphans[:_EXAMPLES])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.report import charts, wording
-from pytest_mipro.report.changes import changed_parts, prompt_changes
+from pytest_mipro.report import charts, formatting
+from pytest_mipro.report.formatting import counted
 from pytest_mipro.report.lengths import LIMITS, Text, folded, unfolded
+from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.prompts import compared_prompts
 from pytest_mipro.report.references import render_acceptances
 from pytest_mipro.report.summary import (
@@ -22,14 +23,13 @@ from pytest_mipro.report.summary import (
     worst,
     worst_first,
 )
-from pytest_mipro.report.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_mipro.records import (
-        Answer,
-        HeldOut,
+        ExampleResult,
+        HeldOutExample,
         PairedComparison,
         Report,
         SearchLog,
@@ -289,10 +289,10 @@ def _session_facts(summary: Summary, limits: Limits) -> Iterator[Fact]:
     usage = summary.usage
     said = {
         "When": _when(summary),
-        "Took": wording.duration(summary.seconds),
-        "Language models": wording.calls(usage),
+        "Took": formatting.duration(summary.seconds),
+        "Language models": formatting.calls(usage),
         "Tokens": f"{usage.prompt_tokens:,} asked, {usage.completion_tokens:,} answered",
-        "Cost": wording.money(usage),
+        "Cost": formatting.money(usage),
         "Store": summary.store or "none",
         "Versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
     }
@@ -301,8 +301,8 @@ def _session_facts(summary: Summary, limits: Limits) -> Iterator[Fact]:
 
 
 def _brief(summary: Summary) -> str:
-    took, usage = wording.duration(summary.seconds), summary.usage
-    return f"{_when(summary)[:100]}, {took}, {wording.calls(usage)}, {wording.cost(usage)}"
+    took, usage = formatting.duration(summary.seconds), summary.usage
+    return f"{_when(summary)[:100]}, {took}, {formatting.calls(usage)}, {formatting.cost(usage)}"
 
 
 def _when(summary: Summary) -> str:
@@ -330,7 +330,7 @@ def _task(number: int, task: TaskSummary, limits: Limits) -> Task:
         effort=task.effort[: limits.characters],
         message=unfolded(task.message, limits) if task.message.strip() else None,
         repeats=repeats(task),
-        brief=wording.shortened(task.message.strip().partition("\n")[0], _BRIEF),
+        brief=formatting.shortened(task.message.strip().partition("\n")[0], _BRIEF),
         found=None if task.report is None else _found(task.report, limits),
     )
 
@@ -355,13 +355,13 @@ def _found(report: Report, limits: Limits) -> Found:
         facts=tuple(
             Fact(name, unfolded(each, limits)) for name, each in _facts(report) if each.strip()
         ),
-        paid=wording.cost(report.usage),
+        paid=formatting.cost(report.usage),
     )
 
 
 def _judgement(verdict: Verdict, limits: Limits) -> Judgement:
     doubted = verdict.word == "INCONCLUSIVE" and verdict.tolerated
-    question = wording.shortened(verdict.question, _NAME)
+    question = formatting.shortened(verdict.question, _NAME)
     return Judgement(verdict.word, question, unfolded(verdict.sentence, limits), doubted)
 
 
@@ -369,18 +369,18 @@ def _differences(report: Report, limits: Limits) -> Iterator[Difference]:
     """Yield what was lost where it is not the baseline that was missed, and the difference."""
     others = lost_elsewhere(report)
     for question, compared in others[: limits.few]:
-        yield Difference(wording.shortened(question, _NAME), *_halves(compared))
+        yield Difference(formatting.shortened(question, _NAME), *_halves(compared))
     yield Difference("baseline" if others else "", *_halves(report.comparison))
 
 
 def _halves(comparison: PairedComparison) -> tuple[str, str]:
-    difference, _, bounds = wording.interval(comparison).partition(" ")
+    difference, _, bounds = formatting.interval(comparison).partition(" ")
     return difference, bounds
 
 
 def _changed(report: Report) -> str:
     """Return in words what is new in the prompt."""
-    other = wording.PROGRAMS[since(report)]
+    other = formatting.PROGRAMS[since(report)]
     named = changed_parts(prompt_changes(earlier_prompts(report), report.prompts_after))
     if not named:
         return f"the prompt is that of the {other}"
@@ -395,7 +395,7 @@ def _examples(report: Report, limits: Limits) -> Examples:
     ordered = [*first, *(each for each in report.held_out if id(each) not in urgent)]
     rows = ordered[: limits.rows]
     return Examples(
-        against=wording.PROGRAMS[compared],
+        against=formatting.PROGRAMS[compared],
         rows=tuple(_example(number[id(each)], each, compared, limits) for each in rows),
         total=len(ordered),
         counts=_counts(ordered, compared),
@@ -404,11 +404,11 @@ def _examples(report: Report, limits: Limits) -> Examples:
     )
 
 
-def _example(number: int, example: HeldOut, compared: Since, limits: Limits) -> Example:
+def _example(number: int, example: HeldOutExample, compared: Since, limits: Limits) -> Example:
     return Example(
         number=number,
-        inputs=folded(wording.fields(example.inputs), limits),
-        expected=folded(wording.fields(example.expected), limits),
+        inputs=folded(formatting.fields(example.inputs), limits),
+        expected=folded(formatting.fields(example.expected), limits),
         baseline_says=_answer(example.baseline, limits),
         compiled_says=_answer(example.compiled, limits),
         baseline=example.baseline.score,
@@ -419,29 +419,29 @@ def _example(number: int, example: HeldOut, compared: Since, limits: Limits) -> 
     )
 
 
-def _answer(answer: Answer, limits: Limits) -> Text:
+def _answer(answer: ExampleResult, limits: Limits) -> Text:
     """Return what a program answered, with the tracebacks of its failures folded away."""
     failed = [f"{failure.type}: {failure.message}" for failure in answer.failures]
     said = [
-        wording.prediction(each)
+        formatting.prediction(each)
         for each in answer.predictions
         if not (each is None and answer.failures)
     ]
     if len(answer.predictions) > 1:
         said = [f"{number}. {each}" for number, each in enumerate(said, 1)]
-    first = "\n".join([*said, *failed]) or wording.NOT_KEPT
+    first = "\n".join([*said, *failed]) or formatting.NOT_KEPT
     whole = "\n".join([first, *(failure.traceback for failure in answer.failures)])
     head = folded(first, limits).head
     kept = whole[: limits.characters]
     return Text(head, kept[len(head) :].rstrip("\n"), len(whole) - len(kept))
 
 
-def _shift(example: HeldOut, compared: Since) -> Shift:
+def _shift(example: HeldOutExample, compared: Since) -> Shift:
     unknown = compared == "accepted" and example.accepted is None
     return "new" if unknown else change(example, compared)
 
 
-def _counts(examples: Sequence[HeldOut], compared: Since) -> dict[str, int]:
+def _counts(examples: Sequence[HeldOutExample], compared: Since) -> dict[str, int]:
     shifts = [_shift(each, compared) for each in examples]
     counts = {shift: shifts.count(shift) for shift in ("worse", "better", "same", "new")}
     failed = sum(bool(each.compiled.failures) for each in examples)
@@ -478,7 +478,7 @@ def _searched(log: SearchLog, every: Sequence[charts.Point], winner: int | None)
 
 
 def _costs(report: Report) -> Iterator[Cost]:
-    yield _cost("This run, in all", report.usage, wording.duration(report.seconds))
+    yield _cost("This run, in all", report.usage, formatting.duration(report.seconds))
     for name, card in (("Baseline", report.baseline), ("Compiled", report.compiled)):
         latency = "unknown" if card.latency is None else f"{card.latency:.2f} s"
         examples = max(len(card.scores), 1)
@@ -490,7 +490,7 @@ def _cost(what: str, usage: Usage, time: str, examples: int | None = None) -> Co
     if not usage.calls:
         return Cost(what, "none", "none", "none", time)
     if examples is None:
-        return Cost(what, f"{usage.calls:,}", f"{usage.tokens:,}", wording.money(usage), time)
+        return Cost(what, f"{usage.calls:,}", f"{usage.tokens:,}", formatting.money(usage), time)
     calls, tokens = f"{usage.calls / examples:.1f}", f"{usage.tokens / examples:,.0f}"
     money = "unknown" if usage.cost is None else f"${usage.cost / examples:.6f}"
     return Cost(what, calls, tokens, money, time)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.columns import columns, cut
-from pytest_mipro.report.safe import inline
-from pytest_mipro.report.wording import calls, cost
+from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.formatting import calls, cost
+from pytest_mipro.report.text_width import columns, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def progress_line(
     """
     counted = progress.done and progress.total is not None
     what = _WHAT[progress.phase] + (f" {progress.done:,}/{progress.total:,}" if counted else "")
-    facts = [_trouble(progress)] if progress.trouble else list(_facts(progress, left))
+    facts = [_trouble(progress)] if progress.provider_error else list(_facts(progress, left))
     if width is None:
         return inline(", ".join([f"mipro: {task}: {what}", *facts]))
     line = f"{cut(inline(task), max(width - len(what) - 2, width // 3))}: {what}"
@@ -67,7 +67,7 @@ def _facts(progress: Progress, left: float | None) -> Iterator[str]:
 
 def _trouble(progress: Progress) -> str:
     """Return why nothing moves, which is more than anything else there is to say."""
-    return f"asking the model again: {cut(inline(progress.trouble), _LONGEST)}"
+    return f"asking the model again: {cut(inline(progress.provider_error), _LONGEST)}"
 
 
 def _left(seconds: float) -> str:

@@ -7,18 +7,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.changes import prompt_changes
+from pytest_mipro.report.formatting import PROGRAMS
 from pytest_mipro.report.lengths import folded
+from pytest_mipro.report.prompt_changes import prompt_changes
 from pytest_mipro.report.summary import since
-from pytest_mipro.report.wording import PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import Prompt, Report
-    from pytest_mipro.report.changes import Line, Mark, PromptChange
+    from pytest_mipro.report.formatting import Program
     from pytest_mipro.report.lengths import Limits, Text
-    from pytest_mipro.report.wording import Program
+    from pytest_mipro.report.prompt_changes import Line, Mark, PromptChange
 
 _ALIKE = 0.4
 """Lines that are less alike than this are shown as removed and added, not word by word."""

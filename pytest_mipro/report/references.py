@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.changes import prompt_diff
-from pytest_mipro.report.safe import inline
+from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.prompt_changes import prompt_diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def render_acceptances(reports: Iterable[Report]) -> str:
     return "\n".join(map(inline, lines))
 
 
-def render_leftovers(stale: Sequence[str], orphans: Sequence[str]) -> str:
+def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
     """
     Return a line for each reference that needs somebody to look at it.
 

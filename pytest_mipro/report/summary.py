@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate.costs import COSTS_NO_MORE
-from pytest_mipro.gate.verdict import BEATS_BASELINE, NO_REGRESSION
-from pytest_mipro.records import HeldOut, Record, Report, Usage
-from pytest_mipro.report.wording import PROGRAMS, calls
+from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION
+from pytest_mipro.records import HeldOutExample, Record, Report, Usage
+from pytest_mipro.report.formatting import PROGRAMS, calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,7 +183,7 @@ def repeats(task: TaskSummary) -> bool:
     return task.message.startswith("assert ") and any(said in task.message for said in unmet)
 
 
-def change(example: HeldOut, since: Since = "baseline") -> Change:
+def change(example: HeldOutExample, since: Since = "baseline") -> Change:
     """Return how the compiled program does on an example, against the other program."""
     before = _before(example, since)
     if before is None or before == example.compiled.score:
@@ -220,7 +219,7 @@ def shifts(report: Report) -> str:
     )
 
 
-def worst(report: Report) -> list[HeldOut]:
+def worst(report: Report) -> list[HeldOutExample]:
     """
     Return the examples to look at first: those that lost most, then those that score least.
 
@@ -229,7 +228,7 @@ def worst(report: Report) -> list[HeldOut]:
     compared = since(report)
     best = max((each.compiled.score for each in report.held_out), default=0.0)
 
-    def loss(example: HeldOut) -> float:
+    def loss(example: HeldOutExample) -> float:
         before = _before(example, compared)
         return 0.0 if before is None else max(before - example.compiled.score, 0.0)
 
@@ -281,7 +280,7 @@ def _place(task: TaskSummary) -> int:
     return {"FAIL": 3, "INCONCLUSIVE": 4}.get(task.word, 5)
 
 
-def _before(example: HeldOut, compared: Since) -> float | None:
+def _before(example: HeldOutExample, compared: Since) -> float | None:
     return example.baseline.score if compared == "baseline" else example.accepted
 
 

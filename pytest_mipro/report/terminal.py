@@ -7,30 +7,25 @@ from dataclasses import dataclass
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate.costs import amount
-from pytest_mipro.report.changes import PARTS, prompt_diff
-from pytest_mipro.report.columns import columns, cut, cut_middle, hung
-from pytest_mipro.report.safe import inline, printable
-from pytest_mipro.report.summary import (
-    earlier_prompts,
-    effort,
-    is_told,
-    shifts,
-    since,
-    worst,
+from pytest_mipro.gate import amount
+from pytest_mipro.report.escaping import inline, printable
+from pytest_mipro.report.formatting import (
+    ELLIPSIS,
+    PROGRAMS,
+    answered,
+    cost,
+    fields,
+    interval,
+    money,
 )
-from pytest_mipro.report.wording import ELLIPSIS, PROGRAMS, answered, cost, fields, interval, money
+from pytest_mipro.report.prompt_changes import PARTS, prompt_diff
+from pytest_mipro.report.summary import earlier_prompts, effort, is_told, shifts, since, worst
+from pytest_mipro.report.text_width import columns, cut, cut_middle, hung
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_mipro.records import (
-        HeldOut,
-        PairedComparison,
-        Prompt,
-        Report,
-        Verdict,
-    )
+    from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
     from pytest_mipro.report.summary import Since, Summary, TaskSummary, Word
 
 Style = Literal["", "bold", "green", "red", "yellow"]
@@ -358,7 +353,7 @@ def _worst(report: Report, depth: _Depth, width: int) -> list[str]:
     return lines
 
 
-def _scores(example: HeldOut, compared: Since) -> str:
+def _scores(example: HeldOutExample, compared: Since) -> str:
     """Return how the score changed; where that is since the reference, also the baseline's."""
     baseline, then = f"{example.baseline.score:.3f}", f"{example.compiled.score:.3f}"
     if compared == "baseline":
@@ -368,7 +363,7 @@ def _scores(example: HeldOut, compared: Since) -> str:
     return f"score {example.accepted:.3f} -> {then}, baseline {baseline}"
 
 
-def _values(example: HeldOut, margin: str, depth: _Depth, width: int) -> Iterator[str]:
+def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> Iterator[str]:
     values = {
         "input": fields(example.inputs),
         "expected": fields(example.expected),

@@ -1,8 +1,13 @@
-"""A session: each task compiled and scored once, and judged."""
+"""
+One task from request to outcome: fingerprint, store, compile, score, judge.
+
+``Session`` keeps the order. ``Outcome`` is what a test gets.
+
+Its public names are in ``__init__.pyi`` and are loaded on first use.
+"""
 
 from __future__ import annotations
 
-from pytest_mipro.session.policy import Policy
-from pytest_mipro.session.sequence import Session
+import lazy_loader
 
-__all__ = ["Policy", "Session"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,26 +11,31 @@ from typing import TYPE_CHECKING
 
 import dspy
 
-from pytest_mipro import cards, fingerprint
+from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, StoreError
-from pytest_mipro.evaluate.budget import current
-from pytest_mipro.evaluate.failures import refuse_broken
-from pytest_mipro.evaluate.price_list import cached_price_list
-from pytest_mipro.evaluate.responses import response_cache
-from pytest_mipro.evaluate.rollouts import Answers, Rollouts
-from pytest_mipro.evaluate.runner import Bench, usage_of_answers
-from pytest_mipro.evaluate.usage import UsageMeter
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
-from pytest_mipro.program import dump
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    ExampleRows,
+    RolloutEvaluator,
+    WorkerPool,
+    cached_responses,
+    original_usage,
+    refuse_broken,
+    run_to_completion,
+)
 from pytest_mipro.records import Artifact, Progress, Usage
+from pytest_mipro.session import scorecards
+from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from pytest_mipro.optimize.mipro import MIPROv2
-    from pytest_mipro.outcome import Scored
+    from pytest_mipro.optimize import MIPROv2
+    from pytest_mipro.session.outcome import ScoredProgram
     from pytest_mipro.session.policy import Policy, Surroundings
     from pytest_mipro.task import Task
 
@@ -90,7 +95,7 @@ class Workplace:
 
     def responses(self, task: Task) -> AbstractContextManager[None]:
         """Have DSPy keep and find what models answer for ``task``, while the context lasts."""
-        return response_cache(self._folder / "lm", task)
+        return cached_responses(self._folder / "lm", task)
 
     def compile(self, task: Task, found: fingerprint.Fingerprint) -> tuple[Artifact, int]:
         """
@@ -131,7 +136,7 @@ class Workplace:
             task=task.test,
             parts=dict(found.parts),
             where=dict(found.where),
-            state=dump(program),
+            state=dump_state(program),
             usage=meter.usage if optimizer is None else optimizer.usage,
             seconds=time.monotonic() - started,
             created=now(),
@@ -142,7 +147,7 @@ class Workplace:
 
     def _optimize(self, task: Task, store: Store) -> tuple[dspy.Module, MIPROv2]:
         # ruff: ignore[import-outside-top-level]: only a compile needs Optuna
-        from pytest_mipro.optimize.mipro import MIPROv2
+        from pytest_mipro.optimize import MIPROv2
 
         options = dict(vars(task.options))
         at_construction = ("auto", "num_candidates", "init_temperature", "metric_threshold")
@@ -182,7 +187,7 @@ class Workplace:
 
     def score(
         self, task: Task, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
-    ) -> tuple[list[list[Answers]], Usage]:
+    ) -> tuple[list[list[ExampleRows]], Usage]:
         """
         Have every program answer every example, as often as the task says.
 
@@ -193,8 +198,8 @@ class Workplace:
             MiproError: Something cannot be answered, or not be scored.
 
         """
-        workers = Workers(ContextThreads(task.threads, thread_name_prefix="mipro"))
-        account = current()
+        workers = WorkerPool(ContextThreadPool(task.threads, thread_name_prefix="mipro"))
+        account = current_account()
         if account is not None:
             account.stage = "held-out"
             account.reserve(0)
@@ -203,16 +208,18 @@ class Workplace:
         workers.on_record()
         with self._store_for(task, again=self._policy.rescore) as store:
             work = rollouts_of(task).evaluate(programs, examples, store, workers)
-            return complete(work, workers), workers.usage
+            return run_to_completion(work, workers), workers.usage
 
-    def _tell(self, task: Task, workers: Workers, total: int) -> None:
+    def _tell(self, task: Task, workers: WorkerPool, total: int) -> None:
         done = min(workers.resumed + workers.made, total)
-        progress = Progress("evaluate", done, total, usage=workers.usage, trouble=workers.trouble)
+        progress = Progress(
+            "evaluate", done, total, usage=workers.usage, provider_error=workers.provider_error
+        )
         self._around.progress(task, progress)
 
     def scored(
-        self, task: Task, name: str, program: dspy.Module, found: Sequence[Answers]
-    ) -> Scored:
+        self, task: Task, name: str, program: dspy.Module, found: Sequence[ExampleRows]
+    ) -> ScoredProgram:
         """
         Return what the answers of a program make of it.
 
@@ -221,15 +228,15 @@ class Workplace:
 
         """
         refuse_broken(name, list(chain.from_iterable(found)))
-        return cards.scored(program, task, found, self.usage_of(found))
+        return scorecards.scored(program, task, found, self.usage_of(found))
 
-    def usage_of(self, found: Sequence[Answers]) -> Usage:
+    def usage_of(self, found: Sequence[ExampleRows]) -> Usage:
         """Return what it took to answer, whenever that was."""
         rows = list(chain.from_iterable(found))
         # What was asked anew is not what it took to ask the first time.
         again = self._policy.rescore
         spent = Usage.total(row.usage for row in rows)
-        return spent if again else usage_of_answers(self.store, rows)
+        return spent if again else original_usage(self.store, rows)
 
     @contextmanager
     def _store_for(self, task: Task, *, again: bool) -> Generator[Store]:
@@ -237,7 +244,7 @@ class Workplace:
         if not again:
             yield self.store
             return
-        with response_cache(self._folder / "lm", task, again=True):
+        with cached_responses(self._folder / "lm", task, again=True):
             yield self._anew
 
 
@@ -248,19 +255,19 @@ def models_of(task: Task) -> list[str]:
     return list(dict.fromkeys(lm.model for lm in known if lm is not None))
 
 
-def rollouts_of(task: Task) -> Rollouts:
+def rollouts_of(task: Task) -> RolloutEvaluator:
     """Return what has the held-out examples of ``task`` answered."""
-    return Rollouts(bench_of(task), task.repeat)
+    return RolloutEvaluator(bench_of(task), task.repeat)
 
 
-def bench_of(task: Task) -> Bench:
+def bench_of(task: Task) -> Evaluator:
     """Return what rows of ``task`` are evaluated with."""
     settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
     key = fingerprint.of_evaluation(
         task.program, task.metric, task.lm, dspy.settings.adapter, task.version
     )
     answers = fingerprint.of_answers(task.program, task.lm, dspy.settings.adapter, task.version)
-    return Bench(task.metric, settings, key, answers)
+    return Evaluator(task.metric, settings, key, answers)
 
 
 def now() -> str:

@@ -1,7 +1,14 @@
-"""The durable database of everything that was paid for."""
+"""
+The database of everything that was paid for: rows, traces, proposals and artifacts.
 
-from pytest_mipro.store.database import Store
-from pytest_mipro.store.lease import Lease
-from pytest_mipro.store.shelf import Shelf
+One class, ``Store``, on SQLite or PostgreSQL through SQLAlchemy. Records are JSON with a
+checksum, written once; a lock keeps two processes from compiling the same task.
 
-__all__ = ["Lease", "Shelf", "Store"]
+Its public names are in ``__init__.pyi`` and are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,11 +13,11 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Proposal, Trace, Trial
 from pytest_mipro.store import files, migrations, schema
-from pytest_mipro.store.address import Address
-from pytest_mipro.store.lease import Lease
-from pytest_mipro.store.seal import Damaged
-from pytest_mipro.store.shelf import DAY, Artifacts, Rows, Shelf, Trials
-from pytest_mipro.store.trouble import explain, explain_damage
+from pytest_mipro.store.checksum import DamagedRecord
+from pytest_mipro.store.lock import CompileLock
+from pytest_mipro.store.messages import explain, explain_damage
+from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable, TrialTable
+from pytest_mipro.store.url import StoreUrl
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,17 +37,17 @@ class Store:
 
     """
 
-    def __init__(self, address: Address, name: str) -> None:
+    def __init__(self, address: StoreUrl, name: str) -> None:
         """Use ``open`` or ``in_memory`` instead."""
         self._address = address
         self._engine = address.engine()
         self.name = name
         connect, dialect = self.connection, self._engine.dialect
-        self.rows = Rows(connect, dialect)
-        self.traces = Shelf(connect, dialect, schema.TRACES, Trace)
-        self.proposals = Shelf(connect, dialect, schema.PROPOSALS, Proposal)
-        self.artifacts = Artifacts(connect, dialect)
-        self._trials = Trials(connect, dialect)
+        self.rows = RowTable(connect, dialect)
+        self.traces = RecordTable(connect, dialect, schema.TRACES, Trace)
+        self.proposals = RecordTable(connect, dialect, schema.PROPOSALS, Proposal)
+        self.artifacts = ArtifactTable(connect, dialect)
+        self._trials = TrialTable(connect, dialect)
         try:
             self._prepare()
         except StoreError:
@@ -64,7 +64,7 @@ class Store:
                 made there.
 
         """
-        address = Address.parse(url)
+        address = StoreUrl.parse(url)
         if address.file is not None:
             files.prepare(address.file, partial(cls._make, address))
         return cls(address, address.name)
@@ -75,8 +75,8 @@ class Store:
         return cls.open("sqlite://")
 
     @classmethod
-    def _make(cls, address: Address, path: Path) -> None:
-        elsewhere = Address(address.url.set(database=str(path)), address.name)
+    def _make(cls, address: StoreUrl, path: Path) -> None:
+        elsewhere = StoreUrl(address.url.set(database=str(path)), address.name)
         cls(elsewhere, address.name).close()
 
     @contextmanager
@@ -96,7 +96,7 @@ class Store:
             # SQLite cites from a damaged file, and Python fails to read what it says.
             address = self._address
             raise explain(self.name, error, address.backend, address.secrets) from error
-        except Damaged as error:
+        except DamagedRecord as error:
             raise explain_damage(self.name, error, self._address.backend) from error
 
     def put_trial(self, search: str, *trials: Trial) -> None:
@@ -120,9 +120,9 @@ class Store:
         """
         return self._trials.of(search)
 
-    def lease(self, key: str, who: str) -> Lease:
+    def lease(self, key: str, who: str) -> CompileLock:
         """Return the right to compile ``key``, to be entered as a context."""
-        return Lease(self.connection, key, who)
+        return CompileLock(self.connection, key, who)
 
     def prune(self, days: float) -> dict[str, int]:
         """
@@ -198,7 +198,7 @@ class Store:
         version: object = about.version
         if not isinstance(version, int) or version < 1:
             message = f"the format {version!r} of its tables"
-            raise Damaged(message)
+            raise DamagedRecord(message)
         if version > schema.VERSION:
             message = (
                 f"the store {self.name} has format {version}, this version of pytest-mipro "

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store.trouble import DAMAGED
+from pytest_mipro.store.messages import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,11 @@ def prepare(path: Path, make: Callable[[Path], None]) -> None:
 
     """
     try:
-        trouble = _settle(path, make)
+        problem = _settle(path, make)
     except OSError as error:
-        trouble = f"cannot be made: {error}; make room for it, or use another store"
-    if trouble:
-        message = f"the store {path} {trouble}"
+        problem = f"cannot be made: {error}; make room for it, or use another store"
+    if problem:
+        message = f"the store {path} {problem}"
         raise StoreError(message)
 
 

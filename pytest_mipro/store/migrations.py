@@ -15,7 +15,7 @@ from sqlalchemy import Text, cast, column, insert, select, table, update
 
 from pytest_mipro.canonical import canonical_json
 from pytest_mipro.store import schema
-from pytest_mipro.store.seal import Damaged, checksum
+from pytest_mipro.store.checksum import DamagedRecord, checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ def _from_1_row(name: str, row: Row[Any], now: float) -> dict[str, object]:
     except (AttributeError, TypeError, ValueError) as error:
         label = "/".join(map(str, (name, *names)))
         message = f"{label} cannot be brought into this version's format"
-        raise Damaged(message) from error
+        raise DamagedRecord(message) from error
     return {
         **dict(zip(_SECOND[name], names, strict=True)),
         "value": text,

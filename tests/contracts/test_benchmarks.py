@@ -44,6 +44,18 @@ TABLES = {
         "difference",
         "95% interval",
     ),
+    "startup": (
+        "session",
+        "bytecode",
+        "runs",
+        "ms",
+        "cpu ms",
+        "beside",
+        "beside cpu",
+        "ratio",
+        "cpu ratio",
+        "limit",
+    ),
     "store": (
         "rows in store",
         "what",

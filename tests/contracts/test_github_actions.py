@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER
+from pytest_mipro.report import COMMENT_LIMIT, MARKER
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples/github_actions").glob("*.yml"))

@@ -49,11 +49,3 @@ def test_a_filter_makes_it_an_error_before_anything_is_paid_for(project: Project
     result.stdout.fnmatch_lines(["mipro: 18 labelled examples*"])
     result.stdout.no_fnmatch_line("*sequence.py*")
     assert project.calls == 0
-
-
-def test_a_constant_metric_is_named(project: Project) -> None:
-    """It is known once the held-out examples are scored."""
-    constant = "lambda example, prediction, trace=None: 0.5"
-    project.write(test_adder=FEW.replace("METRIC", constant))
-    result = project.run("--mipro")
-    result.stdout.fnmatch_lines(["*MiproWarning: the metric gave 0.5 to all 120 *"])

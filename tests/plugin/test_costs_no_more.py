@@ -78,62 +78,6 @@ def test_a_dearer_prompt_fails_in_all_reports(metered: Project) -> None:
         assert "an answer takes" in text
 
 
-def test_what_was_found_out_is_stored(metered: Project) -> None:
-    """Bills survive in the store: judging under another ratio asks nothing."""
-    metered.run("--mipro").assert_outcomes(failed=1)
-    paid = metered.calls
-    metered.write(test_adder=TEST.replace("ASKED", "ratio=50"))
-    metered.run("--mipro").assert_outcomes(passed=1)
-    assert metered.calls == paid
-
-
-def test_what_comes_from_the_response_cache_is_known(metered: Project) -> None:
-    """Where rows are gone but not responses, they take what they took, without asking anew."""
-    asked = 'ratio=1, than="reference"'
-    metered.write(
-        conftest=METERED.replace(", cache=False", ""), test_adder=TEST.replace("ASKED", asked)
-    )
-    metered.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    paid = metered.calls
-    (metered.path / ".mipro" / "store.db").unlink()
-    result = metered.run("--mipro")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*compiling: *"])
-    assert metered.calls == paid
-
-
-def test_a_reference_keeps_bills(metered: Project) -> None:
-    """Against what was accepted, the same prompt costs the same, also without a store."""
-    asked = 'ratio=1.1, than="reference"'
-    metered.write(test_adder=TEST.replace("ASKED", asked))
-    result = metered.run("--mipro")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*no reference is accepted yet*--mipro-update*"])
-    metered.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    paid = metered.calls
-    metered.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
-    assert metered.calls == paid
-    file = metered.path / "__mipro__" / "test_adder" / "test_adder.json"
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    assert len(kept["tokens"]["compiled"]) == 60
-
-
-def test_a_reference_from_before_bills_says_what_to_do(metered: Project) -> None:
-    """It can be read, is no regression, and knows nothing about costs."""
-    both = TEST.replace("    assert", "    assert mipro.no_regression()\n    assert")
-    metered.write(test_adder=both.replace("ASKED", 'than="reference"'))
-    metered.run("--mipro", "--mipro-update")
-    file = metered.path / "__mipro__" / "test_adder" / "test_adder.json"
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    del kept["tokens"], kept["usd"]
-    file.write_text(json.dumps(kept), encoding="utf-8")
-    result = metered.run("--mipro")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["*INCONCLUSIVE: it is not known what answers of the reference take*--mipro-update*"]
-    )
-
-
 def test_a_wrong_ratio_is_named(metered: Project) -> None:
     """The test fails with what was given and what was expected, without a traceback of ours."""
     metered.write(test_adder=TEST.replace("ASKED", "ratio=0"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
+    import pytest
     from project import Project
 
 BROKEN_LM = """
@@ -29,12 +28,11 @@ def mipro_lm():
 """
 
 
-@pytest.mark.parametrize("limit", [0, 10, 60, 300])
-def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project, limit: int) -> None:
-    """Whenever the key dies, the run errs, and later pays only for what was missing."""
+def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project) -> None:
+    """When the key dies, the run errs, and the next one pays only for what was missing."""
     working = (project.path / "conftest.py").read_text()
     whole = project.run("--mipro")
-    project.write(conftest=BROKEN_LM.replace("LIMIT", str(limit)))
+    project.write(conftest=BROKEN_LM.replace("LIMIT", "60"))
     (project.path / "calls.log").unlink()
     store = ["--mipro-store", "sqlite:///second.db"]
     broken = project.run("--mipro", *store, "--mipro-threads", "1")
@@ -44,7 +42,7 @@ def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project, limit
     )
     broken.stdout.no_fnmatch_line("*pytest_mipro/*")
     project.write(conftest=working)
-    assert project.calls == limit
+    assert project.calls == 60
     healed = project.run("--mipro", *store)
     healed.assert_outcomes(passed=1)
     line = "test_adder  60 * PASS *"
@@ -52,82 +50,15 @@ def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project, limit
     whole.stdout.fnmatch_lines([line])
 
 
-@pytest.mark.parametrize(
-    "returned,line",
-    [
-        ("None", "*the metric returned None, expected*"),
-        ("float('nan')", "*the metric returned nan, expected*"),
-        ("'good'", "*the metric returned 'good', expected*"),
-        ("1 / 0", "*the metric raised ZeroDivisionError*"),
-    ],
-)
-def test_a_metric_that_gives_no_score_is_an_error(
-    project: Project, returned: str, line: str
-) -> None:
+def test_a_metric_that_gives_no_score_is_an_error(project: Project) -> None:
     """The message names the value and the example."""
     program = (project.path / "program.py").read_text()
-    project.write(program=program.replace("example.answer == prediction.answer", returned))
+    project.write(program=program.replace("example.answer == prediction.answer", "None"))
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([line, '*on the example {"answer":*'])
-
-
-def test_a_program_that_swallows_the_error_is_found_out(project: Project) -> None:
-    """``except Exception`` in ``forward`` does not make an outage a score."""
-    program = (project.path / "program.py").read_text()
-    swallowing = program.replace(
-        "        return self.add(question=question)",
-        "        try:\n            return self.add(question=question)\n"
-        "        except Exception:\n            return dspy.Prediction(answer=0)",
+    result.stdout.fnmatch_lines(
+        ["*the metric returned None, expected*", '*on the example {"answer":*']
     )
-    project.write(program=swallowing, conftest=BROKEN_LM.replace("LIMIT", "0"))
-    result = project.run("--mipro")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*key revoked*"])
-
-
-def test_a_closure_without_content_asks_for_a_version(project: Project) -> None:
-    """What cannot be hashed is said, and ``version=`` is a way out."""
-    project.write(
-        test_adder="""
-        import threading
-        from pytest_mipro import mipro_optimize
-        from program import Adder, right, DATASET
-
-        def locked(lock):
-            def metric(example, prediction, trace=None):
-                with lock:
-                    return right(example, prediction)
-            return metric
-
-        @mipro_optimize(program=Adder, metric=locked(threading.Lock()), dataset=DATASET)
-        def test_unnamed(mipro):
-            pass
-
-        @mipro_optimize(
-            program=Adder, metric=locked(threading.Lock()), dataset=DATASET, version="1"
-        )
-        def test_named(mipro):
-            assert mipro.beats_baseline()
-        """
-    )
-    result = project.run("--mipro")
-    result.assert_outcomes(errors=1, passed=1)
-    result.stdout.fnmatch_lines(["*lock in *cannot be hashed*version=*"])
-
-
-def test_a_program_that_breaks_on_most_examples_is_an_error(project: Project) -> None:
-    """A program that raises the same on more than half of the examples is broken, not bad."""
-    code = (project.path / "program.py").read_text()
-    raising = (
-        "        if int(question.split()[2]) > 70: raise KeyError('rates')\n        return self"
-    )
-    project.write(program=code.replace("        return self", raising, 1))
-    for _ in range(2):  # The second time everything is stored, and it is as broken as before.
-        result = project.run("--mipro")
-        result.assert_outcomes(errors=1)
-        line = "*the baseline program failed on 49 of 60 held-out examples with KeyError: it is*"
-        result.stdout.fnmatch_lines([line, "*rates*"])
 
 
 def test_what_the_program_failed_on_is_counted_and_shown(project: Project) -> None:

@@ -89,32 +89,6 @@ def pytest_runtest_protocol(item, nextitem):
     )
 
 
-def test_the_outcome_has_programs_scores_and_usage(project: Project) -> None:
-    """What DESIGN promises of the fixture is there, and the baseline is untouched."""
-    project.write(
-        test_adder="""
-        from pytest_mipro import mipro_optimize
-        from program import Adder, right, DATASET
-
-        STUDENT = Adder()
-
-        @mipro_optimize(program=STUDENT, metric=right, dataset=DATASET)
-        def test_adder(mipro):
-            assert mipro.baseline.program is STUDENT
-            assert STUDENT.add.demos == []
-            assert len(mipro.compiled.program.add.demos) > 0
-            assert len(mipro.baseline.scores) == len(mipro.compiled.scores) == 60
-            assert mipro.compiled.score == sum(mipro.compiled.scores) / 60
-            assert mipro.baseline.usage.calls == 60
-            assert mipro.comparison.n == 60
-            verdict = mipro.beats_baseline(margin=0.05, alpha=0.1)
-            assert verdict and verdict.comparison.margin == 0.05
-            assert not mipro.beats_baseline(margin=0.99)
-        """
-    )
-    project.run("--mipro").assert_outcomes(passed=1)
-
-
 def test_a_teacher_and_a_prompt_model_can_be_named(project: Project) -> None:
     """A teacher model answers while bootstrapping, a prompt model while proposing."""
     conftest = (project.path / "conftest.py").read_text()

@@ -90,12 +90,3 @@ def pytest_mipro_report(outcome):
     )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
     assert "PASS" in (project.path / "report.md").read_text()
-
-
-def test_an_optimizer_that_returns_no_program_is_an_error(project: Project) -> None:
-    """The message names the hook and what it returned."""
-    conftest = (project.path / "conftest.py").read_text()
-    project.write(conftest=f"{conftest}\ndef pytest_mipro_optimize(task): return 3\n")
-    result = project.run("--mipro")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*pytest_mipro_optimize returned 3, expected a dspy.Module*"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,19 +59,6 @@ def test_the_second_run_asks_no_model_and_says_the_same(project: Project) -> Non
     second.stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
 
 
-def test_the_artifact_is_in_the_store_as_json(project: Project) -> None:
-    """The store lies under the rootdir, is ignored by git, and holds the program's state."""
-    project.run("--mipro")
-    with sqlite3.connect(project.path / ".mipro" / "store.db") as store:
-        ((state,),) = store.execute(
-            "SELECT json_extract(value, '$.state.add.signature.instructions') FROM artifacts"
-        )
-    store.close()
-    assert isinstance(state, str)
-    assert (project.path / ".mipro" / ".gitignore").read_text() == "*\n"
-    assert (project.path / ".mipro" / "CACHEDIR.TAG").exists()
-
-
 def test_workers_give_the_same_verdict_and_compile_once(project: Project) -> None:
     """With ``-n 2`` four tests on one task pay as much as one process does."""
     project.write(test_adder=SEVERAL)
@@ -118,48 +104,6 @@ def test_a_failing_verdict_fails_the_test_with_its_sentence(project: Project) ->
     result = project.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines([r"E +assert (FAIL|INCONCLUSIVE): .*"])
-
-
-def test_a_change_says_why_it_recompiles(project: Project) -> None:
-    """The reason names the part and the line; what did not change is not paid again."""
-    project.run("--mipro")
-    program = (project.path / "program.py").read_text()
-    project.write(program=program.replace("2 * i + 3)", "2 * i + 3 if i else 4)"))
-    result = project.run("--mipro")
-    result.stdout.fnmatch_lines(["*compiling: 1 train row added, 1 train row removed*"])
-
-
-def test_an_edited_test_split_does_not_recompile(project: Project) -> None:
-    """Held-out rows are scored anew, the artifact stays."""
-    project.run("--mipro")
-    paid = project.calls
-    program = (project.path / "program.py").read_text()
-    project.write(program=program.replace('"test": ROWS[60:]', '"test": ROWS[60:-1]'))
-    result = project.run("--mipro")
-    result.stdout.no_fnmatch_line("*compiling*")
-    result.stdout.fnmatch_lines(["test_adder  59 *  0    $0  from the store"])
-    assert project.calls == paid
-
-
-def test_two_tests_may_be_judged_on_different_rows(project: Project) -> None:
-    """They share the artifact, which the held-out rows do not decide, and not the scores."""
-    project.write(
-        test_adder="""
-        from pytest_mipro import mipro_optimize
-        from program import Adder, right, DATASET, ROWS
-
-        @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
-        def test_all(mipro):
-            assert len(mipro.compiled.scores) == 60
-
-        @mipro_optimize(program=Adder, metric=right, dataset={**DATASET, "test": ROWS[70:]})
-        def test_some(mipro):
-            assert len(mipro.compiled.scores) == 50
-        """
-    )
-    result = project.run("--mipro")
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["test_some  50 * 0 * $0  from the store"])
 
 
 def test_demos_are_shown_inputs_first(project: Project) -> None:

@@ -6,8 +6,6 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from project import Project
 
@@ -69,28 +67,6 @@ def test_doubt_is_a_warning_or_a_failure(guarded: Project) -> None:
     guarded.run("--mipro", *filtered, "-o", "mipro_inconclusive=fail").assert_outcomes(failed=1)
 
 
-def test_another_metric_scores_the_reference_again(guarded: Project) -> None:
-    """Scores of two metrics are not compared; the accepted program gets scores of this one."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(
-        guarded,
-        "program",
-        "return example.answer == prediction.answer",
-        "return 1 - abs(example.answer - prediction.answer) / 2",
-    )
-    result = guarded.run("--mipro", "-v")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "*mipro: test_adder: the metric changed: scoring the accepted program again",
-            "  no regression: PASS: the metric changed since the reference was accepted, so *",
-        ]
-    )
-    paid = guarded.calls
-    guarded.run("--mipro").assert_outcomes(passed=1)
-    assert guarded.calls == paid
-
-
 def test_a_program_that_no_longer_fits_is_told(guarded: Project) -> None:
     """Under another metric the accepted program is needed; one of other predictors cannot run."""
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
@@ -101,16 +77,6 @@ def test_a_program_that_no_longer_fits_is_told(guarded: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*does not fit the code any more: add, sum came, went*-update *"])
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
-
-
-def test_only_common_examples_are_compared(guarded: Project) -> None:
-    """A test split that grew is compared on what was there."""
-    change(guarded, "program", '"test": ROWS[60:]', '"test": ROWS[65:]')
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(guarded, "program", '"test": ROWS[65:]', '"test": ROWS[60:-5]')
-    result = guarded.run("--mipro", "-v")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*compared on 50 of 55 held-out examples, the others are new;*"])
 
 
 def test_no_common_example_cannot_be_judged(guarded: Project) -> None:
@@ -124,24 +90,6 @@ def test_no_common_example_cannot_be_judged(guarded: Project) -> None:
         ["E*none of the 30 held-out examples is in the reference*-update *"]
     )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
-
-
-def test_the_reference_has_program_and_scores(guarded: Project) -> None:
-    """Both are for tests to use; without a reference it is None."""
-    test = (guarded.path / "test_adder.py").read_text()
-    asserts = """
-    if mipro.reference is not None:
-        assert mipro.reference.scores == mipro.compiled.scores
-        assert mipro.reference.score == mipro.compiled.score
-        assert mipro.reference.usage.calls == 60
-        assert mipro.reference.program.add.demos == mipro.compiled.program.add.demos
-    print("REFERENCE", mipro.reference is None)
-    """
-    guarded.write(test_adder=test.replace("    assert mipro.no_regression()", asserts))
-    guarded.run("--mipro", "-s").stdout.fnmatch_lines(["*REFERENCE True"])
-    result = guarded.run("--mipro", "-s", "--mipro-update")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*REFERENCE False"])
 
 
 def test_wrong_arguments_show_the_users_line_only(guarded: Project) -> None:
@@ -159,24 +107,6 @@ def test_wrong_arguments_show_the_users_line_only(guarded: Project) -> None:
         ]
     )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
-
-
-@pytest.mark.parametrize(
-    "wrong, line",
-    [
-        ("no_regression(tolerance=-1)", "tolerance=-1: expected a loss*"),
-        ("no_regression(alpha=2)", "alpha=2: expected a probability*"),
-        ("costs_no_more(than='reference', ratio=-1)", "ratio=-1: expected how many times*"),
-    ],
-)
-def test_wrong_arguments_are_told_without_a_reference(
-    guarded: Project, wrong: str, line: str
-) -> None:
-    """They do not wait until there is one to compare with."""
-    change(guarded, "test_adder", "no_regression()", wrong)
-    result = guarded.run("--mipro")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"E*DeclarationError: {line}"])
 
 
 def test_a_damaged_reference_is_an_error(guarded: Project) -> None:

@@ -68,23 +68,6 @@ def test_a_stale_reference_is_an_error_that_says_why(guarded: Project) -> None:
     accepted.assert_outcomes(passed=1)
 
 
-def test_new_examples_are_scored(guarded: Project) -> None:
-    """Both programs answer what the reference lacks, and nothing else; once."""
-    change(guarded, '"test": ROWS[60:]', '"test": ROWS[65:]')
-    guarded.run("--mipro", "--mipro-update")
-    forget(guarded)
-    change(guarded, '"test": ROWS[65:]', '"test": ROWS[60:]')
-    paid = guarded.calls
-    result = guarded.run("--mipro", "--mipro-frozen", "-v")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        ["test_adder  60 * PASS *  10 * from the reference", "*compared on 55 of 60*"]
-    )
-    assert guarded.calls == paid + 10
-    guarded.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
-    assert guarded.calls == paid + 10
-
-
 @pytest.mark.parametrize("contrary", ["update", "refresh"])
 def test_what_contradicts_it_is_a_usage_error(guarded: Project, contrary: str) -> None:
     """The error names both flags."""

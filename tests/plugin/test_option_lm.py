@@ -86,9 +86,9 @@ def test_models_made_from_a_name_have_the_timeout_that_was_asked_for(project: Pr
         @pytest.fixture
         def lm(request):
             from pytest_mipro.plugin.state import SETTINGS
-            from pytest_mipro.models.resolve import resolve
+            from pytest_mipro.models import resolve_model
             settings = request.config.stash[SETTINGS]
-            return resolve("openai/some-model", settings.timeout).lm
+            return resolve_model("openai/some-model", settings.timeout).lm
 
         def test_timeout(lm):
             assert lm.kwargs["timeout"] == 7.5

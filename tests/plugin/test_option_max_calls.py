@@ -55,14 +55,6 @@ def test_a_limit_of_cost_goes_by_the_given_price(project: Project) -> None:
     )
 
 
-def test_a_limit_of_cost_needs_a_price(project: Project) -> None:
-    """A model that nobody has a price for is an error before it is asked."""
-    result = project.run("--mipro", "--mipro-max-cost", "5")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*price of 'scripted' is unknown*mipro_price = scripted: *"])
-    assert project.calls == 0
-
-
 @pytest.mark.parametrize(
     "flag, value", [("calls", "0"), ("calls", "many"), ("cost", "-1"), ("cost", "nan")]
 )

@@ -112,14 +112,6 @@ def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) 
     assert files(guarded) == written
 
 
-def test_an_error_accepts_nothing(guarded: Project) -> None:
-    """What errored has no scores."""
-    program = (guarded.path / "program.py").read_text()
-    guarded.write(program=program.replace("example.answer ==", "1 / 0 =="))
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(errors=1)
-    assert not files(guarded)
-
-
 def test_the_program_is_for_plain_dspy_and_holds_no_secret(guarded: Project) -> None:
     """It loads in a process that has never heard of this plugin; models are left out."""
     secret = "sk-very-secret"

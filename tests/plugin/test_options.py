@@ -39,18 +39,11 @@ def test_the_ini_option_turns_it_on(project: Project) -> None:
     project.run("-o", "mipro=true").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    "url,line",
-    [
-        ("nonsense", "*store URL 'nonsense'* is not one SQLAlchemy knows*"),
-        ("sqlite:////proc/nowhere/store.db", "*/proc/nowhere/store.db cannot be made*"),
-    ],
-)
-def test_a_store_that_cannot_be_opened_is_an_error(project: Project, url: str, line: str) -> None:
+def test_a_store_that_cannot_be_opened_is_an_error(project: Project) -> None:
     """The error names the store; no model is asked."""
-    result = project.run("--mipro", "--mipro-store", url)
+    result = project.run("--mipro", "--mipro-store", "sqlite:////proc/nowhere/store.db")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([line])
+    result.stdout.fnmatch_lines(["*/proc/nowhere/store.db cannot be made*"])
     assert project.calls == 0
 
 

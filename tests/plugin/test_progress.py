@@ -13,7 +13,7 @@ import pyte
 import pytest
 from project import CONFTEST, LONGEST, TEST
 
-from pytest_mipro.plugin.narrate import Narrator, _Pace
+from pytest_mipro.plugin.progress import ProgressReporter, _Pace
 from pytest_mipro.records import Progress
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ import time
 import dspy
 import pytest
 from scripted import ScriptedEngine
-from pytest_mipro.evaluate import workers
-from pytest_mipro.plugin import narrate
+from pytest_mipro.evaluate import executor
+from pytest_mipro.plugin import progress
 
-workers._REMINDER = narrate._SELDOM = narrate._EVERY = 0.1  # It is a minute.
+executor._REMINDER = progress._SELDOM = progress._EVERY = 0.1  # It is a minute.
 
 class Unreachable(ScriptedEngine):
     begun = None
@@ -279,7 +279,7 @@ def test_a_model_that_does_not_answer(
 
 def test_a_log_hears_of_a_long_phase_once_a_minute() -> None:
     """A search of an hour is no silence, which some systems take for a hang."""
-    narrator = Narrator(cast("pytest.Config", SimpleNamespace(workerinput={})))
+    narrator = ProgressReporter(cast("pytest.Config", SimpleNamespace(workerinput={})))
     narrator._last = 100.0
     due = [narrator._is_due(now, None) for now in (101.0, 159.0, 160.0)]
     assert due == [False, False, True]

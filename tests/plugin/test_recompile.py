@@ -38,16 +38,6 @@ def said(result: pytest.RunResult) -> list[str]:
     return re.findall(r"mipro: test_adder: compiling: (.*)", result.stdout.str())
 
 
-def test_another_metric_compiles_and_asks_for_no_answer_again(compiled: Project) -> None:
-    """The reason has the place; known answers are scored anew, only demos are made again."""
-    paid = compiled.calls
-    edit(compiled, ("example.answer == prediction.answer", "prediction.answer == example.answer"))
-    result = compiled.run("--mipro")
-    result.assert_outcomes(passed=1)
-    assert said(result) == ["metric changed (program.py:13)"]
-    assert compiled.calls - paid <= 20  # the training rows
-
-
 def test_several_changes_are_all_said(compiled: Project) -> None:
     """One line names what changed in the code, in the options and in the rows."""
     edit(
@@ -59,17 +49,6 @@ def test_several_changes_are_all_said(compiled: Project) -> None:
     assert said(result) == [
         "code of program.Adder changed (program.py:3), fields of add changed, 1 train row removed"
     ]
-
-
-def test_what_was_undone_is_no_reason(compiled: Project) -> None:
-    """The reason compares with the nearest that was compiled, not with the last."""
-    metric = "example.answer == prediction.answer", "prediction.answer == example.answer"
-    edit(compiled, metric)
-    assert len(said(compiled.run("--mipro"))) == 1
-    edit(compiled, metric[::-1])
-    assert said(compiled.run("--mipro")) == []
-    edit(compiled, ("ROWS[:20]", "ROWS[:19]"))
-    assert said(compiled.run("--mipro")) == ["1 train row removed"]
 
 
 def test_held_out_rows_are_scored_without_a_compile(compiled: Project) -> None:

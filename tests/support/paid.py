@@ -50,11 +50,11 @@ import os
 import dspy
 import pytest
 from served import Model
-from pytest_mipro.plugin.state import RUNNING
+from pytest_mipro.plugin.state import TASK_RUNNER
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    running = config.stash.get(RUNNING, None)
+    running = config.stash.get(TASK_RUNNER, None)
     if running is None:
         return
     show = running.progress
@@ -75,9 +75,9 @@ def mipro_lm():
 """
 
 IMPATIENT = """
-from pytest_mipro.store import lease
+from pytest_mipro.store import lock
 
-lease.BEAT, lease.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
+lock.BEAT, lock.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
 """
 """For a conftest: who holds the lease counts as dead at once."""
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro.records import (
-    Answer,
     Candidate,
+    ExampleResult,
     Failure,
-    HeldOut,
+    HeldOutExample,
     PairedComparison,
     Prompt,
     Report,
@@ -19,12 +19,12 @@ from pytest_mipro.records import (
     Usage,
     Verdict,
 )
-from pytest_mipro.report.summary import Summary, TaskSummary, summarize
+from pytest_mipro.report import Summary, TaskSummary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.records import Word
+    from pytest_mipro.records import VerdictKind
 
 COMPARISON = PairedComparison(
     n=40,
@@ -59,7 +59,7 @@ def held_out(
     accepted: float | None = None,
     failure: Failure | None = None,
     **texts: Any,
-) -> HeldOut:
+) -> HeldOutExample:
     """Return one example; ``texts`` replace the ticket, the team, or what was answered."""
     text: dict[str, Any] = {
         "ticket": f"Ticket {number}",
@@ -68,12 +68,12 @@ def held_out(
         "after": "mobile",
     }
     text |= texts
-    return HeldOut(
+    return HeldOutExample(
         identity=f"{number:032x}",
         inputs={"ticket": text["ticket"]},
         expected={"team": text["team"]},
-        baseline=Answer(first, ({"team": text["before"]},)),
-        compiled=Answer(
+        baseline=ExampleResult(first, ({"team": text["before"]},)),
+        compiled=ExampleResult(
             then,
             (None if failure else {"team": text["after"]},),
             () if failure is None else (failure,),
@@ -101,9 +101,11 @@ SEARCH = SearchLog(
 )
 
 
-def scorecard(examples: Sequence[HeldOut], which: Literal["baseline", "compiled"]) -> Scorecard:
+def scorecard(
+    examples: Sequence[HeldOutExample], which: Literal["baseline", "compiled"]
+) -> Scorecard:
     """Return what the examples say of one program."""
-    answers: list[Answer] = [getattr(each, which) for each in examples]
+    answers: list[ExampleResult] = [getattr(each, which) for each in examples]
     return Scorecard(
         examples=tuple(each.identity for each in examples),
         scores=tuple(each.score for each in answers),
@@ -114,7 +116,10 @@ def scorecard(examples: Sequence[HeldOut], which: Literal["baseline", "compiled"
 
 
 def report(
-    *words: Word, examples: Sequence[HeldOut] = EXAMPLES, sentence: str = "so and so", **values: Any
+    *words: VerdictKind,
+    examples: Sequence[HeldOutExample] = EXAMPLES,
+    sentence: str = "so and so",
+    **values: Any,
 ) -> Report:
     """Return a report with verdicts of these words; ``values`` replace other fields."""
     made = Report(

@@ -10,6 +10,9 @@ from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from sessions import Checkout, FirstRun
 
 
 @pytest.fixture
@@ -18,3 +21,32 @@ def store() -> Iterator[Store]:
     opened = Store.in_memory()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """Return a checkout in which nothing has run yet."""
+    from sessions import Checkout
+
+    return Checkout(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    """Return a run that compiled a task and accepted the outcome; for looking only."""
+    from sessions import Checkout, FirstRun
+
+    made = Checkout(tmp_path_factory.mktemp("first_run"))
+    return FirstRun(made, made.outcome(update=True))
+
+
+@pytest.fixture
+def compiled(first_run: FirstRun, tmp_path: Path) -> Checkout:
+    """Return a checkout whose store has the artifact and the scores; nothing is accepted."""
+    return first_run.checkout.copied_to(tmp_path / "compiled", ".mipro")
+
+
+@pytest.fixture
+def accepted(first_run: FirstRun, tmp_path: Path) -> Checkout:
+    """Return a checkout with an accepted reference, and the store that it was made with."""
+    return first_run.checkout.copied_to(tmp_path / "accepted", ".mipro", "__mipro__")

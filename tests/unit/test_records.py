@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from pytest_mipro.records import (
     Acceptance,
-    Answer,
     Artifact,
-    Bill,
     Candidate,
     Cut,
+    ExampleCost,
+    ExampleResult,
     Failure,
-    HeldOut,
+    HeldOutExample,
     Means,
     PairedComparison,
     Progress,
@@ -60,7 +60,7 @@ def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 
 MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)
-BILL = st.builds(Bill, NUMBER, st.none() | MONEY)
+BILL = st.builds(ExampleCost, NUMBER, st.none() | MONEY)
 USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, MONEY)
 CUT = st.builds(Cut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
 FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
@@ -73,12 +73,12 @@ SCORECARD = st.builds(
     USAGE,
     several(FAILURE),
     latency=st.none() | NUMBER,
-    bills=several(st.none() | BILL),
+    costs=several(st.none() | BILL),
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
 SEARCH_LOG = st.builds(SearchLog, COUNT, several(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
-ANSWER = st.builds(Answer, NUMBER, several(JSON_DATA), several(FAILURE))
-HELD_OUT = st.builds(HeldOut, TEXT, FIELDS, FIELDS, ANSWER, ANSWER, st.none() | NUMBER)
+ANSWER = st.builds(ExampleResult, NUMBER, several(JSON_DATA), several(FAILURE))
+HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, ANSWER, ANSWER, st.none() | NUMBER)
 COMPARISON = st.builds(
     PairedComparison,
     COUNT,
@@ -113,7 +113,7 @@ ACCEPTANCE = st.builds(
 )
 RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Usage: USAGE,
-    Bill: BILL,
+    ExampleCost: BILL,
     Failure: FAILURE,
     Row: st.builds(
         Row,
@@ -136,8 +136,8 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Candidate: CANDIDATE,
     Trial: TRIAL,
     SearchLog: SEARCH_LOG,
-    Answer: ANSWER,
-    HeldOut: HELD_OUT,
+    ExampleResult: ANSWER,
+    HeldOutExample: HELD_OUT,
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,
@@ -279,7 +279,7 @@ def test_huge_record_survives() -> None:
     [
         lambda fields: Row("key", 1.0, fields),
         lambda fields: Trace("key", 1.0, {"self": [fields]}),
-        lambda fields: Prompt("self", "Answer.", (fields,)),
+        lambda fields: Prompt("self", "ExampleResult.", (fields,)),
         lambda fields: Artifact("key", "task", {}, {}, fields, Usage(), 1.0, "today"),
     ],
     ids=["Row", "Trace", "Prompt", "Artifact"],

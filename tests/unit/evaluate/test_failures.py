@@ -17,6 +17,7 @@ from dspy.utils.exceptions import (
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
+from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.failures import (
     CallWatch,
     blame_program,
@@ -27,7 +28,6 @@ from pytest_mipro.evaluate.failures import (
     retry_after,
     surface,
 )
-from pytest_mipro.evaluate.runner import Bench
 from pytest_mipro.records import Failure, Row, Usage
 
 if TYPE_CHECKING:
@@ -408,7 +408,7 @@ def test_blame_of_an_error_without_words() -> None:
 
 def test_blame_begins_with_the_program() -> None:
     """Frames that lead from us to the program are not shown."""
-    bench = Bench(lambda *_: True, {}, "key")
+    bench = Evaluator(lambda *_: True, {}, "key")
 
     class Broken(dspy.Module):
         def forward(self, question: str) -> None:

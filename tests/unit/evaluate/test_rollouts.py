@@ -6,9 +6,9 @@ import dspy
 import pytest
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.evaluate.rollouts import Rollouts, mean_score
-from pytest_mipro.evaluate.runner import Bench
-from pytest_mipro.evaluate.workers import ContextThreads, Workers, complete
+from pytest_mipro.evaluate.evaluator import Evaluator
+from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
+from pytest_mipro.evaluate.rollouts import RolloutEvaluator, mean_score
 from pytest_mipro.records import Row
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def evaluate(
     lm: dspy.LM, store: Store, count: int, program: dspy.Module | None = None
 ) -> list[tuple[Row, ...]]:
     """Return the rows of a program, ``count`` each."""
-    rollouts = Rollouts(Bench(right, {"lm": lm}, "key", "answers"), count)
-    workers = Workers(ContextThreads(2))
+    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "answers"), count)
+    workers = WorkerPool(ContextThreadPool(2))
     programs = [program or dspy.Predict("question -> answer")]
-    (found,) = complete(rollouts.evaluate(programs, EXAMPLES, store, workers), workers)
+    (found,) = run_to_completion(rollouts.evaluate(programs, EXAMPLES, store, workers), workers)
     assert rollouts.stored(store, programs[0], EXAMPLES) == found
     assert rollouts.missing(store, programs, EXAMPLES) == [0] * count
     return found
@@ -61,7 +61,7 @@ def test_each_rollout_is_asked_once(store: Store) -> None:
 def test_a_rollout_is_no_other_request() -> None:
     """DSPy's cache takes rollouts apart; the first one is what is asked without any."""
     lm = scripted_lm(cache=True)
-    rollouts = Rollouts(Bench(right, {"lm": lm}, "key"), 3)
+    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key"), 3)
     models = [bench.settings["lm"] for bench in rollouts._benches]
     assert models[0] is lm
     assert [model.kwargs.get("rollout_id") for model in models] == [None, 1, 2]
@@ -83,7 +83,7 @@ def test_nothing_stored(store: Store) -> None:
     lm = scripted_lm()
     program = dspy.Predict("question -> answer")
     evaluate(lm, store, 1, program)
-    rollouts = Rollouts(Bench(right, {"lm": lm}, "key", "answers"), 2)
+    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "answers"), 2)
     assert rollouts.stored(store, program, EXAMPLES) is None
     assert rollouts.missing(store, [program], EXAMPLES) == [0, len(EXAMPLES)]
 

@@ -9,15 +9,15 @@ from scripted import scripted_lm
 
 from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, ModelError
-from pytest_mipro.models.line_adapter import LineAdapter
-from pytest_mipro.models.resolve import DEFAULT_TIMEOUT, Model, resolve
+from pytest_mipro.models.local.line_adapter import LineAdapter
+from pytest_mipro.models.resolve import DEFAULT_TIMEOUT, Model, resolve_model
 
 
 @pytest.mark.parametrize("spec", [None, ""])
 def test_no_model_is_refused_with_the_three_ways(spec: str | None) -> None:
     """The error shows the flag, the ini option, the fixture, and the model that needs no key."""
     with pytest.raises(ModelError) as caught:
-        resolve(spec)
+        resolve_model(spec)
 
     message = str(caught.value)
     for way in ("--mipro-lm openai/", "mipro_lm = openai/", "def mipro_lm(): return dspy.LM("):
@@ -36,7 +36,7 @@ def test_model_with_an_engine_or_class_of_its_own_is_taken_as_it_is(make: Any) -
     lm = make()
     kwargs, retries = dict(lm.kwargs), lm.num_retries
 
-    model = resolve(lm, timeout=9.0)
+    model = resolve_model(lm, timeout=9.0)
 
     assert model == Model(lm, adapter=None, threads=None)
     assert (lm.kwargs, lm.num_retries) == (kwargs, retries)
@@ -49,7 +49,7 @@ def test_users_model_gets_a_timeout_where_it_has_none(own: Any, timeout: float |
     """A dspy.LM is bounded like one made from a name; its own timeout wins."""
     lm = dspy.LM("openai/gpt-test", api_key="x", max_tokens=50, num_retries=8, **own)
 
-    model = resolve(lm, timeout=9.0).lm
+    model = resolve_model(lm, timeout=9.0).lm
 
     assert model.kwargs["timeout"] == timeout
     assert model.num_retries == 0
@@ -61,12 +61,12 @@ def test_timeout_leaves_the_keys_alone() -> None:
     """A model with another timeout is the same model to the store."""
     lm = dspy.LM("openai/gpt-test", api_key="x")
 
-    assert fingerprint.model(resolve(lm, timeout=9.0).lm) == fingerprint.model(lm)
+    assert fingerprint.model(resolve_model(lm, timeout=9.0).lm) == fingerprint.model(lm)
 
 
 def test_model_string_makes_a_model_with_a_timeout() -> None:
     """No call of a model made here can hang."""
-    model = resolve("openai/gpt-4o-mini")
+    model = resolve_model("openai/gpt-4o-mini")
 
     assert isinstance(model.lm, dspy.LM)
     assert model.lm.model == "openai/gpt-4o-mini"
@@ -78,7 +78,7 @@ def test_model_string_makes_a_model_with_a_timeout() -> None:
 
 def test_timeout_can_be_chosen() -> None:
     """The caller's timeout is the model's."""
-    lm = resolve("anthropic/claude-test", timeout=5).lm
+    lm = resolve_model("anthropic/claude-test", timeout=5).lm
 
     assert lm.kwargs["timeout"] == 5
 
@@ -88,7 +88,7 @@ def test_timeout_can_be_chosen() -> None:
 )
 def test_provider_may_be_any(name: str) -> None:
     """What follows the first slash is the provider's business; nothing is asked yet."""
-    assert resolve(name).lm.model == name
+    assert resolve_model(name).lm.model == name
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_provider_may_be_any(name: str) -> None:
 def test_what_is_no_model_is_refused(spec: Any, words: list[str]) -> None:
     """The error names the value and what a model may be."""
     with pytest.raises(ModelError) as caught:
-        resolve(spec)
+        resolve_model(spec)
 
     assert [word for word in words if word not in str(caught.value)] == []
 
@@ -115,14 +115,14 @@ def test_what_is_no_model_is_refused(spec: Any, words: list[str]) -> None:
 def test_missing_provider_is_refused(name: str) -> None:
     """A slash alone names no provider."""
     with pytest.raises(ModelError, match="PROVIDER/MODEL"):
-        resolve(name)
+        resolve_model(name)
 
 
 def test_local_is_the_embedded_model_and_how_to_drive_it() -> None:
     """The embedded model has its adapter, takes one call at a time, and is not loaded yet."""
     pytest.importorskip("xllamacpp")
 
-    model = resolve("local")
+    model = resolve_model("local")
 
     assert isinstance(model.lm, dspy.LM)
     assert "smollm2" in model.lm.model

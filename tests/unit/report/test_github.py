@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.records import Verdict
+from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.github import (
     MOST_ANNOTATIONS,
     STEP_SUMMARY_LIMIT,
@@ -15,7 +16,6 @@ from pytest_mipro.report.github import (
     workflow_commands,
 )
 from pytest_mipro.report.markdown import MARKER, render_markdown
-from pytest_mipro.report.safe import neutral
 
 COMMAND = re.compile(r"::(?P<name>\w+) (?P<properties>[^:]*)::(?P<data>.*)")
 

@@ -15,9 +15,9 @@ import summaries
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.records import (
     Acceptance,
-    Answer,
     Candidate,
     Cut,
+    ExampleResult,
     Means,
     Prompt,
     SearchLog,
@@ -346,8 +346,8 @@ def test_every_answer_of_an_example_is_shown() -> None:
     """Several rollouts are numbered; an answer of which only the score is known says so."""
     example = replace(
         summaries.held_out(),
-        baseline=Answer(0.5),
-        compiled=Answer(0.5, ({"team": "a"}, {"team": "b"})),
+        baseline=ExampleResult(0.5),
+        compiled=ExampleResult(0.5, ({"team": "a"}, {"team": "b"})),
     )
     text = shown(summaries.told(summaries.report(examples=(example,))))
     assert "1. team: a\n2. team: b".replace("\n", " ") in text
@@ -385,7 +385,7 @@ def test_prompts_are_compared_word_by_word() -> None:
 
 def test_unlike_lines_are_shown_whole() -> None:
     """Lines that have nothing in common are not taken apart."""
-    before, after = Prompt("p", "Sort it."), Prompt("p", "Answer only with a word you know")
+    before, after = Prompt("p", "Sort it."), Prompt("p", "ExampleResult only with a word you know")
     found = summaries.report(prompts_before=(before,), prompts_after=(after,))
     page = render_html(summaries.summary(summaries.told(found)))
     assert "<mark>" not in page

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pytest_mipro.records import Prompt, Usage, Verdict
-from pytest_mipro.report.markdown import (
-    COMMENT_LIMIT,
-    MARKER,
-    inline,
-    prose,
-    render_markdown,
-)
+from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER, inline, prose, render_markdown
 from pytest_mipro.report.summary import headline
 
 if TYPE_CHECKING:

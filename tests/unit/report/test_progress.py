@@ -6,9 +6,9 @@ import pytest
 from hostile import TEXTS
 
 from pytest_mipro.records import Progress, Usage
-from pytest_mipro.report.columns import columns
+from pytest_mipro.report.escaping import inline
 from pytest_mipro.report.progress import progress_line
-from pytest_mipro.report.safe import inline
+from pytest_mipro.report.text_width import columns
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,20 @@ def test_what_does_not_fit_is_left_out() -> None:
 def test_a_model_that_does_not_answer() -> None:
     """Why nothing moves is said instead of how fast it moves."""
     usage = Usage(420, 100, 10)
-    progress = Progress("search", 3, 10, 0.8125, usage, trouble="Refused: by\nhost \x1b[31m")
+    progress = Progress("search", 3, 10, 0.8125, usage, provider_error="Refused: by\nhost \x1b[31m")
     said = "searching 3/10, asking the model again: Refused: by\\nhost \\x1b[31m"
     assert progress_line("router", progress, left=40) == f"mipro: router: {said}"
     assert progress_line("router", progress, width=99) == f"router: {said}"
     assert progress_line("router", progress, width=60) == "router: searching 3/10"
 
 
-@pytest.mark.parametrize("trouble", TEXTS)
+@pytest.mark.parametrize("provider_error", TEXTS)
 @pytest.mark.parametrize("width", [10, 40, 200])
-def test_whatever_a_model_said_fits(trouble: str, width: int) -> None:
+def test_whatever_a_model_said_fits(provider_error: str, width: int) -> None:
     """It is one line, of no more columns than there are."""
-    line = progress_line("router", Progress("search", 3, 10, trouble=trouble * 99), width=width)
+    line = progress_line(
+        "router", Progress("search", 3, 10, provider_error=provider_error * 99), width=width
+    )
     assert columns(line) <= width
     assert inline(line) == line
 

@@ -7,13 +7,8 @@ from hostile import TEXTS
 
 from pytest_mipro.records import Acceptance, Means, PairedComparison, Prompt, Report, Scorecard
 from pytest_mipro.records import Usage as Cost
-from pytest_mipro.report.references import (
-    MOST,
-    render_acceptances,
-    render_leftovers,
-    render_pruned,
-)
-from pytest_mipro.report.safe import printable
+from pytest_mipro.report.escaping import printable
+from pytest_mipro.report.references import MOST, render_acceptances, render_orphans, render_pruned
 
 FILES = ("__mipro__/test_x/test_router.json", "__mipro__/test_x/test_router.program.json")
 CARD = Scorecard(("a",), (1.0,), Cost())
@@ -143,19 +138,19 @@ def test_what_a_model_wrote_is_not_sent_to_the_terminal(hostile: str) -> None:
 
 def test_leftovers_are_a_line_each() -> None:
     """First what is out of date, then what belongs to no test."""
-    assert render_leftovers(["a is out of date"], ["__mipro__/b.*"]).splitlines() == [
+    assert render_orphans(["a is out of date"], ["__mipro__/b.*"]).splitlines() == [
         "a is out of date",
         "__mipro__/b.* belongs to no test; delete it if it is not needed",
     ]
-    assert not render_leftovers([], [])
+    assert not render_orphans([], [])
 
 
 def test_many_leftovers_are_counted() -> None:
     """A long list is cut, and says how much is missing."""
-    shown = render_leftovers([f"{n} is old" for n in range(8)], [f"{n}.*" for n in range(7)])
+    shown = render_orphans([f"{n} is old" for n in range(8)], [f"{n}.*" for n in range(7)])
     assert len(shown.splitlines()) == MOST + 1
     assert shown.splitlines()[-1] == "and 5 more"
-    exactly = render_leftovers([f"{n} is old" for n in range(MOST)], [])
+    exactly = render_orphans([f"{n} is old" for n in range(MOST)], [])
     assert "more" not in exactly
 
 

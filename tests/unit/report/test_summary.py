@@ -33,7 +33,7 @@ from pytest_mipro.report.summary import (
 )
 
 if TYPE_CHECKING:
-    from pytest_mipro.records import HeldOut, Word
+    from pytest_mipro.records import HeldOutExample, VerdictKind
     from pytest_mipro.report.summary import TaskSummary
 
 REFERENCE = Scorecard(("a",), (1.0,), Usage())
@@ -51,7 +51,7 @@ NO_REFERENCE = Verdict("no regression", "FAIL", "there is no reference", None)
         (("FAIL", "INCONCLUSIVE"), "FAIL"),
     ],
 )
-def test_the_worst_verdict_counts(words: tuple[Word, ...], expected: str) -> None:
+def test_the_worst_verdict_counts(words: tuple[VerdictKind, ...], expected: str) -> None:
     """A task is as good as the worst of its verdicts, in whatever order they came."""
     assert told(report(*words)).word == expected
 
@@ -100,7 +100,7 @@ def test_effort_without_calls() -> None:
     ],
 )
 def test_a_message_that_repeats_a_verdict(
-    words: tuple[Word, ...], message: str, expected: bool
+    words: tuple[VerdictKind, ...], message: str, expected: bool
 ) -> None:
     """Only what a verdict that did not pass says is told already."""
     assert repeats(told(report(*words), failed=True, message=message)) == expected
@@ -140,7 +140,7 @@ def test_how_an_example_changed(
     assert change(example, "accepted") == against_accepted
 
 
-def numbers(examples: list[HeldOut]) -> list[int]:
+def numbers(examples: list[HeldOutExample]) -> list[int]:
     """Return which examples these are."""
     return [int(each.identity, 16) for each in examples]
 

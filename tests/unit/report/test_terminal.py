@@ -22,8 +22,8 @@ from summaries import (
     told,
 )
 
-from pytest_mipro.records import Answer, Failure, Prompt, Usage, Verdict
-from pytest_mipro.report.safe import printable
+from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
+from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.terminal import details, failure, table
 
 if TYPE_CHECKING:
@@ -428,14 +428,14 @@ class TestFailure:
 
     def test_several_answers(self) -> None:
         """Each is shown once, with how often it was given."""
-        answer = Answer(0.25, ({"team": "web"}, {"team": "billing"}, {"team": "web"}))
+        answer = ExampleResult(0.25, ({"team": "web"}, {"team": "billing"}, {"team": "web"}))
         example = replace(held_out(1.0, 0.25), compiled=answer)
         text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
         assert "compiled  2 x team: web / 1 x team: billing" in text
 
     def test_only_the_score_is_known(self) -> None:
         """That is said, too."""
-        example = replace(held_out(1.0, 0.0), baseline=Answer(1.0))
+        example = replace(held_out(1.0, 0.0), baseline=ExampleResult(1.0))
         text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
         assert "baseline  (not kept)" in text
 

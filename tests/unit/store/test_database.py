@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import (
-    Artifact,
-    Candidate,
-    Failure,
-    Proposal,
-    Row,
-    Trace,
-    Trial,
-    Usage,
-)
+from pytest_mipro.records import Artifact, Candidate, Failure, Proposal, Row, Trace, Trial, Usage
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from hypothesis import settings
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Candidate, Proposal, Row, Trace, Trial, Usage
-from pytest_mipro.store import Store, address, files
-from pytest_mipro.store import lease as lease_module
+from pytest_mipro.store import Store, files, url
+from pytest_mipro.store import lock as lease_module
 
 if TYPE_CHECKING:
     import sqlite3
@@ -96,7 +96,7 @@ def configure_for_speed(connection: sqlite3.Connection, _record: object) -> None
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for nothing that takes long."""
-    monkeypatch.setattr(address, "_configure", configure_for_speed)
+    monkeypatch.setattr(url, "_configure", configure_for_speed)
     monkeypatch.setattr(files, "_BIRTH", 0.0)
     monkeypatch.setattr(lease_module, "BEAT", 0.002)
     monkeypatch.setattr(lease_module, "SILENCE", 0.01)

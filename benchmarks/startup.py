@@ -1,0 +1,174 @@
+"""
+What users wait for where there is nothing to do: a warm session, and an idle one.
+
+A warm session is ``pytest --mipro`` with everything in the store. It is
+compared with importing what it cannot do without: pytest, DSPy and SQLAlchemy.
+An idle session is ``pytest`` without the flag, compared with one without the
+plugin. Runs alternate, so that both sides meet the same machine. See README.md
+beside this file for the columns.
+
+    python benchmarks/startup.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs Python on files of its own
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from project import CONFTEST, PROGRAM, SUPPORT, TEST
+
+from benchmarks.printing import Listed, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COLUMNS = {
+    "session": 7,
+    "bytecode": 0,
+    "runs": 0,
+    "ms": 6,
+    "cpu ms": 6,
+    "beside": 0,
+    "beside cpu": 0,
+    "ratio": 0,
+    "cpu ratio": 0,
+    "limit": 0,
+}
+LIMITS = {"warm": 1.4, "idle": 1.1}
+"""How many times as long as what it is compared with a session may take."""
+FILES = {
+    "warm/program.py": PROGRAM,
+    "warm/conftest.py": CONFTEST,
+    "warm/test_adder.py": TEST,
+    "idle/test_nothing.py": "def test_nothing() -> None: ...\n",
+}
+_IMPORTS = ("-c", "import pytest, dspy, sqlalchemy")
+_SETTINGS = ("GITHUB_", "PYTEST_", "PYTHON")
+"""How variables start that change what is measured."""
+
+
+@dataclass
+class Times:
+    """How long the runs of a command took, in milliseconds: by the clock, and of processor time."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """
+    Python, as it is run in the projects.
+
+    Attributes:
+        folder: Has the projects, and what runs leave behind.
+        bytecode: Whether it finds the bytecode of a run before.
+
+    """
+
+    folder: Path
+    bytecode: bool
+
+    def run(self, session: str, arguments: Sequence[str], times: Times) -> None:
+        """Run it once in the project of ``session``, and add to ``times`` how long that took."""
+        before, start = os.times(), time.perf_counter()
+        subprocess.run(  # ruff: ignore[subprocess-without-shell-equals-true] - the same
+            [sys.executable, *arguments],
+            cwd=self.folder / session,
+            env=self._env(),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        after = os.times()
+        times.wall.append(1000 * (time.perf_counter() - start))
+        user = after.children_user - before.children_user
+        times.cpu.append(1000 * (user + after.children_system - before.children_system))
+
+    def _env(self) -> dict[str, str]:
+        cache = self.folder / f"bytecode-{self.bytecode}"
+        return {
+            **{name: text for name, text in os.environ.items() if not name.startswith(_SETTINGS)},
+            "DSPY_CACHEDIR": str(self.folder / "dspy"),
+            "PYTHONPATH": str(SUPPORT),
+            "PYTHONPYCACHEPREFIX": str(cache),
+            **({} if self.bytecode else {"PYTHONDONTWRITEBYTECODE": "1"}),
+        }
+
+
+def pytest_with(*arguments: str) -> tuple[str, ...]:
+    """Return how Python runs pytest without any other plugin that is installed."""
+    others = sorted({plugin.name for plugin in entry_points(group="pytest11")} - {"mipro"})
+    blocked = [argument for name in others for argument in ("-p", f"no:{name}")]
+    return ("-m", "pytest", "-p", "no:cacheprovider", *blocked, *arguments)
+
+
+COMMANDS = {
+    "warm": (pytest_with("--mipro"), _IMPORTS),
+    "idle": (pytest_with(), pytest_with("-p", "no:mipro")),
+}
+
+
+def compare(python: Interpreter, session: str, runs: int) -> list[object]:
+    """Return the row of a session: how long it takes, and what it is compared with."""
+    ours, beside = Times(), Times()
+    for command in COMMANDS[session]:  # The first run compiles the prompt, and Python's modules.
+        python.run(session, command, Times())
+    log = python.folder / "warm" / "calls.log"
+    calls = log.read_bytes() if log.exists() else b""
+    for _ in range(runs):
+        for command, times in zip(COMMANDS[session], (ours, beside), strict=True):
+            python.run(session, command, times)
+    if calls != (log.read_bytes() if log.exists() else b""):
+        sys.exit("a model was asked: this is no warm session")
+    figures = [median(times) for times in (ours.wall, ours.cpu, beside.wall, beside.cpu)]
+    return [
+        *(session, "yes" if python.bytecode else "no", runs),
+        *(f"{figure:.0f}" for figure in figures),
+        f"{figures[0] / figures[2]:.2f}",
+        f"{figures[1] / figures[3]:.2f}" if figures[3] else "",
+        LIMITS[session],
+    ]
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time sessions that have nothing to do.")
+    parser.add_argument("--quick", action="store_true", help="one run of each, with bytecode")
+    parser.add_argument("--runs", type=int, default=15, help="of each command; default 15")
+    parser.add_argument(
+        "--bytecode", type=Listed(str, ["yes", "no"]), default=["yes", "no"], help="default yes,no"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.runs, arguments.bytecode = 1, ["yes"]
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    arguments = _arguments(argv)
+    table = Table(COLUMNS)
+    with TemporaryDirectory() as folder:
+        for name, text in FILES.items():
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        for bytecode in arguments.bytecode:
+            python = Interpreter(Path(folder), bytecode == "yes")
+            for session in COMMANDS:
+                table.row(compare(python, session, arguments.runs))
+
+
+if __name__ == "__main__":
+    main()

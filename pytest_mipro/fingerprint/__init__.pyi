@@ -1,0 +1,13 @@
+from .changes import Fingerprint as Fingerprint
+from .keys import ALGORITHM as ALGORITHM
+from .keys import adapter as adapter
+from .keys import model as model
+from .keys import of_answers as of_answers
+from .keys import of_evaluation as of_evaluation
+from .keys import of_metric as of_metric
+from .keys import of_prompts as of_prompts
+from .keys import of_task as of_task
+from .programs import demo_fields as demo_fields
+from .programs import prompts as prompts
+from .programs import signature_of as signature_of
+from .source import location as location

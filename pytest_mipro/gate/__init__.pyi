@@ -1,0 +1,16 @@
+from .costs import COSTS_NO_MORE as COSTS_NO_MORE
+from .costs import RESCORE as RESCORE
+from .costs import CostBasis as CostBasis
+from .costs import amount as amount
+from .costs import check_costs_no_more as check_costs_no_more
+from .costs import costs_no_more as costs_no_more
+from .costs import refuse_other as refuse_other
+from .distributions import student_critical as student_critical
+from .paired import compare as compare
+from .verdict import BEATS_BASELINE as BEATS_BASELINE
+from .verdict import NO_REGRESSION as NO_REGRESSION
+from .verdict import Basis as Basis
+from .verdict import beats_baseline as beats_baseline
+from .verdict import check_no_regression as check_no_regression
+from .verdict import no_reference as no_reference
+from .verdict import no_regression as no_regression

@@ -1,0 +1,144 @@
+"""How large a compile is: examples, instructions, demo sets, trials."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_mipro.errors import DeclarationError
+from pytest_mipro.optimize.mipro.bootstrap import DemoPlan
+from pytest_mipro.optimize.mipro.search import SearchLimits
+from pytest_mipro.task import check_example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dspy
+
+    from pytest_mipro.task import Options
+
+AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
+"""For each size: demo sets per predictor, and most validation rows."""
+_SMALL_VALSET = 50
+_LARGEST_VALSET = 1000
+_GROUNDING_DEMOS = 3
+"""Demos bootstrapped only to be shown to the prompt model, when none are searched."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What one compile will do, with all sizes known.
+
+    Attributes:
+        trainset: Examples for bootstrapping and proposals.
+        valset: Examples candidates are measured on.
+        instructions: Instructions per predictor, its own included.
+        demos: Demo sets to make.
+        effort: How much to search.
+
+    """
+
+    trainset: tuple[dspy.Example, ...]
+    valset: tuple[dspy.Example, ...]
+    instructions: int
+    demos: DemoPlan
+    effort: SearchLimits
+
+    @classmethod
+    def make(
+        cls,
+        options: Options,
+        predictors: int,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example] | None,
+    ) -> Plan:
+        """
+        Work out the sizes.
+
+        Args:
+            options: What the user asked for.
+            predictors: How many predictors are optimized.
+            trainset: Examples to learn from.
+            valset: Examples to measure on; None takes 80% of ``trainset``.
+
+        Raises:
+            DeclarationError: The options or the examples do not allow it.
+
+        """
+        train, val = _divided(trainset, valset)
+        options.refuse_contradictions()
+        if options.auto is None:
+            count = options.num_candidates or 0
+            trials = options.num_trials
+            if trials is None:
+                message = (
+                    f"auto=None needs num_trials; for num_candidates={count} and {predictors} "
+                    f"predictor(s) about {_trials(count, predictors, options)} are a good number"
+                )
+                raise DeclarationError(message)
+            instructions, minibatch, candidates = count, options.minibatch, trials
+        else:
+            count, most = AUTO[options.auto]
+            trials = _trials(count, predictors, options)
+            instructions = count if options.zero_shot else count // 2
+            val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
+            minibatch = len(val) > _SMALL_VALSET
+            candidates = 2 * trials  # They are measured on so few rows that more can be tried.
+        if minibatch and options.minibatch_size > len(val):
+            message = (
+                f"minibatch_size={options.minibatch_size} is larger than the validation set "
+                f"({len(val)} examples); lower it, or say minibatch=False"
+            )
+            raise DeclarationError(message)
+        rows = options.minibatch_size if minibatch else len(val)
+        return cls(
+            trainset=train,
+            valset=val,
+            instructions=instructions,
+            demos=_demo_plan(options, count),
+            effort=SearchLimits(trials, rows, options.seed, candidates),
+        )
+
+
+def _divided(
+    trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
+) -> tuple[tuple[dspy.Example, ...], tuple[dspy.Example, ...]]:
+    train = _examples("trainset", trainset)
+    if not train:
+        message = "the trainset is empty; demos and proposals are made from it"
+        raise DeclarationError(message)
+    if valset is not None:
+        if not valset:
+            message = "the valset is empty; leave it out to have 80% of the trainset used"
+            raise DeclarationError(message)
+        return train, _examples("valset", valset)
+    if len(train) < 2:  # ruff: ignore[magic-value-comparison] - one for each side
+        message = "a trainset of 1 example cannot be divided; give a valset"
+        raise DeclarationError(message)
+    cut = len(train) - min(_LARGEST_VALSET, max(1, len(train) * 4 // 5))
+    return train[:cut], train[cut:]
+
+
+def _examples(name: str, given: Sequence[dspy.Example]) -> tuple[dspy.Example, ...]:
+    rows = tuple(given)
+    for index, row in enumerate(rows):
+        check_example(row, f"{name}[{index}]")
+    return rows
+
+
+def _trials(count: int, predictors: int, options: Options) -> int:
+    """Return DSPy's number of trials: 2 · choices · log2(candidates), at least 1.5 · candidates."""
+    choices = predictors if options.zero_shot else 2 * predictors
+    return int(max(2 * choices * math.log2(count), 1.5 * count))
+
+
+def _demo_plan(options: Options, count: int) -> DemoPlan:
+    if options.zero_shot:
+        shown = _GROUNDING_DEMOS if options.fewshot_aware_proposer else 0
+        return DemoPlan(count if shown else 1, shown, 0, options.metric_threshold)
+    return DemoPlan(
+        count, options.max_bootstrapped_demos, options.max_labeled_demos, options.metric_threshold
+    )

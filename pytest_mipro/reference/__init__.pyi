@@ -1,0 +1,10 @@
+from .content import accept_reference as accept_reference
+from .content import predictors_of as predictors_of
+from .content import read_reference as read_reference
+from .content import write_whole as write_whole
+from .location import FOLDER as FOLDER
+from .location import PROGRAM_SUFFIX as PROGRAM_SUFFIX
+from .location import SCORES_SUFFIX as SCORES_SUFFIX
+from .location import ReferenceLocation as ReferenceLocation
+from .location import file_name as file_name
+from .location import same_file as same_file

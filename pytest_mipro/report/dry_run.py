@@ -1,0 +1,55 @@
+"""What a dry run says: the most that a task would ask of language models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_mipro.report.escaping import inline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_mipro.optimize import Bound, Estimate
+
+
+def render_dry_run(task: str, estimate: Estimate) -> str:
+    """Return what ``task`` would do, a line per phase and one for all of it."""
+    lines = [f"mipro: {task}: would {estimate.why}"]
+    lines += [f"  {bound.phase:>9}: {_amounts([bound], estimate)}" for bound in estimate.bounds]
+    lines.append(f"  {'together':>9}: {_amounts(estimate.bounds, estimate)}; {_basis(estimate)}")
+    if estimate.limits:
+        lines.append(f"  limited to {', '.join(estimate.limits)}")
+    return "\n".join(map(inline, lines))
+
+
+def reason(estimate: Estimate) -> str:
+    """Return why a test is skipped in a dry run."""
+    most = "about" if estimate.about else "at most"
+    calls = sum(bound.calls for bound in estimate.bounds)
+    return f"--mipro-dry-run: would {estimate.why}; {most} {calls} LM calls"
+
+
+def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
+    calls = sum(bound.calls for bound in bounds)
+    if not calls:
+        return "nothing"
+    tokens = round(calls * (estimate.tokens.asked + estimate.tokens.answered))
+    most = "about" if estimate.about else "at most"
+    return f"{most} {calls} LM calls, about {tokens} tokens, {_cost(bounds, estimate)}"
+
+
+def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
+    asked, answered = estimate.tokens.asked, estimate.tokens.answered
+    total = 0.0
+    for bound in bounds:
+        price = estimate.prices.get(bound.model)
+        if bound.calls and price is None:
+            return f"cost unknown (no price for {bound.model!r})"
+        if price is not None:
+            total += bound.calls * (price.asked * asked + price.answered * answered) / 1_000_000
+    return f"about ${total:.4f}"
+
+
+def _basis(estimate: Estimate) -> str:
+    rows = estimate.tokens.rows
+    return f"tokens as in {rows} stored rows" if rows else "tokens estimated from the prompts"

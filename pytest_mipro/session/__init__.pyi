@@ -1,0 +1,9 @@
+from .outcome import Outcome as Outcome
+from .outcome import ReferenceProgram as ReferenceProgram
+from .outcome import ReferenceState as ReferenceState
+from .outcome import ScoredProgram as ScoredProgram
+from .outcome import TaskResult as TaskResult
+from .policy import Policy as Policy
+from .program_state import dump_state as dump_state
+from .program_state import restore_state as restore_state
+from .session import Session as Session

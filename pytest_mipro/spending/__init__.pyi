@@ -1,0 +1,16 @@
+from .account import Account as Account
+from .account import Limit as Limit
+from .account import LimitKind as LimitKind
+from .account import Purpose as Purpose
+from .account import Remaining as Remaining
+from .account import amount as amount
+from .account import current_account as current_account
+from .account import limits_of as limits_of
+from .meter import UsageMeter as UsageMeter
+from .meter import begin_call as begin_call
+from .meter import end_call as end_call
+from .meter import recall as recall
+from .price_list import cached_price_list as cached_price_list
+from .prices import Price as Price
+from .prices import Prices as Prices
+from .shared_spending import SharedSpending as SharedSpending

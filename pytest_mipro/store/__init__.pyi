@@ -1,0 +1,3 @@
+from .database import Store as Store
+from .lock import CompileLock as CompileLock
+from .tables import RecordTable as RecordTable

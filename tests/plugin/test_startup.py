@@ -1,0 +1,67 @@
+"""A session with nothing to compile loads nothing that only compiling needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from project import Project
+
+NEEDLESS = ("altair", "jinja2", "optuna", "scipy", "vl_convert", "xllamacpp")
+"""What compiling, HTML reports and the embedded model take; SciPy only tests need."""
+
+ALL_VERDICTS = f"""
+import sys
+
+from pytest_mipro import mipro_optimize
+from program import Adder, right, DATASET
+
+def halves(example, prediction, trace=None):
+    return (right(example, prediction) + 1) / 2
+
+def judge(mipro):
+    assert mipro.beats_baseline()
+    assert mipro.beats_baseline(margin=0.01)
+    assert mipro.no_regression(tolerance=0.02)
+    mipro.costs_no_more(unit="tokens")
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_right_or_wrong(mipro):
+    judge(mipro)
+
+@mipro_optimize(program=Adder, metric=halves, dataset=DATASET)
+def test_graded(mipro):
+    judge(mipro)
+
+def test_modules():
+    print("LOADED", sorted(set(sys.modules) & {set(NEEDLESS)!r}))
+"""
+
+COLLECTOR = """
+import gc
+
+def test_collector():
+    print("COLLECTOR", gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+
+
+def test_a_warm_session_loads_no_optimizer_and_no_scipy(project: Project) -> None:
+    """Whatever the verdicts: Optuna, SciPy and what reports are drawn with stay out."""
+    project.write(test_adder=ALL_VERDICTS)
+    project.run("--mipro", "--mipro-update").assert_outcomes(passed=3)
+    calls = project.calls
+    result = project.run("--mipro", "-s", "-p", "no:hypothesispytest", "-p", "no:anyio")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*LOADED []*"])
+    assert project.calls == calls
+
+
+@pytest.mark.parametrize("flags, frozen", [(["--mipro"], True), ([], False)])
+def test_a_session_that_judges_keeps_what_is_loaded_out_of_collections(
+    project: Project, flags: list[str], frozen: bool
+) -> None:
+    """Collections go on while tests run, and a session without the flag changes nothing."""
+    project.write(test_adder=COLLECTOR)
+    project.run("-s", *flags).stdout.fnmatch_lines([f"*COLLECTOR True {frozen}*"])

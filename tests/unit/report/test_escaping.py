@@ -1,0 +1,94 @@
+import re
+import unicodedata
+
+import pytest
+from hostile import TEXTS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mipro.report.escaping import inline, neutral, printable, visible
+
+
+def is_harmless(text: str) -> bool:
+    """Say whether a terminal would just show ``text``, and CI find no command in it."""
+    return not any(
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+        for character in text.replace("\n", "")
+    ) and not re.search(r"^\s*::|##\w*\[", text, re.MULTILINE)
+
+
+def obeyed(line: str) -> bool:
+    """Tell whether the runner of GitHub Actions or Azure Pipelines would act on a line."""
+    parsed = line.lstrip()
+    return parsed.startswith("::") or bool(re.search(r"##(vso)?\[", line))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\rb", "a\\rb"),
+        ("a\x00b", "a\\x00b"),
+        ("a\tb", "a\\tb"),
+        ("\u202e", "\\u202e"),
+        ("\ud800", "\\ud800"),
+        ("a\nb", "a\nb"),
+        ("äß\u6f22\U0001f600", "äß\u6f22\U0001f600"),
+        ("::error::x", "\\x3a:error::x"),
+        ("a\n  ::error::x", "a\n  \\x3a:error::x"),
+        ("test_x.py::test_y", "test_x.py::test_y"),
+    ],
+)
+def test_examples(text: str, expected: str) -> None:
+    """Control characters become escapes, as does what begins a command; letters stay."""
+    assert printable(text) == expected
+
+
+@given(st.text(st.characters()))
+def test_never_anything_a_terminal_obeys(text: str) -> None:
+    """No text whatever gets through with a control or format character."""
+    assert is_harmless(printable(text))
+    printable(text).encode("utf-8")
+
+
+@given(st.text())
+def test_twice_is_once(text: str) -> None:
+    """Text that is fit to print stays as it is."""
+    assert printable(printable(text)) == printable(text)
+    assert inline(inline(text)) == inline(text)
+
+
+def test_what_is_read_may_look_like_a_command() -> None:
+    """Nobody obeys what is in a page; what cannot be seen becomes an escape there, too."""
+    assert visible("::error::x\n##[group]") == "::error::x\n##[group]"
+    assert visible("\u202e::error::\xa0x") == "\\u202e::error::\xa0x"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("::error::x", r"\x3a:error::x"),
+        ("a\n \t::add-mask::b", "a\n \t\\x3a:add-mask::b"),
+        ("a\r::stop-commands::b", "a\r\\x3a:stop-commands::b"),
+        ("\ufeff:\u200b:error::x", "\ufeff\\x3a\u200b:error::x"),
+        ("\xa0\u3000::error::x", "\xa0\u3000\\x3a:error::x"),
+        ("a ##[group]b", r"a #\x23[group]b"),
+        ("####[group]b", r"###\x23[group]b"),
+        ("##vso[task.setvariable]x", r"#\x23vso[task.setvariable]x"),
+        ("a::b: c", "a::b: c"),
+        ("tests/test_x.py::test_y PASSED", "tests/test_x.py::test_y PASSED"),
+        ("# [1]", r"# [1]"),
+    ],
+)
+def test_no_line_is_a_command(text: str, shown: str) -> None:
+    """Only what would be obeyed is changed, and only once."""
+    assert neutral(text) == shown
+    assert neutral(shown) == shown
+
+
+@given(st.sampled_from(list(TEXTS.values())) | st.text(alphabet=":#[]\n\r \tvsoVSO\u200b\xad"))
+def test_no_text_is_a_command(text: str) -> None:
+    """The runner finds nothing in it, also if it overlooks what cannot be seen."""
+    unseen = dict.fromkeys(map(ord, "\u200b\xad"))
+    for line in re.split(r"[\r\n]", neutral(text).translate(unseen)):
+        assert not obeyed(line)
