@@ -36,12 +36,7 @@ def coin_tail(heads: int, tosses: int) -> float:
     for count in range(tosses, heads - 1, -1):
         reaching += ways
         ways = ways * count // (tosses - count + 1)
-<<<<<<< HEAD
-    share: float = reaching / 2**tosses
-    return share
-=======
     return float(reaching / 2**tosses)
->>>>>>> startup
 
 
 def rare_heads(most: int, alpha: float) -> Counts:
