@@ -1,4 +1,4 @@
-"""What is in the store is what was written: a checksum beside each record."""
+"""The checksum of a stored record, and its JSON text."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SIZE = 8
-"""Bytes of a checksum: chance lets one damaged record in 10¹⁹ pass."""
+"""Bytes of a checksum: one damaged record in 10¹⁹ passes by chance."""
 
 
 class Storable(Protocol):
-    """What can be written as JSON data and read back."""
+    """A record with a key that can be written as JSON data and read back."""
+
+    @property
+    def key(self) -> str:
+        """The digest of everything that the record depends on."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON data."""
+        """Return the record as JSON data."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return what ``to_dict`` was called on; wrong data raises ValueError."""
+        """Return the record that ``to_dict`` made ``data`` of; wrong data raises ValueError."""
 
 
-S = TypeVar("S", bound=Storable)
+RecordT = TypeVar("RecordT", bound=Storable)
 
 
 class DamagedRecord(Exception):
-    """A record is not what was written; says which."""
+    """A record is not as it was written; the message names the record."""
 
 
 def text_of(record: Storable) -> str:
@@ -39,22 +43,22 @@ def text_of(record: Storable) -> str:
 
 
 def checksum(names: Sequence[object], created: object, text: object) -> str:
-    """Return the checksum of a record: its names, when it was written, and its text."""
-    sealed = "\n".join(map(str, (*names, created, text)))
-    return blake2b(sealed.encode("utf-8", "surrogatepass"), digest_size=_SIZE).hexdigest()
+    """Return the checksum of a record: its lookup columns, its time of writing, and its text."""
+    content = "\n".join(map(str, (*names, created, text)))
+    return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=_SIZE).hexdigest()
 
 
-def opened(record: type[S], label: str, text: str) -> S:
+def parse_record(record_type: type[RecordT], label: str, text: str) -> RecordT:
     """
-    Return the record that ``text`` was made of.
+    Return the record of a JSON text.
 
     Raises:
-        Damaged: There is another text under a checksum that fits it: this
-            record was not written by us.
+        DamagedRecord: The checksum fits the text, but the text is no record of this type:
+            another program wrote it.
 
     """
     try:
-        return record.from_dict(json.loads(text))
+        return record_type.from_dict(json.loads(text))
     except ValueError as error:
-        message = f"{label} holds something that is no {record.__name__}"
+        message = f"{label} holds something that is no {record_type.__name__}"
         raise DamagedRecord(message) from error

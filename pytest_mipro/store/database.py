@@ -1,35 +1,35 @@
-"""The store: opened once per process, by any of its threads at a time."""
+"""The store: one database with all records, opened once per process and used by its threads."""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Proposal, Trace, Trial
-from pytest_mipro.store import files, migrations, schema
+from pytest_mipro.records import Proposal, Trace
+from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.messages import explain, explain_damage
-from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable, TrialTable
-from pytest_mipro.store.url import StoreUrl
+from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
+from pytest_mipro.store.url import backend_at, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
+
+    from pytest_mipro.store.backend import Backend
 
 
 class Store:
     """
-    Rows, traces, proposals, trials and artifacts, each under the key of its content.
+    Rows, traces, proposals and artifacts, each under the key of its content.
 
     Attributes:
-        name: Where it is, without credentials, for messages.
+        name: The URL or path of the store without credentials, for messages.
         rows: Evaluated (candidate, example) pairs.
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
@@ -37,17 +37,15 @@ class Store:
 
     """
 
-    def __init__(self, address: StoreUrl, name: str) -> None:
-        """Use ``open`` or ``in_memory`` instead."""
-        self._address = address
-        self._engine = address.engine()
-        self.name = name
-        connect, dialect = self.connection, self._engine.dialect
-        self.rows = RowTable(connect, dialect)
-        self.traces = RecordTable(connect, dialect, schema.TRACES, Trace)
-        self.proposals = RecordTable(connect, dialect, schema.PROPOSALS, Proposal)
-        self.artifacts = ArtifactTable(connect, dialect)
-        self._trials = TrialTable(connect, dialect)
+    def __init__(self, backend: Backend) -> None:
+        """Connect to the database and create the tables; ``open`` creates the database, too."""
+        self._backend = backend
+        self._engine = open_engine(backend)
+        self.name = backend.name
+        self.rows = RowTable(self.connection, backend)
+        self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
+        self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
+        self.artifacts = ArtifactTable(self.connection, backend)
         try:
             self._prepare()
         except StoreError:
@@ -60,24 +58,17 @@ class Store:
         Open the store at a SQLAlchemy URL, and create it if there is none.
 
         Raises:
-            StoreError: There is no usable store at ``url``, and none can be
-                made there.
+            StoreError: No usable store is at ``url``, and none can be created there.
 
         """
-        address = StoreUrl.parse(url)
-        if address.file is not None:
-            files.prepare(address.file, partial(cls._make, address))
-        return cls(address, address.name)
+        backend = backend_at(url)
+        backend.prepare(lambda new: cls(new).close())
+        return cls(backend)
 
     @classmethod
     def in_memory(cls) -> Store:
         """Return a store that lives as long as the object."""
         return cls.open("sqlite://")
-
-    @classmethod
-    def _make(cls, address: StoreUrl, path: Path) -> None:
-        elsewhere = StoreUrl(address.url.set(database=str(path)), address.name)
-        cls(elsewhere, address.name).close()
 
     @contextmanager
     def connection(self) -> Generator[Connection]:
@@ -85,53 +76,43 @@ class Store:
         Give a connection whose changes are committed at the end of the block.
 
         Raises:
-            StoreError: Whatever the database, or a damaged record, raises in
-                the block.
+            StoreError: The block raises an error of the database, or meets a damaged record.
 
         """
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Raise a StoreError for an error of the database in the block."""
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            yield
         except (SQLAlchemyError, UnicodeDecodeError) as error:
-            # SQLite cites from a damaged file, and Python fails to read what it says.
-            address = self._address
-            raise explain(self.name, error, address.backend, address.secrets) from error
+            # SQLite cites a damaged file in its message, which Python then cannot decode.
+            raise explain(self._backend, error) from error
         except DamagedRecord as error:
-            raise explain_damage(self.name, error, self._address.backend) from error
-
-    def put_trial(self, search: str, *trials: Trial) -> None:
-        """
-        Write trials of the search called ``search``.
-
-        Raises:
-            StoreError: They cannot be written; none of them is, then.
-
-        """
-        self._trials.put(search, *trials)
-
-    def trials(self, search: str) -> list[Trial]:
-        """
-        Return the trials of a search by number.
-
-        Raises:
-            StoreError: The store cannot be read, or a trial in it is not what
-                was written.
-
-        """
-        return self._trials.of(search)
+            raise explain_damage(self._backend, error) from error
 
     def lease(self, key: str, who: str) -> CompileLock:
-        """Return the right to compile ``key``, to be entered as a context."""
-        return CompileLock(self.connection, key, who)
+        """
+        Return the lock on compiling ``key``, which its ``wait`` takes for the process ``who``.
+
+        Raises:
+            StoreError: The store cannot be written.
+
+        """
+        with self._explained():
+            mutex = self._backend.mutex(self._engine, key)
+        return CompileLock(mutex, who, self._explained)
 
     def prune(self, days: float) -> dict[str, int]:
         """
-        Remove what nobody has read or written for ``days``, to a day or so.
+        Delete records that were last read or written ``days`` ago or earlier, to within a day.
 
-        Others may use the store meanwhile. Leases stay.
+        Other processes may use the store meanwhile.
 
         Returns:
-            How many records of each kind were removed.
+            How many records of each kind were deleted.
 
         Raises:
             ValueError: ``days`` is negative.
@@ -139,90 +120,73 @@ class Store:
 
         """
         if not days >= 0:
-            message = f"days={days!r} is no time to keep what is not used; use 0 or more"
+            message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
-        before = time.time() - days * DAY
-        kinds = (self.rows, self.traces, self.proposals, self._trials, self.artifacts)
-        removed = {kind.name: kind.prune(before) for kind in kinds}
-        if any(removed.values()) and self._address.backend == "sqlite":
-            self._give_back_space()
-        return removed
+        deadline = time.time() - days * DAY
+        tables = (self.rows, self.traces, self.proposals, self.artifacts)
+        counts = {table.name: table.prune(deadline) for table in tables}
+        if any(counts.values()):
+            with self.connection() as connection:
+                self._backend.compact(connection)
+        return counts
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close all connections to the database."""
         self._engine.dispose()
 
-    def _give_back_space(self) -> None:
-        # Where there is no room for the copy this takes, or somebody is in the way for too long,
-        # SQLite uses the space of what was removed for what comes next.
-        with self.connection() as connection, suppress(OperationalError):
-            connection.exec_driver_sql("VACUUM")
-
     def _prepare(self) -> None:
-        """Make the tables, or bring them up to this version; most stores need neither."""
+        """Create the tables in an empty database; most stores have them."""
         if self._is_current():
             return
         with self.connection() as connection:
-            self._version(connection)  # Refuses what is not ours before anything is written.
-            if self._address.backend == "sqlite":
-                _use_wal(connection)
+            self._check_format(connection)  # A foreign database is refused before any change.
+            self._backend.initialize(connection)
         with self.connection() as connection:
-            schema.lock(connection)
-            migrations.bring_up(connection, self._version(connection))
+            self._backend.lock_schema(connection)
+            if self._check_format(connection) is None:
+                schema.create(connection)
 
     def _is_current(self) -> bool:
-        about = select(schema.ABOUT.c.application, schema.ABOUT.c.version)
+        query = select(schema.ABOUT.c.application, schema.ABOUT.c.version)
         with self.connection() as connection:
             try:
-                found = connection.execute(about).all()
+                rows = connection.execute(query).all()
             except (OperationalError, ProgrammingError):
-                return False  # There may be no such table; anything else will be wrong again.
-        return [tuple(each) for each in found] == [(schema.APPLICATION, schema.VERSION)]
+                return False  # The table may be missing; any other error will come up again.
+        return [tuple(row) for row in rows] == [(schema.APPLICATION, schema.VERSION)]
 
-    def _version(self, connection: Connection) -> int:
+    def _check_format(self, connection: Connection) -> int | None:
         """
-        Return the version of the tables, 0 if there are none.
+        Return the format of the store, which is the current one; None if there are no tables.
 
         Raises:
-            StoreError: They are somebody else's, or of a later version.
+            StoreError: Another application made the tables, or they have another format.
 
         """
         tables = set(inspect(connection).get_table_names())
         if not tables:
-            return 0
-        if not _has_about(connection, tables):
-            raise StoreError(self._foreign)
-        about = connection.execute(select(schema.ABOUT)).first()
-        if about is None or about.application != schema.APPLICATION:
-            raise StoreError(self._foreign)
-        version: object = about.version
+            return None
+        row = connection.execute(select(schema.ABOUT)).first() if _has_about(connection) else None
+        if row is None or row.application != schema.APPLICATION:
+            message = f"{self.name} is a database of something else; use another one for the store"
+            raise StoreError(message)
+        version: object = row.version
         if not isinstance(version, int) or version < 1:
             message = f"the format {version!r} of its tables"
             raise DamagedRecord(message)
-        if version > schema.VERSION:
+        if version != schema.VERSION:
             message = (
-                f"the store {self.name} has format {version}, this version of pytest-mipro "
-                f"reads formats up to {schema.VERSION}; use another store, or the version that "
-                "wrote it"
+                f"the store {self.name} has format {version}, this version of pytest-mipro reads "
+                f"format {schema.VERSION} alone; use another store, or the version of "
+                "pytest-mipro that wrote it"
             )
             raise StoreError(message)
         return version
 
-    @property
-    def _foreign(self) -> str:
-        return f"{self.name} is a database of something else; use another one for the store"
 
-
-def _has_about(connection: Connection, tables: set[str]) -> bool:
-    if schema.ABOUT.name not in tables:
+def _has_about(connection: Connection) -> bool:
+    inspector = inspect(connection)
+    if not inspector.has_table(schema.ABOUT.name):
         return False
-    columns = {each["name"] for each in inspect(connection).get_columns(schema.ABOUT.name)}
+    columns = {column["name"] for column in inspector.get_columns(schema.ABOUT.name)}
     return columns == set(schema.ABOUT.columns.keys())
-
-
-def _use_wal(connection: Connection) -> None:
-    """Let readers and the writer work at the same time; this is kept in the file."""
-    # SQLite does not wait for the lock this takes. If another process has it, that one
-    # is opening the same new store and does the same.
-    with suppress(OperationalError):
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")

@@ -1,4 +1,4 @@
-"""The file of a store: made in one step, and looked at before SQLite does."""
+"""The file of a SQLite store: created in one step, and checked before SQLite opens it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store.messages import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_BIRTH = 1.0
-"""Seconds another process gets to write the first page of a new store."""
+DAMAGED = (
+    "it is damaged, move it aside and run again (nothing is deleted for you), or put a copy of "
+    "it back"
+)
+"""The next step for a user whose file is damaged."""
+_CREATION = 1.0
+"""Seconds that another process gets to write the first page of a new store."""
 
 
-def prepare(path: Path, make: Callable[[Path], None]) -> None:
+def prepare(path: Path, create: Callable[[Path], None]) -> None:
     """
-    See to it that there is a file at ``path``, and one that may be a store.
+    Create the file of a store at ``path`` if there is none, and refuse one that is no store.
 
     Args:
-        path: Where the store is.
-        make: Makes a new store, at a path that is close to it.
+        path: The path of the store.
+        create: Creates a store at a path in the same folder.
 
     Raises:
-        StoreError: What is there is no store, or nothing can be made there.
+        StoreError: The file is no store, or no file can be created.
 
     """
     try:
-        problem = _settle(path, make)
+        problem = _create_missing(path, create) or _problem(path)
     except OSError as error:
         problem = f"cannot be made: {error}; make room for it, or use another store"
     if problem:
@@ -40,37 +44,39 @@ def prepare(path: Path, make: Callable[[Path], None]) -> None:
         raise StoreError(message)
 
 
-def _settle(path: Path, make: Callable[[Path], None]) -> str | None:
-    """Make what is missing, and return what is wrong with what is there."""
+def _create_missing(path: Path, create: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _create_complete(path, create)
+
+
+def _problem(path: Path) -> str | None:
     if path.is_dir():
         return f"is a folder; use a file in it, such as {path / 'store.db'}"
-    if not path.exists():
-        _make(path, make)
-    elif _is_empty(path):
+    if path.exists() and _is_empty(path):
         return f"is an empty file, which no store ever is; {DAMAGED}"
     return None
 
 
-def _make(path: Path, make: Callable[[Path], None]) -> None:
-    """Make the store elsewhere and put it in place: who sees it finds it complete."""
+def _create_complete(path: Path, create: Callable[[Path], None]) -> None:
+    """Create the store under another name and link it, so that no process sees half of it."""
     new = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
     try:
-        make(new)
+        create(new)
         with suppress(FileExistsError):  # Another process was faster.
             os.link(new, path)
     except OSError:
-        pass  # Not every file system has links; then SQLite makes the store in its place.
+        pass  # Not every file system has links; then SQLite creates the store in its place.
     finally:
-        for each in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
+        for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):
-                each.unlink()
+                new.with_name(new.name + suffix).unlink()
 
 
 def _is_empty(path: Path) -> bool:
-    # Without links, the file of a store that is being made is empty at first.
-    deadline = time.monotonic() + _BIRTH
-    while path.stat().st_size <= 1:  # SQLite takes a file of one byte for an empty one, too.
+    # Without links, the file of a store that another process creates is empty at first.
+    deadline = time.monotonic() + _CREATION
+    while path.stat().st_size <= 1:  # SQLite treats a file of one byte as empty, too.
         if time.monotonic() > deadline:
             return True
         time.sleep(0.02)

@@ -1,231 +1,206 @@
-"""Shelves: the records of one kind, written once, checked when they are read."""
+"""Tables of records, which are written once and checked whenever they are read."""
 
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Row, Trial
+from pytest_mipro.records import Artifact, Row
 from pytest_mipro.store import schema
-from pytest_mipro.store.checksum import DamagedRecord, Storable, checksum, opened, text_of
+from pytest_mipro.store.checksum import DamagedRecord, RecordT, checksum, parse_record, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
-    from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Select, Table
     from typing_extensions import Unpack
 
-    Found: TypeAlias = Select[Unpack[tuple[Any, ...]]]
+    from pytest_mipro.store.backend import Backend
+
+    Query: TypeAlias = Select[Unpack[tuple[Any, ...]]]
     Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
-_LOOKUP = 500
-"""Keys asked for in one query; databases limit the parameters of a statement."""
+_BATCH = 500
+"""Keys in one query; databases limit the parameters of a statement."""
 RECENT = 20
-"""Most artifacts of one task that are looked at together."""
+"""Most artifacts of one task in one answer."""
 DAY = 86_400.0
-"""Seconds after which it is written down again that a record was used."""
-_NOT_NOTED = OperationalError, InternalError, ProgrammingError
+"""Seconds between two updates of the time when a record was last used."""
+_REFUSED_CHANGE = OperationalError, InternalError, ProgrammingError
 """How databases refuse a change: locked, full, read-only, or not allowed to this user."""
 
 
-class _Keyed(Storable, Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-S = TypeVar("S", bound=Storable)
-R = TypeVar("R", bound=_Keyed)
-
-
-class ChecksummedTable(Generic[S]):
+class RecordTable(Generic[RecordT]):
     """
-    One table of records, each with a checksum over everything it is found by.
+    All records of one kind, by key, each with a checksum over its text and lookup columns.
 
-    A record is written once: a second one under the same key is ignored, as
-    the first has been used already.
+    A record is written once: a second one under the same key is ignored,
+    because the first may have been used already.
     """
 
-    def __init__(self, connect: Connect, dialect: Dialect, table: Table, record: type[S]) -> None:
-        """Keep ``record`` instances in ``table``."""
+    def __init__(
+        self, connect: Connect, backend: Backend, table: Table, record_type: type[RecordT]
+    ) -> None:
+        """Keep records of ``record_type`` in ``table``."""
         self._connect = connect
         self._table = table
-        self._record = record
-        self._names = schema.names_of(table)
-        self._owner = self._names[0]
-        self._dialect = dialect
-        self._note = (
+        self._record_type = record_type
+        self._lookup_columns = schema.lookup_columns(table)
+        self._insert = backend.insert_once(table)
+        self._by_key = self._query(table.c.key)
+        self._note_use = (
             update(table)
-            .where(self._owner.in_(_keys()), table.c.used < bindparam("stale"))
+            .where(table.c.key.in_(_keys()), table.c.used < bindparam("stale"))
             .values(used=bindparam("now"))
         )
 
-    @cached_property
-    def _insert(self) -> schema.InsertOnce:
-        return schema.InsertOnce(self._table, self._dialect)
-
     @property
     def name(self) -> str:
-        """What the kind of record is called, in the plural."""
+        """The name of the kind of record, in the plural."""
         return self._table.name
 
+    def get(self, key: str) -> RecordT | None:
+        """Return the record under ``key``, if there is one."""
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
+        """
+        Return the records under those of ``keys`` that the store has, by key.
+
+        Raises:
+            StoreError: The store cannot be read, or a record in it is damaged.
+
+        """
+        return {names[0]: record for names, record in self._read(self._by_key, keys)}
+
+    def put(self, *records: RecordT) -> None:
+        """
+        Write ``records``; when this returns they survive the death of the process.
+
+        Raises:
+            StoreError: The store cannot be written; it has none of the records then.
+
+        """
+        now = time.time()
+        if records:
+            with self._connect() as connection:
+                connection.execute(self._insert, [self._values(record, now) for record in records])
+
     def count(self) -> int:
-        """Return how many records there are."""
+        """Return how many records the store has."""
         with self._connect() as connection:
             return int(connection.scalar(select(func.count()).select_from(self._table)) or 0)
 
-    def prune(self, before: float) -> int:
-        """Remove what was not used since ``before``, in seconds, and return how much that was."""
-        unused = func.max(self._table.c.used) < before
-        stale = select(self._owner).group_by(self._owner).having(unused)
-        # What is used meanwhile stays; a search keeps all of its trials or none.
-        again = stale.where(self._owner.in_(_keys()))
-        statement = delete(self._table).where(self._owner.in_(again))
-        removed = 0
-        for keys in self._pages(stale):
-            # Many short transactions: a lease whose heart has to wait for one long one is lost.
+    def prune(self, deadline: float) -> int:
+        """Delete records that were last used before ``deadline``, and return their number."""
+        key = self._table.c.key
+        is_stale = self._table.c.used < deadline
+        # A record that another process uses meanwhile stays.
+        statement = delete(self._table).where(key.in_(_keys()), is_stale)
+        count = 0
+        for keys in self._pages(select(key).where(is_stale)):
+            # Many short transactions: other processes write between them.
             with self._connect() as connection:
-                removed += connection.execute(statement, {"keys": keys}).rowcount
-        return removed
+                count += connection.execute(statement, {"keys": keys}).rowcount
+        return count
 
     def _pages(self, query: Select[str]) -> Iterator[list[str]]:
-        query = query.order_by(self._owner).limit(_LOOKUP)
+        key = self._table.c.key
+        query = query.order_by(key).limit(_BATCH)
         page = self._page(query)
         while page:
             yield page
-            page = self._page(query.where(self._owner > page[-1]))
+            page = self._page(query.where(key > page[-1]))
 
     def _page(self, query: Select[str]) -> list[str]:
         with self._connect() as connection:
             return list(connection.scalars(query))
 
-    def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Found:
-        """Return the query for the records that have any of some keys in ``column``."""
-        table = self._table.c
-        stale = table.used < bindparam("stale")
+    def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Query:
+        """Return the query for the records whose ``column`` has one of some keys."""
+        columns = self._table.c
+        is_stale = columns.used < bindparam("stale")
         return (
-            select(*self._names, table.created, table.checksum, stale, table.value)
+            select(
+                *self._lookup_columns, columns.created, columns.checksum, is_stale, columns.value
+            )
             .where(column.in_(_keys()))
             .order_by(*order)
         )
 
-    def _write(self, *records: tuple[tuple[object, ...], S]) -> None:
-        now = time.time()
-        rows = [self._values(names, record, now) for names, record in records]
-        if rows:
-            with self._connect() as connection:
-                self._insert(connection, rows)
+    def _names(self, record: RecordT) -> tuple[object, ...]:
+        """Return the values of the lookup columns; the first is the key."""
+        return (record.key,)
 
-    def _values(self, names: tuple[object, ...], record: S, now: float) -> dict[str, object]:
-        text = text_of(record)
+    def _values(self, record: RecordT, now: float) -> dict[str, object]:
+        names, text = self._names(record), text_of(record)
         values: dict[str, object] = {
             "value": text,
             "created": now,
             "used": now,
             "checksum": checksum(names, now, text),
         }
-        values.update((each.name, value) for each, value in zip(self._names, names, strict=True))
+        columns = zip(self._lookup_columns, names, strict=True)
+        values.update((column.name, name) for column, name in columns)
         return values
 
-    def _read(self, query: Found, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], S]]:
-        """Return each record that ``query`` finds, with what it is found by."""
-        found: list[tuple[tuple[Any, ...], S]] = []
-        unnoted: dict[str, None] = {}
+    def _read(self, query: Query, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], RecordT]]:
+        """Return each record that ``query`` has, with the values of its lookup columns."""
+        records: list[tuple[tuple[Any, ...], RecordT]] = []
+        stale_keys: dict[str, None] = {}
         stale = time.time() - DAY
-        count = len(self._names)
+        count = len(self._lookup_columns)
         with self._connect() as connection:
             for batch in _batches(keys):
-                for row in connection.execute(query, {"keys": batch, "stale": stale}):
-                    names = tuple(row[:count])
-                    found.append((names, self._opened(names, *row[count:])))
-                    if row[-2]:
-                        unnoted[names[0]] = None
-        if unnoted:
-            self._note_use(unnoted, stale)
-        return found
+                for values in connection.execute(query, {"keys": batch, "stale": stale}):
+                    names = tuple(values[:count])
+                    records.append((names, self._checked(names, *values[count:])))
+                    if values[-2]:
+                        stale_keys[names[0]] = None
+        if stale_keys:
+            self._update_use(stale_keys, stale)
+        return records
 
-    def _opened(
-        self, names: tuple[object, ...], created: object, seal: object, _stale: object, text: str
-    ) -> S:
+    def _checked(
+        self, names: Sequence[object], created: object, written: object, _stale: object, text: str
+    ) -> RecordT:
         label = "/".join(map(str, (self._table.name, *names)))
-        if checksum(names, created, text) != seal:
+        if checksum(names, created, text) != written:
             message = f"{label} is not what was written"
             raise DamagedRecord(message)
-        return opened(self._record, label, text)
+        return parse_record(self._record_type, label, text)
 
-    def _note_use(self, keys: Iterable[str], stale: float) -> None:
+    def _update_use(self, keys: Iterable[str], stale: float) -> None:
         now = time.time()
         try:
             with self._connect() as connection:
                 for batch in _batches(keys):
-                    connection.execute(self._note, {"keys": batch, "stale": stale, "now": now})
+                    connection.execute(self._note_use, {"keys": batch, "stale": stale, "now": now})
         except StoreError as error:
-            # What was read is good, whether or not anything can be written.
-            if not isinstance(error.__cause__, _NOT_NOTED):
+            # The records are good, whether or not the store can be written.
+            if not isinstance(error.__cause__, _REFUSED_CHANGE):
                 raise
 
 
-class RecordTable(ChecksummedTable[R]):
-    """
-    All records of one kind, by key.
-
-    A record is written once: a second one under the same key is ignored, as
-    the first has been used already.
-    """
-
-    def __init__(self, connect: Connect, dialect: Dialect, table: Table, record: type[R]) -> None:
-        """Keep ``record`` instances in ``table``."""
-        super().__init__(connect, dialect, table, record)
-        self._by_key = self._query(table.c.key)
-
-    def get(self, key: str) -> R | None:
-        """Return the record under ``key``, if there is one."""
-        return self.get_many([key]).get(key)
-
-    def get_many(self, keys: Iterable[str]) -> dict[str, R]:
-        """
-        Return the records there are under any of ``keys``, by key.
-
-        Raises:
-            StoreError: The store cannot be read, or a record in it is not
-                what was written.
-
-        """
-        return {names[0]: record for names, record in self._read(self._by_key, keys)}
-
-    def put(self, *records: R) -> None:
-        """
-        Write ``records``; when this returns they survive the death of the process.
-
-        Raises:
-            StoreError: They cannot be written; none of them is, then.
-
-        """
-        self._write(*((self._names_of(record), record) for record in records))
-
-    def _names_of(self, record: R) -> tuple[object, ...]:
-        return (record.key,)
-
-
 class RowTable(RecordTable[Row]):
-    """Rows are also found by their answer."""
+    """Rows by key and by answer."""
 
-    def __init__(self, connect: Connect, dialect: Dialect) -> None:
+    def __init__(self, connect: Connect, backend: Backend) -> None:
         """Keep rows in their table."""
-        table = schema.ROWS
-        super().__init__(connect, dialect, table, Row)
-        self._by_answer = self._query(table.c.answer, table.c.created.desc(), table.c.key.desc())
+        columns = schema.ROWS.c
+        super().__init__(connect, backend, schema.ROWS, Row)
+        self._by_answer = self._query(columns.answer, columns.created.desc(), columns.key.desc())
 
     def by_answer(self, keys: Iterable[str]) -> dict[str, Row]:
         """
-        Return the oldest row there is under each of ``keys``, which name answers.
+        Return the oldest row under each of ``keys``, which name answers, where there is one.
 
         Raises:
             StoreError: As ``get_many``.
@@ -233,62 +208,44 @@ class RowTable(RecordTable[Row]):
         """
         return {names[1]: row for names, row in self._read(self._by_answer, keys)}
 
-    def _names_of(self, record: Row) -> tuple[object, ...]:
+    def _names(self, record: Row) -> tuple[object, ...]:
         return record.key, record.answer
 
 
 class ArtifactTable(RecordTable[Artifact]):
-    """Artifacts are also found by the task they were compiled for."""
+    """Artifacts by key and by task."""
 
-    def __init__(self, connect: Connect, dialect: Dialect) -> None:
+    def __init__(self, connect: Connect, backend: Backend) -> None:
         """Keep artifacts in their table."""
-        table = schema.ARTIFACTS
-        super().__init__(connect, dialect, table, Artifact)
-        self._newest = self._query(table.c.task, table.c.created.desc()).limit(RECENT)
+        columns = schema.ARTIFACTS.c
+        super().__init__(connect, backend, schema.ARTIFACTS, Artifact)
+        self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:
         """
-        Return what was compiled for ``task``, the last first, up to ``RECENT``.
+        Return up to ``RECENT`` artifacts of ``task``, the newest first.
 
         Raises:
             StoreError: As ``get_many``.
 
         """
-        return [artifact for _, artifact in self._read(self._newest, [_text(task)])]
+        return [artifact for _, artifact in self._read(self._newest, [_unicode(task)])]
 
     def replace(self, artifact: Artifact) -> None:
         """
-        Write ``artifact``, in place of what was compiled under its key before.
+        Write ``artifact`` in place of an earlier one under its key.
 
         Raises:
-            StoreError: As ``put``; the earlier one stays, then.
+            StoreError: As ``put``; the earlier one stays then.
 
         """
-        row = self._values(self._names_of(artifact), artifact, time.time())
+        values = self._values(artifact, time.time())
         with self._connect() as connection:
-            connection.execute(delete(self._table).where(self._owner == artifact.key))
-            self._insert(connection, [row])
+            connection.execute(delete(self._table).where(self._table.c.key == artifact.key))
+            connection.execute(self._insert, values)
 
-    def _names_of(self, record: Artifact) -> tuple[object, ...]:
-        return record.key, _text(record.task)
-
-
-class TrialTable(ChecksummedTable[Trial]):
-    """The trials of all searches."""
-
-    def __init__(self, connect: Connect, dialect: Dialect) -> None:
-        """Keep trials in their table."""
-        table = schema.TRIALS
-        super().__init__(connect, dialect, table, Trial)
-        self._by_search = self._query(table.c.search, table.c.number)
-
-    def put(self, search: str, *trials: Trial) -> None:
-        """Write trials of ``search``."""
-        self._write(*(((search, trial.number), trial) for trial in trials))
-
-    def of(self, search: str) -> list[Trial]:
-        """Return the trials of ``search`` by number."""
-        return [trial for _, trial in self._read(self._by_search, [search])]
+    def _names(self, record: Artifact) -> tuple[object, ...]:
+        return record.key, _unicode(record.task)
 
 
 def _keys() -> ColumnElement[Any]:
@@ -296,11 +253,11 @@ def _keys() -> ColumnElement[Any]:
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(dict.fromkeys(keys))
-    while batch := list(islice(left, _LOOKUP)):
+    remaining = iter(dict.fromkeys(keys))
+    while batch := list(islice(remaining, _BATCH)):
         yield batch
 
 
-def _text(name: str) -> str:
-    # A test's name holds its file's, and that may be one that is no Unicode text.
+def _unicode(name: str) -> str:
+    # The name of a test contains the name of its file, which may be no valid Unicode.
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from paid import CALLS_PER_ROW, IMPATIENT, THREADS, artifact, environment, options, write
+from paid import CALLS_PER_ROW, THREADS, artifact, environment, options, write
 from project import LONGEST
 from served import Model
 
@@ -71,7 +71,7 @@ def runs(
     project: Project, request: pytest.FixtureRequest, fork_server: ForkServer
 ) -> Iterator[Runs]:
     """Prepare a project, with or without DSPy's own cache of responses."""
-    write(project, conftest=IMPATIENT)
+    write(project)
     with Model.running(pause=0.02) as model:
         env = environment(model, cached=getattr(request, "param", False))
         yield Runs(project, model, fork_server, env)

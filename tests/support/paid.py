@@ -74,13 +74,6 @@ def mipro_lm():
     )
 """
 
-IMPATIENT = """
-from pytest_mipro.store import lock
-
-lock.BEAT, lock.SILENCE = 0.1, 0.0  # Only the dead are waited for, and need not be.
-"""
-"""For a conftest: who holds the lease counts as dead at once."""
-
 _TEST = """
 import pytest
 from pytest_mipro import mipro_optimize

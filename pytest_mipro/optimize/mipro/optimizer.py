@@ -27,7 +27,6 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from pytest_mipro import fingerprint
-from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError
 from pytest_mipro.evaluate import (
     ContextThreadPool,
@@ -420,16 +419,7 @@ class _Compilation:
             await self._search.prefetch(self._space(own, [await making.made]))
 
     def _record(self, space: Space, found: SearchResult) -> None:
-        """Keep the trials under the name of the search: all it depended on."""
-        demos = [
-            [[fingerprint.demo_fields(demo) for demo in demo_set] for demo_set in sets]
-            for sets in space.demos
-        ]
-        effort = vars(self._plan.effort)
-        named = [self._bench.key, plain(space.instructions), demos, effort]
-        # A search that goes on later has other trials under the same numbers.
-        name = digest([*named, found.cut] if found.cut else named)
-        self._store.put_trial(name, *found.trials)
+        """Record the trials of the search in its log."""
         student = found.scores.get(space.baseline)
         self.log = SearchLog(
             rows=len(self._plan.valset),

@@ -1,7 +1,9 @@
-"""A store in a file, for every test of the store."""
+"""A store in a file for every test of the store, and a PostgreSQL database for some."""
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the store is."""
+    """Return the path of the store."""
     return tmp_path / "folder" / "store.db"
 
 
@@ -28,6 +30,14 @@ def url(path: Path) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     """Return a new store in a new folder."""
-    opened = Store.open(url)
-    yield opened
-    opened.close()
+    with closing(Store.open(url)) as store:
+        yield store
+
+
+@pytest.fixture
+def postgresql_url() -> str:
+    """Return the URL of a PostgreSQL database that tests may fill."""
+    url = os.environ.get("MIPRO_TEST_POSTGRESQL")
+    if url is None:
+        pytest.skip("MIPRO_TEST_POSTGRESQL names no database, e.g. postgresql+psycopg://host/test")
+    return url

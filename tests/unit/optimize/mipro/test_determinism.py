@@ -14,12 +14,11 @@ import pytest
 from dspy import lm15
 from dspy.signatures import make_signature
 from hypothesis import settings
-from sqlalchemy import select
 
 from pytest_mipro import MIPROv2
 from pytest_mipro.canonical import canonical_json
 from pytest_mipro.session import dump_state
-from pytest_mipro.store import Store, schema
+from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -287,7 +286,7 @@ def _choice(name: str, number: int, values: Sequence[T]) -> T:
     return values[order[number] % len(values)]
 
 
-def outcome(program: dspy.Module, store: Store) -> bytes:
+def outcome(program: dspy.Module) -> bytes:
     """Return all a compile came to: the artifact, its score, and what was measured on the way."""
     log = {
         str(number): {
@@ -296,11 +295,7 @@ def outcome(program: dspy.Module, store: Store) -> bytes:
         }
         for number, entry in vars(program)["trial_logs"].items()
     }
-    trials = schema.TRIALS.c
-    query = select(trials.search, trials.number, trials.value).order_by(trials.number)
-    with store.connection() as connection:
-        stored = [list(row) for row in connection.execute(query)]
-    parts = {"artifact": dump_state(program), "score": program.score, "log": log, "trials": stored}
+    parts = {"artifact": dump_state(program), "score": program.score, "log": log}
     return canonical_json(parts).encode("ascii")
 
 
@@ -313,7 +308,7 @@ def test_the_outcome_is_the_same_at_any_number_of_threads(number: int) -> None:
     for threads in (1, *compared):
         with closing(Store.in_memory()) as store:
             program, finished = task.compile(threads, store)
-            outcomes.append(outcome(program, store))
+            outcomes.append(outcome(program))
         orders.append(finished)
     # The calls are not compared: more threads may ask ahead for what is then not needed.
     assert outcomes == [outcomes[0]] * len(outcomes)
