@@ -1,4 +1,4 @@
-"""The responses of language models, which DSPy keeps on disk."""
+"""DSPy's cache of language model responses, in a folder per task."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dspy
+from dspy.clients import DISK_CACHE_LIMIT
+from dspy.clients.cache import Cache
 
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import InfrastructureError
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from dspy.clients.cache import Cache
-
     from pytest_mipro.canonical import JSON
     from pytest_mipro.task import Task
 
@@ -26,79 +26,68 @@ if TYPE_CHECKING:
 @contextmanager
 def cached_responses(folder: Path, task: Task, *, again: bool = False) -> Generator[None]:
     """
-    Let DSPy cache LM responses in a folder of the task's endpoints.
+    Let DSPy cache responses in a subfolder for the task's endpoints.
 
-    DSPy's cache key leaves out the endpoint. Two endpoints that serve the same
-    model name would answer for each other, so then nothing is cached; nor is
-    it where the models are asked ``again``.
+    DSPy's cache key leaves out the endpoint, so two endpoints that serve the same model name
+    would share responses. With such a task, and with ``again``, nothing is cached.
 
     Raises:
-        InfrastructureError: The folder cannot be used; also raised by a call
-            that finds it damaged.
+        InfrastructureError: The folder cannot be used; a call also raises it, if the cache is
+            damaged.
 
     """
     models = [lm for lm in (task.lm, task.prompt_lm, task.teacher_lm) if lm is not None]
-    described = {canonical_json(_where_served(lm)): lm.model for lm in models}
-    nothing = again or len(set(described.values())) < len(described)
-    before = vars(dspy).get("cache")
-    used = _open(None if nothing else folder / digest(sorted(described))[:16])
+    names = {canonical_json(_endpoint(lm)): lm.model for lm in models}
+    is_cached = not again and len(set(names.values())) == len(names)
+    user_cache = vars(dspy).get("cache")
+    cache = _ResponseCache.open(folder / digest(sorted(names))[:16]) if is_cached else None
+    # It holds DSPy's lock, so that no other thread replaces the cache by the default one.
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    if cache is not None:
+        dspy.cache = cache
     try:
         yield
     finally:
         vars(dspy).pop("cache")
-        if used.enable_disk_cache:
-            used.disk_cache.close()
-        if before is not None:
-            dspy.cache = before
+        if cache is not None:
+            cache.disk_cache.close()
+        if user_cache is not None:
+            dspy.cache = user_cache
 
 
-def _open(folder: Path | None) -> Cache:
-    """Have DSPy keep responses in ``folder``, or nowhere."""
-    try:
-        dspy.configure_cache(
-            enable_disk_cache=folder is not None,
-            enable_memory_cache=folder is not None,
-            disk_cache_dir=str(folder),
-            restrict_pickle=True,
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise _unusable(folder, error) from error
-    cache: Cache = vars(dspy)["cache"]
-    if folder is not None:
-        _check_what_is_read(cache.disk_cache, folder)
-        _recall_usage(cache)
-    return cache
+class _ResponseCache(Cache):
+    """A cache that reports the usage of a cached response, and an error if it is damaged."""
 
+    @classmethod
+    def open(cls, folder: Path) -> _ResponseCache:
+        """Open the cache in ``folder``."""
+        try:
+            return cls(
+                enable_disk_cache=True,
+                enable_memory_cache=True,
+                disk_cache_dir=str(folder),
+                disk_size_limit_bytes=DISK_CACHE_LIMIT,
+                restrict_pickle=True,
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(str(folder), error) from error
 
-def _recall_usage(cache: Any) -> None:  # ruff: ignore[any-type] - its methods are not to be set
-    """Tell what an answer took when it was asked for, which DSPy leaves out of a hit."""
-    get = cache.get
-
-    def told(*request: object, **options: object) -> object:
-        record = get(*request, **options)
-        # Only plain records keep their usage; of others it stays unknown.
-        usage = record.get("usage") if isinstance(record, dict) else None
+    def get(
+        self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None
+    ) -> object:
+        """Return the cached response of ``request``, or None."""
+        try:
+            response: object = super().get(request, ignored_args_for_cache_key)
+        except sqlite3.Error as error:  # DSPy would report it as an error of the model.
+            raise _unusable(self.disk_cache_dir, error) from error
+        # DSPy leaves the usage in plain records only.
+        usage = response.get("usage") if isinstance(response, dict) else None
         if isinstance(usage, dict):
             recall(usage)
-        return record
-
-    cache.get = told
+        return response
 
 
-def _check_what_is_read(disk: Any, folder: Path) -> None:  # ruff: ignore[any-type] - has no types
-    """Say of a damaged file that it is one, where a language model would be blamed."""
-    get = disk.get
-
-    def checked(key: str) -> object:
-        try:
-            return get(key)
-        except sqlite3.Error as error:
-            raise _unusable(folder, error) from error
-
-    disk.get = checked
-
-
-def _unusable(folder: Path | None, error: Exception) -> InfrastructureError:
+def _unusable(folder: str | None, error: Exception) -> InfrastructureError:
     message = (
         f"the LM responses kept in {folder} cannot be used: {error}; make room, let the folder be "
         "written, or move it aside (nothing is deleted for you)"
@@ -106,6 +95,6 @@ def _unusable(folder: Path | None, error: Exception) -> InfrastructureError:
     return InfrastructureError(message)
 
 
-def _where_served(lm: dspy.BaseLM) -> JSON:
-    described = model(lm)
-    return {name: described[name] for name in ("class", "model", "endpoint", "engine")}
+def _endpoint(lm: dspy.BaseLM) -> JSON:
+    description = model(lm)
+    return {name: description[name] for name in ("class", "model", "endpoint", "engine")}

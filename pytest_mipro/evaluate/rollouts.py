@@ -1,9 +1,9 @@
 """
-Rollouts: the same program on the same example, answered several times.
+Evaluate a program on the same example several times, as rollouts 0 to n - 1.
 
-A model that samples gives another answer each time; the mean of several scores
-says more about a program than one of them. The first rollout is what is asked
-for without any, so rows that are stored are used whatever the number.
+A model that samples returns another prediction each time, and the mean of several scores has
+less variance than one. Rollout 0 is the row of an evaluation without rollouts, so stored rows
+are used whatever the number of rollouts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.evaluate.evaluator import Evaluator, StoredRows, stored_rows, unscored
-from pytest_mipro.evaluate.executor import WorkerPool, gather
+from pytest_mipro.evaluate.async_tasks import gather
+from pytest_mipro.evaluate.stored_rows import StoredRows, count_missing, stored_rows
 from pytest_mipro.records import Row
 
 if TYPE_CHECKING:
@@ -22,50 +22,57 @@ if TYPE_CHECKING:
 
     import dspy
 
+    from pytest_mipro.evaluate.evaluator import Evaluator
+    from pytest_mipro.evaluate.worker_pool import WorkerPool
     from pytest_mipro.store import Store
 
 ExampleRows: TypeAlias = tuple[Row, ...]
 """The rows of one program on one example, by rollout."""
 
 
-def mean_score(answers: ExampleRows) -> float:
+def mean_score(rows: ExampleRows) -> float:
     """Return the mean score of one program on one example."""
-    return math.fsum(row.score for row in answers) / len(answers)
+    return math.fsum(row.score for row in rows) / len(rows)
 
 
 class RolloutEvaluator:
     """Evaluates programs on examples, each pair several times."""
 
-    def __init__(self, bench: Evaluator, count: int) -> None:
+    def __init__(self, evaluator: Evaluator, count: int) -> None:
         """
-        Prepare benches.
+        Derive one evaluator per rollout.
 
         Args:
-            bench: What rows are evaluated with; its settings name the ``lm``.
-            count: Rollouts, at least one.
+            evaluator: The evaluator of rollout 0; its settings have an ``lm``.
+            count: The number of rollouts, at least one.
 
         """
-        self._benches = [_bench_of(bench, number) for number in range(count)]
+        self._evaluators = [_rollout_evaluator(evaluator, number) for number in range(count)]
 
     def stored(
         self, store: Store, program: dspy.Module, examples: Sequence[dspy.Example]
     ) -> list[ExampleRows] | None:
-        """Return the rows of ``program`` on ``examples`` if the store has them all."""
-        found = []
-        for number, bench in enumerate(self._benches):
-            rows = stored_rows(bench, store, _asked_anew(program, number), examples)
+        """Return the rows of ``program`` on ``examples``, or None if the store lacks any."""
+        rollouts = []
+        for number, evaluator in enumerate(self._evaluators):
+            rows = stored_rows(evaluator, store, _rollout_program(program, number), examples)
             if rows is None:
                 return None
-            found.append(rows)
-        return list(zip(*found, strict=True))
+            rollouts.append(rows)
+        return list(zip(*rollouts, strict=True))
 
     def missing(
         self, store: Store, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
     ) -> list[int]:
-        """Return, by rollout, for how many of ``examples`` the store lacks a row."""
+        """Count, by rollout, the examples on which the store lacks a row."""
         return [
-            unscored(bench, store, [_asked_anew(each, number) for each in programs], examples)
-            for number, bench in enumerate(self._benches)
+            count_missing(
+                evaluator,
+                store,
+                [_rollout_program(program, number) for program in programs],
+                examples,
+            )
+            for number, evaluator in enumerate(self._evaluators)
         ]
 
     async def evaluate(
@@ -76,43 +83,45 @@ class RolloutEvaluator:
         workers: WorkerPool,
     ) -> list[list[ExampleRows]]:
         """Return the rows of each program on ``examples``, in their order."""
-        rollouts = [StoredRows(bench, store, workers) for bench in self._benches]
-        found = await gather(
+        rollouts = [StoredRows(evaluator, store, workers) for evaluator in self._evaluators]
+        rows = await gather(
             [
-                rows.evaluate(_asked_anew(program, number), examples)
+                stored.evaluate(_rollout_program(program, number), examples)
                 for program in programs
-                for number, rows in enumerate(rollouts)
+                for number, stored in enumerate(rollouts)
             ]
         )
         count = len(rollouts)
         return [
-            list(zip(*found[start : start + count], strict=True))
-            for start in range(0, len(found), count)
+            list(zip(*rows[start : start + count], strict=True))
+            for start in range(0, len(rows), count)
         ]
 
 
-def _bench_of(bench: Evaluator, number: int) -> Evaluator:
+def _rollout_evaluator(evaluator: Evaluator, number: int) -> Evaluator:
     if number == 0:
-        return bench
+        return evaluator
+    prediction_key = evaluator.prediction_key
+    rollout = {"rollout": number}
     return replace(
-        bench,
-        settings={**bench.settings, "lm": _anew(bench.settings["lm"], number)},
-        key=digest([bench.key, {"rollout": number}]),
-        answers=None if bench.answers is None else digest([bench.answers, {"rollout": number}]),
+        evaluator,
+        settings={**evaluator.settings, "lm": _rollout_lm(evaluator.settings["lm"], number)},
+        key=digest([evaluator.key, rollout]),
+        prediction_key=None if prediction_key is None else digest([prediction_key, rollout]),
     )
 
 
-def _asked_anew(program: dspy.Module, number: int) -> dspy.Module:
-    """Return ``program``, or a copy in which predictors with a model of their own ask it anew."""
+def _rollout_program(program: dspy.Module, number: int) -> dspy.Module:
+    """Return ``program``, or a copy whose predictors' own models have the rollout's number."""
     if number == 0 or all(predictor.lm is None for predictor in program.predictors()):
         return program
     copied: dspy.Module = program.deepcopy()
     for own, predictor in zip(program.predictors(), copied.predictors(), strict=True):
-        predictor.lm = None if own.lm is None else _anew(own.lm, number)
+        predictor.lm = None if own.lm is None else _rollout_lm(own.lm, number)
     return copied
 
 
-def _anew(lm: dspy.BaseLM, number: int) -> dspy.BaseLM:
-    # It is part of the key of DSPy's cache, and of nothing that goes over the wire.
+def _rollout_lm(lm: dspy.BaseLM, number: int) -> dspy.BaseLM:
+    # ``rollout_id`` is part of DSPy's cache key, and DSPy does not send it to the provider.
     copied: dspy.BaseLM = lm.copy(rollout_id=number)
     return copied

@@ -1,4 +1,4 @@
-"""From what a metric returns to a score."""
+"""Call a metric and convert its return value to a score."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ if TYPE_CHECKING:
 
 def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:
     """
-    Return the score ``metric`` gives to ``prediction``.
+    Return the score that ``metric`` gives to ``prediction``.
 
     Raises:
-        InfrastructureError: A model that the metric asks could not be asked.
-        MetricError: The metric raised, or returned something that is no score:
-            not a bool, a finite number, or a ``Prediction`` with such a
-            ``score``.
+        InfrastructureError: A language model call of the metric failed.
+        MetricError: The metric raised, or did not return a bool, a finite number, or a
+            ``Prediction`` with such a ``score``.
 
     """
     try:
         value = metric(example, prediction, *trace)
-    except Exception as error:  # Whatever the user's code raises, it gave no score.
+    except Exception as error:  # A metric of the user may raise any exception.
         if (cause := infrastructure_cause(error)) is not None:
             raise surface(cause, "scoring with the metric") from error
         where = frames_of(metric, error)
         message = f"the metric raised {named(error)}\n{where}\n{_shown(example)}"
         raise MetricError(message) from error
-    score = _number(value)
+    score = _score_of(value)
     if score is None:
         message = (
             f"the metric returned {value!r:.80}, expected a bool, a finite number or a "
@@ -44,10 +43,11 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     return score
 
 
-def _number(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return anything
+def _score_of(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return any type
+    """Return ``value`` as a finite number, or None if it is not a score."""
     if isinstance(value, dspy.Prediction):
         value = value.get("score")
-    if getattr(value, "shape", None) == ():
+    if getattr(value, "shape", None) == ():  # a scalar of NumPy or PyTorch
         value = value.item()
     if not isinstance(value, bool | int | float):
         return None

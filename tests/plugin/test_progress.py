@@ -34,10 +34,10 @@ import time
 import dspy
 import pytest
 from scripted import ScriptedEngine
-from pytest_mipro.evaluate import executor
+from pytest_mipro.evaluate import event_loop
 from pytest_mipro.plugin import progress
 
-executor._REMINDER = progress._SELDOM = progress._EVERY = 0.1  # It is a minute.
+event_loop.PROGRESS_INTERVAL = progress._SELDOM = progress._EVERY = 0.1  # It is a minute.
 
 class Unreachable(ScriptedEngine):
     begun = None

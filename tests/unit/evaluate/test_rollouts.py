@@ -7,8 +7,10 @@ import pytest
 from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.evaluate.evaluator import Evaluator
-from pytest_mipro.evaluate.executor import ContextThreadPool, WorkerPool, run_to_completion
+from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.rollouts import RolloutEvaluator, mean_score
+from pytest_mipro.evaluate.thread_pool import ContextThreadPool
+from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.records import Row
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def test_a_rollout_is_no_other_request() -> None:
     """DSPy's cache takes rollouts apart; the first one is what is asked without any."""
     lm = scripted_lm(cache=True)
     rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key"), 3)
-    models = [bench.settings["lm"] for bench in rollouts._benches]
+    models = [evaluator.settings["lm"] for evaluator in rollouts._evaluators]
     assert models[0] is lm
     assert [model.kwargs.get("rollout_id") for model in models] == [None, 1, 2]
 

@@ -1,0 +1,162 @@
+"""Retry work whose language model calls failed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import dspy
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+
+from pytest_mipro.evaluate.failures import (
+    CallWatch,
+    infrastructure_cause,
+    is_passing,
+    is_rate_limit,
+    named,
+    retry_after,
+    surface,
+)
+from pytest_mipro.evaluate.throttle import JITTER, RANDOM, Throttle, current_throttle
+from pytest_mipro.spending import begin_call, cached_price_list, end_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def retry_lm_errors(work: Callable[[], T], description: str) -> T:
+    """
+    Return ``work()``, retried while its language model calls fail.
+
+    Each attempt has an empty trace in DSPy's settings. An attempt in which a call failed is
+    discarded even if ``work`` catches the error.
+
+    Args:
+        work: Calls language models.
+        description: What it does, for the message.
+
+    Raises:
+        InfrastructureError: A call failed, and retries did not help or could not.
+
+    """
+    attempts = _Attempts(current_throttle())
+    try:
+        result: T = attempts.retrying()(attempts.run, work)
+    except _CallFailed as failed:
+        error = surface(failed.error, description, attempts.summary)
+        # At once: until the run handles the error, other threads would begin calls in vain.
+        attempts.throttle.stop_because(error)
+        raise error from failed.__cause__
+    finally:
+        attempts.throttle.remove_error(attempts)
+    return result
+
+
+class _CallFailed(Exception):
+    """An attempt failed because a language model call did."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(named(error))
+        self.error = error
+
+
+class _Attempts:
+    """The attempts at one piece of work, until it is done or the retry policy ends."""
+
+    def __init__(self, throttle: Throttle) -> None:
+        self.throttle = throttle
+        self._count = 0
+        self._counted_errors = 0
+        self._first_error_time: float | None = None
+
+    @property
+    def summary(self) -> str:
+        """The number and the duration of the attempts, if there were several."""
+        if self._count == 1 or self._first_error_time is None:
+            return ""
+        seconds = time.monotonic() - self._first_error_time
+        return f"asked {self._count} times, over {seconds:.0f} s"
+
+    def retrying(self) -> Retrying:
+        """Return tenacity's loop."""
+        return Retrying(
+            retry=retry_if_exception(_may_pass),
+            wait=self._wait_time,
+            stop=self._is_over,
+            before_sleep=self._report,
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` once; raise ``_CallFailed`` if a language model call failed."""
+        if not self.throttle.wait_for_pause():
+            raise self.throttle.stop_error()
+        self._count += 1
+        watch = CallWatch(self._before_call, self._after_response)
+        settings = {"callbacks": [*dspy.settings.callbacks, watch], "trace": []}
+        with cached_price_list(), dspy.context(**settings):
+            try:
+                result = work()
+            except Exception as error:  # The user's code may raise any exception.
+                cause = watch.error or infrastructure_cause(error)
+                if cause is None:
+                    raise
+                raise _CallFailed(cause) from error
+        if watch.error is not None:
+            raise _CallFailed(watch.error) from watch.error
+        return result
+
+    def _before_call(self, model: str) -> None:
+        self.throttle.wait_for_pause()
+        begin_call(model)
+
+    def _after_response(self) -> None:
+        self.throttle.record_response()
+        end_call()
+
+    def _wait_time(self, state: RetryCallState) -> float:
+        policy = self.throttle.policy
+        first = retry_after(_error_of(state)) or policy.first_wait
+        doubling = wait_exponential(multiplier=first, max=policy.longest_wait)
+        return doubling(state) * RANDOM.uniform(1, 1 + JITTER)
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        policy, now = self.throttle.policy, time.monotonic()
+        if self._first_error_time is None:
+            self._first_error_time = now
+        start = self._first_error_time
+        if is_rate_limit(_error_of(state)):
+            start = max(start, self.throttle.last_response)
+        else:
+            self._counted_errors += 1
+        is_late = now + state.upcoming_sleep > start + policy.total
+        return is_late or self._counted_errors >= policy.attempts or self.throttle.stopped
+
+    def _report(self, state: RetryCallState) -> None:
+        error, seconds = _error_of(state), state.upcoming_sleep
+        provider_error = named(error)
+        self.throttle.add_error(self, provider_error)
+        if is_rate_limit(error):
+            self.throttle.pause(seconds)
+        logger.info("retry in %.1f s, attempt %d failed: %s", seconds, self._count, provider_error)
+
+    def _sleep(self, seconds: float) -> None:
+        if not self.throttle.wait(seconds):
+            raise self.throttle.stop_error()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, _CallFailed) and is_passing(error.error)
+
+
+def _error_of(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, _CallFailed):
+        raise AssertionError(error)
+    return error.error

@@ -1,0 +1,47 @@
+"""The keys under which the store has a row and its prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_mipro.canonical import digest, plain
+from pytest_mipro.evaluate.prediction_form import FORMS
+from pytest_mipro.task import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import dspy
+
+    from pytest_mipro.evaluate.evaluator import Evaluator
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """
+    The keys of one row.
+
+    Attributes:
+        key: The key of the row.
+        prediction_keys: The key of its prediction, by the form of the prediction; empty if the
+            evaluator does not share predictions.
+
+    """
+
+    key: str
+    prediction_keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def keys_of_rows(
+    evaluator: Evaluator, prompts: str, examples: Sequence[dspy.Example]
+) -> Iterator[RowKeys]:
+    """Yield the keys of the rows on ``examples`` of the program with these prompts."""
+    for example in examples:
+        key = digest([evaluator.key, prompts, identity(example)])
+        if evaluator.prediction_key is None:
+            yield RowKeys(key)
+            continue
+        # Without the labels: the program does not see them, so they may change.
+        content = [evaluator.prediction_key, prompts, plain(example.inputs())]
+        yield RowKeys(key, {form: digest([*content, form]) for form in FORMS})

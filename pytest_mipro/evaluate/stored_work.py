@@ -1,0 +1,66 @@
+"""Work that is done once per key, and whose record is stored before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic
+
+from pytest_mipro.evaluate.worker_pool import R
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_mipro.evaluate.worker_pool import WorkerPool
+    from pytest_mipro.store import RecordTable
+
+
+class StoredWork(Generic[R]):
+    """
+    Returns the record of a key from a table, or does the work and stores its record.
+
+    Calls for the same key share one task.
+    """
+
+    def __init__(self, table: RecordTable[Any], workers: WorkerPool) -> None:
+        """Do work on ``workers``, and store its records in ``table``."""
+        self._table = table
+        self._workers = workers
+        self._futures: dict[str, asyncio.Future[R]] = {}
+        self._missing: set[str] = set()
+        self._unwritten: list[R] = []
+        self._write_task: asyncio.Task[None] | None = None
+
+    def look_up(self, keys: Iterable[str]) -> None:
+        """Read the records of ``keys`` from the table, in one query."""
+        new = [key for key in keys if key not in self._futures and key not in self._missing]
+        stored: dict[str, R] = self._table.get_many(new) if new else {}
+        for key, record in stored.items():
+            self._futures[key] = asyncio.get_running_loop().create_future()
+            self._futures[key].set_result(record)
+        self._workers.resumed += len(stored)
+        self._missing.update(key for key in new if key not in stored)
+
+    def is_new(self, key: str) -> bool:
+        """Whether ``look_up`` did not find ``key`` in the table."""
+        return key in self._missing
+
+    async def get(self, key: str, work: Callable[..., R], *arguments: object) -> R:
+        """Return the record of ``key``, or that of ``work(*arguments)`` if the table has none."""
+        self.look_up([key])
+        if key not in self._futures:
+            self._futures[key] = self._workers.start(self._run(work, arguments))
+        # One caller's cancellation must not cancel the work for the other callers.
+        return await asyncio.shield(self._futures[key])
+
+    async def _run(self, work: Callable[..., R], arguments: tuple[object, ...]) -> R:
+        record = await self._workers.run(work, *arguments)
+        self._unwritten.append(record)
+        if self._write_task is None:
+            self._write_task = asyncio.ensure_future(self._write())
+        await asyncio.shield(self._write_task)
+        return record
+
+    async def _write(self) -> None:
+        """Store the records that have arrived since the last write, in one transaction."""
+        records, self._unwritten, self._write_task = self._unwritten, [], None
+        self._table.put(*records)

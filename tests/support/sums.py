@@ -1,0 +1,135 @@
+"""Examples that are sums, and programs that add them, for tests of evaluation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from scripted import ScriptedEngine
+
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    FailureLimit,
+    StoredRows,
+    WorkerPool,
+    run_to_completion,
+)
+from pytest_mipro.evaluate.retry_policy import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dspy import lm15
+
+    from pytest_mipro.records import Row
+    from pytest_mipro.store import Store
+    from pytest_mipro.task import Metric
+
+SHORT = RetryPolicy(attempts=3, first_wait=0.005, total=0.5)
+
+
+def sums(count: int) -> list[dspy.Example]:
+    """Return ``count`` sums with their results."""
+    return [
+        dspy.Example(question=f"{number} + 1", answer=f"{number + 1}").with_inputs("question")
+        for number in range(count)
+    ]
+
+
+def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    """Return whether the prediction has the example's answer."""
+    return bool(example.answer == prediction.answer)
+
+
+def add(question: str) -> dspy.Prediction:
+    """Answer a sum without a language model."""
+    left, right = question.split(" + ")
+    return dspy.Prediction(answer=str(int(left) + int(right)))
+
+
+def add_slowly(question: str) -> dspy.Prediction:
+    """Answer a sum in 20 ms."""
+    time.sleep(0.02)
+    return add(question)
+
+
+class Function(dspy.Module):
+    """A program without a language model that counts its calls by question."""
+
+    def __init__(self, function: Callable[[str], object] = add) -> None:
+        super().__init__()
+        self.function = function
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def forward(self, question: str) -> object:
+        with self._lock:
+            self.calls[question] += 1
+        return self.function(question)
+
+
+class Asking(dspy.Module):
+    """A program that calls a language model, and may catch its error and add by itself."""
+
+    def __init__(self, *, catches: bool) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.catches = catches
+
+    def forward(self, question: str) -> object:
+        try:
+            return self.predict(question=question)
+        except Exception:
+            if not self.catches:
+                raise
+            return add(question)
+
+
+class FailingEngine(ScriptedEngine):
+    """Raises ``error`` from the ``first`` call on."""
+
+    def __init__(self, error: Exception, first: int = 1) -> None:
+        super().__init__(base=100)
+        self._error = error
+        self._first = first
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        response = super().complete(request)
+        if self.calls >= self._first:
+            raise self._error
+        return response
+
+
+def failing_lm(error: Exception, first: int = 1) -> dspy.LM:
+    """Return a model that raises ``error`` from the ``first`` call on."""
+    return engine_lm(FailingEngine(error, first))
+
+
+def engine_lm(engine: ScriptedEngine) -> dspy.LM:
+    """Return a model of ``engine`` that neither caches nor retries."""
+    return dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
+
+
+def evaluator_of(metric: Metric = exact, settings: Mapping[str, Any] | None = None) -> Evaluator:
+    """Return an evaluator that does not share predictions."""
+    return Evaluator(metric, settings or {}, "key")
+
+
+def evaluate(
+    program: dspy.Module,
+    examples: Sequence[dspy.Example],
+    store: Store,
+    *,
+    metric: Metric = exact,
+    threads: int = 4,
+    failure_limit: FailureLimit | None = None,
+    **settings: object,
+) -> list[Row]:
+    """Return the rows of ``program`` on ``examples``."""
+    workers = WorkerPool(ContextThreadPool(threads), SHORT)
+    rows = StoredRows(evaluator_of(metric, settings), store, workers, failure_limit)
+    return run_to_completion(rows.evaluate(program, examples), workers)
