@@ -29,7 +29,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.printing import Listed, Table
-from pytest_mipro.gate import Basis, beats_baseline, no_regression
+from pytest_mipro.gate import AcceptedScores, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _better(before: Scorecard, after: Scorecard) -> Verdict:
 
 
 def _regressed(before: Scorecard, after: Scorecard, tolerance: float) -> Verdict:
-    return no_regression(Basis(before, ""), after, tolerance=tolerance, alpha=ALPHA)
+    return no_regression(AcceptedScores(before, ""), after, tolerance=tolerance, alpha=ALPHA)
 
 
 def _compared(verdict: Verdict) -> PairedComparison:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-VerdictKind = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
 
 
@@ -362,8 +362,8 @@ class Verdict(Record):
     lets an INCONCLUSIVE pass, which is truthy then.
     """
 
-    question: str
-    word: VerdictKind
+    kind: str
+    word: VerdictWord
     sentence: str
     comparison: PairedComparison | None
     tolerated: bool = False

@@ -1,4 +1,4 @@
-"""Whether an answer costs too much, compared with one of another program."""
+"""The rule of a verdict on costs: whether an answer takes more than an allowed multiple."""
 
 from __future__ import annotations
 
@@ -8,66 +8,86 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.paired import compare_costs
-from pytest_mipro.gate.verdict import further_examples, more, number, refuse_alpha
+from pytest_mipro.gate.verdict import (
+    COSTS_NO_MORE,
+    check_alpha,
+    further_examples,
+    further_examples_clause,
+    sample_size,
+)
 from pytest_mipro.records import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Unit, VerdictWord
 
-    from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Unit, VerdictKind
-
-COSTS_NO_MORE = "costs no more"
 RESCORE = "ask the model again with --mipro-rescore"
 
 
 @dataclass(frozen=True)
-class CostBasis:
+class CostComparator:
     """
-    What the compiled program is compared with.
+    The program that the compiled program's costs are compared with.
 
     Attributes:
-        name: What it is called.
-        card: Its scorecard.
-        ask: How to find out what its answers take, where that is not known.
-        mend: What to do where the compiled program's take too much.
-        note: Where the scorecard is from, if that needs saying.
+        name: Its name in sentences.
+        scorecard: Its scorecard.
+        unknown_advice: What to do where the costs of its answers are unknown.
+        failure_advice: What to do where the compiled program's answers cost too much.
+        note: Where the scorecard is from, if a reader has to know.
 
     """
 
     name: str
-    card: Scorecard
-    ask: str
-    mend: str
+    scorecard: Scorecard
+    unknown_advice: str
+    failure_advice: str
     note: str = ""
 
 
-class _Pairs(NamedTuple):
-    """What answers of two programs take, for the examples for which both are known."""
+class _CostPair(NamedTuple):
+    """The costs of one example's answers, and the example's cluster."""
 
-    before: list[float]
-    after: list[float]
+    comparator: ExampleCost
+    compiled: ExampleCost
+    cluster: str
+
+    @property
+    def is_priced(self) -> bool:
+        return None not in {self.comparator.usd, self.compiled.usd}
+
+
+class _Amounts(NamedTuple):
+    """The paired amounts of a comparison, and why they are not in US dollars."""
+
+    comparator: list[float]
+    compiled: list[float]
     clusters: list[str]
     unit: Unit
-    why: str = ""
+    reason: str = ""
 
 
 def costs_no_more(
-    other: CostBasis, compiled: Scorecard, *, ratio: float, unit: Unit | None, alpha: float
+    comparator: CostComparator,
+    compiled: Scorecard,
+    *,
+    ratio: float,
+    unit: Unit | None,
+    alpha: float,
 ) -> Verdict:
     """
-    Judge whether answers of the compiled program cost at most ``ratio`` times the other's.
+    Judge whether answers of the compiled program cost at most ``ratio`` times the comparator's.
 
     PASS when each takes exactly as much and ``ratio`` is at least 1, or when
-    the one-sided paired test says at ``alpha`` that they take less than
-    ``ratio`` times as much. FAIL when it says that they take more. INCONCLUSIVE
-    otherwise, and where it is not known what they take.
+    the one-sided paired test shows at ``alpha`` that they take less than
+    ``ratio`` times as much. FAIL when it shows that they take more.
+    INCONCLUSIVE otherwise, and where the costs are unknown.
 
     Args:
-        other: What the compiled program is compared with.
-        compiled: Its own scorecard.
+        comparator: The program to compare with.
+        compiled: The compiled program's scorecard.
         ratio: How many times as much is allowed.
         unit: What is counted; None takes US dollars where all are known, and
-            tokens where not.
+            tokens elsewhere.
         alpha: Accepted chance of a wrong PASS, and of a wrong FAIL.
 
     Raises:
@@ -76,42 +96,38 @@ def costs_no_more(
     """
     __tracebackhide__ = True
     check_costs_no_more(ratio, unit, alpha)
-    pairs = _pairs(other.card, compiled, unit)
-    if not pairs.before:
-        return Verdict(COSTS_NO_MORE, "INCONCLUSIVE", _unknown(other, compiled, unit), None)
+    amounts = _amounts(_cost_pairs(comparator.scorecard, compiled), unit)
+    if not amounts.compiled:
+        sentence = _unknown_sentence(comparator, compiled, unit)
+        return Verdict(COSTS_NO_MORE.key, "INCONCLUSIVE", sentence, None)
     comparison = compare_costs(
-        pairs.before,
-        pairs.after,
+        amounts.comparator,
+        amounts.compiled,
         ratio=ratio,
-        unit=pairs.unit,
+        unit=amounts.unit,
         alpha=alpha,
-        clusters=pairs.clusters,
+        clusters=amounts.clusters if compiled.clusters else (),
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
-    word = _word(comparison, alpha, same=pairs.before == pairs.after and ratio >= 1)
+    same = amounts.comparator == amounts.compiled and ratio >= 1
+    word = "PASS" if same else _word(comparison, alpha)
     clauses = (
-        other.note,
-        _share(comparison.n, len(compiled.examples)),
-        _described(comparison, other.name, ratio, word),
-        pairs.why,
-        _advice(comparison, word, ratio, alpha, other),
+        comparator.note,
+        _compared_share(comparison.n, len(compiled.examples)),
+        _figures(comparison, comparator.name, ratio, word),
+        amounts.reason,
+        _advice(comparison, word, ratio, alpha, comparator),
     )
-    return Verdict(COSTS_NO_MORE, word, "; ".join(filter(None, clauses)), comparison)
+    return Verdict(COSTS_NO_MORE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 
 def amount(value: float, unit: Unit) -> str:
-    """Return what an answer takes, in words."""
+    """Return the cost of an answer with its unit."""
     return f"${value:.6f}" if unit == "usd" else f"{value:,.0f} tokens"
 
 
-def _times(comparison: PairedComparison) -> str:
-    """Return how many times as much the compiled program takes, with the interval."""
-    low, high = (max(comparison.times(each), 0.0) for each in (comparison.low, comparison.high))
-    return f"{comparison.times(comparison.difference):.2f} times [{low:.2f}, {high:.2f}]"
-
-
-def refuse_other(than: object) -> None:
-    """Raise DeclarationError unless ``than`` names what there is to compare with."""
+def check_comparator(than: object) -> None:
+    """Raise DeclarationError unless ``than`` names a program to compare costs with."""
     __tracebackhide__ = True
     if than not in {"baseline", "reference"}:
         message = f"than={than!r:.80}: expected 'baseline' or 'reference'"
@@ -119,14 +135,14 @@ def refuse_other(than: object) -> None:
 
 
 def check_costs_no_more(ratio: float, unit: Unit | None, alpha: float) -> None:
-    """Raise DeclarationError unless ``costs_no_more`` can be judged with these."""
+    """Raise DeclarationError unless ``costs_no_more`` takes these arguments."""
     __tracebackhide__ = True
-    _refuse_ratio(ratio)
-    _refuse_unit(unit)
-    refuse_alpha(alpha)
+    _check_ratio(ratio)
+    _check_unit(unit)
+    check_alpha(alpha)
 
 
-def _refuse_ratio(ratio: float) -> None:
+def _check_ratio(ratio: float) -> None:
     __tracebackhide__ = True
     is_number = isinstance(ratio, float | int) and not isinstance(ratio, bool)
     if not is_number or not 0 < ratio < math.inf:
@@ -134,115 +150,128 @@ def _refuse_ratio(ratio: float) -> None:
         raise DeclarationError(message)
 
 
-def _refuse_unit(unit: object) -> None:
+def _check_unit(unit: object) -> None:
     __tracebackhide__ = True
-    if unit not in {"tokens", "usd", None}:
-        message = f"unit={unit!r:.80}: expected 'tokens', 'usd', or None for what is known"
+    if unit not in {*COSTS_NO_MORE.units, None}:
+        message = f"unit={unit!r:.80}: expected 'tokens', 'usd', or None for either"
         raise DeclarationError(message)
 
 
-def _pairs(other: Scorecard, compiled: Scorecard, unit: Unit | None) -> _Pairs:
-    before, after = other.known_costs, compiled.known_costs
+def _cost_pairs(comparator: Scorecard, compiled: Scorecard) -> list[_CostPair]:
+    """Return the costs of the examples for which both programs' are known."""
+    comparator_costs, costs = comparator.known_costs, compiled.known_costs
     clusters = compiled.clusters or ("",) * len(compiled.examples)
-    known = [
-        (before[each], after[each], cluster)
-        for each, cluster in zip(compiled.examples, clusters, strict=True)
-        if each in before and each in after
+    return [
+        _CostPair(comparator_costs[example], costs[example], cluster)
+        for example, cluster in zip(compiled.examples, clusters, strict=True)
+        if example in comparator_costs and example in costs
     ]
-    priced = [each for each in known if None not in {each[0].usd, each[1].usd}]
-    chosen, why = (unit, "") if unit is not None else _unit_of(known, priced)
-    kept = priced if chosen == "usd" else known
-    return _Pairs(
-        [_amount(first, chosen) for first, _, _ in kept],
-        [_amount(then, chosen) for _, then, _ in kept],
-        [cluster for _, _, cluster in kept] if compiled.clusters else [],
+
+
+def _amounts(pairs: list[_CostPair], unit: Unit | None) -> _Amounts:
+    chosen, reason = (unit, "") if unit is not None else _choose_unit(pairs)
+    if chosen == "usd":
+        pairs = [pair for pair in pairs if pair.is_priced]
+    return _Amounts(
+        [_amount(pair.comparator, chosen) for pair in pairs],
+        [_amount(pair.compiled, chosen) for pair in pairs],
+        [pair.cluster for pair in pairs],
         chosen,
-        why,
+        reason,
     )
 
 
-def _unit_of(
-    known: Sequence[tuple[ExampleCost, ExampleCost, str]],
-    priced: Sequence[tuple[ExampleCost, ExampleCost, str]],
-) -> tuple[Unit, str]:
-    """Return what to count, and why it is not US dollars."""
-    if len(priced) < len(known):
+def _choose_unit(pairs: list[_CostPair]) -> tuple[Unit, str]:
+    """Return the unit to compare in, and why it is not US dollars."""
+    if not all(pair.is_priced for pair in pairs):
         return "tokens", "in tokens, as not every price is known"
-    if not any(first.usd for first, _, _ in priced):
+    if not any(pair.comparator.usd for pair in pairs):
         return "tokens", "in tokens, as nothing is charged for them"
     return "usd", ""
 
 
-def _amount(bill: ExampleCost, unit: Unit) -> float:
-    return (bill.usd or 0.0) if unit == "usd" else bill.tokens
+def _amount(cost: ExampleCost, unit: Unit) -> float:
+    return (cost.usd or 0.0) if unit == "usd" else cost.tokens
 
 
-def _unknown(other: CostBasis, compiled: Scorecard, unit: Unit | None) -> str:
-    """Return the sentence where there is nothing to compare."""
-    if not other.card.known_costs:
-        return f"it is not known what answers of the {other.name} take; {other.ask}"
-    if not compiled.known_costs:
-        return f"it is not known what answers of the compiled program take; {RESCORE}"
-    if unit == "usd":
-        return (
-            "it is not known what answers cost in US dollars; give prices as mipro_price in the "
-            f"ini file and {RESCORE}, or leave unit='usd' out"
-        )
-    return f"there is no held-out example of which it is known what both answers take; {RESCORE}"
-
-
-def _word(comparison: PairedComparison, alpha: float, *, same: bool) -> VerdictKind:
-    if same or comparison.p_opposite < alpha:
+def _word(comparison: PairedComparison, alpha: float) -> VerdictWord:
+    if comparison.p_opposite < alpha:
         return "PASS"
     return "FAIL" if comparison.p_value < alpha else "INCONCLUSIVE"
 
 
-def _share(compared: int, present: int) -> str:
-    if compared == present:
+def _unknown_sentence(comparator: CostComparator, compiled: Scorecard, unit: Unit | None) -> str:
+    """Return the sentence where no example can be compared."""
+    if not comparator.scorecard.known_costs:
+        return (
+            f"the costs of the {comparator.name}'s answers are unknown; {comparator.unknown_advice}"
+        )
+    if not compiled.known_costs:
+        return f"the costs of the compiled program's answers are unknown; {RESCORE}"
+    if unit == "usd":
+        return (
+            "the costs of answers in US dollars are unknown; give prices as mipro_price in the "
+            f"ini file and {RESCORE}, or leave unit='usd' out"
+        )
+    return f"no held-out example has known costs of both programs' answers; {RESCORE}"
+
+
+def _compared_share(compared: int, total: int) -> str:
+    if compared == total:
         return ""
     return (
-        f"compared on {compared} of {present} held-out examples, of the others it is not known "
-        "what both answers take"
+        f"compared on {compared} of {total} held-out examples, the costs of the others are unknown"
     )
 
 
-def _described(comparison: PairedComparison, other: str, ratio: float, word: VerdictKind) -> str:
+def _figures(comparison: PairedComparison, name: str, ratio: float, word: VerdictWord) -> str:
+    """Return amounts, their ratio, interval, p and n in one clause."""
     unit = comparison.unit
     p = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
-        f"an answer takes {amount(comparison.compiled, unit)}, of the {other} "
-        f"{amount(comparison.baseline, unit)}: {_times(comparison)} as much at "
+        f"an answer takes {amount(comparison.compiled, unit)}, of the {name} "
+        f"{amount(comparison.baseline, unit)}: {_ratio(comparison)} as much at "
         f"{comparison.confidence:.0%}, where {ratio:g} times is allowed, "
-        f"p = {p:.2g} ({comparison.method}), {number(comparison)}"
+        f"p = {p:.2g} ({comparison.method}), {sample_size(comparison)}"
     )
+
+
+def _ratio(comparison: PairedComparison) -> str:
+    """Return how many times as much the compiled program takes, with the interval."""
+    low, high = (max(comparison.times(bound), 0.0) for bound in (comparison.low, comparison.high))
+    return f"{comparison.times(comparison.difference):.2f} times [{low:.2f}, {high:.2f}]"
 
 
 def _advice(
-    comparison: PairedComparison, word: VerdictKind, ratio: float, alpha: float, other: CostBasis
+    comparison: PairedComparison,
+    word: VerdictWord,
+    ratio: float,
+    alpha: float,
+    comparator: CostComparator,
 ) -> str:
-    visible = _visible(comparison, ratio)
+    detectable = _detectable_clause(comparison, ratio)
     if word == "PASS":
-        return f"no more than allowed at alpha = {alpha:g}; {visible}"
+        return f"no more than allowed at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
-        return f"more than allowed at alpha = {alpha:g}; {visible}; {other.mend}"
-    return f"the examples do not decide it: {visible}; {_what_would_decide(comparison)}"
+        return f"more than allowed at alpha = {alpha:g}; {detectable}; {comparator.failure_advice}"
+    return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
 
 
-def _visible(comparison: PairedComparison, ratio: float) -> str:
-    many = "this number of clusters" if comparison.clusters else "this n"
+def _detectable_clause(comparison: PairedComparison, ratio: float) -> str:
+    sample = "this number of clusters" if comparison.clusters else "this n"
     if not math.isfinite(comparison.detectable) or not comparison.baseline:
-        return f"no ratio would show at {many}"
+        return f"no ratio would show at {sample}"
     reach = comparison.detectable / comparison.baseline
     return (
         f"up to about {max(ratio - reach, 0):.2f} times would pass and from about "
-        f"{ratio + reach:.2f} times on fail at {many}"
+        f"{ratio + reach:.2f} times on fail at {sample}"
     )
 
 
-def _what_would_decide(comparison: PairedComparison) -> str:
-    further = further_examples(comparison)
-    if math.isfinite(further):
-        return more(further)
+def _next_step(comparison: PairedComparison) -> str:
+    count = further_examples(comparison)
+    if math.isfinite(count):
+        return further_examples_clause(count)
     if math.isfinite(comparison.detectable):
         return "no number of examples decides about exactly this ratio, so allow another one"
     return "add held-out examples"

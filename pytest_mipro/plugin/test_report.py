@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from pytest_mipro.plugin.node import node_id
@@ -90,10 +89,10 @@ def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:
 
 def _figures(report: Report) -> Iterator[tuple[str, object]]:
     comparison = report.comparison
-    # A question may be asked several times; what is kept then is the worst answer.
-    kept = {each.question: each for each in worst_last(report.verdicts)}
-    for question, verdict in kept.items():
-        yield f"mipro_{re.sub(r'[^0-9A-Za-z]+', '_', question)}", verdict.word
+    # A test may ask for a kind several times; the worst verdict is reported then.
+    worst = {verdict.kind: verdict for verdict in worst_last(report.verdicts)}
+    for kind, verdict in worst.items():
+        yield f"mipro_{kind}", verdict.word
         if verdict.comparison is not None and verdict.comparison.unit != "score":
             yield "mipro_cost_ratio", verdict.comparison.times(verdict.comparison.difference)
     yield "mipro_baseline", comparison.baseline

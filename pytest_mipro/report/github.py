@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.gate import VERDICT_KINDS
 from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
@@ -79,7 +80,7 @@ def _why(task: TaskSummary) -> str:
 
 
 def _sentences(some: Iterable[Verdict]) -> str:
-    return "; ".join(f"{each.question}: {each!r}" for each in some)
+    return "; ".join(f"{VERDICT_KINDS[each.kind].label}: {each!r}" for each in some)
 
 
 def _paragraph(text: str, most: int) -> str:

@@ -19,6 +19,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from pytest_mipro.gate import VERDICT_KINDS
 from pytest_mipro.report import escaping, formatting
 from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
@@ -271,7 +272,7 @@ def _told(task: TaskSummary) -> Iterator[str]:
     if (report := task.report) is None:
         return
     for verdict in unmet_first(report):
-        question, sentence = prose(verdict.question, _NAME), _clauses(verdict.sentence)
+        question, sentence = VERDICT_KINDS[verdict.kind].label, _clauses(verdict.sentence)
         yield f"- {_SYMBOLS[verdict.word]} **{verdict.word}** {question}: {sentence}"
     if report.stale:
         yield f"- note: {_clauses(report.stale)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.gate import VERDICT_KINDS
 from pytest_mipro.report import charts, formatting
 from pytest_mipro.report.formatting import counted
 from pytest_mipro.report.lengths import LIMITS, Text, folded, unfolded
@@ -361,7 +362,7 @@ def _found(report: Report, limits: Limits) -> Found:
 
 def _judgement(verdict: Verdict, limits: Limits) -> Judgement:
     doubted = verdict.word == "INCONCLUSIVE" and verdict.tolerated
-    question = formatting.shortened(verdict.question, _NAME)
+    question = VERDICT_KINDS[verdict.kind].label
     return Judgement(verdict.word, question, unfolded(verdict.sentence, limits), doubted)
 
 

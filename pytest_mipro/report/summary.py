@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION
+from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, VERDICT_KINDS
 from pytest_mipro.records import HeldOutExample, Record, Report, Usage
 from pytest_mipro.report.formatting import PROGRAMS, calls
 
@@ -166,7 +166,7 @@ def is_told(verdict: Verdict, report: Report) -> bool:
 def lost_elsewhere(report: Report) -> list[tuple[str, PairedComparison]]:
     """Return what the difference to the baseline does not tell: questions that were not met."""
     return [
-        (verdict.question, verdict.comparison)
+        (VERDICT_KINDS[verdict.kind].label, verdict.comparison)
         for verdict in report.verdicts
         if verdict.comparison is not None and not verdict and not is_told(verdict, report)
     ]
@@ -198,8 +198,8 @@ def since(report: Report) -> Since:
     It is the accepted one, if there is one, unless all that was not met is to
     be better than the baseline.
     """
-    unmet = {verdict.question for verdict in report.verdicts if not verdict}
-    return "baseline" if report.accepted is None or unmet == {BEATS_BASELINE} else "accepted"
+    unmet = {verdict.kind for verdict in report.verdicts if not verdict}
+    return "baseline" if report.accepted is None or unmet == {BEATS_BASELINE.key} else "accepted"
 
 
 def earlier_prompts(report: Report) -> tuple[Prompt, ...]:
@@ -266,10 +266,10 @@ def _became(task: TaskSummary) -> str:
     if task.status == "error":
         return _UNJUDGED
     # Without a comparison, there is no reference that it could be worse than.
-    lost = {each.question for each in verdicts(task) if each.word == "FAIL" and each.comparison}
-    if NO_REGRESSION in lost:
+    lost = {each.kind for each in verdicts(task) if each.word == "FAIL" and each.comparison}
+    if NO_REGRESSION.key in lost:
         return _WORSE
-    return _DEARER if COSTS_NO_MORE in lost else _FAILED
+    return _DEARER if COSTS_NO_MORE.key in lost else _FAILED
 
 
 def _place(task: TaskSummary) -> int:

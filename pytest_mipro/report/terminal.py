@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate import amount
+from pytest_mipro.gate import VERDICT_KINDS, amount
 from pytest_mipro.report.escaping import inline, printable
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
@@ -108,7 +108,7 @@ def details(task: TaskSummary, width: int) -> str:
     if task.report is None:
         return "\n".join([*lines, *hung("  ", inline(task.message), width)])
     for verdict in task.report.verdicts:
-        lines += hung("  ", inline(f"{verdict.question}: {verdict!r}"), width)
+        lines += hung("  ", inline(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"), width)
     if task.report.reasons:
         lines += hung("  ", inline(f"compiled because: {', '.join(task.report.reasons)}"), width)
     for prompt in task.report.prompts_after:
@@ -265,7 +265,9 @@ def _reason(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segmen
 
 def _other_figures(verdict: Verdict, report: Report, told: Word, width: int) -> list[str]:
     """Return the figures of a verdict that did not pass, if they are other than the task's."""
-    name = f"{verdict.question}:" + ("" if verdict.word == told else f" {verdict.word}")
+    name = f"{VERDICT_KINDS[verdict.kind].label}:" + (
+        "" if verdict.word == told else f" {verdict.word}"
+    )
     if verdict.word == "PASS" or is_told(verdict, report):
         return []
     if verdict.comparison is None:
@@ -305,7 +307,11 @@ def _prompt(prompt: Prompt, width: int) -> Iterator[str]:
 
 def _said(report: Report, width: int) -> list[str]:
     """Return what did not pass, or else the figures, and what changed since the reference."""
-    unmet = [f"{verdict.question}: {verdict!r}" for verdict in report.verdicts if not verdict]
+    unmet = [
+        f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"
+        for verdict in report.verdicts
+        if not verdict
+    ]
     said = [*(unmet or [_measured(report)]), *([report.stale] if report.stale else [])]
     return [line for text in said for line in hung("", inline(text), width)]
 

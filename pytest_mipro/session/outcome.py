@@ -306,7 +306,7 @@ class Outcome:
             )
         self._verdicts.append(judged)
         if judged and judged.word == "INCONCLUSIVE":
-            self._session.warn(f"{self.task.name}: {judged.question}: {judged!r}")
+            self._session.warn(f"{self.task.name}: {gate.NO_REGRESSION.label}: {judged!r}")
         return judged
 
     def costs_no_more(
@@ -342,7 +342,7 @@ class Outcome:
 
         """
         __tracebackhide__ = True
-        gate.refuse_other(than)
+        gate.check_comparator(than)
         if than == "reference" and self.reference is None:
             gate.check_costs_no_more(ratio, unit, alpha)
             judged = gate.no_reference(self._standing.place.command, gate.COSTS_NO_MORE)
@@ -353,24 +353,24 @@ class Outcome:
         self._verdicts.append(judged)
         return judged
 
-    def _other(self, than: Literal["baseline", "reference"]) -> gate.CostBasis:
+    def _other(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
             mend = (
                 "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a "
                 "larger ratio"
             )
-            return gate.CostBasis("baseline", self.baseline.card, gate.RESCORE, mend)
+            return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, mend)
         basis = self._basis(self.reference)
-        return gate.CostBasis(
+        return gate.CostComparator(
             "reference",
-            basis.card,
+            basis.scorecard,
             f"accept anew with: {basis.command} --mipro-rescore",
             f"undo what changed, or accept it with: {basis.command}",
             basis.note,
         )
 
-    def _basis(self, reference: ReferenceProgram) -> gate.Basis:
+    def _basis(self, reference: ReferenceProgram) -> gate.AcceptedScores:
         __tracebackhide__ = True
         place, card = self._standing.place, reference.card
         present = self.compiled.card.examples
@@ -386,7 +386,7 @@ class Outcome:
             note = "the metric changed since the reference was accepted, so it was scored again"
         elif self._standing.acceptance is not None:
             note = "the reference was accepted now"
-        return gate.Basis(card, place.command, note)
+        return gate.AcceptedScores(card, place.command, note)
 
     @property
     def _unchanged(self) -> bool:

@@ -24,7 +24,7 @@ from pytest_mipro.report import Summary, TaskSummary, summarize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.records import VerdictKind
+    from pytest_mipro.records import VerdictWord
 
 COMPARISON = PairedComparison(
     n=40,
@@ -116,7 +116,7 @@ def scorecard(
 
 
 def report(
-    *words: VerdictKind,
+    *words: VerdictWord,
     examples: Sequence[HeldOutExample] = EXAMPLES,
     sentence: str = "so and so",
     **values: Any,
@@ -136,7 +136,7 @@ def report(
         usage=Usage(1234, 56000, 7000, priced=1234, usd=0.0456),
         seconds=12.6,
         store=".mipro/store.db",
-        verdicts=tuple(Verdict("beats baseline", word, sentence, COMPARISON) for word in words),
+        verdicts=tuple(Verdict("beats_baseline", word, sentence, COMPARISON) for word in words),
         model="openai/gpt-4o-mini",
         held_out=tuple(examples),
         search=SEARCH,
@@ -157,8 +157,8 @@ REGRESSED = told(
         task="summary",
         test="tests/test_router.py::test_summary",
         verdicts=(
-            Verdict("beats baseline", "PASS", "better", COMPARISON),
-            Verdict("no regression", "FAIL", "worse than the reference", LOST),
+            Verdict("beats_baseline", "PASS", "better", COMPARISON),
+            Verdict("no_regression", "FAIL", "worse than the reference", LOST),
         ),
         accepted=Scorecard(
             tuple(each.identity for each in EXAMPLES), (1.0, 1.0, 1.0, 0.0), Usage()
@@ -206,7 +206,7 @@ def hostile(text: str) -> Summary:
     )
     verdicts = (
         *report("PASS", "FAIL", "INCONCLUSIVE", sentence=text).verdicts,
-        Verdict(text, "FAIL", text, LOST),
+        Verdict("no_regression", "FAIL", text, LOST),
     )
     found = report(
         verdicts=verdicts,

@@ -314,7 +314,7 @@ def test_dictionary_is_a_copy() -> None:
         (Row, {"key": "k", "score": 1.0, "failure": {"type": "ValueError"}}),
         (Candidate, {"instructions": [0], "demos": ["first"]}),
         (Progress, {"phase": "sleep", "done": 1}),
-        (Verdict, {"question": "q", "word": "MAYBE", "sentence": "s", "comparison": {}}),
+        (Verdict, {"kind": "k", "word": "MAYBE", "sentence": "s", "comparison": {}}),
         (Artifact, {"key": "k", "task": "t", "parts": {"a": 1}}),
     ],
 )
@@ -332,7 +332,7 @@ def test_missing_fields_with_a_default_are_filled() -> None:
 
 def test_records_can_be_sent_to_another_process() -> None:
     """A record crosses an executor of processes."""
-    verdict = Verdict("beats", "PASS", "It is better.", comparison())
+    verdict = Verdict("beats_baseline", "PASS", "It is better.", comparison())
 
     assert pickle.loads(pickle.dumps(verdict)) == verdict
 
@@ -402,7 +402,7 @@ def test_scorecard_has_the_mean(scores: tuple[float, ...], mean: float) -> None:
 @pytest.mark.parametrize("word, truth", [("PASS", True), ("FAIL", False), ("INCONCLUSIVE", False)])
 def test_verdict_is_truthy_only_on_pass(word: Any, truth: bool) -> None:
     """A plain assert decides, and shows the sentence when it fails."""
-    verdict = Verdict("beats", word, "0.6 against 0.5, p = 0.04.", comparison())
+    verdict = Verdict("beats_baseline", word, "0.6 against 0.5, p = 0.04.", comparison())
 
     assert bool(verdict) is truth
     assert repr(verdict) == f"{word}: 0.6 against 0.5, p = 0.04."
@@ -427,7 +427,7 @@ def test_report_takes_verdicts() -> None:
         seconds=1.0,
         store="sqlite://",
     )
-    verdict = Verdict("beats", "FAIL", "No.", comparison())
+    verdict = Verdict("beats_baseline", "FAIL", "No.", comparison())
 
     judged = replace(report, verdicts=(verdict,))
 

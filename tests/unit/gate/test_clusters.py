@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from pytest_mipro.gate import graded
 from pytest_mipro.gate.paired import compare
-from pytest_mipro.gate.verdict import Basis, beats_baseline, no_regression
+from pytest_mipro.gate.verdict import AcceptedScores, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
@@ -116,7 +116,7 @@ def test_verdicts_name_them() -> None:
     assert "n = 8 in 4 clusters" in better.sentence
     assert "no difference would show at this number of clusters" in better.sentence
     assert "add held-out examples of other clusters" in better.sentence
-    kept = no_regression(Basis(before, "accept"), after, tolerance=0.0, alpha=0.05)
+    kept = no_regression(AcceptedScores(before, "accept"), after, tolerance=0.0, alpha=0.05)
     assert "n = 8 in 4 clusters" in kept.sentence
     assert "add held-out examples" in kept.sentence
 
@@ -125,7 +125,7 @@ def test_only_common_examples_count() -> None:
     """Clusters of examples that the reference lacks are left out."""
     before = Scorecard(("0", "3", "4", "7"), (0.2, 0.5, 0.3, 0.4), Usage())
     after = card(AFTER, DOCUMENTS)
-    verdict = no_regression(Basis(before, "accept"), after, tolerance=0.0, alpha=0.05)
+    verdict = no_regression(AcceptedScores(before, "accept"), after, tolerance=0.0, alpha=0.05)
     assert (compared(verdict.comparison).n, compared(verdict.comparison).clusters) == (4, 3)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.costs import RESCORE, CostBasis, costs_no_more
+from pytest_mipro.gate.costs import RESCORE, CostComparator, costs_no_more
 from pytest_mipro.gate.paired import compare_costs
 from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage, Verdict
 
@@ -38,7 +38,7 @@ def spread(mean: float, count: int = 60, seed: int = 0) -> list[float]:
 
 def judge(before: Scorecard, after: Scorecard, ratio: float = 1.2, **asked: Any) -> Verdict:
     """Judge with the usual alpha."""
-    other = CostBasis("baseline", before, RESCORE, MEND)
+    other = CostComparator("baseline", before, RESCORE, MEND)
     return costs_no_more(other, after, ratio=ratio, **{"unit": None, "alpha": 0.05, **asked})
 
 
@@ -134,10 +134,13 @@ class TestUnknown:
         """Where it is not known what answers took, it cannot be judged."""
         known = card(costs(spread(100, 3)))
         without = replace(known, costs=unknown)
-        for before, after, name in ((without, known, "baseline"), (known, without, "compiled")):
+        for before, after, name in (
+            (without, known, "baseline"),
+            (known, without, "compiled program"),
+        ):
             verdict = judge(before, after)
             assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)
-            assert f"not known what answers of the {name}" in verdict.sentence
+            assert f"the costs of the {name}'s answers are unknown" in verdict.sentence
             assert RESCORE in verdict.sentence
 
     def test_only_what_both_took_is_compared(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.verdict import Basis, further_examples, no_reference, no_regression
+from pytest_mipro.gate.verdict import AcceptedScores, further_examples, no_reference, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
 pytestmark = pytest.mark.uses("numpy", "scipy")
@@ -37,7 +37,7 @@ def judge(
     note: str = "",
 ) -> Verdict:
     """Judge with the usual alpha and no tolerance."""
-    basis = Basis(before, COMMAND, note)
+    basis = AcceptedScores(before, COMMAND, note)
     return no_regression(basis, after, tolerance=tolerance, alpha=alpha, tolerated=tolerated)
 
 

@@ -75,8 +75,8 @@ def test_the_message_is_told_where_no_verdict_says_it() -> None:
 def test_a_doubt_tells_only_what_is_open() -> None:
     """The verdicts that passed are no news."""
     verdicts = (
-        Verdict("beats baseline", "PASS", "better", None),
-        Verdict("no regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
+        Verdict("beats_baseline", "PASS", "better", None),
+        Verdict("no_regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
     )
     task = summaries.told(summaries.report(verdicts=verdicts))
     ((name, _, data),) = map(parsed, workflow_commands(summaries.summary(task)))

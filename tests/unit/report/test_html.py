@@ -252,7 +252,7 @@ def test_an_error_shows_its_message_and_no_score() -> None:
 
 def test_verdicts_are_sentences() -> None:
     """Each verdict has its word, its question and its sentence; a tolerated one says so."""
-    undecided = Verdict("no regression", "INCONCLUSIVE", "too few", summaries.COMPARISON, True)
+    undecided = Verdict("no_regression", "INCONCLUSIVE", "too few", summaries.COMPARISON, True)
     text = shown(summaries.told(summaries.report("FAIL", sentence="not better")))
     assert "✗ FAIL beats baseline not better" in text
     assert "(this word passes here) too few" in shown(

@@ -231,7 +231,7 @@ def test_a_failed_task_shows_sentence_examples_and_prompt() -> None:
 
 def test_a_command_does_not_make_code_of_a_whole_sentence() -> None:
     """Only the clause that has it is code."""
-    verdict = Verdict("no regression", "FAIL", "lost 0.4; undo it: pytest --mipro a.py::b", None)
+    verdict = Verdict("no_regression", "FAIL", "lost 0.4; undo it: pytest --mipro a.py::b", None)
     task = summaries.told(summaries.report(verdicts=(verdict,)), failed=True)
     text = rendered(summaries.summary(task))
     assert "no regression: lost 0.4; `undo it: pytest --mipro a.py::b`\n" in text

@@ -33,11 +33,11 @@ from pytest_mipro.report.summary import (
 )
 
 if TYPE_CHECKING:
-    from pytest_mipro.records import HeldOutExample, VerdictKind
+    from pytest_mipro.records import HeldOutExample, VerdictWord
     from pytest_mipro.report.summary import TaskSummary
 
 REFERENCE = Scorecard(("a",), (1.0,), Usage())
-NO_REFERENCE = Verdict("no regression", "FAIL", "there is no reference", None)
+NO_REFERENCE = Verdict("no_regression", "FAIL", "there is no reference", None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ NO_REFERENCE = Verdict("no regression", "FAIL", "there is no reference", None)
         (("FAIL", "INCONCLUSIVE"), "FAIL"),
     ],
 )
-def test_the_worst_verdict_counts(words: tuple[VerdictKind, ...], expected: str) -> None:
+def test_the_worst_verdict_counts(words: tuple[VerdictWord, ...], expected: str) -> None:
     """A task is as good as the worst of its verdicts, in whatever order they came."""
     assert told(report(*words)).word == expected
 
@@ -100,7 +100,7 @@ def test_effort_without_calls() -> None:
     ],
 )
 def test_a_message_that_repeats_a_verdict(
-    words: tuple[VerdictKind, ...], message: str, expected: bool
+    words: tuple[VerdictWord, ...], message: str, expected: bool
 ) -> None:
     """Only what a verdict that did not pass says is told already."""
     assert repeats(told(report(*words), failed=True, message=message)) == expected
@@ -108,7 +108,7 @@ def test_a_message_that_repeats_a_verdict(
 
 def test_a_verdict_is_repeated_though_pytest_shortens_it() -> None:
     """It leaves out the middle of what an assert is about."""
-    verdict = Verdict("no regression", "FAIL", "so and so; " * 40, None)
+    verdict = Verdict("no_regression", "FAIL", "so and so; " * 40, None)
     message = f"assert {repr(verdict)[:118]}...{repr(verdict)[-119:]}\n +  where"
     assert repeats(told(report(verdicts=(verdict,)), failed=True, message=message))
 
@@ -179,9 +179,9 @@ def test_how_many_changed() -> None:
 
 def test_what_was_not_met_decides_what_to_compare_with() -> None:
     """A gain that is missed is one over the baseline, whatever was accepted."""
-    gain, kept = report("FAIL").verdicts[0], Verdict("no regression", "PASS", "as good", None)
+    gain, kept = report("FAIL").verdicts[0], Verdict("no_regression", "PASS", "as good", None)
     lost = replace(kept, word="FAIL")
-    other = replace(lost, question="costs no more")
+    other = replace(lost, kind="costs_no_more")
     assert since(report(verdicts=(gain, kept), accepted=REFERENCE)) == "baseline"
     for verdicts in ((), (kept,), (gain, lost), (gain, other)):
         assert since(report(verdicts=verdicts, accepted=REFERENCE)) == "accepted"

@@ -217,12 +217,12 @@ class TestTable:
         lost = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1)
         other = replace(COMPARISON, margin=0.1, low=0.05)
         verdicts = (
-            Verdict("beats baseline", "INCONCLUSIVE", "so", other),
-            Verdict("no regression", "FAIL", "worse", lost),
-            Verdict("no regression", "INCONCLUSIVE", "worse", replace(lost, n=7)),
-            Verdict("no regression", "PASS", "as good", replace(lost, n=8)),
-            Verdict("no regression", "FAIL", "no reference", comparison=None),
-            Verdict("no regression", "FAIL", "no reference", comparison=None),
+            Verdict("beats_baseline", "INCONCLUSIVE", "so", other),
+            Verdict("no_regression", "FAIL", "worse", lost),
+            Verdict("no_regression", "INCONCLUSIVE", "worse", replace(lost, n=7)),
+            Verdict("no_regression", "PASS", "as good", replace(lost, n=8)),
+            Verdict("no_regression", "FAIL", "no reference", comparison=None),
+            Verdict("no_regression", "FAIL", "no reference", comparison=None),
         )
         task = told(report(verdicts=verdicts), failed=True)
         notes = [

@@ -46,7 +46,7 @@ def test_a_reference_without_bills_says_what_to_do(accepted: Checkout, frozen: b
     verdict = outcome.costs_no_more(than="reference")
     assert verdict.word == "INCONCLUSIVE"
     assert verdict.sentence == (
-        "it is not known what answers of the reference take; "
+        "the costs of the reference's answers are unknown; "
         f"accept anew with: {COMMAND} --mipro-rescore"
     )
 

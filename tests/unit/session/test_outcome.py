@@ -174,7 +174,7 @@ class TestCostsNoMore:
     ) -> None:
         """What answers take is compared with the baseline, whatever their scores."""
         verdict = billed(tmp_path, before, after).costs_no_more(ratio=ratio)
-        assert (verdict.question, verdict.word) == ("costs no more", word)
+        assert (verdict.kind, verdict.word) == ("costs_no_more", word)
 
     def test_a_failure_says_what_to_do(self, tmp_path: Path) -> None:
         """Against the baseline there are demos to drop, against the reference what changed."""
@@ -193,7 +193,7 @@ class TestCostsNoMore:
     def test_without_a_reference_it_fails_with_the_command(self, tmp_path: Path) -> None:
         """As for a regression, and under its own question."""
         verdict = billed(tmp_path, CHEAP, CHEAP).costs_no_more(than="reference")
-        assert (verdict.question, verdict.word) == ("costs no more", "FAIL")
+        assert (verdict.kind, verdict.word) == ("costs_no_more", "FAIL")
         assert verdict.sentence.endswith(f"accept them with: {COMMAND}")
 
     @pytest.mark.parametrize(
