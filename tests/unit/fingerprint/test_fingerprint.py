@@ -128,8 +128,8 @@ def fold(text):
 DECLARED = """\
 import dspy
 
-from pytest_mipro.task.dataset import Dataset
-from pytest_mipro.task.task import Task
+from pytest_mipro.task import Dataset
+from pytest_mipro.task import Task
 from user_code import Router, metric
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.errors import DatasetError, DeclarationError
-from pytest_mipro.task.dataset import Dataset, clusters_of, identity
+from pytest_mipro.task import Dataset, clusters_of, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.task.task import (
+from pytest_mipro.task import (
     OPTION_NAMES,
     Options,
     build_program,
@@ -149,7 +149,7 @@ def test_zero_shot(bootstrapped: int, labeled: int, zero_shot: bool) -> None:
     "values, message",
     [
         ({"num_candidates": 3}, "auto='light' sets num_candidates and num_trials itself"),
-        ({"num_trials": 3}, "or say auto=None"),
+        ({"num_trials": 3}, "or set auto=None"),
         ({"auto": "heavy", "num_candidates": 3, "num_trials": 3}, "auto='heavy' sets"),
         ({"auto": None}, "auto=None needs num_candidates and num_trials"),
         ({"auto": None, "num_trials": 3}, "auto=None needs num_candidates"),
