@@ -1,4 +1,4 @@
-"""Credentials as they are, so that no text that is shown or kept repeats them."""
+"""Find the credentials of models and the environment, and replace them in JSON values."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
     from pytest_mipro.canonical import JSON
 
-_SECRET = re.compile(
+_CREDENTIAL = re.compile(
     r"secret|passw|credential|auth|header|cookie|bearer"
     r"|(^|_)(api)?keys?(_|$)|(^|_)token(_(provider|file|path))?$"
 )
-"""Names of secrets, in snake case; ``max_tokens`` and ``stop_token_ids`` are none."""
+"""Matches names of credentials in snake case, but not ``max_tokens`` or ``stop_token_ids``."""
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
-_LEAST = 12
-"""Characters; what is shorter is a placeholder, or a word that texts have for other reasons."""
-_VEIL = "***"
+_MIN_LENGTH = 12
+"""A shorter value is a placeholder, or a word that texts have for another reason."""
+_REPLACEMENT = "***"
 
 
 def is_secret(name: object) -> bool:
-    """Whether a parameter of that name is a credential."""
-    return bool(_SECRET.search(snake_case(name)))
+    """Whether a parameter of this name holds a credential."""
+    return bool(_CREDENTIAL.search(snake_case(name)))
 
 
 def snake_case(name: object) -> str:
@@ -37,39 +37,41 @@ def snake_case(name: object) -> str:
 
 
 def credentials(models: Iterable[dspy.BaseLM]) -> frozenset[str]:
-    """Return what ``models`` and the environment hold under the names that credentials have."""
-    found = {value for name, value in os.environ.items() if _VARIABLE.search(name)}
+    """Return the credentials in the parameters of ``models`` and in the environment."""
+    values = {value for name, value in os.environ.items() if _VARIABLE.search(name)}
     for model in models:
-        found.update(_hidden(model.kwargs))
-    words = {word for value in found for word in [value, *value.split()]}
-    return frozenset(word for word in words if len(word) >= _LEAST)
+        values.update(_credentials_in(model.kwargs))
+    # The credential may follow a scheme, as in "Bearer sk-...".
+    words = {word for value in values for word in [value, *value.split()]}
+    return frozenset(word for word in words if len(word) >= _MIN_LENGTH)
 
 
 def redact(value: JSON, secrets: Iterable[str]) -> JSON:
-    """Return ``value`` with each of ``secrets`` replaced, wherever a text has it."""
-    longest_first = sorted(secrets, key=len, reverse=True)
-    return _veiled(value, longest_first) if longest_first else value
+    """Return ``value`` with all ``secrets`` in its texts replaced."""
+    # The longest first: a secret may be part of another one.
+    ordered_secrets = sorted(secrets, key=len, reverse=True)
+    return _redacted(value, ordered_secrets) if ordered_secrets else value
 
 
-def _veiled(value: JSON, secrets: list[str]) -> JSON:
+def _redacted(value: JSON, secrets: list[str]) -> JSON:
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, _VEIL)
+            value = value.replace(secret, _REPLACEMENT)
         return value
     if isinstance(value, dict):
-        return {name: _veiled(item, secrets) for name, item in value.items()}
-    return [_veiled(item, secrets) for item in value] if isinstance(value, list) else value
+        return {name: _redacted(item, secrets) for name, item in value.items()}
+    return [_redacted(item, secrets) for item in value] if isinstance(value, list) else value
 
 
-def _hidden(value: Any) -> Iterator[str]:  # ruff: ignore[any-type]  # parameters can be anything
+def _credentials_in(value: Any) -> Iterator[str]:  # ruff: ignore[any-type]  # of any type
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _texts(item) if is_secret(name) else _hidden(item)
+            yield from _texts_in(item) if is_secret(name) else _credentials_in(item)
 
 
-def _texts(value: Any) -> Iterator[str]:  # ruff: ignore[any-type]  # the same
+def _texts_in(value: Any) -> Iterator[str]:  # ruff: ignore[any-type]  # of any type
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from _texts_in(item)

@@ -1,4 +1,4 @@
-"""The named parts of a key, and in words how two keys differ."""
+"""A fingerprint, and the differences between two fingerprints in words."""
 
 from __future__ import annotations
 
@@ -6,76 +6,111 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_mipro.canonical import digest
+from pytest_mipro.fingerprint.parts import Kind, Part, by_text, code_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
-SIGNATURE, INSTRUCTION, FIELDS = "signature ", "instruction of ", "fields of "
-TEACHER = "teacher "
-"""How the names of parts begin: signatures in the user's code, and what predictors have."""
+_WORDS = {
+    Kind.MODULES: "{name} modules",
+    Kind.INSTRUCTION: "{owner} instruction of {name}",
+    Kind.FIELDS: "{owner} fields of {name}",
+    Kind.DEMOS: "{owner} demos of {name}",
+    Kind.CONFIG: "{owner} config of {name}",
+    Kind.PREDICTOR_MODEL: "{owner} model of {name}",
+    Kind.METRIC: "metric",
+    Kind.MODEL: "{name} model",
+    Kind.ADAPTER: "adapter",
+    Kind.OPTION: "option {name}",
+    Kind.ROW: "{owner} row {name}",
+    Kind.VERSION: "{name} version",
+    Kind.EXTRA: "{name}",
+    Kind.CODE: "code of {name}",
+    Kind.DEFAULTS: "defaults of {name}",
+    Kind.VALUE: "value of {name} in {owner}",
+    Kind.SIGNATURE: "signature {name}",
+}
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """
-    The parts of a key.
+    The parts of a task.
 
     Attributes:
-        parts: Digest of each part's content, by the part's name.
-        where: ``file:line`` of the parts that have one.
+        digests: Digest of each part's content.
+        locations: ``file:line`` of the parts that have one.
 
     """
 
-    parts: Mapping[str, str]
-    where: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[Part, str]
+    locations: Mapping[Part, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """The digest over all parts."""
-        return digest(dict(self.parts))
+        return digest(self.parts)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The digests by the parts' texts, as records keep them."""
+        return by_text(self.digests)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """The locations by the parts' texts, as records keep them."""
+        return by_text(self.locations)
 
     def changes_since(self, parts: Mapping[str, str]) -> tuple[str, ...]:
-        """Say in words how these parts differ from an earlier fingerprint's ``parts``."""
-        names = sorted({*parts, *self.parts})
-        changed = [name for name in names if parts.get(name) != self.parts.get(name)]
-        rows = [name for name in changed if name.startswith(("train row ", "val row "))]
+        """Return in words how this fingerprint differs from one with ``parts``."""
+        earlier = {Part.from_text(text): content for text, content in parts.items()}
+        changed = {
+            part
+            for part in {*earlier, *self.digests}
+            if earlier.get(part) != self.digests.get(part)
+        }
+        rows = {part for part in changed if part.kind is Kind.ROW}
+        stated = {part for part in changed - rows if not self._is_implied(part, changed)}
         return (
-            *(
-                self._change(name, parts)
-                for name in changed
-                if name not in rows and not self._is_said(name, changed)
-            ),
-            *_row_changes(rows, parts, self.parts),
+            *(self._change(part, earlier) for part in sorted(stated, key=words)),
+            *_row_changes(rows, earlier, self.digests),
         )
 
-    def _is_said(self, name: str, changed: Sequence[str]) -> bool:
-        """Whether what else changed says it: the code around a value, a signature's user."""
-        if name.startswith(("defaults of ", "value of ")):
-            code = name.removeprefix("defaults of ").rpartition(" in ")[2]
-            return code in changed or f"code of {code}" in changed
-        if not name.startswith(SIGNATURE):
+    def _is_implied(self, part: Part, changed: AbstractSet[Part]) -> bool:
+        """Whether another changed part says the same: the source, or a signature's predictor."""
+        if part.kind is Kind.DEFAULTS:
+            return code_part(part.name) in changed
+        if part.kind is Kind.VALUE:
+            return code_part(part.owner) in changed
+        if part.kind is not Kind.SIGNATURE:
             return False
-        users = [each for each in changed if _is_of_signature(each) and each in self.where]
-        return self.where.get(name) in {self.where[each] for each in users}
+        users = (user for user in changed if user.kind in {Kind.INSTRUCTION, Kind.FIELDS})
+        locations = {self.locations[user] for user in users if user in self.locations}
+        return self.locations.get(part) in locations
 
-    def _change(self, name: str, parts: Mapping[str, str]) -> str:
-        what = "changed" if name in parts and name in self.parts else None
-        what = what or ("added" if name in self.parts else "removed")
-        return f"{name} {what}" + (f" ({self.where[name]})" if name in self.where else "")
+    def _change(self, part: Part, earlier: Mapping[Part, str]) -> str:
+        verb = "changed"
+        if part not in earlier:
+            verb = "added"
+        elif part not in self.digests:
+            verb = "removed"
+        location = self.locations.get(part)
+        return f"{words(part)} {verb}" + (f" ({location})" if location else "")
 
 
-def _is_of_signature(name: str) -> bool:
-    return name.removeprefix(TEACHER).startswith((INSTRUCTION, FIELDS))
+def words(part: Part) -> str:
+    """Return the words for a part."""
+    return _WORDS[part.kind].format(name=part.name, owner=part.owner).strip()
 
 
 def _row_changes(
-    names: Sequence[str], before: Mapping[str, str], after: Mapping[str, str]
+    rows: AbstractSet[Part], earlier: Mapping[Part, str], current: Mapping[Part, str]
 ) -> Iterator[str]:
-    for split in ("train", "val"):
-        own = [name for name in names if name.startswith(f"{split} row ")]
-        added = sum(name not in before for name in own)
-        removed = sum(name not in after for name in own)
-        moved = len(own) - added - removed
-        for count, verb in ((added, "added"), (removed, "removed"), (moved, "moved")):
-            if count:
+    for split in sorted({row.owner for row in rows}):
+        split_rows = {row for row in rows if row.owner == split}
+        added, removed = split_rows - earlier.keys(), split_rows - current.keys()
+        moved = split_rows - added - removed
+        for changed_rows, verb in ((added, "added"), (removed, "removed"), (moved, "moved")):
+            if count := len(changed_rows):
                 yield f"{count} {split} row{'' if count == 1 else 's'} {verb}"

@@ -1,9 +1,9 @@
 """
-The walk from what was declared through the user's code.
+The walker that describes values by content and follows the user's code from them.
 
-It goes through functions, classes and constants of the user's own files;
-of installed packages, DSPy and Optuna are covered by their versions, and
-others are taken not to change.
+It follows functions, classes and constants of the user's own files. Installed
+packages are not followed: the keys have the versions of DSPy and Optuna, and
+other packages are assumed not to change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint.changes import SIGNATURE
 from pytest_mipro.fingerprint.dependencies import (
     attributes_of,
     closure_of,
@@ -45,15 +44,24 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
 )
-from pytest_mipro.fingerprint.source import is_lambda, is_users, location, project_of, source_of
-from pytest_mipro.fingerprint.values import content, path_of
+from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code_part
+from pytest_mipro.fingerprint.source import (
+    is_lambda,
+    is_users,
+    location,
+    path_of,
+    project_of,
+    source_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import TypeGuard
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeGuard
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.source import Code, SourceCode
+
+    Describe: TypeAlias = "Callable[[Any, CodeWalker, str], JSON]"
 
 _SCALARS = (str, int, float, bool, type(None))
 _FOLLOWED = (
@@ -63,7 +71,7 @@ _FOLLOWED = (
     *(bytes, bytearray, complex, range, array, deque, ChainMap, MappingProxyType, Fraction, UUID),
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
 )
-"""Global values worth following; of others only their use in the source counts."""
+"""Types of globals whose values count; of other globals only their names in the source count."""
 
 
 class CodeWalker:
@@ -71,66 +79,79 @@ class CodeWalker:
     Describes values by content, and follows the user's code from them.
 
     Args:
-        lenient: Take a value without content for nothing, because the user
-            vouches for it with ``version=``.
+        describe_content: Describes a value by its type; calls ``describe`` for
+            the values inside.
+        lenient: Describe a value without content by its type, because the user
+            declares a ``version`` for it.
 
     Attributes:
-        parts: What was met on the way, by name.
-        where: ``file:line`` of the parts that have one.
+        parts: The parts collected so far.
+        locations: ``file:line`` of the parts that have one.
 
     """
 
-    def __init__(self, *, lenient: bool) -> None:
-        self.parts: dict[str, JSON] = {}
-        self.where: dict[str, str] = {}
+    def __init__(self, describe_content: Describe, *, lenient: bool) -> None:
+        self.parts: dict[Part, JSON] = {}
+        self.locations: dict[Part, str] = {}
+        self._describe_content = describe_content
         self._lenient = lenient
+        self._metric: object = None
         self._names: dict[int, str] = {}
-        self._taken: Counter[str] = Counter()
-        self._own_part: dict[int, str] = {}
+        self._name_counts: Counter[str] = Counter()
         self._sources: list[SourceCode] = []
         self._projects: dict[str, None] = {}
-        self._known: dict[tuple[int, bool], JSON] = {}
-        # Keeps what is known alive, so that no other object gets its id.
-        self._kept: list[object] = []
+        self._descriptions: dict[tuple[int, bool], JSON] = {}
+        # Keeps described objects alive, so that no new object gets the id of one of them.
+        self._references: list[object] = []
 
-    def declare(self, value: object, part: str) -> None:
-        """Add ``value`` as the part of that name; its own source is said under it, too."""
-        function = inspect.unwrap(value) if callable(value) else value
-        if isinstance(function, FunctionType):
-            self._own_part[id(function)] = part
-        described = self.describe(value, part)
-        self.parts[part] = [described, self.parts.get(part)]
-        if place := location(value):
-            self.where[part] = place
+    def add_metric(self, metric: object) -> None:
+        """Add the metric's part: its description and, if it is a function, its source."""
+        function = inspect.unwrap(metric) if callable(metric) else metric
+        self._metric = function if isinstance(function, FunctionType) else None
+        description = self.describe(metric, METRIC_NAME)
+        self.parts[METRIC] = [description, self.parts.get(METRIC)]
+        if metric_location := location(metric):
+            self.locations[METRIC] = metric_location
 
     def describe(self, value: object, label: str) -> JSON:
         """
-        Describe a value by its content, following code it holds.
+        Describe a value by its content, and follow the code that it holds.
+
+        Args:
+            value: Any value.
+            label: The name of the value in messages.
 
         Raises:
-            FingerprintError: The value has none, and nobody vouches for it.
+            FingerprintError: The value has no content, and no ``version`` is
+                declared.
 
         """
         if type(value) in _SCALARS:
-            return plain(self._moved(value) if isinstance(value, str) else value)
-        known = (id(value), self._lenient)
-        if known not in self._known:
-            # Stands for the value as long as it is not described: it may hold itself.
-            self.refer(value, {"again": path_of(type(value))})
+            return plain(self._relocated(value) if isinstance(value, str) else value)
+        key = (id(value), self._lenient)
+        if key not in self._descriptions:
+            # Describes the value while its own description is not finished: it may hold itself.
+            self.set_description(value, {"again": path_of(type(value))})
             if not isinstance(value, type):
                 self.follow(type(value))
-            self._known[known] = content(value, self, label)
-        return self._known[known]
+            self._descriptions[key] = self._describe_content(value, self, label)
+        return self._descriptions[key]
 
-    def refer(self, value: object, description: JSON) -> None:
-        """Describe ``value`` as ``description`` from now on."""
-        self._kept.append(value)
-        self._known[id(value), self._lenient] = description
+    def set_description(self, value: object, description: JSON) -> None:
+        """Make ``describe`` return ``description`` for ``value``."""
+        self._references.append(value)
+        self._descriptions[id(value), self._lenient] = description
 
-    def refuse(self, value: object, label: str) -> JSON:
-        """Raise FingerprintError for a value without content, unless somebody vouches for it."""
+    def describe_opaque(self, value: object, label: str) -> JSON:
+        """
+        Describe a value without content by its type.
+
+        Raises:
+            FingerprintError: No ``version`` is declared.
+
+        """
         is_dspys = type(value).__module__.partition(".")[0] == "dspy"
-        if self._lenient or is_dspys:  # DSPy's version says what its own helpers do
+        if self._lenient or is_dspys:  # the key has DSPy's version
             return {"class": path_of(type(value))}
         message = (
             f"{label} is {value!r:.80}, of type {path_of(type(value))}, which cannot be hashed "
@@ -140,28 +161,28 @@ class CodeWalker:
         raise FingerprintError(message)
 
     def follow(self, code: Code) -> str:
-        """Add a function or class of the user's, and all it reaches; return its name."""
+        """Add the parts of a function or class and of the code that it uses; return its name."""
         if id(code) in self._names:
             return self._names[id(code)]
-        self._kept.append(code)
+        self._references.append(code)
         name = self._names[id(code)] = self._name(code)
         if is_users(code):
             self._follow_users(code, name)
         elif isinstance(code, FunctionType):
-            self._follow_inside(code)
+            self._follow_wrapped(code)
         return name
 
-    def _moved(self, text: str) -> str:
-        """Return a path in a project of the user's as it is wherever the project is."""
-        inside = (each for each in self._projects if f"{text}{os.sep}".startswith(each))
-        project = next(inside, None) if pathlib.Path(text).is_absolute() else None
+    def _relocated(self, text: str) -> str:
+        """Return a path in a project of the user relative to the project; other texts as is."""
+        projects = (path for path in self._projects if f"{text}{os.sep}".startswith(path))
+        project = next(projects, None) if pathlib.Path(text).is_absolute() else None
         return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
 
     def _follow_users(self, code: Code, name: str) -> None:
         if file := source_of(code).file:
             self._projects[f"{project_of(file)}{os.sep}"] = None
         if isinstance(code, type) and issubclass(code, dspy.Signature):
-            self._add_signature(code, f"{SIGNATURE}{name}")
+            self._add_signature(code, name)
             return
         self._add_source(code, name)
         if isinstance(code, type):
@@ -170,81 +191,83 @@ class CodeWalker:
             self._follow_function(code, name)
 
     def _name(self, code: Code) -> str:
-        """Name ``code`` like no other: closures from one factory share their path."""
+        """Return a unique name for ``code``: closures from one factory share their path."""
         if not is_users(code):
             return path_of(code)
-        if id(code) in self._own_part:
-            return self._own_part[id(code)]
-        # Not __qualname__ alone: functools.wraps gives a function the name of another one.
-        name = f"{_module_of(code)}.{source_of(code).path or code.__qualname__}"
-        self._taken[name] += 1
-        return name if self._taken[name] == 1 else f"{name} ({self._taken[name]})"
+        if code is self._metric:
+            return METRIC_NAME
+        # Not __qualname__ alone: functools.wraps copies the name of another function.
+        name = f"{_module_of(code)}.{source_of(code).qualname or code.__qualname__}"
+        self._name_counts[name] += 1
+        count = self._name_counts[name]
+        return name if count == 1 else f"{name} ({count})"
 
     def _add_source(self, code: Code, name: str) -> None:
         source = source_of(code)
-        own = self._own_part.get(id(code))
-        if own is None and (is_lambda(code) or any(each.holds(source) for each in self._sources)):
+        # The content of a value has its lambdas, and the source of a class has its methods.
+        is_elsewhere = is_lambda(code) or any(outer.contains(source) for outer in self._sources)
+        if is_elsewhere and code is not self._metric:
             return
         self._sources.append(source)
-        part = own or f"code of {name}"
-        self.parts[part] = source.content
-        if source.place:
-            self.where[part] = source.place
+        self._add_code_part(code_part(name), source.content, source.location)
 
-    def _add_signature(self, signature: type[dspy.Signature], part: str) -> None:
+    def _add_signature(self, signature: type[dspy.Signature], name: str) -> None:
         for base in signature.__mro__[1:]:
             self.follow(base)
-        self.parts[part] = content(signature, self, part)
-        if place := source_of(signature).place:
-            self.where[part] = place
+        content = self._describe_content(signature, self, name)
+        self._add_code_part(Part(Kind.SIGNATURE, name), content, source_of(signature).location)
+
+    def _add_code_part(self, part: Part, content: JSON, code_location: str) -> None:
+        self.parts[part] = content
+        if code_location:
+            self.locations[part] = code_location
 
     def _follow_class(self, cls: type, name: str) -> None:
         for base in cls.__mro__[1:]:
             self.follow(base)
         for member, value in members_of(cls):
             if not is_generated(value, cls):
-                self._follow_reached(member, value, name)
+                self._follow_dependency(member, value, name)
 
     def _follow_function(self, function: FunctionType, name: str) -> None:
         if defaults := defaults_of(function):
-            self.parts[f"defaults of {name}"] = self.describe(defaults, name)
+            self.parts[Part(Kind.DEFAULTS, name)] = self.describe(defaults, name)
         for variable, value in closure_of(function):
-            if variable == "__class__":  # what super() needs
+            if variable == "__class__":  # the cell that super() reads
                 self.describe(value, name)
             else:
                 self._add_value(variable, value, name)
         if isinstance(wrapped := vars(function).get("__wrapped__"), FunctionType | type):
             self.follow(wrapped)
         for variable, value in globals_of(function):
-            self._follow_reached(variable, value, name)
-        with self._vouched_for():  # Anything may be pinned to a function, used or not.
+            self._follow_dependency(variable, value, name)
+        with self._leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
-                self._follow_reached(variable, value, name)
+                self._follow_dependency(variable, value, name)
 
-    def _follow_inside(self, function: FunctionType) -> None:
-        """Follow what an installed decorator wraps."""
-        held = [vars(function).get("__wrapped__"), *dict(closure_of(function)).values()]
-        for value in held:
-            # A dictionary, because functools.singledispatch has one.
-            for each in value.values() if isinstance(value, dict) else (value,):
-                if isinstance(each, FunctionType | type):
-                    self.follow(each)
+    def _follow_wrapped(self, function: FunctionType) -> None:
+        """Follow the functions of the user that an installed decorator wraps."""
+        values = [vars(function).get("__wrapped__"), *dict(closure_of(function)).values()]
+        for value in values:
+            # functools.singledispatch keeps its functions in a dictionary.
+            for wrapped in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(wrapped, FunctionType | type):
+                    self.follow(wrapped)
 
-    def _follow_reached(self, variable: str, value: object, name: str) -> None:
+    def _follow_dependency(self, variable: str, value: object, name: str) -> None:
         if _is_code(value) and not is_lambda(value):
             self.follow(value)
-        elif _is_worth_following(value):
+        elif _has_content(value):
             self._add_value(variable, value, name)
         elif is_users(type(value)) or _is_builtin(value):
-            with self._vouched_for():
+            with self._leniently():
                 self._add_value(variable, value, name)
 
     def _add_value(self, variable: str, value: object, name: str) -> None:
-        label = f"{variable} in {name}"
-        self.parts[f"value of {label}"] = self.describe(value, label)
+        self.parts[Part(Kind.VALUE, variable, name)] = self.describe(value, f"{variable} in {name}")
 
     @contextmanager
-    def _vouched_for(self) -> Generator[None, None, None]:
+    def _leniently(self) -> Generator[None, None, None]:
         lenient, self._lenient = self._lenient, True
         try:
             yield
@@ -259,19 +282,20 @@ def _module_of(code: Code) -> str:
 
 
 def _is_code(value: object) -> TypeGuard[Code]:
-    # Not isinstance, here and below: a proxy may fail when it is asked for its class.
+    # Not isinstance, here and below: it reads __class__, which fails for some proxies.
     is_signature = issubclass(type(value), type(dspy.Signature))
     is_code = issubclass(type(value), (FunctionType, type))
     return is_code and (is_users(cast("Code", value)) or not is_signature)
 
 
 def _is_builtin(value: object) -> bool:
-    """Whether ``value`` is a function of a module in C; a method may be a list's that is filled."""
+    """Whether ``value`` is a function of a C module."""
+    # A method of a list or dictionary is none: its content is the container's.
     is_function = type(value) is BuiltinFunctionType
     return is_function and isinstance(cast("BuiltinFunctionType", value).__self__, ModuleType)
 
 
-def _is_worth_following(value: object) -> bool:
+def _has_content(value: object) -> bool:
     kind = type(value)
     return (
         issubclass(kind, (*_FOLLOWED, FunctionType, type(dspy.Signature)))

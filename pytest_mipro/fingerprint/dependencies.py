@@ -1,4 +1,4 @@
-"""What a function or class refers to: globals, imports, closures, members."""
+"""The values that a function or class depends on: globals, imports, closures, members."""
 
 from __future__ import annotations
 
@@ -20,99 +20,103 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
-    Choice: TypeAlias = Callable[[ast.AST], ast.expr | None]
+    Select: TypeAlias = Callable[[ast.AST], ast.expr | None]
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
-_SET_GLOBAL, _SET_OUTER, _SET_ATTRIBUTE = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
-_FILLS = {
+_SET_GLOBAL, _SET_CLOSURE, _SET_ATTRIBUTE = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
+_MUTATORS = {
     *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "move_to_end"),
     *("pop", "popitem", "popleft", "remove", "setdefault", "update"),
 }
-"""Methods that change what a list, a set or a dictionary holds."""
+"""Methods that change the items of a list, a set or a dictionary."""
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """
-    Yield the globals that ``function`` names, also those of the user's modules it names.
+    Yield the globals that ``function`` uses, those of the user's modules included.
 
-    What it sets or fills itself, here and below, is left out: that is its
-    memory, such as a count, answers it keeps or a model it loads on first use,
-    and differs after every use.
+    Globals that the function assigns or mutates are left out, here and in the
+    functions below: they are its memory, such as a counter, a cache or a model
+    that it loads on first use, and differ after every call.
     """
     names = frozenset(_names(function.__code__))
-    scope = function.__globals__
-    own, filled = _set_in(function.__code__, _SET_GLOBAL), _filled_by(function)
-    found = [*((name, scope[name]) for name in sorted(names & scope.keys())), *_imports(function)]
-    for root, value in found:
-        for name, each in _reached(root, value, names, set()):
-            if name not in own and not (name in filled and _holds(each)):
-                yield name, each
+    namespace = function.__globals__
+    assigned, mutated = _set_in(function.__code__, _SET_GLOBAL), _mutated_by(function)
+    used = [(name, namespace[name]) for name in sorted(names & namespace.keys())]
+    for root_name, root in (*used, *_imports(function)):
+        for name, value in _attributes_used(root_name, root, names, set()):
+            if name not in assigned and not (name in mutated and _is_mutable(value)):
+                yield name, value
 
 
 def closure_of(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield the variables of enclosing functions; a name that is bound later is None."""
-    own, filled = _set_in(function.__code__, _SET_OUTER), _filled_by(function)
+    """Yield the variables of enclosing functions; None for one that is bound later."""
+    assigned, mutated = _set_in(function.__code__, _SET_CLOSURE), _mutated_by(function)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
-        value = _content_of(cell)
-        if name not in own and not (name in filled and _holds(value)):
+        value = _value_of(cell)
+        if name not in assigned and not (name in mutated and _is_mutable(value)):
             yield name, value
 
 
 def defaults_of(function: FunctionType) -> dict[str, object]:
-    """Return the defaults of parameters by name; one that ``function`` fills is its memory."""
-    code, given = function.__code__, function.__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
-    defaults = {**dict(zip(names, given, strict=True)), **(function.__kwdefaults__ or {})}
-    filled = _filled_by(function)
+    """Return the defaults of parameters by name, without those that ``function`` mutates."""
+    code, positional = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(positional) : code.co_argcount]
+    defaults = {**dict(zip(names, positional, strict=True)), **(function.__kwdefaults__ or {})}
+    mutated = _mutated_by(function)
     return {
-        name: value for name, value in defaults.items() if not (name in filled and _holds(value))
+        name: value
+        for name, value in defaults.items()
+        if not (name in mutated and _is_mutable(value))
     }
 
 
 def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield what was set on ``function`` from outside."""
-    own = _set_in(function.__code__, _SET_ATTRIBUTE)
-    filled = _filled_by(function)
+    """Yield the attributes of ``function`` that it does not set itself."""
+    assigned = _set_in(function.__code__, _SET_ATTRIBUTE)
+    mutated = _mutated_by(function)
     for name, value in sorted(vars(function).items()):
         label = f"{function.__name__}.{name}"
-        is_memory = name in own or (label in filled and _holds(value))
+        is_memory = name in assigned or (label in mutated and _is_mutable(value))
         if not is_memory and not name.startswith("__"):
             yield label, value
 
 
 def members_of(cls: type) -> Iterator[tuple[str, object]]:
-    """Yield what is in the body of ``cls``: functions, values and the defaults of fields."""
+    """Yield the functions and values in the body of ``cls``, and the defaults of its fields."""
     for name, attribute in vars(cls).items():
-        for part in unwrapped(attribute):
+        for member in unwrapped(attribute):
             internal = name.startswith("_") and name.endswith("_")
-            if not internal or isinstance(part, FunctionType):
-                yield name, part
-    for fields in ("__dataclass_fields__", "__pydantic_fields__"):
-        declared = vars(cls).get(fields)
-        for name, field in (declared or {}).items():
+            if not internal or isinstance(member, FunctionType):
+                yield name, member
+    for attribute_name in ("__dataclass_fields__", "__pydantic_fields__"):
+        fields = vars(cls).get(attribute_name) or {}
+        for name, field in fields.items():
             yield name, field.default_factory if callable(field.default_factory) else field.default
 
 
 def memory_of(cls: type) -> set[str]:
-    """Return the attributes that an instance of ``cls`` sets or fills itself when it is called."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    ahead = ["__call__"]
-    while ahead:
-        method = inspect.getattr_static(cls, ahead.pop(), None)
-        if not isinstance(method, FunctionType) or method.__name__ in seen:
+    """Return the attributes that an instance of ``cls`` sets or mutates when it is called."""
+    attributes: set[str] = set()
+    visited: set[str] = set()
+    pending = ["__call__"]
+    while pending:
+        method = inspect.getattr_static(cls, pending.pop(), None)
+        if not isinstance(method, FunctionType) or method.__name__ in visited:
             continue
-        seen.add(method.__name__)
-        owner = f"{next(iter(method.__code__.co_varnames), '')}."
-        kept = {*_assigned_by(method), *_filled_by(method)}
-        found.update(name.removeprefix(owner) for name in kept if name.startswith(owner))
-        ahead += sorted(_names(method.__code__))
-    return found
+        visited.add(method.__name__)
+        instance = f"{next(iter(method.__code__.co_varnames), '')}."  # mostly "self."
+        targets = {*_assigned_by(method), *_mutated_by(method)}
+        attributes.update(
+            target.removeprefix(instance) for target in targets if target.startswith(instance)
+        )
+        pending += sorted(_names(method.__code__))
+    return attributes
 
 
 def is_generated(function: object, cls: type) -> bool:
-    """Whether ``function`` was written by a library, as a dataclass's ``__init__`` is."""
+    """Whether a library generated ``function``, as ``dataclass`` generates ``__init__``."""
     return (
         isinstance(function, FunctionType)
         and function.__code__.co_filename.startswith("<")
@@ -120,7 +124,7 @@ def is_generated(function: object, cls: type) -> bool:
     )
 
 
-def _content_of(cell: CellType) -> object:
+def _value_of(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:
@@ -129,11 +133,11 @@ def _content_of(cell: CellType) -> object:
 
 def _names(code: CodeType) -> Iterator[str]:
     yield from code.co_names
-    for inner in _inner(code):
-        yield from _names(inner)
+    for nested in _nested(code):
+        yield from _names(nested)
 
 
-@lru_cache(maxsize=2048)  # disassembling is slow, and every call of a prompt model is described
+@lru_cache(maxsize=2048)  # disassembling is slow, and a compile describes its LMs at every call
 def _set_in(code: CodeType, operation: str) -> frozenset[str]:
     """Return the names that ``code`` sets by ``operation``."""
     names = {
@@ -141,68 +145,74 @@ def _set_in(code: CodeType, operation: str) -> frozenset[str]:
         for instruction in dis.get_instructions(code)
         if instruction.opname == operation
     }
-    if operation == _SET_OUTER:
-        names &= set(code.co_freevars)  # the others are its own
-    return frozenset(names).union(*(_set_in(inner, operation) for inner in _inner(code)))
+    if operation == _SET_CLOSURE:
+        # STORE_DEREF also sets the function's own variables that an inner function uses.
+        names &= set(code.co_freevars)
+    return frozenset(names).union(*(_set_in(nested, operation) for nested in _nested(code)))
 
 
-def _holds(value: object) -> bool:
-    """Whether ``value`` can be filled; other things have methods of the same names."""
+def _is_mutable(value: object) -> bool:
+    """Whether ``value`` is a container; other objects have methods of the same names."""
     return isinstance(value, MutableSequence | MutableSet | MutableMapping)
 
 
-def _filled_by(function: FunctionType) -> frozenset[str]:
-    """Return what ``function`` puts something into, or takes something out of."""
-    return _chosen(function, _holder)
+def _mutated_by(function: FunctionType) -> frozenset[str]:
+    """Return the expressions whose items ``function`` adds, replaces or removes."""
+    return _selected(function, _mutated_container)
 
 
 def _assigned_by(function: FunctionType) -> frozenset[str]:
     """Return the attributes that ``function`` sets."""
-    return _chosen(function, _attribute)
+    return _selected(function, _assigned_attribute)
 
 
-def _chosen(function: FunctionType, choose: Choice) -> frozenset[str]:
+def _selected(function: FunctionType, select: Select) -> frozenset[str]:
     source = source_of(function).content
-    return _chosen_in(source, choose) if isinstance(source, str) else frozenset()
+    return _selected_in(source, select) if isinstance(source, str) else frozenset()
 
 
-@lru_cache(maxsize=512)  # a session describes the same few functions again and again
-def _chosen_in(source: str, choose: Choice) -> frozenset[str]:
-    chosen = map(choose, ast.walk(ast.parse(source)))
-    return frozenset(ast.unparse(each) for each in chosen if each is not None)
+@lru_cache(maxsize=512)  # a session describes the same few functions many times
+def _selected_in(source: str, select: Select) -> frozenset[str]:
+    expressions = map(select, ast.walk(ast.parse(source)))
+    return frozenset(
+        ast.unparse(expression) for expression in expressions if expression is not None
+    )
 
 
-def _attribute(node: ast.AST) -> ast.expr | None:
+def _assigned_attribute(node: ast.AST) -> ast.expr | None:
     """Return ``node`` if it sets an attribute."""
     is_set = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
     return cast("ast.Attribute", node) if is_set else None
 
 
-def _holder(node: ast.AST) -> ast.expr | None:
-    """Return the list, set or dictionary that ``node`` changes, if it does."""
+def _mutated_container(node: ast.AST) -> ast.expr | None:
+    """Return the list, set or dictionary that ``node`` mutates, if it does."""
     if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
         return node.value
     method = node.func if isinstance(node, ast.Call) else None
-    return method.value if isinstance(method, ast.Attribute) and method.attr in _FILLS else None
+    return method.value if isinstance(method, ast.Attribute) and method.attr in _MUTATORS else None
 
 
-def _inner(code: CodeType) -> Iterable[CodeType]:
+def _nested(code: CodeType) -> Iterable[CodeType]:
     return (constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
-def _reached(
-    name: str, value: object, names: frozenset[str], seen: set[int]
+def _attributes_used(
+    name: str, value: object, names: frozenset[str], visited: set[int]
 ) -> Iterator[tuple[str, object]]:
+    """Yield ``value``; for a module of the user, its attributes that ``names`` has instead."""
     if not isinstance(value, ModuleType):
         yield name, value
-    elif is_users_module(value) and id(value) not in seen:
-        seen.add(id(value))
+    elif is_users_module(value) and id(value) not in visited:
+        visited.add(id(value))
         for attribute in sorted(names & vars(value).keys()):
-            yield from _reached(f"{name}.{attribute}", vars(value)[attribute], names, seen)
+            yield from _attributes_used(
+                f"{name}.{attribute}", vars(value)[attribute], names, visited
+            )
 
 
 def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield what import statements inside ``function`` bring in."""
+    """Yield the modules and values that import statements inside ``function`` bind."""
     source = source_of(function).content if _has_import(function.__code__) else None
     if not isinstance(source, str):
         return
@@ -217,7 +227,7 @@ def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 
 def _has_import(code: CodeType) -> bool:
-    return _IMPORT in code.co_code[::2] or any(map(_has_import, _inner(code)))
+    return _IMPORT in code.co_code[::2] or any(map(_has_import, _nested(code)))
 
 
 def _imported_from(node: ast.ImportFrom, package: str | None) -> Iterator[tuple[str, object]]:
@@ -230,14 +240,14 @@ def _imported_from(node: ast.ImportFrom, package: str | None) -> Iterator[tuple[
 
 
 def _module(name: str) -> ModuleType | None:
-    """Import a module of the user's, as the function will; None for any other."""
+    """Import and return a module of the user; None for any other module."""
     try:
         spec = find_spec(name.partition(".")[0])
-        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
-        if not any(is_users_path(place) for place in places if place and os.sep in place):
+        paths = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        if not any(is_users_path(path) for path in paths if path and os.sep in path):
             return None
         return importlib.import_module(name)
-    # ruff: ignore[blind-except]: importing runs the user's module, which may raise anything; the
-    # function may never get to that import, and raises the same itself where it does.
+    # ruff: ignore[blind-except]: the import runs the user's module, which may raise anything. The
+    # function may never reach that import; if it does, it raises the same error itself.
     except Exception:
         return None

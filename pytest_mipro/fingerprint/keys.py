@@ -1,21 +1,21 @@
-"""The keys: everything that can change an artifact, a row or a prompt."""
+"""The keys of a task, a row, a prediction and a prompt, from all content that can change them."""
 
 from __future__ import annotations
 
+from functools import singledispatch
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-# It registers how models and adapters are described.
-import pytest_mipro.fingerprint.models  # ruff: ignore[unused-import]
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint.changes import FIELDS, INSTRUCTION, SIGNATURE, TEACHER, Fingerprint
+from pytest_mipro.fingerprint import models, programs, values
+from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
-from pytest_mipro.fingerprint.programs import of_predictors, of_program
+from pytest_mipro.fingerprint.parts import Kind, Part, by_text
 from pytest_mipro.task import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import dspy
 
@@ -25,6 +25,24 @@ if TYPE_CHECKING:
 ALGORITHM = 3
 """Raised whenever the engine would choose differently for the same inputs."""
 
+_TEACHER = "teacher"
+"""The owner of the parts of a teacher's predictors."""
+_PREDICTOR_KINDS = {
+    "instruction": Kind.INSTRUCTION,
+    "fields": Kind.FIELDS,
+    "demos": Kind.DEMOS,
+    "config": Kind.CONFIG,
+    "model": Kind.PREDICTOR_MODEL,
+}
+
+_describe_content = singledispatch(values.describe_object)
+for _type, _describe in (
+    *values.DESCRIBERS.items(),
+    *models.DESCRIBERS.items(),
+    *programs.DESCRIBERS.items(),
+):
+    _describe_content.register(_type, _describe)
+
 
 def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
     """
@@ -32,42 +50,28 @@ def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprin
 
     Args:
         task: The task.
-        extra: Further parts by name, such as what plugins add.
+        extra: Further parts by name, such as those of other plugins.
 
     Raises:
-        FingerprintError: Something decides the result but has no content to
-            hash, and the task declares no ``version``.
+        FingerprintError: A value that can change the artifact has no content
+            to hash, and the task declares no ``version``.
 
     """
-    trail = CodeWalker(lenient=task.version is not None)
-    trail.declare(task.metric, "metric")
-    parts = {
-        **_program_parts(task.program, trail),
-        **({} if task.teacher is None else _teacher_parts(task.teacher, trail)),
-        "model": trail.describe(task.lm, "model"),
-        "prompt model": trail.describe(task.prompt_lm, "prompt model"),
-        "teacher model": trail.describe(task.teacher_lm, "teacher model"),
-        "adapter": trail.describe(task.adapter, "adapter"),
-        **{f"option {name}": value for name, value in vars(task.options).items()},
-        **_row_parts("train", task.dataset.train),
-        **_row_parts("val", task.dataset.val),
-        "DSPy version": version("dspy"),
-        "Optuna version": version("optuna"),
-        "algorithm version": ALGORITHM,
-        "declared version": task.version,
-        **{name: _added(name, value) for name, value in (extra or {}).items()},
-        **trail.parts,
+    walker = _walker(task.version)
+    walker.add_metric(task.metric)
+    parts: dict[Part, JSON] = {
+        **_program_parts(task.program, walker),
+        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
+        **_model_parts(task, walker),
+        Part(Kind.ADAPTER): walker.describe(task.adapter, "adapter"),
+        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
+        **_row_parts(task),
+        **_version_parts(task),
+        **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in (extra or {}).items()},
+        **walker.parts,
     }
-    where = {**trail.where, **_places(parts, trail.where)}
-    return Fingerprint({name: digest(part) for name, part in parts.items()}, where)
-
-
-def _added(name: str, value: object) -> JSON:
-    try:
-        return plain(value)
-    except FingerprintError as error:
-        message = f"the part {name!r} that pytest_mipro_fingerprint adds to the key: {error}"
-        raise FingerprintError(message) from error
+    locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
+    return Fingerprint({part: digest(content) for part, content in parts.items()}, locations)
 
 
 def of_evaluation(
@@ -78,7 +82,7 @@ def of_evaluation(
     declared: str | None = None,
 ) -> str:
     """
-    Return the digest of what all rows of one task share: code, metric, model, adapter.
+    Return the key that all rows of a task share: code, metric, model and adapter.
 
     Raises:
         FingerprintError: As ``of_task``.
@@ -90,15 +94,15 @@ def of_evaluation(
 
 def of_metric(metric: Metric, declared: str | None = None) -> str:
     """
-    Return the digest of what turns an answer into a score.
+    Return the key of a metric.
 
     Raises:
         FingerprintError: As ``of_task``.
 
     """
-    trail = CodeWalker(lenient=declared is not None)
-    trail.declare(metric, "metric")
-    return digest([trail.parts, declared])
+    walker = _walker(declared)
+    walker.add_metric(metric)
+    return digest([by_text(walker.parts), declared])
 
 
 def of_answers(
@@ -108,80 +112,123 @@ def of_answers(
     declared: str | None = None,
 ) -> str:
     """
-    Return the digest of what all predictions of one task share, whatever the metric.
+    Return the key that all predictions of a task share, under any metric.
 
     Raises:
         FingerprintError: As ``of_task``.
 
     """
-    trail = CodeWalker(lenient=declared is not None)
-    described = {
-        "modules": of_program(program, trail),
-        "model": trail.describe(lm, "model"),
-        "adapter": trail.describe(row_adapter, "adapter"),
+    walker = _walker(declared)
+    content = {
+        "modules": programs.describe_program(program, walker),
+        "model": walker.describe(lm, "model"),
+        "adapter": walker.describe(row_adapter, "adapter"),
         "version": declared,
         "dspy": version("dspy"),
     }
-    return digest({**described, "code": trail.parts})
+    return digest({**content, "code": by_text(walker.parts)})
 
 
 def of_prompts(program: dspy.Module) -> str:
-    """Return the digest of everything a search can change in ``program``, and its fields."""
-    trail = CodeWalker(lenient=True)
-    return digest([of_predictors(program, trail), trail.parts])
+    """Return the key of all that a search can change in ``program``, and of its fields."""
+    walker = _lenient_walker()
+    return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
 
 
 def model(lm: dspy.BaseLM) -> dict[str, JSON]:
-    """Describe which model answers and how it samples; never a credential."""
-    return _described(lm, "model")
+    """Describe the model and how it samples, without credentials."""
+    return _description(lm, "model")
 
 
 def adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
-    """Describe the adapter: its class and public attributes."""
-    return None if value is None else _described(value, "adapter")
+    """Describe the class and the public attributes of an adapter."""
+    return None if value is None else _description(value, "adapter")
 
 
-def _described(value: dspy.BaseLM | dspy.Adapter, label: str) -> dict[str, JSON]:
-    trail = CodeWalker(lenient=True)
-    described = trail.describe(value, label)
-    assert isinstance(described, dict)
-    return {**described, "code": trail.parts} if trail.parts else described
+def _walker(declared: str | None) -> CodeWalker:
+    """Return a walker that is lenient if the user declares a version."""
+    return CodeWalker(_describe_content, lenient=declared is not None)
 
 
-def _row_parts(split: str, rows: Sequence[dspy.Example]) -> dict[str, JSON]:
-    return {f"{split} row {identity(row)[:12]}": index for index, row in enumerate(rows)}
+def _lenient_walker() -> CodeWalker:
+    return CodeWalker(_describe_content, lenient=True)
 
 
-def _teacher_parts(teacher: dspy.Module, trail: CodeWalker) -> dict[str, JSON]:
-    return {f"{TEACHER}{name}": part for name, part in _program_parts(teacher, trail).items()}
+def _description(value: dspy.BaseLM | dspy.Adapter, label: str) -> dict[str, JSON]:
+    walker = _lenient_walker()
+    description = walker.describe(value, label)
+    assert isinstance(description, dict)
+    return {**description, "code": by_text(walker.parts)} if walker.parts else description
 
 
-def _program_parts(program: dspy.Module, trail: CodeWalker) -> dict[str, JSON]:
-    parts: dict[str, JSON] = {"modules": of_program(program, trail)}
-    for name, predictor in of_predictors(program, trail).items():
-        for part, content in predictor.items():
-            parts[f"{part} of {name}"] = content
-    return parts
+def _extra(name: str, value: object) -> JSON:
+    try:
+        return plain(value)
+    except FingerprintError as error:
+        message = f"the part {name!r} that pytest_mipro_fingerprint adds to the key: {error}"
+        raise FingerprintError(message) from error
 
 
-def _places(parts: Mapping[str, Any], where: Mapping[str, str]) -> dict[str, str]:
-    """Return where the signatures are that predictors have their instructions and fields from."""
+def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") -> dict[Part, JSON]:
+    modules = programs.describe_program(program, walker)
+    predictors = programs.describe_predictors(program, walker)
+    return {
+        Part(Kind.MODULES, owner): modules,
+        **{
+            Part(_PREDICTOR_KINDS[field], name, owner): content
+            for name, description in predictors.items()
+            for field, content in description.items()
+        },
+    }
+
+
+def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    return {
+        Part(Kind.MODEL): walker.describe(task.lm, "model"),
+        Part(Kind.MODEL, "prompt"): walker.describe(task.prompt_lm, "prompt model"),
+        Part(Kind.MODEL, _TEACHER): walker.describe(task.teacher_lm, "teacher model"),
+    }
+
+
+def _row_parts(task: Task) -> dict[Part, JSON]:
+    splits = {"train": task.dataset.train, "val": task.dataset.val}
+    return {
+        Part(Kind.ROW, identity(row)[:12], split): index
+        for split, rows in splits.items()
+        for index, row in enumerate(rows)
+    }
+
+
+def _version_parts(task: Task) -> dict[Part, JSON]:
+    return {
+        Part(Kind.VERSION, "DSPy"): version("dspy"),
+        Part(Kind.VERSION, "Optuna"): version("optuna"),
+        Part(Kind.VERSION, "algorithm"): ALGORITHM,
+        Part(Kind.VERSION, "declared"): task.version,
+    }
+
+
+def _predictor_locations(
+    parts: Mapping[Part, Any], locations: Mapping[Part, str]
+) -> Iterator[tuple[Part, str]]:
+    """Yield the locations of the signatures that predictors' instructions and fields are from."""
     signatures = [
-        (where[name], *part)
-        for name, part in parts.items()
-        if name.startswith(SIGNATURE) and name in where
+        (locations[part], *content)
+        for part, content in parts.items()
+        if part.kind is Kind.SIGNATURE and part in locations
     ]
-    places: dict[str, str] = {}
-    for name, fields in parts.items():
-        owner = TEACHER if name.startswith(TEACHER) else ""
-        if not name.startswith(f"{owner}{FIELDS}"):
+    for fields, content in parts.items():
+        if fields.kind is not Kind.FIELDS:
             continue
-        instruction = f"{owner}{INSTRUCTION}{name.removeprefix(owner + FIELDS)}"
-        # DSPy adds fields to what it is given, such as the reasoning.
-        near = [each for each in signatures if all(field in fields for field in each[2])]
-        same = [place for place, text, _ in near if text == parts[instruction]]
-        if same:
-            places[instruction] = places[name] = same[0]
-        elif len(near) == 1:
-            places[name] = near[0][0]
-    return places
+        instruction = Part(Kind.INSTRUCTION, fields.name, fields.owner)
+        # Not equal fields: DSPy adds fields to a signature, such as the reasoning.
+        candidates = [
+            (location, text)
+            for location, text, signature_fields in signatures
+            if all(field in content for field in signature_fields)
+        ]
+        exact = [location for location, text in candidates if text == parts[instruction]]
+        if exact:
+            yield from ((instruction, exact[0]), (fields, exact[0]))
+        elif len(candidates) == 1:
+            yield fields, candidates[0][0]

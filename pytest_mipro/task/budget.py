@@ -1,4 +1,4 @@
-"""What a task may spend at most, as a test declares it."""
+"""The budget that a test declares for its task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 
 from pytest_mipro.errors import DeclarationError
 
-# What is wrong is the caller's line: pytest shows that one. Also the frames that dataclass makes.
+# Hides this module's frames, so that pytest shows the declaring line. A function's local would
+# not hide the `__init__` that dataclass generates.
 __tracebackhide__ = True
 
 
@@ -16,14 +17,14 @@ class Budget:
     """
     The most that one task may spend in one run; None sets no limit.
 
-    What comes from a store or a cache costs nothing. A limit is never exceeded
-    by more than what was in flight when it was reached.
+    Results from a store or a cache cost nothing. The calls in flight when a limit
+    is reached are the most that can exceed it.
 
     Attributes:
         lm_calls: Calls that language models answer.
-        tokens: Tokens of these, asked and answered together.
+        tokens: Tokens of their prompts and completions together.
         cost_usd: Their price, in US dollars.
-        seconds: Time, by the clock on the wall.
+        seconds: Elapsed time.
 
     """
 
@@ -37,21 +38,21 @@ class Budget:
         Check the limits.
 
         Raises:
-            DeclarationError: One is not a number above 0, or there is none.
+            DeclarationError: A limit is not a number above 0, or all are None.
 
         """
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, value in given.items():
+        limits = {limit.name: getattr(self, limit.name) for limit in fields(self)}
+        for name, value in limits.items():
             if value is not None:
                 _check(name, value, whole=name in {"lm_calls", "tokens"})
-        if not any(value is not None for value in given.values()):
-            message = f"Budget() limits nothing; give it one of {', '.join(given)}"
+        if not any(value is not None for value in limits.values()):
+            message = f"Budget() limits nothing; give it one of {', '.join(limits)}"
             raise DeclarationError(message)
 
 
 def _check(name: str, value: object, *, whole: bool) -> None:
-    kinds = int if whole else (int, float)
-    usable = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < math.inf
+    types = int if whole else (int, float)
+    usable = isinstance(value, types) and not isinstance(value, bool) and 0 < value < math.inf
     if not usable:
         expected = "a whole number of at least 1" if whole else "a number above 0"
         message = f"Budget({name}={value!r:.80}): expected {expected}"

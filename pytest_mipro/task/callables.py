@@ -1,22 +1,115 @@
-"""Whether a function of the user's takes what it is going to be called with."""
+"""The program, metric and adapter that a test declares: their checks, and building the program."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import dspy
+
+from pytest_mipro.errors import DeclarationError
+
+Metric: TypeAlias = Callable[..., Any]
 
 
 def mismatch(function: Callable[..., object], *arguments: object) -> str:
-    """Return why ``function`` cannot be called with ``arguments``; empty if it presumably can."""
+    """Return why ``function`` does not take ``arguments``; empty if it does."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return ""  # Some callables do not say what they take.
+        return ""  # Some callables of C modules have no signature.
     try:
         signature.bind(*arguments)
     except TypeError as error:
         return f"it takes {signature}, {error}"
     return ""
+
+
+def check_program(value: object) -> None:
+    """
+    Check, without a call, that ``value`` is a program or can return one.
+
+    Raises:
+        DeclarationError: ``value`` is no ``dspy.Module``, no subclass of it and
+            no function.
+
+    """
+    if isinstance(value, type):
+        usable = issubclass(value, dspy.Module)
+    else:
+        usable = isinstance(value, dspy.Module) or callable(value)
+    if not usable:
+        message = (
+            f"program={_shown(value)} is not a dspy.Module; expected an instance, a class, "
+            "or a function without arguments that returns one"
+        )
+        raise DeclarationError(message)
+
+
+def build_program(value: object) -> dspy.Module:
+    """
+    Return the declared program: the instance, or the result of the class or function.
+
+    Raises:
+        DeclarationError: ``value`` is or returns no ``dspy.Module``, or one
+            without predictors.
+
+    """
+    check_program(value)
+    program = value if isinstance(value, dspy.Module) else _call(value)
+    if not program.predictors():
+        message = (
+            f"program {type(program).__name__} has no predictor to optimize: it holds no "
+            "dspy.Predict, or all of them are frozen (_compiled)"
+        )
+        raise DeclarationError(message)
+    return program
+
+
+def _call(factory: object) -> dspy.Module:
+    if not callable(factory):
+        raise AssertionError(factory)
+    try:
+        program = factory()
+    except TypeError as error:
+        message = (
+            f"program={_shown(factory)} cannot be built without arguments: {error}; "
+            "pass an instance, or override the mipro_program fixture"
+        )
+        raise DeclarationError(message) from error
+    if not isinstance(program, dspy.Module):
+        message = f"program={_shown(factory)} returned {program!r:.80}, expected a dspy.Module"
+        raise DeclarationError(message)
+    return program
+
+
+def check_metric(value: object) -> None:
+    """Raise DeclarationError unless ``value`` takes an example and a prediction."""
+    if not callable(value) or isinstance(value, type):
+        message = (
+            f"metric={_shown(value)} is not callable; expected a function "
+            "metric(example, prediction, trace=None) that returns a score"
+        )
+        raise DeclarationError(message)
+    if reason := mismatch(value, "example", "prediction"):
+        message = (
+            f"metric={_shown(value)} cannot be called with an example and a prediction: {reason}; "
+            "expected metric(example, prediction, trace=None)"
+        )
+        raise DeclarationError(message)
+
+
+def check_adapter(value: object) -> None:
+    """Raise DeclarationError unless ``value`` is a ``dspy.Adapter`` or None."""
+    if value is not None and not isinstance(value, dspy.Adapter):
+        message = (
+            f"adapter={_shown(value)} is not a dspy.Adapter; expected an instance, "
+            "e.g. dspy.JSONAdapter()"
+        )
+        raise DeclarationError(message)
+
+
+def _shown(value: object) -> str:
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else f"{value!r:.80}"

@@ -30,6 +30,7 @@ from pytest_mipro.fingerprint import (
     of_task,
     prompts,
 )
+from pytest_mipro.fingerprint.parts import Kind, Part
 from pytest_mipro.fingerprint.source import source_of
 from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task
 
@@ -127,8 +128,8 @@ def fold(text):
 DECLARED = """\
 import dspy
 
-from pytest_mipro.task.dataset import Dataset
-from pytest_mipro.task.task import Task
+from pytest_mipro.task import Dataset
+from pytest_mipro.task import Task
 from user_code import Router, metric
 
 
@@ -1245,7 +1246,7 @@ def test_lambda_is_described_by_its_source(load: Load) -> None:
     found = source_of(load({"user_code.py": code}).metric)
 
     assert found.content == "lambda e, p, trace=None: e.answer == p.answer"
-    assert found.place == "user_code.py:1"
+    assert found.location == "user_code.py:1"
 
 
 def test_use_changes_no_key() -> None:
@@ -1297,7 +1298,7 @@ def test_recursion_ends(load: Load) -> None:
 
     parts = of_task(simple_task(load({"user_code.py": code}).metric)).parts
 
-    assert {"code of user_code.odd", "code of user_code.even"} <= set(parts)
+    assert {"code/user_code.odd", "code/user_code.even"} <= set(parts)
 
 
 @pytest.mark.parametrize("make", [dict, dspy.Example], ids=["dictionary", "example"])
@@ -1832,64 +1833,78 @@ def test_location_of_a_decorated_function_is_the_function() -> None:
 
 PARTS = st.dictionaries(
     st.sampled_from(
-        ["metric", "model", "adapter", *(f"{s} row {n}" for s in ("train", "val") for n in "abc")]
+        [
+            Part(Kind.METRIC),
+            Part(Kind.MODEL),
+            Part(Kind.ADAPTER),
+            *(Part(Kind.ROW, name, split) for split in ("train", "val") for name in "abc"),
+        ]
     ),
     st.sampled_from(["0", "1"]),
-)
+).map(Fingerprint)
 
 
-@given(before=PARTS, after=PARTS)
+@given(earlier=PARTS, current=PARTS)
 def test_words_are_silent_exactly_if_the_keys_agree(
-    before: dict[str, str], after: dict[str, str]
+    earlier: Fingerprint, current: Fingerprint
 ) -> None:
-    """There is something to say if and only if the key changed."""
-    fresh = Fingerprint(after)
-
-    assert (not fresh.changes_since(before)) == (fresh.key == Fingerprint(before).key)
+    """There is a change in words if and only if the key changed."""
+    assert (not current.changes_since(earlier.parts)) == (current.key == earlier.key)
 
 
-@given(before=PARTS, after=PARTS)
-def test_every_changed_row_is_counted_once(before: dict[str, str], after: dict[str, str]) -> None:
+@given(earlier=PARTS, current=PARTS)
+def test_every_changed_row_is_counted_once(earlier: Fingerprint, current: Fingerprint) -> None:
     """The counts in the words add up to the rows that differ."""
-    differ = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    digests = (earlier.digests, current.digests)
+    parts = {*earlier.digests, *current.digests}
+    changed = [part for part in parts if digests[0].get(part) != digests[1].get(part)]
 
-    said = Fingerprint(after).changes_since(before)
+    changes = current.changes_since(earlier.parts)
 
-    counted = sum(int(word.split()[0]) for word in said if word[0].isdigit())
-    assert counted == sum(" row " in name for name in differ)
-    assert len([word for word in said if not word[0].isdigit()]) == sum(
-        " row " not in name for name in differ
-    )
+    counts = [int(change.split()[0]) for change in changes if change[0].isdigit()]
+    rows = [part for part in changed if part.kind is Kind.ROW]
+    assert sum(counts) == len(rows)
+    assert len(changes) - len(counts) == len(changed) - len(rows)
 
 
 def test_words_for_each_kind_of_change() -> None:
-    """Parts are named in order with their place, rows counted after them."""
-    before = {"metric": "1", "model": "1", "gone": "1", "train row a": "0", "val row b": "0"}
-    after = {
-        "metric": "2",
-        "model": "1",
-        "new": "1",
-        "train row a": "1",
-        "train row c": "0",
-        "train row d": "2",
+    """Parts are named in order with their locations, rows are counted after them."""
+    metric, model_part = Part(Kind.METRIC), Part(Kind.MODEL)
+    rows = {name: Part(Kind.ROW, name, "train") for name in "acd"}
+    earlier = Fingerprint(
+        {
+            metric: "1",
+            model_part: "1",
+            Part(Kind.EXTRA, "old"): "1",
+            rows["a"]: "0",
+            Part(Kind.ROW, "b", "val"): "0",
+        }
+    )
+    digests = {
+        metric: "2",
+        model_part: "1",
+        Part(Kind.EXTRA, "new"): "1",
+        rows["a"]: "1",
+        rows["c"]: "0",
+        rows["d"]: "2",
     }
+    current = Fingerprint(digests, {metric: "test_it.py:12", model_part: "x.py:1"})
 
-    said = Fingerprint(after, {"metric": "test_it.py:12", "model": "x.py:1"}).changes_since(before)
-
-    assert said == (
-        "gone removed",
+    assert current.changes_since(earlier.parts) == (
         "metric changed (test_it.py:12)",
         "new added",
+        "old removed",
         "2 train rows added",
         "1 train row moved",
         "1 val row removed",
     )
 
 
-def test_key_ignores_the_order_of_parts_and_places() -> None:
+def test_key_ignores_the_order_of_parts_and_their_locations() -> None:
     """The key is about content alone."""
-    one = Fingerprint({"a": "1", "b": "2"}, {"a": "x.py:1"})
-    two = Fingerprint({"b": "2", "a": "1"}, {"a": "x.py:99"})
+    metric, model_part = Part(Kind.METRIC), Part(Kind.MODEL)
+    fingerprint = Fingerprint({metric: "1", model_part: "2"}, {metric: "x.py:1"})
+    reordered = Fingerprint({model_part: "2", metric: "1"}, {metric: "x.py:99"})
 
-    assert one.key == two.key
-    assert re.fullmatch(r"[0-9a-f]{32}", one.key)
+    assert fingerprint.key == reordered.key
+    assert re.fullmatch(r"[0-9a-f]{32}", fingerprint.key)

@@ -38,8 +38,8 @@ from typing import Literal
 
 import dspy
 
-from pytest_mipro.task.dataset import Dataset
-from pytest_mipro.task.task import Options, Task
+from pytest_mipro.task import Dataset
+from pytest_mipro.task import Options, Task
 
 LIMIT = 200
 RULES = {"invoice": "billing", "price": "sales"}

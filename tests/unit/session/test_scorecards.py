@@ -10,6 +10,7 @@ import pytest
 from sessions import HELD_OUT, artifact_of, held_out, judged_of, scorecard, sums, with_demos
 
 from pytest_mipro.fingerprint import Fingerprint
+from pytest_mipro.fingerprint.parts import Kind, Part
 from pytest_mipro.records import (
     ExampleCost,
     ExampleResult,
@@ -203,7 +204,7 @@ class TestReferences:
     def test_what_was_judged_becomes_a_reference(self, checkout: Checkout) -> None:
         """Scores by example, usage by what it was for, and of the amounts what is known."""
         task = two(checkout)
-        fingerprint = Fingerprint({"metric": "12"}, {"metric": "a.py:3"})
+        fingerprint = Fingerprint({Part(Kind.METRIC): "12"}, {Part(Kind.METRIC): "a.py:3"})
         judged = judged_of(
             task,
             with_demos(task),

@@ -96,7 +96,7 @@ class TestArtifacts:
         assert artifact.search is not None
         assert artifact.search == report.search
         assert artifact.cut is None
-        assert artifact.parts.keys() >= {"metric", "model", "option seed", "instruction of add"}
+        assert artifact.parts.keys() >= {"metric", "model", "option/seed", "instruction/add"}
         assert artifact.where["metric"].startswith("sessions.py:")
 
     def test_its_program_has_demos_and_no_model(self, first_run: FirstRun) -> None:

@@ -1,0 +1,131 @@
+"""The identity of an example, its location in a dataset, and the check that it can be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import dspy
+
+from pytest_mipro.canonical import digest, plain
+from pytest_mipro.errors import DatasetError, FingerprintError
+
+# Hides this module's frames, so that pytest shows the declaring line.
+__tracebackhide__ = True
+
+
+def identity(example: dspy.Example) -> str:
+    """Return the digest of the whole example: inputs and labels."""
+    return digest([plain(example), sorted(example.inputs().keys())])
+
+
+@dataclass(frozen=True)
+class LocatedExample:
+    """
+    An example and its location in a dataset.
+
+    Attributes:
+        example: The example.
+        location: The file and line, or the index, for messages.
+        split: The value of the split field, if the dataset has one.
+
+    """
+
+    example: dspy.Example
+    location: str
+    split: str | None = None
+
+    @cached_property
+    def identity(self) -> str:
+        """The digest of the whole example."""
+        return identity(self.example)
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """The digest of the inputs alone, which decides the split."""
+        return digest(plain(self.example.inputs()))
+
+    def checked(self, inputs: tuple[str, ...] | None) -> LocatedExample:
+        """
+        Return this example with ``inputs`` as its input fields, or with its own.
+
+        Raises:
+            DatasetError: It is no example, has no inputs, or has a field
+                without a JSON form.
+
+        """
+        checked = replace(self, example=_with_inputs(self.example, self.location, inputs))
+        try:
+            _ = checked.identity  # computed once, and cached
+        except FingerprintError as error:
+            message = (
+                f"{self.location}: {error}; a field holds text, numbers, lists or dictionaries"
+            )
+            raise DatasetError(message) from error
+        return checked
+
+
+def check_example(example: object, location: str) -> None:
+    """
+    Check that a value is an example with declared inputs.
+
+    Args:
+        example: Any value.
+        location: The value's name in messages, such as ``"trainset[3]"``.
+
+    Raises:
+        DatasetError: It is no example, or its inputs are not declared.
+
+    """
+    checked = _require_example(example, location)
+    _refuse_undeclared_inputs(checked, location, "Example.with_inputs(...)")
+
+
+def _with_inputs(value: object, location: str, inputs: tuple[str, ...] | None) -> dspy.Example:
+    example = _require_example(value, location)
+    _refuse_field_names(example, location)
+    if inputs is None:
+        remedy = "inputs=[...] or Example.with_inputs(...)"
+        _refuse_undeclared_inputs(example, location, remedy)
+    else:
+        _refuse_missing_fields(example, location, inputs)
+        example = example.with_inputs(*inputs)
+    if not example.inputs().keys():
+        message = f"{location} has none of its input fields; it has {sorted(example.keys())}"
+        raise DatasetError(message)
+    return example
+
+
+def _require_example(value: object, location: str) -> dspy.Example:
+    if not isinstance(value, dspy.Example):
+        message = f"{location} is {value!r:.80}: expected a dspy.Example"
+        raise DatasetError(message)
+    return value
+
+
+def _refuse_undeclared_inputs(example: dspy.Example, location: str, remedy: str) -> None:
+    if getattr(example, "_input_keys", None) is None:
+        message = (
+            f"{location} does not say which of its fields {sorted(map(str, example.keys()))} are "
+            f"inputs; declare them with {remedy}"
+        )
+        raise DatasetError(message)
+
+
+def _refuse_missing_fields(example: dspy.Example, location: str, inputs: tuple[str, ...]) -> None:
+    missing = [name for name in inputs if name not in example]
+    if missing:
+        message = f"{location} has no field {missing[0]!r}; it has {sorted(example.keys())}"
+        raise DatasetError(message)
+
+
+def _refuse_field_names(example: dspy.Example, location: str) -> None:
+    try:
+        names = list(example.toDict())
+    except RecursionError as error:
+        message = f"{location} holds itself; a field holds text, numbers, lists or dictionaries"
+        raise DatasetError(message) from error
+    for name in names:
+        if not isinstance(name, str):
+            message = f"{location} has a field named {name!r:.80}: expected text as its name"
+            raise DatasetError(message)
