@@ -33,7 +33,7 @@ THREADS = (4, 16, 64)
 PAUSE = 0.001
 """Most seconds of a call per thread, so that a compile takes as long at any number of them."""
 
-_WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _SUM = re.compile(r"(\d+) \+ (\d+)")
 _system_random = random.SystemRandom()
 
@@ -79,8 +79,8 @@ class Engine:
             return "I would rather not say."
         instruction = int(_digest(system), 16) % 41 - 20
         right = luck % 100 < self._base + instruction + 8 * (len(turns) // 2)
-        wanted = [name for name in dict.fromkeys(_WANTED.findall(turns[-1])) if name != "completed"]
-        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns[-1], luck, right)}" for name in wanted]
+        names = [name for name in dict.fromkeys(_FIELD.findall(turns[-1])) if name != "completed"]
+        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns[-1], luck, right)}" for name in names]
         return "\n\n".join([*fields, "[[ ## completed ## ]]"])
 
 

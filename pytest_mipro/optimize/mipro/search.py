@@ -128,14 +128,14 @@ class SearchLimits:
 
         """
         size = (instructions * demo_sets) ** predictors
-        everything = min(size, self.candidates + 1 + RIVALS) * valset
+        all_rows = min(size, self.candidates + 1 + RIVALS) * valset
         # A minibatch doubles the rows of a candidate.
         largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
         begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
         spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
         searched = max(begun, spent, begun + (instructions - 1) * largest)
         final = 2 * valset + ROUNDS * RIVALS * math.ceil(valset / 2)
-        return SearchBound(min(searched, everything), min(final, everything))
+        return SearchBound(min(searched, all_rows), min(final, all_rows))
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,8 @@ class _SpaceSearch:
         self._on_progress = on_progress
         self._full = full = measurements.full
         self._acquisition = Acquisition(space, limits.seed, measurements)
-        everything = min(space.size, limits.candidates + 1) * full
-        self._row_budget = min(limits.row_budget(sum(space.sizes), full), everything)
+        all_rows = min(space.size, limits.candidates + 1) * full
+        self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
 
     async def explore(self) -> None:
         """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
