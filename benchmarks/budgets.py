@@ -1,10 +1,10 @@
 """
-How tight the bound of a dry run is, and how well a budget of LM calls is kept.
+Measure how tight the bound of a dry run is, and whether a budget of LM calls holds.
 
-Compiles random tasks against language models in this process, each twice:
-without a limit, to see how much of the bound of ``--mipro-dry-run`` is used,
-and with a budget of LM calls drawn at random, to see that it is exceeded by no
-more than was in flight.
+The benchmark compiles random tasks with language models in this process, each
+twice: without a limit, to measure how much of the bound of ``--mipro-dry-run``
+is used, and with a random budget of LM calls, which may be exceeded by no more
+than the calls in flight.
 
     python benchmarks/budgets.py [--tasks 50]
 """
@@ -46,7 +46,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One random task: its model, its program, its examples and how it is run."""
+    """A random task: its model, program, numbers of examples, threads and options."""
 
     landscape: str
     predictors: int
@@ -57,7 +57,7 @@ class Case:
 
     @classmethod
     def draw(cls, number: int) -> Case:
-        """Return the task with that number."""
+        """Return the task with this number."""
         rng = random.Random(number)
         candidates = rng.randint(2, 8)
         return cls(
@@ -79,20 +79,20 @@ class Case:
 
     @property
     def bound(self) -> int:
-        """The most LM calls a dry run says it takes."""
-        asked = CallProfile(self.predictors, "task", "task", "task")
+        """The most LM calls of the task by its dry run."""
+        profile = CallProfile(self.predictors, "task", "task", "task")
         split = examples("train", self.train), examples("val", self.val)
-        bounds = bounds_of_compile(STUDENTS[self.predictors](), self.options, *split, asked)
-        return sum(each.calls for each in bounds)
+        bounds = bounds_of_compile(STUDENTS[self.predictors](), self.options, *split, profile)
+        return sum(bound.calls for bound in bounds)
 
     def spend(self, limit: int | None) -> tuple[int, str]:
-        """Compile under a limit of LM calls; return calls made, and how it ended."""
+        """Compile under a limit of LM calls; return the calls made and how the compile ended."""
         limits = [] if limit is None else [Limit("calls", limit, "lm_calls")]
         engine = LandscapeEngine(Landscape.named(self.landscape))
         options = dict(vars(self.options))
-        made = {name: options.pop(name) for name in _CONSTRUCTOR}
+        constructor = {name: options.pop(name) for name in _CONSTRUCTOR}
         with Account(limits).current(), dspy.context(lm=local_lm(engine, cache=False)):
-            optimizer = pytest_mipro.MIPROv2(exact, num_threads=self.threads, **made)
+            optimizer = pytest_mipro.MIPROv2(exact, num_threads=self.threads, **constructor)
             try:
                 optimizer.compile(
                     STUDENTS[self.predictors](),
@@ -110,7 +110,7 @@ _CONSTRUCTOR = ("auto", "num_candidates", "init_temperature", "metric_threshold"
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one task."""
+    """The figures of one task: shares of the bound and the budget, calls over, and the end."""
 
     used: float
     of_budget: float
@@ -124,16 +124,16 @@ def run(case: Case, number: int) -> Result:
     calls, _ = case.spend(None)
     limit = random.Random(f"limit {number}").randint(2 * calls // 3, calls)
     limited, end = case.spend(limit)
-    # A row that has begun is finished, with all of its calls.
+    # A row that has begun is finished with all of its calls.
     in_flight = case.threads * case.predictors
     return Result(calls / case.bound, limited / limit, max(0, limited - limit), in_flight, end)
 
 
 def main() -> None:
-    """Print the table: one line per ten tasks, and one over all."""
+    """Print the table: a row per ten tasks, and a row of all tasks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=50, help="how many tasks")
-    parser.add_argument("--quick", action="store_true", help="a few tasks, to see it work")
+    parser.add_argument("--quick", action="store_true", help="three tasks")
     arguments = parser.parse_args()
     count = 2 if arguments.quick else arguments.tasks
     table = Table(COLUMNS)
@@ -145,24 +145,24 @@ def main() -> None:
     show(table, results, "all")
     if arguments.quick:
         show(table, results[:1], "first")
-    if any(each.used > 1 or each.over_budget >= each.in_flight for each in results):
+    if any(result.used > 1 or result.over_budget >= result.in_flight for result in results):
         sys.exit("a bound or a budget did not hold")
 
 
 def show(table: Table, results: list[Result], name: str) -> None:
-    """Print one line."""
-    ended = [each.end for each in results]
+    """Print a row."""
+    ends = [result.end for result in results]
     table.row(
         [
             name,
-            f"{mean(each.used for each in results):.2f}",
-            f"{max(each.used for each in results):.2f}",
-            sum(each.used > 1 for each in results),
-            ended.count("cut"),
-            ended.count("refused"),
-            f"{mean(each.of_budget for each in results):.2f}",
-            max(each.over_budget for each in results),
-            max(each.in_flight for each in results),
+            f"{mean(result.used for result in results):.2f}",
+            f"{max(result.used for result in results):.2f}",
+            sum(result.used > 1 for result in results),
+            ends.count("cut"),
+            ends.count("refused"),
+            f"{mean(result.of_budget for result in results):.2f}",
+            max(result.over_budget for result in results),
+            max(result.in_flight for result in results),
         ]
     )
 

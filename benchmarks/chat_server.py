@@ -1,15 +1,14 @@
 """
-A chat-completions server on loopback, in a process of its own.
+A chat-completions server on loopback with known latencies, in a process of its own.
 
-It speaks as much of OpenAI's API as a DSPy client needs, answers from the
-landscape that the path says (``/plain-0/v1``), and takes its time: how long a call takes
-is uniform in 0.5 to 1.5 times the mean and decided by a hash of the request.
-It is one event loop without threads, so that its share of the processor stays
-small beside the client's.
+It implements the part of OpenAI's API that a DSPy client needs, and answers from
+the landscape in the path (``/plain-0/v1``). The latency of a call is uniform in
+0.5 to 1.5 times the mean and depends on a hash of the request. The server is one
+event loop without threads, so that it uses little processor time.
 
     python -m benchmarks.chat_server --latency 0.2 --salt 0
 
-prints its address and serves until its standard input closes.
+The command prints its address and serves until its standard input closes.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ _HEAD_END = b"\r\n\r\n"
 @dataclass
 class Counts:
     """
-    What a server has done so far.
+    The counts of a server.
 
     Attributes:
-        task: Calls that were answered for the program.
+        task: Calls of the program.
         prompt: All other calls, such as those for instructions.
-        waited: Seconds these calls took, added up.
-        cpu: Seconds of processor time the server used.
+        waited: The sum of the latencies, in seconds.
+        cpu: Seconds of processor time of the server.
 
     """
 
@@ -55,17 +54,17 @@ class Counts:
     cpu: float = 0.0
 
     def since(self, earlier: Counts) -> Counts:
-        """Return what was done after ``earlier``."""
-        before = asdict(earlier)
-        return Counts(**{name: value - before[name] for name, value in asdict(self).items()})
+        """Return the difference from ``earlier`` counts."""
+        start = asdict(earlier)
+        return Counts(**{name: value - start[name] for name, value in asdict(self).items()})
 
 
 class Server:
     """
-    A server, seen from its client.
+    A client of a server.
 
     Args:
-        address: Where it listens, such as ``http://127.0.0.1:8000``.
+        address: The address of the server, such as ``http://127.0.0.1:8000``.
 
     """
 
@@ -74,7 +73,7 @@ class Server:
 
     @property
     def counts(self) -> Counts:
-        """What the server has done so far."""
+        """The counts of the server so far."""
         with urlopen(f"{self.address}/counts", timeout=10) as response:  # ruff: ignore[suspicious-url-open-usage] - our own server
             return Counts(**json.load(response))
 
@@ -86,7 +85,7 @@ class Server:
 
         Args:
             latency: Mean seconds per call.
-            salt: Decides which calls are the slow ones.
+            salt: Decides which calls are slow.
 
         """
         command = [sys.executable, "-m", "benchmarks.chat_server"]
@@ -106,7 +105,7 @@ class Server:
 
 
 class _Model:
-    """Answers requests, and counts them."""
+    """Answers requests and counts them."""
 
     def __init__(self, latency: float, salt: str) -> None:
         self.counts = Counts()
@@ -115,7 +114,7 @@ class _Model:
         self._landscape = lru_cache(Landscape.named)
 
     def answer(self, landscape: str, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-        """Return how many seconds the answer takes, and the answer."""
+        """Return the latency of the answer in seconds, and the answer."""
         system, *turns = [str(message["content"]) for message in body["messages"]]
         if not turns:
             system, turns = "", [system]
@@ -131,18 +130,18 @@ class _Model:
 
 
 class _Connection(asyncio.Protocol):
-    """A keep-alive HTTP/1.1 connection; clients send the next request after the answer."""
+    """A keep-alive HTTP/1.1 connection, whose client waits for each answer."""
 
     def __init__(self, model: _Model) -> None:
         self._model = model
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer once a request is complete."""
+        """Answer when a request is complete."""
         self._received += data
         head, end, body = self._received.partition(_HEAD_END)
         if not end or len(body) < _content_length(head):
@@ -204,7 +203,7 @@ async def _serve(latency: float, salt: str) -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Serve landscapes as chat models on loopback.")
     parser.add_argument("--latency", type=float, default=0.2, help="mean seconds per call")
-    parser.add_argument("--salt", default="0", help="decides which calls are the slow ones")
+    parser.add_argument("--salt", default="0", help="decides which calls are slow")
     arguments = parser.parse_args()
     asyncio.run(_serve(arguments.latency, arguments.salt))
 

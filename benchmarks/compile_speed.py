@@ -1,10 +1,10 @@
 """
-How long a compile takes: ``pytest_mipro.MIPROv2`` beside ``dspy.MIPROv2``.
+Measure how long a compile takes: ``pytest_mipro.MIPROv2`` and ``dspy.MIPROv2``.
 
 Both ask a chat-completions server on loopback with known latencies, in a
-process of its own. The limit is what no optimizer that makes these calls can
-beat: calls times mean latency, divided by the calls at a time. See README.md
-beside this file for the columns.
+process of its own. The limit is the least time of any optimizer that makes
+these calls: calls times mean latency, divided by the number of parallel calls.
+README.md beside this file explains the columns.
 
     python benchmarks/compile_speed.py
 """
@@ -63,20 +63,20 @@ COLUMNS = {
 }
 
 MODEL = "gpt-4o-mini"
-"""A name in DSPy's price list; DSPy searches all of the list for any other, at each call."""
+"""A name in DSPy's price list; for other names, DSPy searches the whole list at each call."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """
-    What a compile came to.
+    The figures of a compile.
 
     Attributes:
-        wall: Seconds it took.
-        plain: How many times the limit threads take that run the program as
-            often, and do nothing else.
-        cpu: Seconds of processor time the client used.
-        counts: What the server did for it.
+        wall: Wall time in seconds.
+        plain: Wall time, as a multiple of the limit, of threads that only run
+            the program as often.
+        cpu: Processor time of the client in seconds.
+        counts: The counts of the server.
         score: The true score of the program.
 
     """
@@ -89,7 +89,7 @@ class Measured:
 
 
 def measure(work: Work, model: str, address: str, landscape: str) -> Measured:
-    """Compile once, with everything loaded and connected beforehand."""
+    """Compile once, after loading all code and opening the connections."""
     server = Server(address)
     lm = dspy.LM(
         f"openai/{model}",
@@ -100,27 +100,27 @@ def measure(work: Work, model: str, address: str, landscape: str) -> Measured:
     )
     work.rehearse()
     _connect(lm, work.threads)
-    before, cpu, start = server.counts, time.process_time(), time.perf_counter()
+    counts, cpu, start = server.counts, time.process_time(), time.perf_counter()
     program = work.compile(lm)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    counts = server.counts.since(before)
+    counts = server.counts.since(counts)
     plain = _run_plainly(work, program, lm, server, counts.task // work.predictors)
     return Measured(wall, plain, cpu, counts, true_score(program, Landscape.named(landscape)))
 
 
 def _run_plainly(work: Work, program: dspy.Module, lm: dspy.LM, server: Server, rows: int) -> float:
-    """Return how many times the limit it takes to run ``program`` on so many new rows."""
-    before, start = server.counts, time.perf_counter()
+    """Return the wall time, in limits, of running ``program`` on so many new rows."""
+    counts, start = server.counts, time.perf_counter()
     with dspy.context(lm=lm), ThreadPoolExecutor(work.threads) as pool:
-        # DSPy's settings belong to a context, and a context to one thread at a time.
-        running = [
+        # DSPy's settings are those of a context, which only one thread at a time can enter.
+        futures = [
             pool.submit(copy_context().run, _run_once, program, example)
             for example in examples("plain", rows)
         ]
-        for run in running:
-            run.result()
+        for future in futures:
+            future.result()
     wall = time.perf_counter() - start
-    return wall * work.threads / server.counts.since(before).waited
+    return wall * work.threads / server.counts.since(counts).waited
 
 
 def _run_once(program: dspy.Module, example: dspy.Example) -> None:
@@ -129,18 +129,18 @@ def _run_once(program: dspy.Module, example: dspy.Example) -> None:
 
 def _connect(lm: dspy.LM, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
-        for answered in [pool.submit(lm, f"warm up {number}") for number in range(2 * threads)]:
-            answered.result()
+        for future in [pool.submit(lm, f"warm up {number}") for number in range(2 * threads)]:
+            future.result()
 
 
 def _measure_apart(
-    work: Work, model: str, address: str, asked: argparse.Namespace
+    work: Work, model: str, address: str, arguments: argparse.Namespace
 ) -> Measured | None:
-    """Measure in a process of its own; return None if that takes longer than it may."""
+    """Measure in a process of its own; return None after the timeout."""
     with multiprocessing.get_context("spawn").Pool(1, initializer=mute) as pool:
-        running = pool.apply_async(measure, (work, model, address, asked.landscape))
+        result = pool.apply_async(measure, (work, model, address, arguments.landscape))
         try:
-            measured = running.get(asked.timeout)
+            measured = result.get(arguments.timeout)
         except multiprocessing.TimeoutError:
             return None
         pool.close()
@@ -149,31 +149,31 @@ def _measure_apart(
 
 
 def _cells(
-    work: Work, model: str, measured: Measured | None, rival: Measured | None
+    work: Work, model: str, measured: Measured | None, reference: Measured | None
 ) -> list[object]:
-    asked = [work.auto, work.predictors, work.threads, model, work.optimizer]
+    configuration = [work.auto, work.predictors, work.threads, model, work.optimizer]
     if measured is None:
-        return [*asked, "", "", "timeout", *[""] * 8]
+        return [*configuration, "", "", "timeout", *[""] * 8]
     counts = measured.counts
     limit = counts.waited / work.threads
     return [
-        *asked,
+        *configuration,
         *(counts.task + counts.prompt, counts.prompt),
         *(f"{measured.wall:.2f}", f"{limit:.2f}", f"{measured.wall / limit:.2f}"),
         f"{measured.plain:.2f}",
         *(f"{measured.cpu:.2f}", f"{counts.cpu:.2f}", f"{measured.score:.1f}"),
-        *_beside(measured, rival, work.threads),
+        *_ratios(measured, reference, work.threads),
     ]
 
 
-def _beside(measured: Measured, rival: Measured | None, threads: int) -> tuple[str, str]:
-    if rival is None:
+def _ratios(measured: Measured, reference: Measured | None, threads: int) -> tuple[str, str]:
+    if reference is None:
         return "", ""
-    limit = rival.counts.waited / threads
-    return f"{rival.wall / measured.wall:.2f}", f"{measured.wall / limit:.2f}"
+    limit = reference.counts.waited / threads
+    return f"{reference.wall / measured.wall:.2f}", f"{measured.wall / limit:.2f}"
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time both optimizers on a slow server.")
     parser.add_argument(
         "--quick", action="store_true", help="one small run of each, on a fast server"
@@ -201,27 +201,27 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--only", type=Listed(str, OPTIMIZERS), default=list(OPTIMIZERS), help="dspy, or ours"
     )
     parser.add_argument("--timeout", type=float, default=900, help="most seconds per run")
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.threads, arguments.predictors, arguments.auto = [16], [1], ["light"]
         arguments.latency = 0.01
     return arguments
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure every configuration and print the table."""
-    asked = _arguments(given)
+    arguments = _arguments(argv)
     table = Table(COLUMNS)
-    with Server.running(asked.latency, str(asked.seed)) as server:
+    with Server.running(arguments.latency, str(arguments.seed)) as server:
         for auto, predictors, threads, model in product(
-            asked.auto, asked.predictors, asked.threads, asked.model
+            arguments.auto, arguments.predictors, arguments.threads, arguments.model
         ):
-            rival, rows = None, FEW if asked.quick else VALSET[auto]
-            for optimizer in sorted(asked.only):  # The rival first: its time is the yardstick.
-                work = Work(optimizer, auto, predictors, asked.seed, threads, rows)
-                measured = _measure_apart(work, model, server.address, asked)
-                table.row(_cells(work, model, measured, rival))
-                rival = measured
+            reference, rows = None, FEW if arguments.quick else VALSET[auto]
+            for optimizer in sorted(arguments.only):  # DSPy's first: ours is divided by its time.
+                work = Work(optimizer, auto, predictors, arguments.seed, threads, rows)
+                measured = _measure_apart(work, model, server.address, arguments)
+                table.row(_cells(work, model, measured, reference))
+                reference = measured
 
 
 if __name__ == "__main__":

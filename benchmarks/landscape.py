@@ -1,23 +1,23 @@
 """
-Language models with a known quality: what both benchmarks ask.
+Language models with a known quality, which the benchmarks of the optimizer ask.
 
-A landscape answers like a language model whose chance to be right depends on
-the prompt in a known way. Whether an example is answered correctly under a
-prompt is decided by hashes, so the same request always gets the same answer,
-and the true quality of any program can be computed without asking.
+A landscape answers like a language model whose probability of a right answer
+depends on the prompt in a known way. Hashes decide whether an example is
+answered correctly under a prompt, so the same request always has the same
+answer, and the true quality of any program can be computed without a call.
 
 With u uniform and all effects normal, both drawn by hash, an example is
 answered correctly if and only if
 
     u(prompts, example) < sigmoid(b + sum(effects) / sqrt(predictors) - difficulty(example))
 
-where each predictor's prompt has the effect of its instruction plus that of
-its demos plus that of the two together. How large each may be is the shape.
+where a predictor's prompt has the effect of its instruction, plus that of its
+demos, plus that of the combination. The shape decides how large they may be.
 
 A program has one predictor, ``question -> answer``, or two, ``question ->
 hint`` and ``question, hint -> answer``; the hint carries the first prompt's
-effect on to the second call. Asked for any other field, as prompt models are,
-a landscape writes a text that depends on the request.
+effect on to the second call. A request for any other field, as prompt models
+get it, is answered by a text that depends on the request.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIFFICULTY = 1.5
 _LEVEL = 0.7
 _BITS = 52
 _NORMAL = NormalDist()
-_WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _QUESTION = re.compile(r"\[\[ ## question ## \]\]\n(.*)")
 _HINT = re.compile(r"\[\[ ## hint ## \]\]\n(\w+) (\S+)")
 
@@ -44,14 +44,14 @@ _HINT = re.compile(r"\[\[ ## hint ## \]\]\n(\w+) (\S+)")
 @dataclass(frozen=True)
 class Shape:
     """
-    How much of the quality comes from where, in logits.
+    The sources of the quality, in logits.
 
     Attributes:
         instruction: Standard deviation of an instruction's effect.
         demos: Standard deviation of a demo set's effect.
         bare: The effect of having no demos.
-        interaction: Standard deviation of what an instruction and a demo set
-            add together.
+        interaction: Standard deviation of the effect of a combination of
+            instruction and demo set.
 
     """
 
@@ -72,11 +72,11 @@ SHAPES = {
 @dataclass(frozen=True)
 class Reply:
     """
-    What a landscape answers.
+    The answer of a landscape.
 
     Attributes:
         text: The answer, in the format of DSPy's ChatAdapter.
-        effect: The prompt's effect; None if the request was not the task's.
+        effect: The prompt's effect; None if the request is not the program's.
 
     """
 
@@ -90,7 +90,7 @@ class Landscape:
 
     Args:
         shape: A name out of ``SHAPES``.
-        number: Which landscape of that shape.
+        number: The number of the landscape among those of its shape.
 
     """
 
@@ -115,23 +115,23 @@ class Landscape:
 
         """
         *demos, request = turns
-        wanted = [name for name in dict.fromkeys(_WANTED.findall(request)) if name != "completed"]
-        if wanted not in (["hint"], ["answer"]):
+        fields = [name for name in dict.fromkeys(_FIELD.findall(request)) if name != "completed"]
+        if fields not in (["hint"], ["answer"]):
             style = self._digest("style", system, *turns)
-            return Reply(_filled(dict.fromkeys(wanted, f"Work in the style {style}.")), None)
+            return Reply(_filled(dict.fromkeys(fields, f"Work in the style {style}.")), None)
         effect = self._effect(system, demos)
         prompt = self._digest("prompt", system, *demos)
-        if wanted == ["hint"]:
+        if fields == ["hint"]:
             return Reply(_filled({"hint": f"{prompt} {effect:+.9f}"}), effect)
-        question = _found(_QUESTION, request)[0]
-        first, *carried = _found(_HINT, request) or ("",)
+        question = _groups(_QUESTION, request)[0]
+        first, *carried = _groups(_HINT, request) or ("",)
         chance = self.chance([effect, *map(float, carried)], question)
         right = self._uniform("luck", first, prompt, question) < chance
         value = answer(question) if right else f"not {answer(question)}"
         return Reply(_filled({"answer": value}), effect)
 
     def chance(self, effects: Sequence[float], question: str) -> float:
-        """Return how probably ``question`` is answered correctly under prompts of ``effects``."""
+        """Return the probability of a right answer to ``question`` under prompts of ``effects``."""
         quality = self._level + math.fsum(effects) / math.sqrt(len(effects))
         return 1 / (1 + math.exp(self._normal(_DIFFICULTY, "difficulty", question) - quality))
 
@@ -147,7 +147,7 @@ class Landscape:
         return deviation * _NORMAL.inv_cdf(self._uniform(*parts))
 
     def _uniform(self, *parts: str) -> float:
-        drawn = int(self._digest(*parts), 16) >> 64 - _BITS  # As many bits as a float can hold.
+        drawn = int(self._digest(*parts), 16) >> 64 - _BITS  # A float holds no more bits.
         return (drawn + 0.5) / (1 << _BITS)
 
     def _digest(self, *parts: str) -> str:
@@ -164,7 +164,7 @@ def answer(question: str) -> str:
     return digest("answer", question)
 
 
-def _found(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
+def _groups(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
     match = pattern.search(text)
     return match.groups() if match else ()
 

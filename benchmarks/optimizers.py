@@ -1,4 +1,4 @@
-"""What the benchmarks compile, with either optimizer, and how good the result truly is."""
+"""Compiles by either optimizer on a landscape, and the true score of their results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("dspy", "ours")
 VALSET = {"light": 100, "medium": 300, "heavy": 1000}
-"""Rows of the validation set: as many as each size looks at."""
+"""Rows of the validation set, by the size of the search."""
 FEW = 30
-"""Rows of the validation set where it is only to be seen that all works."""
+"""Rows of the validation set of a quick run."""
 _TRAINSET = 60
 _HELD_OUT = 2000
 
@@ -76,7 +76,7 @@ class TwoSteps(dspy.Module):
 
 
 STUDENTS = {1: OneStep, 2: TwoSteps}
-"""The program with so many predictors."""
+"""Programs by their number of predictors."""
 
 
 class LandscapeEngine:
@@ -84,7 +84,7 @@ class LandscapeEngine:
     Answers a ``dspy.LM`` in this process, without a network.
 
     Attributes:
-        replies: What was answered so far.
+        replies: The replies so far.
 
     """
 
@@ -109,7 +109,7 @@ class LandscapeEngine:
         )
 
     def dump_state(self) -> dict[str, str]:
-        """Say what decides the answers."""
+        """Return the name of the landscape, which decides the answers."""
         return {"landscape": self._landscape.name}
 
 
@@ -123,7 +123,7 @@ class Work:
         auto: Size of the search.
         predictors: Predictors of the program.
         seed: Decides the examples, and is the optimizer's seed.
-        threads: Calls at a time.
+        threads: Most calls at the same time.
         rows: Rows of the validation set.
 
     """
@@ -140,14 +140,14 @@ class Work:
         return self._compile(lm, self.rows, {"auto": self.auto}, {})
 
     def rehearse(self) -> None:
-        """Compile something tiny in this process, so that all code is loaded."""
+        """Compile a tiny program in this process, so that all code is loaded."""
         lm = local_lm(LandscapeEngine(Landscape("plain", -1)))
         self._compile(lm, 10, {"auto": None, "num_candidates": 3}, {"num_trials": 2})
 
     def _compile(
         self, lm: dspy.LM, rows: int, options: dict[str, Any], limits: dict[str, Any]
     ) -> dspy.Module:
-        """Compile with a cache that is empty, and kept in memory alone."""
+        """Compile with an empty cache in memory."""
         cls: Any = dspy.MIPROv2 if self.optimizer == "dspy" else pytest_mipro.MIPROv2
         dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
         with dspy.context(lm=lm):
@@ -163,7 +163,7 @@ class Work:
 
 
 def local_lm(engine: LandscapeEngine, *, cache: bool = True) -> dspy.LM:
-    """Return a language model that ``engine`` answers for."""
+    """Return a language model that answers from ``engine``."""
     return dspy.LM("landscape", engine=engine, cache=cache)
 
 
@@ -177,16 +177,16 @@ def examples(name: str, count: int) -> list[dspy.Example]:
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = None) -> bool:
-    """Tell whether the answer is right."""
+    """Return whether the answer is right."""
     return bool(example.answer == prediction.answer)
 
 
 def true_score(program: dspy.Module, landscape: Landscape) -> float:
     """
-    Return the chance, in percent, that ``program`` answers a held-out question correctly.
+    Return the probability, in percent, that ``program`` answers a held-out question correctly.
 
-    The program runs once, to see what effect its prompts have as they reach
-    the model; the rest is the landscape's formula over all held-out questions.
+    The program runs once, to get the effects of its prompts from the model's
+    replies; the landscape's formula gives the score of all held-out questions.
     """
     held_out = examples("held-out", _HELD_OUT)
     engine = LandscapeEngine(landscape)
@@ -198,16 +198,16 @@ def true_score(program: dspy.Module, landscape: Landscape) -> float:
 
 
 def mute() -> None:
-    """Send what this process prints to nowhere: bars, banners and logs."""
+    """Discard the output of this process: progress bars, banners and logs."""
     sys.stdout.flush()
     sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    os.close(devnull)
 
 
 def calls(replies: Sequence[Reply]) -> tuple[int, int]:
-    """Return how many of ``replies`` were the task's, and how many were not."""
+    """Return how many of ``replies`` are answers of the program, and how many are not."""
     task = sum(reply.effect is not None for reply in replies)
     return task, len(replies) - task

@@ -1,4 +1,4 @@
-"""Tables that grow row by row, and the lists that are given on a command line."""
+"""Tables on standard output, and lists on a command line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ class Table:
     A table on standard output.
 
     Args:
-        columns: The headings; each column is as wide as its heading, or as
-            the number of characters given for it.
+        columns: The headings and the least widths of their columns.
 
     """
 
@@ -27,7 +26,7 @@ class Table:
         self.row(["-" * width for width in self._widths])
 
     def row(self, cells: Sequence[object]) -> None:
-        """Print a row; numbers and text both end where their column does."""
+        """Print a row, aligned to the right."""
         texts = [f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True)]
         print("  ".join(texts), flush=True)
 
@@ -37,7 +36,7 @@ class Listed(Generic[T]):
     Parses a list such as ``16,64``.
 
     Args:
-        convert: Makes a value of each item.
+        convert: Makes a value of an item.
         choices: The values allowed; None allows all.
 
     """

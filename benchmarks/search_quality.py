@@ -1,9 +1,9 @@
 """
-How good the search is, and how frugal: ours beside ``dspy.MIPROv2``.
+Measure the quality and the calls of a search: ``pytest_mipro.MIPROv2`` and DSPy's.
 
-Both compile on the same landscapes, in this process and without a network.
-What is compared is how many calls each makes and the true held-out score of
-what it returns. See README.md beside this file for the columns.
+Both compile on the same landscapes, in this process and without a network. The
+table compares the number of their calls and the true held-out scores of their
+results. README.md beside this file explains the columns.
 
     python benchmarks/search_quality.py
 """
@@ -62,7 +62,7 @@ COLUMNS = {
     "95% interval": 16,
 }
 _THREADS = 4
-"""Calls at a time; nothing waits here, so more would only be in each other's way."""
+"""Calls at the same time; they have no latency, so more threads would be slower."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """
-    What one compile came to.
+    The figures of one compile.
 
     Attributes:
         task_calls: Calls for the program.
@@ -103,7 +103,7 @@ class Pair:
 
     @property
     def difference(self) -> float:
-        """By how many points ours is better."""
+        """How many points the score of ours is higher."""
         return self.ours.score - self.dspy.score
 
 
@@ -116,14 +116,14 @@ def run(job: Job) -> tuple[Job, Outcome]:
     return job, Outcome(*calls(engine.replies), start, true_score(program, landscape))
 
 
-class Known:
+class KnownOutcomes:
     """
-    Outcomes of ``dspy.MIPROv2``, kept in a file.
+    Outcomes of ``dspy.MIPROv2`` in a file.
 
-    They do not change while ours is being worked on, and take most of the time.
+    They take most of the time, and do not depend on this package.
 
     Args:
-        path: The file; None keeps nothing.
+        path: The file; None stores nothing.
 
     """
 
@@ -134,12 +134,12 @@ class Known:
             self._outcomes = json.loads(path.read_text(encoding="utf-8"))
 
     def get(self, job: Job) -> Outcome | None:
-        """Return the outcome of ``job``, if it is known."""
-        found = self._outcomes.get(_identity(job))
-        return None if found is None else Outcome(**found)
+        """Return the stored outcome of ``job``, if there is one."""
+        figures = self._outcomes.get(_identity(job))
+        return None if figures is None else Outcome(**figures)
 
     def add(self, job: Job, outcome: Outcome) -> None:
-        """Keep the outcome of ``job``."""
+        """Store the outcome of ``job`` if it is DSPy's."""
         if self._path is not None and job.work.optimizer == "dspy":
             self._outcomes[_identity(job)] = asdict(outcome)
             self._path.write_text(json.dumps(self._outcomes, indent=1), encoding="utf-8")
@@ -147,7 +147,7 @@ class Known:
 
 @cache
 def _task() -> str:
-    """Return what changes with the task; the students' code is part of what is asked."""
+    """Return a digest of the task; the students' code is part of the requests."""
     sources = [Path(__file__).with_name(f"{name}.py") for name in ("landscape", "optimizers")]
     return digest(dspy.__version__, *(source.read_text(encoding="utf-8") for source in sources))
 
@@ -156,37 +156,39 @@ def _identity(job: Job) -> str:
     return f"{_task()} {job}"
 
 
-def _outcomes(jobs: Sequence[Job], known: Known, processes: int) -> dict[Job, Outcome]:
-    found = {job: outcome for job in jobs if (outcome := known.get(job)) is not None}
-    new = [job for job in jobs if job not in found]
+def _outcomes(
+    jobs: Sequence[Job], known_outcomes: KnownOutcomes, processes: int
+) -> dict[Job, Outcome]:
+    outcomes = {job: outcome for job in jobs if (outcome := known_outcomes.get(job)) is not None}
+    new = [job for job in jobs if job not in outcomes]
     with multiprocessing.get_context("spawn").Pool(processes, initializer=mute) as pool:
         for number, (job, outcome) in enumerate(pool.imap_unordered(run, new), start=1):
-            found[job] = outcome
-            known.add(job, outcome)
+            outcomes[job] = outcome
+            known_outcomes.add(job, outcome)
             print(f"\r{number} of {len(new)} compiles", end="", file=sys.stderr, flush=True)
         pool.close()
         pool.join()
     print(file=sys.stderr)
-    return found
+    return outcomes
 
 
 def _pairs(outcomes: dict[Job, Outcome]) -> Iterator[Pair]:
     for job, outcome in outcomes.items():
         if job.work.optimizer == "ours":
-            rival = replace(job, work=replace(job.work, optimizer="dspy"))
-            yield Pair(job.landscape, job.work, outcomes[rival], outcome)
+            dspy_job = replace(job, work=replace(job.work, optimizer="dspy"))
+            yield Pair(job.landscape, job.work, outcomes[dspy_job], outcome)
 
 
 def _interval(pairs: Sequence[Pair]) -> tuple[float, float] | None:
-    """Return Student's interval for the mean difference; runs on one landscape count once."""
+    """Return Student's interval of the mean difference; a landscape counts once."""
     by_landscape = defaultdict(list)
     for pair in pairs:
         by_landscape[pair.landscape].append(pair.difference)
-    means = [_mean(each) for each in by_landscape.values()]
+    means = [_mean(differences) for differences in by_landscape.values()]
     if len(means) < 2:
         return None
-    reach = student_critical(0.025, len(means) - 1) * stdev(means) / math.sqrt(len(means))
-    return _mean(means) - reach, _mean(means) + reach
+    half_width = student_critical(0.025, len(means) - 1) * stdev(means) / math.sqrt(len(means))
+    return _mean(means) - half_width, _mean(means) + half_width
 
 
 def _cells(over: str, pairs: Sequence[Pair]) -> list[object]:
@@ -227,7 +229,7 @@ def report(pairs: Sequence[Pair]) -> None:
         table.row(_cells(over, members))
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare what both optimizers find.")
     parser.add_argument("--quick", action="store_true", help="two landscapes, one configuration")
     parser.add_argument("--landscapes", type=int, default=20, help="how many; default 20")
@@ -236,33 +238,38 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--predictors", type=Listed(int, list(STUDENTS)), default=[1, 2])
     parser.add_argument("--shapes", type=Listed(str, list(SHAPES)), default=list(SHAPES))
     parser.add_argument("--jobs", type=int, default=2, help="compiles at a time; default 2")
-    parser.add_argument("--known", type=Path, help="JSON file that keeps what dspy came to")
-    arguments = parser.parse_args(given)
+    parser.add_argument("--known", type=Path, help="JSON file that stores the outcomes of dspy")
+    arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.landscapes, arguments.seeds, arguments.jobs = 2, 1, 1
         arguments.auto, arguments.predictors = ["light"], [1]
     return arguments
 
 
-def _jobs(asked: argparse.Namespace) -> list[Job]:
+def _jobs(arguments: argparse.Namespace) -> list[Job]:
     names = [
-        f"{asked.shapes[number % len(asked.shapes)]}-{number}" for number in range(asked.landscapes)
+        f"{arguments.shapes[number % len(arguments.shapes)]}-{number}"
+        for number in range(arguments.landscapes)
     ]
-    choices = product(asked.auto, asked.predictors, range(asked.seeds), names, OPTIMIZERS)
+    choices = product(
+        arguments.auto, arguments.predictors, range(arguments.seeds), names, OPTIMIZERS
+    )
     return [
-        Job(name, Work(optimizer, auto, predictors, seed, _THREADS, _rows(asked, auto)))
+        Job(name, Work(optimizer, auto, predictors, seed, _THREADS, _rows(arguments, auto)))
         for auto, predictors, seed, name, optimizer in choices
     ]
 
 
-def _rows(asked: argparse.Namespace, auto: str) -> int:
-    return FEW if asked.quick else VALSET[auto]
+def _rows(arguments: argparse.Namespace, auto: str) -> int:
+    return FEW if arguments.quick else VALSET[auto]
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run every compile and print the table."""
-    asked = _arguments(given)
-    report(list(_pairs(_outcomes(_jobs(asked), Known(asked.known), asked.jobs))))
+    arguments = _arguments(argv)
+    known_outcomes = KnownOutcomes(arguments.known)
+    outcomes = _outcomes(_jobs(arguments), known_outcomes, arguments.jobs)
+    report(list(_pairs(outcomes)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """
-What users wait for where there is nothing to do: a warm session, and an idle one.
+Measure how long sessions without work take: a warm session, and an idle one.
 
-A warm session is ``pytest --mipro`` with everything in the store. It is
-compared with importing what it cannot do without: pytest, DSPy and SQLAlchemy.
-An idle session is ``pytest`` without the flag, compared with one without the
-plugin. Runs alternate, so that both sides meet the same machine. See README.md
-beside this file for the columns.
+A warm session is ``pytest --mipro`` with all results in the store. It is
+compared with the import of its dependencies: pytest, DSPy and SQLAlchemy. An
+idle session is ``pytest`` without the flag, compared with a session without the
+plugin. Runs alternate, so that the load of the machine affects both. README.md
+beside this file explains the columns.
 
     python benchmarks/startup.py
 """
@@ -47,7 +47,7 @@ COLUMNS = {
     "limit": 0,
 }
 LIMITS = {"warm": 1.4, "idle": 1.1}
-"""How many times as long as what it is compared with a session may take."""
+"""The most times that a session may take, as multiples of its reference."""
 FILES = {
     "warm/program.py": PROGRAM,
     "warm/conftest.py": CONFTEST,
@@ -56,12 +56,12 @@ FILES = {
 }
 _IMPORTS = ("-c", "import pytest, dspy, sqlalchemy")
 _SETTINGS = ("GITHUB_", "PYTEST_", "PYTHON")
-"""How variables start that change what is measured."""
+"""Prefixes of environment variables that change the figures."""
 
 
 @dataclass
 class Times:
-    """How long the runs of a command took, in milliseconds: by the clock, and of processor time."""
+    """Wall times and processor times of the runs of a command, in milliseconds."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -70,11 +70,11 @@ class Times:
 @dataclass(frozen=True)
 class Interpreter:
     """
-    Python, as it is run in the projects.
+    A Python interpreter that runs in the projects.
 
     Attributes:
-        folder: Has the projects, and what runs leave behind.
-        bytecode: Whether it finds the bytecode of a run before.
+        folder: The folder of the projects, and of the files that runs write.
+        bytecode: Whether it uses the bytecode of earlier runs.
 
     """
 
@@ -82,8 +82,8 @@ class Interpreter:
     bytecode: bool
 
     def run(self, session: str, arguments: Sequence[str], times: Times) -> None:
-        """Run it once in the project of ``session``, and add to ``times`` how long that took."""
-        before, start = os.times(), time.perf_counter()
+        """Run it once in the project of ``session``, and add the duration to ``times``."""
+        start_times, start = os.times(), time.perf_counter()
         subprocess.run(  # ruff: ignore[subprocess-without-shell-equals-true] - the same
             [sys.executable, *arguments],
             cwd=self.folder / session,
@@ -91,10 +91,11 @@ class Interpreter:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        after = os.times()
+        end_times = os.times()
         times.wall.append(1000 * (time.perf_counter() - start))
-        user = after.children_user - before.children_user
-        times.cpu.append(1000 * (user + after.children_system - before.children_system))
+        user = end_times.children_user - start_times.children_user
+        system = end_times.children_system - start_times.children_system
+        times.cpu.append(1000 * (user + system))
 
     def _env(self) -> dict[str, str]:
         cache = self.folder / f"bytecode-{self.bytecode}"
@@ -108,9 +109,9 @@ class Interpreter:
 
 
 def pytest_with(*arguments: str) -> tuple[str, ...]:
-    """Return how Python runs pytest without any other plugin that is installed."""
-    others = sorted({plugin.name for plugin in entry_points(group="pytest11")} - {"mipro"})
-    blocked = [argument for name in others for argument in ("-p", f"no:{name}")]
+    """Return the arguments that run pytest without the other installed plugins."""
+    plugins = sorted({plugin.name for plugin in entry_points(group="pytest11")} - {"mipro"})
+    blocked = [argument for name in plugins for argument in ("-p", f"no:{name}")]
     return ("-m", "pytest", "-p", "no:cacheprovider", *blocked, *arguments)
 
 
@@ -121,18 +122,22 @@ COMMANDS = {
 
 
 def compare(python: Interpreter, session: str, runs: int) -> list[object]:
-    """Return the row of a session: how long it takes, and what it is compared with."""
-    ours, beside = Times(), Times()
-    for command in COMMANDS[session]:  # The first run compiles the prompt, and Python's modules.
+    """Return the row of a session: its times, and those of its reference."""
+    session_times, reference_times = Times(), Times()
+    for command in COMMANDS[session]:  # The first run compiles the program, and the bytecode.
         python.run(session, command, Times())
     log = python.folder / "warm" / "calls.log"
     calls = log.read_bytes() if log.exists() else b""
     for _ in range(runs):
-        for command, times in zip(COMMANDS[session], (ours, beside), strict=True):
+        for command, times in zip(COMMANDS[session], (session_times, reference_times), strict=True):
             python.run(session, command, times)
     if calls != (log.read_bytes() if log.exists() else b""):
-        sys.exit("a model was asked: this is no warm session")
-    figures = [median(times) for times in (ours.wall, ours.cpu, beside.wall, beside.cpu)]
+        sys.exit("the session asked a model: it is not warm")
+    figures = [
+        median(times)
+        for measured in (session_times, reference_times)
+        for times in (measured.wall, measured.cpu)
+    ]
     return [
         *(session, "yes" if python.bytecode else "no", runs),
         *(f"{figure:.0f}" for figure in figures),
@@ -143,7 +148,7 @@ def compare(python: Interpreter, session: str, runs: int) -> list[object]:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time sessions that have nothing to do.")
+    parser = argparse.ArgumentParser(description="Time sessions without work.")
     parser.add_argument("--quick", action="store_true", help="one run of each, with bytecode")
     parser.add_argument("--runs", type=int, default=15, help="of each command; default 15")
     parser.add_argument(

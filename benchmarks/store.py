@@ -1,11 +1,10 @@
 """
-How the store does as it grows: what writing takes, and what a warm session looks up.
+Measure the store as it grows: how long rows take to write, and a warm session to read.
 
-A store is filled with rows that nobody asks for, and with those of some
-tasks. Then a fresh process does what a session does that finds everything:
-it opens the store, computes all keys, and fetches, per task, the artifact
-and the held-out rows of both programs. See README.md beside this file for
-the columns.
+A store is filled with unused rows and with the rows of some tasks. Then a new
+process works like a warm session: it opens the store, computes all keys, and
+reads, per task, the artifact and the held-out rows of both programs. README.md
+beside this file explains the columns.
 
     python benchmarks/store.py
 """
@@ -60,22 +59,22 @@ COLUMNS = {
     "ms/limit": 0,
 }
 WRITE = 1.0
-"""Milliseconds that writing a row may take."""
+"""The most milliseconds that a row may take to write."""
 WARM = 500.0
-"""Milliseconds that a warm session may take to find everything."""
-TOGETHER = 1000
+"""The most milliseconds that a warm session may take to read its results."""
+BATCH_SIZE = 1000
 HELD_OUT = 120
 _LONG_AGO = 2 * 86_400
 
 
 @dataclass
-class Took:
+class Duration:
     """
-    What some work took, in seconds.
+    How long some work took, in seconds.
 
     Attributes:
-        wall: By the clock.
-        cpu: Of processor time.
+        wall: Wall time.
+        cpu: Processor time.
 
     """
 
@@ -84,7 +83,7 @@ class Took:
 
     @contextmanager
     def measured(self) -> Generator[None]:
-        """Add what the block takes."""
+        """Add the duration of the block."""
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
@@ -102,7 +101,7 @@ class Answer(dspy.Signature):
 
 
 class Echo(dspy.Module):
-    """Looks like a program, and answers without a model."""
+    """A program that answers without a model."""
 
     def __init__(self, instruction: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
@@ -119,13 +118,13 @@ def is_right(example: dspy.Example, prediction: dspy.Prediction, _trace: object 
 
 
 def declare(number: int) -> Task:
-    """Return one of the tasks of a session."""
+    """Return task ``number`` of a session."""
     rows = [
         dspy.Example(question=f"Which is number {row} of task {number}?", answer=f"{row}")
         for row in range(3 * HELD_OUT)
     ]
-    left = iter([row.with_inputs("question") for row in rows])
-    splits = {name: [*islice(left, HELD_OUT)] for name in ("train", "val", "test")}
+    examples = iter([row.with_inputs("question") for row in rows])
+    splits = {name: [*islice(examples, HELD_OUT)] for name in ("train", "val", "test")}
     return Task(
         name=f"task {number}",
         test=f"test_module.py::test_{number}",
@@ -137,48 +136,48 @@ def declare(number: int) -> Task:
     )
 
 
-def bench_of(task: Task) -> Evaluator:
-    """Return what the rows of ``task`` are evaluated with."""
+def evaluator_of(task: Task) -> Evaluator:
+    """Return the evaluator of ``task``."""
     settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
-    shared = (task.lm, dspy.settings.adapter, task.version)
-    key = fingerprint.of_evaluation(task.program, task.metric, *shared)
+    models = (task.lm, dspy.settings.adapter, task.version)
+    key = fingerprint.of_evaluation(task.program, task.metric, *models)
     return Evaluator(task.metric, settings, key)
 
 
-def compile_nothing(url: str, count: int) -> None:
-    """Write what a session leaves behind that has compiled its tasks."""
+def write_session(url: str, count: int) -> None:
+    """Write the artifacts and the rows of a session that compiled ``count`` tasks."""
     with closing(Store.open(url)) as store:
         for number in range(count):
             task = declare(number)
             compiled = Echo(f"This is task {number}. Think before you answer.")
-            found = fingerprint.of_task(task)
-            parts, state = dict(found.parts), dump_state(compiled)
+            task_fingerprint = fingerprint.of_task(task)
+            parts, state = dict(task_fingerprint.parts), dump_state(compiled)
             store.artifacts.put(
-                Artifact(found.key, task.test, parts, {}, state, Usage(), 1.0, "now")
+                Artifact(task_fingerprint.key, task.test, parts, {}, state, Usage(), 1.0, "now")
             )
             workers = WorkerPool(ContextThreadPool(8))
-            rows = StoredRows(bench_of(task), store, workers)
+            rows = StoredRows(evaluator_of(task), store, workers)
             programs = (task.program, compiled)
             work = [rows.evaluate(program, task.dataset.test) for program in programs]
             run_to_completion(gather(work), workers)
 
 
-def recall(url: str, count: int) -> Took:
-    """Find everything, with everything loaded beforehand, and return what that took."""
+def read_session(url: str, count: int) -> Duration:
+    """Read the results of ``count`` tasks, and return the duration without loading code."""
     tasks = [declare(number) for number in range(count)]
-    took = Took()
-    with took.measured(), closing(Store.open(url)) as store:
+    duration = Duration()
+    with duration.measured(), closing(Store.open(url)) as store:
         for task in tasks:
             artifact = store.artifacts.get(fingerprint.of_task(task).key)
             assert artifact is not None
-            bench = bench_of(task)
+            evaluator = evaluator_of(task)
             for program in (task.program, restore_state(task.program, artifact.state)):
-                assert stored_rows(bench, store, program, task.dataset.test) is not None
-    return took
+                assert stored_rows(evaluator, store, program, task.dataset.test) is not None
+    return duration
 
 
-def apart(work: Callable[[str, int], T], url: str, count: int) -> T:
-    """Do ``work`` in a fresh process, as every session is one."""
+def in_new_process(work: Callable[[str, int], T], url: str, count: int) -> T:
+    """Return the result of ``work`` in a new process, as a session has one."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply(work, (url, count))
         pool.close()
@@ -187,22 +186,22 @@ def apart(work: Callable[[str, int], T], url: str, count: int) -> T:
 
 
 def rows_from(start: int, count: int) -> Iterator[Row]:
-    """Yield rows nobody asks for, of the size that a short answer with its reasoning has."""
+    """Yield unused rows of the size of a short answer with its reasoning."""
     for number in range(start, start + count):
         prediction = {"reasoning": f"The number is {number}. " * 8, "answer": f"{number}"}
         key, answer = digest(["row", number]), digest(["answer", number])
         yield Row(key, number % 2, prediction, Usage(1, 400, 60), answer=answer)
 
 
-def write(store: Store, rows: Iterator[Row], gather: int, took: Took) -> None:
-    """Write ``rows``, so many together."""
-    while batch := list(islice(rows, gather)):
-        with took.measured():
+def write(store: Store, rows: Iterator[Row], batch_size: int, duration: Duration) -> None:
+    """Write ``rows`` in batches, and add the duration."""
+    while batch := list(islice(rows, batch_size)):
+        with duration.measured():
             store.rows.put(*batch)
 
 
 def let_a_day_pass(path: Path) -> None:
-    """Let everything in the store have been used before yesterday for the last time."""
+    """Date the last use of all content in the store back by two days."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE rows SET used = used - ?", [_LONG_AGO])
         connection.execute("UPDATE artifacts SET used = used - ?", [_LONG_AGO])
@@ -210,15 +209,15 @@ def let_a_day_pass(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Measuring:
+class Benchmark:
     """
-    A store that is filled, and the table of what that took.
+    A benchmark of a new store.
 
     Attributes:
-        path: Where the store is.
+        path: The path of the store.
         rows: How many rows it gets.
         tasks: How many tasks a session has.
-        table: Where the figures go.
+        table: Prints the figures.
 
     """
 
@@ -227,46 +226,49 @@ class Measuring:
     tasks: int
     table: Table
 
-    def all(self) -> None:
-        """Measure everything."""
+    def run(self) -> None:
+        """Fill the store, read it, and print the rows of the table."""
         url = f"sqlite:///{self.path}"
-        half, few = self.rows // 2, self.rows // 100
-        many, single = Took(), Took()
+        half, hundredth = self.rows // 2, self.rows // 100
+        batched, single = Duration(), Duration()
         with closing(Store.open(url)) as store:
-            write(store, rows_from(0, half), TOGETHER, many)
-            apart(compile_nothing, url, self.tasks)
-            write(store, rows_from(half, self.rows - half), TOGETHER, many)
-            write(store, rows_from(self.rows, few), 1, single)
-        self._row(f"write a row, {TOGETHER} at a time", self.rows, many, WRITE)
-        self._row("write a row, one at a time", few, single, WRITE)
+            write(store, rows_from(0, half), BATCH_SIZE, batched)
+            in_new_process(write_session, url, self.tasks)
+            write(store, rows_from(half, self.rows - half), BATCH_SIZE, batched)
+            write(store, rows_from(self.rows, hundredth), 1, single)
+        self._row(f"write a row, {BATCH_SIZE} at a time", self.rows, batched, WRITE)
+        self._row("write a row, one at a time", hundredth, single, WRITE)
         warm = f"warm session of {self.tasks} tasks"
-        self._row(warm, 1, apart(recall, url, self.tasks), WARM)
+        self._row(warm, 1, in_new_process(read_session, url, self.tasks), WARM)
         let_a_day_pass(self.path)
-        self._row(f"{warm}, a day later", 1, apart(recall, url, self.tasks), WARM)
+        self._row(f"{warm}, a day later", 1, in_new_process(read_session, url, self.tasks), WARM)
 
-    def _row(self, what: str, times: int, took: Took, limit: float) -> None:
-        wall, cpu = 1000 * took.wall / times, 1000 * took.cpu / times
+    def _row(self, name: str, times: int, duration: Duration, limit: float) -> None:
+        wall, cpu = 1000 * duration.wall / times, 1000 * duration.cpu / times
         figures = (f"{wall:.3f}", f"{cpu:.3f}", f"{limit:g}", f"{wall / limit:.3f}")
-        self.table.row([f"{self.rows:,}", what, f"{times:,}", *figures])
+        self.table.row([f"{self.rows:,}", name, f"{times:,}", *figures])
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Fill a store, and look things up in it.")
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Fill a store, and read from it.")
     parser.add_argument("--quick", action="store_true", help="a store of few rows")
     parser.add_argument("--rows", type=int, default=1_000_000, help="default 1000000")
     parser.add_argument("--tasks", type=int, default=10, help="default 10")
-    parser.add_argument("--folder", type=Path, help="where the store is made; it is removed again")
-    arguments = parser.parse_args(given)
+    parser.add_argument(
+        "--folder", type=Path, help="a folder for the store, which is removed at the end"
+    )
+    arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.rows, arguments.tasks = 2000, 2
     return arguments
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    asked = _arguments(given)
-    with TemporaryDirectory(dir=asked.folder) as folder:
-        Measuring(Path(folder) / "store.db", asked.rows, asked.tasks, Table(COLUMNS)).all()
+    arguments = _arguments(argv)
+    with TemporaryDirectory(dir=arguments.folder) as folder:
+        path = Path(folder) / "store.db"
+        Benchmark(path, arguments.rows, arguments.tasks, Table(COLUMNS)).run()
 
 
 if __name__ == "__main__":

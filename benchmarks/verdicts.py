@@ -1,9 +1,9 @@
 """
-Can a verdict be trusted: how often it is wrong, and what it sees.
+Measure how often verdicts are wrong, and which differences they detect.
 
-Scores of programs whose true difference is known are drawn many times and
-judged as ``mipro.beats_baseline`` and ``mipro.no_regression`` judge them. No
-model is asked. See README.md beside this file for the columns.
+The benchmark draws the scores of programs with a known true difference many
+times, and judges them as ``mipro.beats_baseline`` and ``mipro.no_regression``
+do. It asks no model. README.md beside this file explains the columns.
 
     python benchmarks/verdicts.py
 """
@@ -22,7 +22,9 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, TypeAlias
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small; more would only spin
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # matrices are small; more threads would be slower
 
 import numpy as np
 
@@ -57,7 +59,7 @@ COLUMNS = {
 ALPHA = 0.05
 TOLERANCE = 0.02
 CANDIDATES = 10
-"""Candidates that a plain optimizer measures beside the baseline."""
+"""Candidates that a plain optimizer measures besides the baseline."""
 _LARGE = 200_000
 _PILOTS = 3
 
@@ -67,16 +69,15 @@ class Population:
     """
     Examples and programs of one kind.
 
-    An example has a quality, which all programs share. A program is a little
-    better or worse at each example, or at all examples of a cluster, and
-    answers it a little differently each time.
+    An example has a quality, which all programs share. A program has an effect
+    on each example, or on each cluster of examples, and each answer varies.
 
     Attributes:
         kind: ``binary``: 0 or 1. ``continuous``: between 0 and 1, in the middle.
             ``ceiling``: near the best score, often at it. ``skewed``: in the
-            middle, but all programs after the first one score much more on every
-            fifth example and a little less on the others; means are equal.
-        rollouts: Answers that a score is the mean of.
+            middle, but all programs except the first one score much more on every
+            fifth example and a little less on the rest; means are equal.
+        rollouts: The number of answers per score, which is their mean.
         clustered: Whether examples come in clusters of one to four.
 
     """
@@ -89,19 +90,19 @@ class Population:
         self, rng: np.random.Generator, n: int, *, programs: int = 2, gain: float = 0.0
     ) -> tuple[Numbers, NDArray[np.intp]]:
         """
-        Return a row of scores per program, and what cluster each example is in.
+        Return a row of scores per program, and the cluster of each example.
 
         Args:
-            rng: Where chance comes from.
-            n: Examples.
-            programs: How many programs.
-            gain: What part of what they lack all programs after the first one are
-                better by; see ``lack``.
+            rng: Draws the scores.
+            n: Number of examples.
+            programs: Number of programs.
+            gain: How much better all programs except the first one are, as a
+                share of ``lack``.
 
         """
         clusters = self._clusters(rng, n)
-        liking = rng.normal(0, 0.7, (programs, n))[:, clusters]
-        quality = (rng.normal(0, 1.2, n) + liking)[:, np.newaxis, :]
+        effect = rng.normal(0, 0.7, (programs, n))[:, clusters]
+        quality = (rng.normal(0, 1.2, n) + effect)[:, np.newaxis, :]
         shape = (programs, self.rollouts, n)
         scores: Numbers
         if self.kind == "binary":
@@ -124,7 +125,7 @@ class Population:
 
     @property
     def lack(self) -> float:
-        """What the mean difference is at a ``gain`` of 1."""
+        """The mean difference at a ``gain`` of 1."""
         return 1.0 if self.kind == "skewed" else _lack(self.kind)
 
 
@@ -141,12 +142,12 @@ def _sigmoid(values: Numbers) -> Numbers:
 
 class Study:
     """
-    Judges programs of one population, again and again.
+    Repeated verdicts on programs of one population.
 
     Args:
-        population: Where examples and programs are from.
-        n: Held-out examples.
-        repetitions: How often.
+        population: Draws examples and programs.
+        n: Number of held-out examples.
+        repetitions: Number of verdicts per figure.
 
     """
 
@@ -175,22 +176,22 @@ class Study:
         ]
 
     def _equal(self) -> tuple[float, float, float]:
-        """Return how often equal programs pass, are blocked, and are in the interval."""
+        """Return the shares of equal programs that pass, are blocked, and are in the interval."""
         words: Counter[str] = Counter()
         for _ in range(self._repetitions):
-            before, after = self._pair(0.0)
-            better = _better(before, after)
+            baseline, compiled = self._pair(0.0)
+            better = _better(baseline, compiled)
             words["passed"] += better.word == "PASS"
-            words["blocked"] += _regressed(before, after, 0.0).word == "FAIL"
+            words["blocked"] += _regressed(baseline, compiled, 0.0).word == "FAIL"
             words["covered"] += _covers(better, 0.0)
         return self._shares(words)
 
     def _lost(self) -> tuple[float, float, float]:
-        """Return the same of programs that lost exactly what is tolerated."""
+        """Return the same shares of programs that are worse by exactly the tolerance."""
         words: Counter[str] = Counter()
         for _ in range(self._repetitions):
-            after, before = self._pair(TOLERANCE)
-            verdict = _regressed(before, after, TOLERANCE)
+            compiled, baseline = self._pair(TOLERANCE)
+            verdict = _regressed(baseline, compiled, TOLERANCE)
             words["passed"] += verdict.word == "PASS"
             words["blocked"] += verdict.word == "FAIL"
             words["covered"] += _covers(verdict, -TOLERANCE)
@@ -198,15 +199,15 @@ class Study:
 
     def _shares(self, words: Counter[str]) -> tuple[float, float, float]:
         passed, blocked, covered = (
-            words[each] / self._repetitions for each in ("passed", "blocked", "covered")
+            words[word] / self._repetitions for word in ("passed", "blocked", "covered")
         )
         return passed, blocked, covered
 
     def _power(self) -> tuple[float, float]:
-        """Return a difference that verdicts call detectable, and how often it is detected."""
+        """Return the detectable difference, and the share of verdicts that detect it."""
         difference = 0.0
         for _ in range(_PILOTS):
-            # What is detectable depends on the scores, and they on the difference.
+            # The detectable difference depends on the scores, and these on the difference.
             pilot = [self._judged(difference) for _ in range(max(self._repetitions // 10, 5))]
             difference = min(_detectable(pilot), 0.99 * self._population.lack)
         verdicts = [self._judged(difference) for _ in range(self._repetitions)]
@@ -216,7 +217,7 @@ class Study:
         return _better(*self._pair(difference))
 
     def _went_up(self) -> float:
-        """Return how often the best of equal candidates has a higher mean than the baseline."""
+        """Return the share of draws in which the best equal candidate beats the baseline's mean."""
         means = (
             self._population.draw(self._rng, self._n, programs=1 + CANDIDATES)[0].mean(axis=1)
             for _ in range(self._repetitions)
@@ -227,21 +228,21 @@ class Study:
         gain = difference / self._population.lack
         scores, clusters = self._population.draw(self._rng, self._n, gain=gain)
         names = tuple(map(str, clusters)) if self._population.clustered else ()
-        before, after = (_card(each, names) for each in scores)
-        return before, after
+        first, second = (_scorecard(program_scores, names) for program_scores in scores)
+        return first, second
 
 
-def _card(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
+def _scorecard(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
     examples = tuple(map(str, range(len(scores))))
     return Scorecard(examples, tuple(scores.tolist()), Usage(), clusters=clusters)
 
 
-def _better(before: Scorecard, after: Scorecard) -> Verdict:
-    return beats_baseline(before, after, margin=0.0, alpha=ALPHA, unchanged=False)
+def _better(baseline: Scorecard, compiled: Scorecard) -> Verdict:
+    return beats_baseline(baseline, compiled, margin=0.0, alpha=ALPHA, unchanged=False)
 
 
-def _regressed(before: Scorecard, after: Scorecard, tolerance: float) -> Verdict:
-    return no_regression(AcceptedScores(before, ""), after, tolerance=tolerance, alpha=ALPHA)
+def _regressed(baseline: Scorecard, compiled: Scorecard, tolerance: float) -> Verdict:
+    return no_regression(AcceptedScores(baseline, ""), compiled, tolerance=tolerance, alpha=ALPHA)
 
 
 def _compared(verdict: Verdict) -> PairedComparison:
@@ -255,8 +256,8 @@ def _covers(verdict: Verdict, difference: float) -> bool:
 
 
 def _detectable(verdicts: Sequence[Verdict]) -> float:
-    found = [_compared(verdict).detectable for verdict in verdicts]
-    return median(found) if math.inf in found else fmean(found)
+    differences = [_compared(verdict).detectable for verdict in verdicts]
+    return median(differences) if math.inf in differences else fmean(differences)
 
 
 POPULATIONS = (
@@ -264,28 +265,28 @@ POPULATIONS = (
     *(Population(kind, rollouts=3) for kind in ("binary", "ceiling")),
     *(Population(kind, clustered=True) for kind in ("binary", "ceiling")),
 )
-KINDS = tuple(dict.fromkeys(each.kind for each in POPULATIONS))
+KINDS = tuple(dict.fromkeys(population.kind for population in POPULATIONS))
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--scores", type=Listed(str, KINDS), default=list(KINDS))
     parser.add_argument("--sizes", type=Listed(int), default=[20, 50, 200])
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args(given)
-    if asked.quick:
-        asked.sizes, asked.repetitions = [20], 20
-    return asked
+    arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.sizes, arguments.repetitions = [20], 20
+    return arguments
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Judge and print the table."""
-    asked = _arguments(given)
-    wanted = [each for each in POPULATIONS if each.kind in asked.scores]
+    arguments = _arguments(argv)
+    populations = [population for population in POPULATIONS if population.kind in arguments.scores]
     table = Table(COLUMNS)
-    for population, n in product(wanted, asked.sizes):
-        table.row(Study(population, n, asked.repetitions).row())
+    for population, n in product(populations, arguments.sizes):
+        table.row(Study(population, n, arguments.repetitions).row())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The room `optimize/mipro`."""
+"""MIPROv2: the optimizer, its three phases, and the bounds of a compile."""

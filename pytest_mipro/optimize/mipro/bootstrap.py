@@ -1,10 +1,10 @@
 """
 Demo sets: the first phase of MIPROv2.
 
-A demo is a filled-in call of a predictor. The good ones are bootstrapped: the
+A demo is a filled-in call of a predictor. Good demos are bootstrapped: the
 teacher runs on training examples, and the calls of the runs that the metric
-accepts become demos. The others are labelled training examples as they are.
-The search then chooses between several such sets (Opsahl-Ong et al., 2024,
+accepts become demos. Labelled demos are training examples, unchanged. The
+search then chooses between several such sets (Opsahl-Ong et al., 2024,
 section 3.2).
 """
 
@@ -35,26 +35,27 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Usage
     from pytest_mipro.store import Store
 
-    _Trying: TypeAlias = asyncio.Future[dict[int, Trace]]
+    _PendingTraces: TypeAlias = asyncio.Future[dict[int, Trace]]
 
 T = TypeVar("T")
 
 _LABELLED_SET = 1
 _UNSHUFFLED_SET = 2
 _RESERVE = 1.25
-"""Attempts made for each that is expected to be needed: another round of waiting costs more."""
+"""Attempts made per attempt that is expected to be needed: a second batch costs more time."""
 
 
 @dataclass(frozen=True)
 class DemoPlan:
     """
-    How many demo sets to make, and of what.
+    How many demo sets to make, and of which demos.
 
     Attributes:
         sets: Number of sets, the student's own included.
         bootstrapped: Most demos per set taken from traces.
         labelled: Most demos per set, when filled up with labelled examples.
-        threshold: What a trace must score; None accepts any score but 0.
+        threshold: The lowest score of a trace that becomes a demo; None accepts
+            any score but 0.
 
     """
 
@@ -63,40 +64,44 @@ class DemoPlan:
     labelled: int
     threshold: float | None
 
+    def most_attempts(self, examples: int) -> int:
+        """Return the most runs of the teacher on so many training examples: one on each."""
+        return examples if self.sets > 1 and self.bootstrapped else 0
+
 
 @dataclass(frozen=True)
-class Draft:
+class FirstDemos:
     """
-    What the attempts that a demo set begins with came to.
+    The bootstrapped demos from the first batch of attempts for a demo set.
 
     Attributes:
-        demos: Demos from those that passed, by predictor path.
-        suffices: Whether the set needs no more attempts.
+        demos: Demos from the traces that passed, by predictor path.
+        suffice: Whether the demo set needs no more attempts.
 
     """
 
     demos: dict[str, DemoSet]
-    suffices: bool
+    suffice: bool
 
 
 @dataclass(frozen=True)
-class Making:
+class PendingDemoSet:
     """
-    A demo set in the making.
+    A demo set that is being made.
 
     Attributes:
-        draft: What it begins with.
-        made: The demos of the whole set, by predictor path.
+        first: Its first bootstrapped demos.
+        demos: The demos of the whole set, by predictor path.
 
     """
 
-    draft: asyncio.Future[Draft]
-    made: asyncio.Future[dict[str, DemoSet]]
+    first: asyncio.Future[FirstDemos]
+    demos: asyncio.Future[dict[str, DemoSet]]
 
 
 @dataclass(frozen=True)
 class _SetPlan:
-    """One set to make: traces wanted, examples in the order they are tried."""
+    """One demo set to make: the order of its attempts, and how many demos it needs."""
 
     order: tuple[int, ...]
     bootstrapped: int
@@ -104,30 +109,30 @@ class _SetPlan:
     threshold: float | None
     seed: str
 
-    def passed(self, tried: Mapping[int, Trace]) -> list[int]:
-        """Return the first examples whose traces pass, as many as are wanted."""
-        found = (index for index in self.order if index in tried)
-        passing = (index for index in found if tried[index].passes(self.threshold))
+    def passed(self, traces: Mapping[int, Trace]) -> list[int]:
+        """Return the first examples whose traces pass, as many as the set needs."""
+        attempted = (index for index in self.order if index in traces)
+        passing = (index for index in attempted if traces[index].passes(self.threshold))
         return list(islice(passing, self.bootstrapped))
 
-    def lacking(self, tried: Mapping[int, Trace]) -> list[int]:
-        """Return the examples to try next: as many as the missing demos presumably take."""
-        passed = len(self.passed(tried))
+    def next_attempts(self, traces: Mapping[int, Trace]) -> list[int]:
+        """Return the examples to attempt next: as many as the missing demos are likely to need."""
+        passed = len(self.passed(traces))
         if passed == self.bootstrapped:
             return []
-        # One success and one failure are imagined, lest the first attempts decide too much.
-        expected = (self.bootstrapped - passed) * (len(tried) + 2) / (passed + 1)
-        untried = (index for index in self.order if index not in tried)
+        # One imagined success and one imagined failure temper the first attempts.
+        expected = (self.bootstrapped - passed) * (len(traces) + 2) / (passed + 1)
+        untried = (index for index in self.order if index not in traces)
         return list(islice(untried, math.ceil(_RESERVE * expected)))
 
 
 class Bootstrap:
     """Makes demo sets out of training examples."""
 
-    def __init__(  # ruff: ignore[too-many-arguments] - the parts a phase is made of
+    def __init__(  # ruff: ignore[too-many-arguments] - the parts of a phase
         self,
         *,
-        bench: Evaluator,
+        evaluator: Evaluator,
         student: dspy.Module,
         teacher: dspy.Module | None,
         trainset: Sequence[dspy.Example],
@@ -138,60 +143,64 @@ class Bootstrap:
         Prepare to run the teacher on ``trainset``.
 
         Args:
-            bench: What the teacher runs with.
-            student: The program the demos are for.
-            teacher: The program that shows how; None is the student itself.
+            evaluator: Runs the teacher and scores its runs.
+            student: The program that the demos are for.
+            teacher: The program that makes the demos; None is the student.
             trainset: Labelled examples.
-            store: Where traces are kept.
-            workers: Where the teacher runs.
+            store: Keeps the traces.
+            workers: Run the teacher.
 
         """
-        self._bench = bench
+        self._evaluator = evaluator
         self._student = student
         self._teacher = student if teacher is None else teacher
         self._trainset = trainset
-        self._once: StoredWork[Trace] = StoredWork(store.traces, workers)
+        self._stored_work: StoredWork[Trace] = StoredWork(store.traces, workers)
         self._workers = workers
         self._usages: dict[str, Usage] = {}
-        self._asked: dict[int, tuple[str, dspy.Module]] = {}
+        self._attempts: dict[int, tuple[str, dspy.Module]] = {}
         _refuse_mismatch(self._student, self._teacher)
 
-    def start(self, plan: DemoPlan, seed: int) -> list[Making]:
+    def start(self, plan: DemoPlan, seed: int) -> list[PendingDemoSet]:
         """
         Start to make ``plan.sets`` demo sets.
 
         The first is the student's own, the second labelled examples, the
         third bootstrapped in the order of the training set, all others in a
-        random order and number. Where the attempts that a set begins with do
-        not suffice, it takes from those of all sets, in its own order, before
-        more are made. Everything random comes from ``seed``.
+        random order and number. If the first attempts of a set do not suffice,
+        it takes from the first attempts of all sets, in its own order, before
+        it makes more. Everything random comes from ``seed``.
         """
-        teacher = self._taught(plan.labelled)
+        teacher = self._with_labelled_demos(plan.labelled)
         self._prompts = of_prompts(teacher)
-        plans = list(self._plans(plan, seed))
-        begun = [self._workers.start(self._try(teacher, each.lacking({}))) for each in plans]
-        making = [self._making(*each, teacher, begun) for each in zip(plans, begun, strict=True)]
-        return [self._own(), *making]
+        plans = list(self._set_plans(plan, seed))
+        start = self._workers.start
+        firsts = [start(self._traces(teacher, one_set.next_attempts({}))) for one_set in plans]
+        pending = [
+            self._pending(*pair, teacher, firsts) for pair in zip(plans, firsts, strict=True)
+        ]
+        return [self._own(), *pending]
 
-    def _own(self) -> Making:
+    def _own(self) -> PendingDemoSet:
         own = own_demos(self._student)
-        return Making(_known(Draft(own, suffices=True)), _known(own))
+        return PendingDemoSet(_completed(FirstDemos(own, suffice=True)), _completed(own))
 
     @property
     def usages(self) -> list[Usage]:
-        """What each attempt so far took, when it was made."""
+        """The usage of each attempt so far, as it was when the attempt was made."""
         return list(self._usages.values())
 
-    def _taught(self, labelled: int) -> dspy.Module:
+    def _with_labelled_demos(self, labelled: int) -> dspy.Module:
+        """Return a copy of the teacher, with labelled demos if it has none of its own."""
         teacher: dspy.Module = self._teacher.deepcopy()
         bare = not any(predictor.demos for predictor in teacher.predictors())
         if labelled and bare and not getattr(teacher, "_compiled", False):
-            shown = _sample(list(self._trainset), labelled, random.Random(0))
+            demos = _sample(list(self._trainset), labelled, random.Random(0))
             for predictor in teacher.predictors():
-                predictor.demos = [example.copy() for example in shown]
+                predictor.demos = [example.copy() for example in demos]
         return teacher
 
-    def _plans(self, plan: DemoPlan, seed: int) -> Iterator[_SetPlan]:
+    def _set_plans(self, plan: DemoPlan, seed: int) -> Iterator[_SetPlan]:
         rng = random.Random(seed)
         order = list(range(len(self._trainset)))
         for number in range(1, plan.sets):
@@ -205,82 +214,91 @@ class Bootstrap:
                 size = rng.randint(min(1, size), size)
             yield _SetPlan(tuple(order), size, plan.labelled, plan.threshold, name)
 
-    def _making(
-        self, plan: _SetPlan, first: _Trying, teacher: dspy.Module, begun: Sequence[_Trying]
-    ) -> Making:
+    def _pending(
+        self,
+        plan: _SetPlan,
+        first: _PendingTraces,
+        teacher: dspy.Module,
+        firsts: Sequence[_PendingTraces],
+    ) -> PendingDemoSet:
         start = self._workers.start
-        trying = start(_begin(plan, first, begun))
-        return Making(start(self._draft(plan, trying)), start(self._make(plan, trying, teacher)))
+        traces = start(_first_traces(plan, first, firsts))
+        return PendingDemoSet(
+            start(self._first_demos(plan, traces)), start(self._demos(plan, traces, teacher))
+        )
 
-    async def _draft(self, plan: _SetPlan, trying: _Trying) -> Draft:
-        tried = await trying
-        traces = [tried[index] for index in plan.passed(tried)]
-        demos = {path: _traced(path, traces) for path, _ in self._student.named_predictors()}
-        return Draft(demos, suffices=not plan.lacking(tried))
+    async def _first_demos(self, plan: _SetPlan, pending: _PendingTraces) -> FirstDemos:
+        traces = await pending
+        passed = [traces[index] for index in plan.passed(traces)]
+        demos = {path: _traced(path, passed) for path, _ in self._student.named_predictors()}
+        return FirstDemos(demos, suffice=not plan.next_attempts(traces))
 
-    async def _make(
-        self, plan: _SetPlan, trying: _Trying, teacher: dspy.Module
+    async def _demos(
+        self, plan: _SetPlan, pending: _PendingTraces, teacher: dspy.Module
     ) -> dict[str, DemoSet]:
-        tried = await trying
-        while batch := plan.lacking(tried):
-            tried = {**tried, **await self._try(teacher, batch)}
-        chosen = plan.passed(tried)
-        traces = [tried[index] for index in chosen]
-        unused = [example for index, example in enumerate(self._trainset) if index not in chosen]
+        traces = await pending
+        while batch := plan.next_attempts(traces):
+            traces = {**traces, **await self._traces(teacher, batch)}
+        indexes = plan.passed(traces)
+        passed = [traces[index] for index in indexes]
+        unused = [example for index, example in enumerate(self._trainset) if index not in indexes]
         return {
-            path: _filled(path, traces, unused, plan)
+            path: _filled(path, passed, unused, plan)
             for path, _ in self._student.named_predictors()
         }
 
-    async def _try(self, teacher: dspy.Module, indexes: Sequence[int]) -> dict[int, Trace]:
-        """Return what the teacher makes of examples, side by side."""
-        self._once.look_up([self._named(teacher, index)[0] for index in indexes])
-        traces = await gather([self._attempt(teacher, index) for index in indexes])
+    async def _traces(self, teacher: dspy.Module, indexes: Sequence[int]) -> dict[int, Trace]:
+        """Return the teacher's traces on training examples, made side by side."""
+        self._stored_work.look_up([self._attempt(teacher, index)[0] for index in indexes])
+        traces = await gather([self._trace(teacher, index) for index in indexes])
         return dict(zip(indexes, traces, strict=True))
 
-    async def _attempt(self, teacher: dspy.Module, index: int) -> Trace:
-        key, program = self._named(teacher, index)
-        asked = self._bench, program, self._trainset[index], key
-        trace = await self._once.get(key, trace_row, *asked)
+    async def _trace(self, teacher: dspy.Module, index: int) -> Trace:
+        key, program = self._attempt(teacher, index)
+        arguments = self._evaluator, program, self._trainset[index], key
+        trace = await self._stored_work.get(key, trace_row, *arguments)
         self._usages[key] = trace.usage
         return trace
 
-    def _named(self, teacher: dspy.Module, index: int) -> tuple[str, dspy.Module]:
-        """Return what an attempt is kept under, and the program that makes it."""
-        if index not in self._asked:
+    def _attempt(self, teacher: dspy.Module, index: int) -> tuple[str, dspy.Module]:
+        """Return the key of an attempt, and the program that makes it."""
+        if index not in self._attempts:
             example = self._trainset[index]
             program = _without(teacher, example)
             # Most attempts are made by the teacher itself.
             prompts = self._prompts if program is teacher else of_prompts(program)
-            key = digest([self._bench.key, "trace", prompts, identity(example)])
-            self._asked[index] = key, program
-        return self._asked[index]
+            key = digest([self._evaluator.key, "trace", prompts, identity(example)])
+            self._attempts[index] = key, program
+        return self._attempts[index]
 
 
-async def _begin(plan: _SetPlan, first: _Trying, begun: Sequence[_Trying]) -> dict[int, Trace]:
-    """Return what a set begins with: its own attempts and, if need be, those of all sets."""
-    tried = await first
-    if plan.lacking(tried):
-        # What the other sets have begun with is paid for, and there by now.
-        tried = dict(chain.from_iterable(each.items() for each in await asyncio.gather(*begun)))
-    return tried
+async def _first_traces(
+    plan: _SetPlan, first: _PendingTraces, firsts: Sequence[_PendingTraces]
+) -> dict[int, Trace]:
+    """Return the traces of a set's first attempts and, if they do not suffice, of all sets'."""
+    traces = await first
+    if plan.next_attempts(traces):
+        # The other sets' first attempts are made anyway.
+        batches = await asyncio.gather(*firsts)
+        traces = dict(chain.from_iterable(batch.items() for batch in batches))
+    return traces
 
 
-def _known(value: T) -> asyncio.Future[T]:
-    known: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    known.set_result(value)
-    return known
+def _completed(value: T) -> asyncio.Future[T]:
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    future.set_result(value)
+    return future
 
 
-def trace_row(bench: Evaluator, program: dspy.Module, example: dspy.Example, key: str) -> Trace:
+def trace_row(evaluator: Evaluator, program: dspy.Module, example: dspy.Example, key: str) -> Trace:
     """
-    Run ``program`` on ``example`` and keep every predictor call as a demo.
+    Run ``program`` on ``example`` and return every predictor call as a demo.
 
     Raises:
         MiproError: As ``Evaluator.run``.
 
     """
-    run = bench.run(program, example, traced=True)
+    run = evaluator.run(program, example, traced=True)
     return Trace(key, run.score, _demos(program, run.steps), run.usage)
 
 
@@ -300,6 +318,7 @@ def _demos(
 def _filled(
     path: str, traces: Sequence[Trace], unused: Sequence[dspy.Example], plan: _SetPlan
 ) -> DemoSet:
+    """Return a predictor's bootstrapped demos, filled up with labelled ones."""
     traced = _traced(path, traces)
     rng = random.Random(f"{plan.seed}/{path}")
     labelled = _sample(unused, plan.labelled - len(traced), rng)
@@ -307,11 +326,13 @@ def _filled(
 
 
 def _traced(path: str, traces: Sequence[Trace]) -> DemoSet:
-    return tuple(_one_of(trace.demos[path], trace.key) for trace in traces if trace.demos.get(path))
+    return tuple(
+        _one_call(trace.demos[path], trace.key) for trace in traces if trace.demos.get(path)
+    )
 
 
-def _one_of(calls: Sequence[dict[str, object]], seed: str) -> dspy.Example:
-    """Pick one call of a predictor that was called several times: the last, or any before."""
+def _one_call(calls: Sequence[dict[str, object]], seed: str) -> dspy.Example:
+    """Draw one of a predictor's calls in a run: in half of the draws it is the last call."""
     rng = random.Random(seed)
     earlier = calls[:-1]
     return dspy.Example(rng.choice([rng.choice(earlier), calls[-1]] if earlier else calls))
@@ -322,7 +343,7 @@ def _sample(examples: Sequence[dspy.Example], count: int, rng: random.Random) ->
 
 
 def _without(teacher: dspy.Module, example: dspy.Example) -> dspy.Module:
-    """Return the teacher without ``example`` among its demos, lest it copy the answer."""
+    """Return the teacher without ``example`` among its demos, so that it cannot copy the answer."""
     if all(example not in predictor.demos for predictor in teacher.predictors()):
         return teacher
     program: dspy.Module = teacher.deepcopy()
@@ -332,16 +353,16 @@ def _without(teacher: dspy.Module, example: dspy.Example) -> dspy.Module:
 
 
 def own_demos(student: dspy.Module) -> dict[str, DemoSet]:
-    """Return the demos a program has already, by predictor path."""
+    """Return the demos that a program comes with, by predictor path."""
     return {path: tuple(predictor.demos) for path, predictor in student.named_predictors()}
 
 
 def _refuse_mismatch(student: dspy.Module, teacher: dspy.Module) -> None:
-    expected = [path for path, _ in student.named_predictors()]
-    found = [path for path, _ in teacher.named_predictors()]
-    if expected != found:
+    student_paths = [path for path, _ in student.named_predictors()]
+    teacher_paths = [path for path, _ in teacher.named_predictors()]
+    if student_paths != teacher_paths:
         message = (
-            f"the teacher's predictors {found} are not the student's {expected}; "
+            f"the teacher's predictors {teacher_paths} are not the student's {student_paths}; "
             "a teacher needs the same structure"
         )
         raise DeclarationError(message)

@@ -1,22 +1,18 @@
 """
-How much a compile asks at most, before anything is asked.
+The estimate of a compile before it starts: the most LM calls, and tokens per call.
 
-The bounds are those of the code that would run: the sizes of the plan, the
-search's own limits, each training example shown to the teacher once. They count
-rows; how many LM calls a row takes is a guess where a program loops or an
-answer cannot be read and is asked for once more.
+Each phase states its own bound, in rows or requests; this module adds up the
+LM calls that these take. The number of LM calls per row is a guess if a program
+loops, or if an unreadable answer is asked for again.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_mipro.optimize.mipro.plan import Plan
-from pytest_mipro.optimize.mipro.propose import BATCHES, program_code
-from pytest_mipro.optimize.mipro.search import CHUNK, OPENING, RIVALS, ROUNDS
-from pytest_mipro.optimize.mipro.space import Space
+from pytest_mipro.optimize.mipro.propose import most_requests
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
@@ -33,19 +29,19 @@ _CHARACTERS = 4
 _FRAME = 20
 """Tokens that name the fields of an example, or of an answer."""
 _PREAMBLE = 120
-"""Tokens in which an adapter says how to answer."""
+"""Tokens in which an adapter describes the format of an answer."""
 
 
 @dataclass(frozen=True)
 class Bound:
     """
-    The most that one phase does.
+    The most LM calls that one phase makes.
 
     Attributes:
-        phase: What it is called.
+        phase: The name of the phase.
         rows: Runs of the program, or requests to the prompt model.
-        calls: LM calls these take.
-        model: Who is asked.
+        calls: LM calls that these take.
+        model: The name of the model.
 
     """
 
@@ -58,12 +54,13 @@ class Bound:
 @dataclass(frozen=True)
 class Tokens:
     """
-    What an LM call presumably takes.
+    The expected tokens of an LM call.
 
     Attributes:
-        asked: Tokens the model reads.
-        answered: Tokens it writes.
-        rows: Stored rows this is known from; 0 if it is estimated from a prompt.
+        asked: Prompt tokens.
+        answered: Completion tokens.
+        rows: Stored rows that the tokens are a mean of; 0 if they are estimated
+            from a prompt.
 
     """
 
@@ -78,12 +75,12 @@ class Estimate:
     What a task would do now.
 
     Attributes:
-        why: Why it would do anything, in words.
-        bounds: By phase, in their order.
-        tokens: What a call takes.
-        prices: What models charge; None for who has no known price.
+        why: The reason for it, in words.
+        bounds: The bounds of the phases, in their order.
+        tokens: The expected tokens of a call.
+        prices: The price of each model; None if it is unknown.
         about: Whether the program may call more often than the bounds say.
-        limits: What the user allows, in words.
+        limits: The limits of the user's budget, in words.
 
     """
 
@@ -98,13 +95,13 @@ class Estimate:
 @dataclass(frozen=True)
 class CallProfile:
     """
-    Who a compile asks, and how often for one row.
+    The models that a compile asks, and the LM calls of one row.
 
     Attributes:
         calls: LM calls of one run of the program.
-        model: Answers for the program.
-        teacher: Answers for the teacher.
-        prompt: Writes instructions.
+        model: The name of the task model.
+        teacher: The name of the teacher's model.
+        prompt: The name of the prompt model.
 
     """
 
@@ -119,10 +116,10 @@ def bounds_of_compile(
     options: Options,
     trainset: Sequence[dspy.Example],
     valset: Sequence[dspy.Example],
-    asked: CallProfile,
+    profile: CallProfile,
 ) -> tuple[Bound, ...]:
     """
-    Return the most that the phases of a compile ask.
+    Return the most LM calls of each phase of a compile.
 
     Raises:
         DeclarationError: The options or the examples do not allow a compile.
@@ -130,45 +127,20 @@ def bounds_of_compile(
     """
     predictors = len(student.predictors())
     plan = Plan.make(options, predictors, trainset, valset)
-    attempts = len(plan.trainset) if plan.demos.sets > 1 and plan.demos.bootstrapped else 0
-    requests = _proposals(student, options, plan)
-    searched, final = _search_rows(student, options, plan)
+    attempts = plan.demos.most_attempts(len(plan.trainset))
+    requests = most_requests(student, options, len(plan.trainset), plan.instructions)
+    demo_sets = 1 if options.zero_shot else plan.demos.sets
+    rows = plan.limits.most_rows(predictors, plan.instructions, demo_sets, len(plan.valset))
     return (
-        Bound("bootstrap", attempts, attempts * asked.calls, asked.teacher),
-        Bound("propose", requests, requests, asked.prompt),
-        Bound("search", searched, searched * asked.calls, asked.model),
-        Bound("final", final, final * asked.calls, asked.model),
+        Bound("bootstrap", attempts, attempts * profile.calls, profile.teacher),
+        Bound("propose", requests, requests, profile.prompt),
+        Bound("search", rows.search, rows.search * profile.calls, profile.model),
+        Bound("final", rows.final, rows.final * profile.calls, profile.model),
     )
 
 
-def _proposals(student: dspy.Module, options: Options, plan: Plan) -> int:
-    if plan.instructions == 1:
-        return 0
-    predictors = len(student.predictors())
-    batches = math.ceil(len(plan.trainset) / options.view_data_batch_size)
-    looks = min(BATCHES, batches) if options.data_aware_proposer else 0
-    coded = options.program_aware_proposer and program_code(student)
-    return looks + (1 + predictors if coded else 0) + predictors * (plan.instructions - 1)
-
-
-def _search_rows(student: dspy.Module, options: Options, plan: Plan) -> tuple[int, int]:
-    """Return the most rows of the search, and of the choice among its finalists."""
-    predictors, full, effort = len(student.predictors()), len(plan.valset), plan.effort
-    sets = 1 if options.zero_shot else plan.demos.sets
-    space = Space(student, (("",) * plan.instructions,) * predictors, (((),) * sets,) * predictors)
-    everything = min(space.size, effort.candidates + 1 + RIVALS) * full
-    # A decision doubles the rows of a candidate, up to all.
-    step = min(full, max(CHUNK, math.ceil(full / 2)))
-    begun = min(sets, effort.candidates + 1) * min(OPENING, full)
-    spent = effort.budget(space, full) - 1 + step
-    searched = max(begun, spent, begun + (plan.instructions - 1) * step)
-    final = 2 * full + ROUNDS * RIVALS * math.ceil(full / 2)
-    searched = min(searched, everything)
-    return searched, min(final, everything)
-
-
 def loops(program: dspy.Module, calls: int) -> bool:
-    """Whether ``program`` may call more often in a row than it has been seen to."""
+    """Whether a row of ``program`` may take more than the ``calls`` of earlier rows."""
     looping = any(hasattr(module, "max_iters") for _, module in program.named_sub_modules())
     return looping or calls != len(program.predictors())
 
@@ -177,31 +149,28 @@ def tokens_per_call(
     program: dspy.Module,
     trainset: Sequence[dspy.Example],
     options: Options,
-    known: Sequence[Row],
+    rows: Sequence[Row],
 ) -> Tokens:
     """
-    Return what a call presumably takes: as stored rows took, or going by the prompt's length.
+    Return the expected tokens of a call: the mean of stored rows, or an estimate from the prompt.
 
-    Stored rows are those of the baseline, so demos are added to what they took.
+    Stored rows are those of the baseline, so demos are added to their tokens.
     """
-    shown = options.max_bootstrapped_demos + options.max_labeled_demos
     example = sum(len(str(value)) for value in trainset[0].values()) / _CHARACTERS
-    demos = shown * (example + _FRAME)
-    usage = Usage.total(row.usage for row in known)
+    demos = (options.max_bootstrapped_demos + options.max_labeled_demos) * (example + _FRAME)
+    usage = Usage.total(row.usage for row in rows)
     if usage.calls:
-        rows = sum(bool(row.usage.calls) for row in known)
-        prompt, completion = (
-            usage.prompt_tokens / usage.calls,
-            usage.completion_tokens / usage.calls,
-        )
-        return Tokens(prompt + demos, completion, rows)
-    texts = [
-        len(str(field)) for each in program.predictors() for field in _described(each.signature)
-    ]
-    asked = sum(texts) / _CHARACTERS / len(program.predictors()) + example + _PREAMBLE
-    return Tokens(asked + demos, example + _FRAME, 0)
+        prompt = usage.prompt_tokens / usage.calls
+        completion = usage.completion_tokens / usage.calls
+        return Tokens(prompt + demos, completion, sum(bool(row.usage.calls) for row in rows))
+    characters = sum(
+        len(str(text)) for predictor in program.predictors() for text in _texts(predictor.signature)
+    )
+    prompt = characters / _CHARACTERS / len(program.predictors()) + example + _PREAMBLE
+    return Tokens(prompt + demos, example + _FRAME, 0)
 
 
-def _described(signature: type[dspy.Signature]) -> list[object]:
+def _texts(signature: type[dspy.Signature]) -> list[object]:
+    """Return the instruction and the fields of a signature, which every prompt has."""
     fields = signature.fields.items()
     return [signature.instructions, *((name, field.json_schema_extra) for name, field in fields)]

@@ -1,8 +1,8 @@
 """
-The tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it.
+Optuna's tree-structured Parzen estimator (Bergstra et al., 2011).
 
-The study lives in memory and is told what was measured, in an order that is the
-caller's to fix.
+The study is in memory. Its proposals depend on the order of its trials, which
+the caller decides.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Parzen:
-    """Proposes choices like those that did well, with a fresh seed for each proposal."""
+    """Proposes choices similar to those with high scores, with a new seed per proposal."""
 
     def __init__(self, sizes: Sequence[int], seed: int, prior: int) -> None:
         """
-        Begin with nothing known.
+        Create a study without trials.
 
         Args:
             sizes: How many options each choice has.
             seed: Decides every draw.
-            prior: How many rows of average score each mean is shrunk with.
+            prior: How many rows with the average score are added to each mean.
 
         """
         self._seed = seed
@@ -42,19 +42,19 @@ class Parzen:
         self._rows = 0
 
     def learn(self, choices: Sequence[int], score: float, rows: int) -> None:
-        """Take a mean score over some rows, shrunk towards the mean of all."""
+        """Add a trial: a mean score over some rows, shrunk towards the mean of all rows."""
         self._total += score * rows
         self._rows += rows
-        pool = self._total / self._rows
+        average = self._total / self._rows
         trial = optuna.trial.create_trial(
             params=dict(zip(self._distributions, choices, strict=True)),
             distributions=self._distributions,
-            value=(score * rows + pool * self._prior) / (rows + self._prior),
+            value=(score * rows + average * self._prior) / (rows + self._prior),
         )
         self._study.add_trial(trial)
 
     def propose(self, number: int) -> list[int]:
-        """Return the choices to try as decision ``number``."""
+        """Return the choices to try in minibatch ``number``."""
         seed = random.Random(f"{self._seed}/{number}").randrange(2**32)
         with warnings.catch_warnings():
             # The options are pinned because their defaults change between versions.
@@ -68,13 +68,13 @@ class Parzen:
 
 
 def _study() -> optuna.Study:
-    # Optuna announces every new study on stderr; its verbosity is the user's to set.
-    announcer = logging.getLogger(optuna.storages.InMemoryStorage.__module__)
-    announcer.addFilter(_deny)
+    # Optuna logs every new study to stderr, and its verbosity is a setting of the user.
+    storage_logger = logging.getLogger(optuna.storages.InMemoryStorage.__module__)
+    storage_logger.addFilter(_deny)
     try:
         return optuna.create_study(direction="maximize")
     finally:
-        announcer.removeFilter(_deny)
+        storage_logger.removeFilter(_deny)
 
 
 def _deny(_: logging.LogRecord) -> bool:

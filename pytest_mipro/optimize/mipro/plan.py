@@ -1,4 +1,4 @@
-"""How large a compile is: examples, instructions, demo sets, trials."""
+"""The plan of a compile: how many examples, instructions, demo sets and trials it has."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from pytest_mipro.task import Options
 
 AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
-"""For each size: demo sets per predictor, and most validation rows."""
+"""For each value of ``auto``: demo sets per predictor, and most validation rows."""
 _SMALL_VALSET = 50
 _LARGEST_VALSET = 1000
 _GROUNDING_DEMOS = 3
-"""Demos bootstrapped only to be shown to the prompt model, when none are searched."""
+"""Demos bootstrapped only for the prompt model, if no demo sets are searched."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """
-    What one compile will do, with all sizes known.
+    The sizes of one compile.
 
     Attributes:
         trainset: Examples for bootstrapping and proposals.
-        valset: Examples candidates are measured on.
+        valset: Examples that candidates are measured on.
         instructions: Instructions per predictor, its own included.
         demos: Demo sets to make.
-        effort: How much to search.
+        limits: How much to search.
 
     """
 
@@ -45,7 +45,7 @@ class Plan:
     valset: tuple[dspy.Example, ...]
     instructions: int
     demos: DemoPlan
-    effort: SearchLimits
+    limits: SearchLimits
 
     @classmethod
     def make(
@@ -56,16 +56,17 @@ class Plan:
         valset: Sequence[dspy.Example] | None,
     ) -> Plan:
         """
-        Work out the sizes.
+        Return the plan that the options and the examples result in.
 
         Args:
-            options: What the user asked for.
+            options: The options of the task.
             predictors: How many predictors are optimized.
-            trainset: Examples to learn from.
-            valset: Examples to measure on; None takes 80% of ``trainset``.
+            trainset: Examples for bootstrapping and proposals.
+            valset: Examples that candidates are measured on; None takes 80% of
+                ``trainset``.
 
         Raises:
-            DeclarationError: The options or the examples do not allow it.
+            DeclarationError: The options or the examples do not allow a compile.
 
         """
         train, val = _divided(trainset, valset)
@@ -86,11 +87,11 @@ class Plan:
             instructions = count if options.zero_shot else count // 2
             val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
             minibatch = len(val) > _SMALL_VALSET
-            candidates = 2 * trials  # They are measured on so few rows that more can be tried.
+            candidates = 2 * trials  # Most are measured on few rows, so more can be tried.
         if minibatch and options.minibatch_size > len(val):
             message = (
                 f"minibatch_size={options.minibatch_size} is larger than the validation set "
-                f"({len(val)} examples); lower it, or say minibatch=False"
+                f"({len(val)} examples); lower it, or set minibatch=False"
             )
             raise DeclarationError(message)
         rows = options.minibatch_size if minibatch else len(val)
@@ -99,7 +100,7 @@ class Plan:
             valset=val,
             instructions=instructions,
             demos=_demo_plan(options, count),
-            effort=SearchLimits(trials, rows, options.seed, candidates),
+            limits=SearchLimits(trials, rows, options.seed, candidates),
         )
 
 
@@ -115,18 +116,18 @@ def _divided(
             message = "the valset is empty; leave it out to have 80% of the trainset used"
             raise DeclarationError(message)
         return train, _examples("valset", valset)
-    if len(train) < 2:  # ruff: ignore[magic-value-comparison] - one for each side
+    if len(train) < 2:  # ruff: ignore[magic-value-comparison] - an example for each split
         message = "a trainset of 1 example cannot be divided; give a valset"
         raise DeclarationError(message)
     cut = len(train) - min(_LARGEST_VALSET, max(1, len(train) * 4 // 5))
     return train[:cut], train[cut:]
 
 
-def _examples(name: str, given: Sequence[dspy.Example]) -> tuple[dspy.Example, ...]:
-    rows = tuple(given)
-    for index, row in enumerate(rows):
-        check_example(row, f"{name}[{index}]")
-    return rows
+def _examples(name: str, split: Sequence[dspy.Example]) -> tuple[dspy.Example, ...]:
+    examples = tuple(split)
+    for index, example in enumerate(examples):
+        check_example(example, f"{name}[{index}]")
+    return examples
 
 
 def _trials(count: int, predictors: int, options: Options) -> int:
@@ -137,8 +138,8 @@ def _trials(count: int, predictors: int, options: Options) -> int:
 
 def _demo_plan(options: Options, count: int) -> DemoPlan:
     if options.zero_shot:
-        shown = _GROUNDING_DEMOS if options.fewshot_aware_proposer else 0
-        return DemoPlan(count if shown else 1, shown, 0, options.metric_threshold)
+        demos = _GROUNDING_DEMOS if options.fewshot_aware_proposer else 0
+        return DemoPlan(count if demos else 1, demos, 0, options.metric_threshold)
     return DemoPlan(
         count, options.max_bootstrapped_demos, options.max_labeled_demos, options.metric_threshold
     )

@@ -1,12 +1,12 @@
 """
 Instructions: the second phase of MIPROv2.
 
-The prompt model writes instructions grounded in what it is shown: a summary
-of the training data, the program's code and what each predictor does in it,
-demos, the present instruction, and a tip on style that keeps the proposals
-apart (Opsahl-Ong et al., 2024, section 3.1). The data, the program and each
-predictor are described once, not once per instruction, and what does not
-wait for an answer runs side by side.
+The prompt model writes instructions that are grounded in a summary of the
+training data, the program's code, a description of each predictor, demos, the
+present instruction, and a tip on style that makes the proposals differ
+(Opsahl-Ong et al., 2024, section 3.1). The data, the program and each predictor
+are described once, not once per instruction, and requests that do not depend on
+each other's answers run side by side.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import random
 import re
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
     from pytest_mipro.evaluate import WorkerPool
-    from pytest_mipro.optimize.mipro.bootstrap import Draft
+    from pytest_mipro.optimize.mipro.bootstrap import FirstDemos
     from pytest_mipro.store import Store
     from pytest_mipro.task import Options
 
 logger = logging.getLogger(__name__)
 
-BATCHES = 10
-"""Most batches of training rows the data summary looks at."""
+_BATCHES = 10
+"""Most batches of training examples that are summarized."""
 _DEMOS_SHOWN = 3
 _TIPS = (
     "",
@@ -98,46 +99,50 @@ class WriteInstruction(dspy.Signature):
 
 
 @dataclass(frozen=True)
-class PromptModel:
+class Grounding:
     """
-    Who writes instructions.
+    The descriptions that every instruction request shows to the prompt model.
 
     Attributes:
-        lm: The language model.
-        adapter: Renders what it is asked; None is the caller's.
-        temperature: Sampling temperature while writing instructions.
+        dataset: A summary of the training data.
+        program: A description of the program.
+        modules: Per predictor, a description of its part in the program.
 
     """
 
-    lm: dspy.BaseLM
-    adapter: dspy.Adapter | None
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Briefing:
-    """
-    What is known about the task, for every instruction to be written.
-
-    Attributes:
-        data: A summary of the training data.
-        program: What the program does.
-        modules: What each predictor does in it.
-
-    """
-
-    data: str
+    dataset: str
     program: str
     modules: tuple[str, ...]
 
 
-class Propose:
-    """Has the prompt model write instructions for a student."""
+def most_requests(student: dspy.Module, options: Options, examples: int, instructions: int) -> int:
+    """
+    Return the most requests to the prompt model.
 
-    def __init__(  # ruff: ignore[too-many-arguments] - the parts a phase is made of
+    Args:
+        student: The program that the instructions are for.
+        options: The sources that the proposals are grounded in.
+        examples: How many training examples there are.
+        instructions: Instructions per predictor, its own included.
+
+    """
+    if instructions == 1:
+        return 0
+    predictors = len(student.predictors())
+    batches = min(_BATCHES, math.ceil(examples / options.view_data_batch_size))
+    summaries = batches if options.data_aware_proposer else 0
+    descriptions = 1 + predictors if _shown_code(student, options) else 0
+    return summaries + descriptions + predictors * (instructions - 1)
+
+
+class GroundedProposer:
+    """Asks the prompt model for instructions for the predictors of a student."""
+
+    def __init__(  # ruff: ignore[too-many-arguments] - the parts of a phase
         self,
         *,
-        model: PromptModel,
+        prompt_model: dspy.BaseLM,
+        adapter: dspy.Adapter | None,
         student: dspy.Module,
         trainset: Sequence[dspy.Example],
         options: Options,
@@ -145,95 +150,96 @@ class Propose:
         workers: WorkerPool,
     ) -> None:
         """
-        Prepare to ask ``model``.
+        Prepare to ask ``prompt_model``.
 
         Args:
-            model: The prompt model.
-            student: The program the instructions are for.
-            trainset: What the data summary is made from.
-            options: Which sources the proposals are grounded in.
-            store: Where answers are kept.
-            workers: Where the model is asked.
+            prompt_model: The language model that writes instructions.
+            adapter: Formats the requests; None is the caller's adapter.
+            student: The program that the instructions are for.
+            trainset: The examples that are summarized.
+            options: The sources that the proposals are grounded in.
+            store: Keeps the answers.
+            workers: Ask the prompt model.
 
         """
-        self._model = model
+        self._prompt_model = prompt_model
+        self._adapter = adapter
         self._student = student
         self._trainset = trainset
         self._options = options
-        self._once: StoredWork[Proposal] = StoredWork(store.proposals, workers)
-        self._code = program_code(student) if options.program_aware_proposer else ""
+        self._stored_work: StoredWork[Proposal] = StoredWork(store.proposals, workers)
+        self._code = _shown_code(student, options)
 
-    async def brief(self, count: int) -> Briefing:
+    async def ground(self, count: int) -> Grounding:
         """
-        Have the data, the program and its predictors described, each once.
+        Return descriptions of the data, the program and its predictors, each asked for once.
 
         Args:
-            count: Instructions per predictor; nobody is asked for the sake of
-                one, which is the predictor's own.
+            count: Instructions per predictor; 1 is the predictor's own, for
+                which nothing is asked.
 
         """
         if count == 1:
-            return Briefing("", "", ())
-        data = self._observations()
-        program = self._descriptions()
-        answers = await gather([*data, *program])
-        described = answers[len(data) :] or ["", *("" for _ in self._modules())]
-        observed = "\n\n".join(filter(None, answers[: len(data)]))
-        return Briefing(observed, described[0], tuple(described[1:]))
+            return Grounding("", "", ())
+        summaries = self._data_summaries()
+        answers = await gather([*summaries, *self._descriptions()])
+        dataset = "\n\n".join(filter(None, answers[: len(summaries)]))
+        program, *modules = answers[len(summaries) :] or ["", *("" for _ in self._modules())]
+        return Grounding(dataset, program, tuple(modules))
 
-    async def instructions(
+    async def propose(
         self,
-        briefing: asyncio.Future[Briefing],
-        drafts: Sequence[asyncio.Future[Draft]],
+        grounding: asyncio.Future[Grounding],
+        first_demos: Sequence[asyncio.Future[FirstDemos]],
         count: int,
     ) -> tuple[tuple[str, ...], ...]:
         """
         Return per predictor its own instruction and up to ``count - 1`` new ones.
 
-        Answers that are empty, unreadable or repeat another are left out.
+        Answers that are empty, unreadable or repeated are left out.
 
         Args:
-            briefing: What ``brief`` comes to.
-            drafts: Demo sets in the making; each instruction waits for those
-                it is shown, as far as they are.
+            grounding: The result of ``ground``.
+            first_demos: The first demos of each demo set; an instruction waits
+                only for those that it is shown.
             count: Instructions per predictor.
 
         """
         own = [predictor.signature.instructions for predictor in self._student.predictors()]
         rng = random.Random(self._options.seed)
-        written = await gather(
+        proposed = await gather(
             [
                 gather(
                     [
-                        self._instruction(index, turn, tip, briefing, drafts)
-                        for turn, tip in zip(range(1, count), _shuffled_tips(rng), strict=False)
+                        self._instruction(index, number, tip, grounding, first_demos)
+                        for number, tip in zip(range(1, count), _shuffled_tips(rng), strict=False)
                     ]
                 )
                 for index in range(len(own))
             ]
         )
-        return tuple(_distinct((first, *texts)) for first, texts in zip(own, written, strict=True))
+        return tuple(starmap(_distinct, zip(own, proposed, strict=True)))
 
     async def _instruction(
         self,
         index: int,
         rollout: int,
         tip: str,
-        briefing: asyncio.Future[Briefing],
-        drafts: Sequence[asyncio.Future[Draft]],
+        grounding: asyncio.Future[Grounding],
+        first_demos: Sequence[asyncio.Future[FirstDemos]],
     ) -> str:
         path, predictor = self._student.named_predictors()[index]
-        shown = []
+        demos = []
         if self._options.fewshot_aware_proposer:
-            shown = await _shown_demos(path, drafts, rollout)
-        told = await briefing
+            demos = await _shown_demos(path, first_demos, rollout)
+        grounds = await grounding
         request = {
-            "dataset_description": told.data,
+            "dataset_description": grounds.dataset,
             "program_code": self._code,
-            "program_description": told.program,
+            "program_description": grounds.program,
             "module": self._modules()[index] if self._code else "",
-            "module_description": told.modules[index],
-            "task_demos": "\n\n".join(map(_demo_text, shown)),
+            "module_description": grounds.modules[index],
+            "task_demos": "\n\n".join(map(_demo_text, demos)),
             "present_instruction": predictor.signature.instructions,
             "tip": tip if self._options.tip_aware_proposer else "",
         }
@@ -243,27 +249,30 @@ class Propose:
         signature: type[dspy.Signature] = WriteInstruction
         for name in set(signature.input_fields) - set(request):
             signature = signature.delete(name)
+        temperature = self._options.init_temperature
         # Without a temperature there are no rollouts; the requests differ all the same.
-        varied = {"rollout_id": rollout} if self._model.temperature else {}
-        lm = self._model.lm.copy(temperature=self._model.temperature, **varied)
+        rollout_id = {"rollout_id": rollout} if temperature else {}
+        lm = self._prompt_model.copy(temperature=temperature, **rollout_id)
         return _cleaned(await self._ask(signature, request, lm))
 
-    def _observations(self) -> list[Coroutine[Any, Any, str]]:
+    def _data_summaries(self) -> list[Coroutine[Any, Any, str]]:
         if not self._options.data_aware_proposer:
             return []
         size = self._options.view_data_batch_size
-        starts = range(0, len(self._trainset), size)[:BATCHES]
+        starts = range(0, len(self._trainset), size)[:_BATCHES]
         batches = (self._trainset[start : start + size] for start in starts)
-        return [self._ask(ObserveData, {"examples": _rows_text(batch)}) for batch in batches]
+        return [self._ask(ObserveData, {"examples": _examples_text(batch)}) for batch in batches]
 
     def _descriptions(self) -> list[Coroutine[Any, Any, str]]:
-        """Ask for what the program does, and each of its modules in it."""
+        """Ask for a description of the program, then of each of its modules."""
         if not self._code:
             return []
-        shown = {"program_code": self._code}
-        example = {"program_example": _rows_text(self._trainset[:1])}
-        modules = [self._ask(DescribeModule, {**shown, "module": each}) for each in self._modules()]
-        return [self._ask(DescribeProgram, {**shown, **example}), *modules]
+        code = {"program_code": self._code}
+        example = {"program_example": _examples_text(self._trainset[:1])}
+        modules = [
+            self._ask(DescribeModule, {**code, "module": module}) for module in self._modules()
+        ]
+        return [self._ask(DescribeProgram, {**code, **example}), *modules]
 
     async def _ask(
         self,
@@ -271,15 +280,14 @@ class Propose:
         request: dict[str, str],
         lm: dspy.BaseLM | None = None,
     ) -> str:
-        asked = self._model.lm if lm is None else lm
-        described = [
+        model = self._prompt_model if lm is None else lm
+        content = [
             *(signature.instructions, sorted(signature.input_fields), request),
-            *(fingerprint.model(asked), fingerprint.adapter(self._model.adapter)),
+            *(fingerprint.model(model), fingerprint.adapter(self._adapter)),
         ]
-        key = digest(plain(described))
-        proposal = await self._once.get(
-            key, ask, asked, self._model.adapter, signature, request, key
-        )
+        key = digest(plain(content))
+        work = ask, model, self._adapter, signature, request, key
+        proposal = await self._stored_work.get(key, *work)
         return proposal.text
 
     def _modules(self) -> list[str]:
@@ -298,11 +306,11 @@ def ask(
     key: str,
 ) -> Proposal:
     """
-    Ask the prompt model once; an answer it garbles counts as an empty one.
+    Ask the prompt model once; an unreadable answer counts as an empty one.
 
     Raises:
         InfrastructureError: The model could not be asked.
-        BudgetExceeded: What may be spent is spent.
+        BudgetExceeded: The budget is spent.
 
     """
     meter = UsageMeter("propose")
@@ -324,12 +332,12 @@ def ask(
 
 
 def program_code(program: dspy.Module) -> str:
-    """Return the program as the prompt model is shown it: its source and its signatures."""
+    """Return the source and the signatures of a program, which the prompt model is shown."""
     cls = type(program)
     try:
         source = "" if cls.__module__.startswith("dspy.") else inspect.getsource(cls)
     except (OSError, TypeError):
-        source = ""  # Typed at a prompt; the signatures still say what it does.
+        source = ""  # A class typed at a prompt has no source; its signatures remain.
     signatures = [
         f"{path} = {type(predictor).__name__}({predictor.signature.signature!r})"
         for path, predictor in program.named_predictors()
@@ -337,22 +345,26 @@ def program_code(program: dspy.Module) -> str:
     return "\n".join(filter(None, [source.strip(), *signatures]))
 
 
+def _shown_code(student: dspy.Module, options: Options) -> str:
+    return program_code(student) if options.program_aware_proposer else ""
+
+
 def _shuffled_tips(rng: random.Random) -> Iterator[str]:
-    """Yield tips in random order, each as often as any: proposals may differ in nothing else."""
+    """Yield the tips in random order, again and again: proposals may differ only in their tip."""
     return cycle(rng.sample(_TIPS, len(_TIPS)))
 
 
 async def _shown_demos(
-    path: str, drafts: Sequence[asyncio.Future[Draft]], rollout: int
+    path: str, first_demos: Sequence[asyncio.Future[FirstDemos]], rollout: int
 ) -> list[dspy.Example]:
-    """Pick bootstrapped demos from the set of the proposal's number, then from its neighbours."""
-    turn = rollout % len(drafts)
-    shown: list[dspy.Example] = []
-    for draft in (*drafts[turn:], *drafts[:turn]):
-        shown += [demo for demo in (await draft).demos[path] if demo.get("augmented")]
-        if len(shown) >= _DEMOS_SHOWN:
+    """Return bootstrapped demos from the set of the proposal's number, then from the next sets."""
+    turn = rollout % len(first_demos)
+    demos: list[dspy.Example] = []
+    for pending in (*first_demos[turn:], *first_demos[:turn]):
+        demos += [demo for demo in (await pending).demos[path] if demo.get("augmented")]
+        if len(demos) >= _DEMOS_SHOWN:
             break
-    return shown[:_DEMOS_SHOWN]
+    return demos[:_DEMOS_SHOWN]
 
 
 def _demo_text(demo: dspy.Example) -> str:
@@ -360,9 +372,9 @@ def _demo_text(demo: dspy.Example) -> str:
     return "\n".join(f"{name}: {value}" for name, value in fields.items() if name != "augmented")
 
 
-def _rows_text(rows: Sequence[dspy.Example]) -> str:
-    fields = (plain(row.toDict(), fallback=repr) for row in rows)
-    return "\n".join(json.dumps(each, ensure_ascii=False) for each in fields)
+def _examples_text(examples: Sequence[dspy.Example]) -> str:
+    fields = (plain(example.toDict(), fallback=repr) for example in examples)
+    return "\n".join(json.dumps(values, ensure_ascii=False) for values in fields)
 
 
 def _cleaned(text: str) -> str:
@@ -371,6 +383,5 @@ def _cleaned(text: str) -> str:
     return stripped[1:-1].strip() if quoted else stripped
 
 
-def _distinct(texts: Sequence[str]) -> tuple[str, ...]:
-    own, *proposed = texts
+def _distinct(own: str, proposed: Sequence[str]) -> tuple[str, ...]:
     return (own, *(text for text in dict.fromkeys(proposed) if text and text != own))

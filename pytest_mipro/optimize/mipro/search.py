@@ -3,28 +3,30 @@ The search: the third phase of MIPROv2.
 
 The paper measures candidates that Optuna's tree-structured Parzen estimator
 (Bergstra et al., 2011) proposes, each on a random minibatch, and the best of
-them on the full validation set. What differs here, and why:
+them on the full validation set. The differences and their reasons:
 
-- Rows come in one fixed order, and a candidate is measured on a prefix of it,
-  first a few rows, then twice as many. Any two candidates share rows, a row is
-  evaluated once, and one that falls behind costs no more than it took to see.
-- Demo sets come first, with the student's own instructions: they are there while
-  the instructions are still being written. Those that take longer to make are
-  introduced later, as the instructions are, and with as few rows.
-- What to measure next is decided by Thompson sampling from an additive model of
-  all rows so far (``surrogate.py``), because instructions and demo sets mostly
-  help or hurt whatever they are combined with. The estimator (``parzen.py``)
-  proposes every ``TPE_EVERY``-th candidate, for where they do not.
-- Decision *n* knows exactly what decisions up to *n* - ``WINDOW`` came to,
-  whatever has finished by then. So there is no barrier, and the outcome is the
-  same at any parallelism.
-- Instead of evaluating the best in full every few trials, this is done at the
-  end: the candidate the model expects most of is measured on the full validation
-  set, then whoever is expected to be better still, the first of them beside the
-  last of its rows. Ties go to the simpler program, and the baseline is kept
-  unless it is beaten.
-- A budget may end it early. Enough is kept back to measure the best candidate so
-  far and the baseline in full; see ``purse.py`` for what decides where that is.
+- Rows have one fixed order, and a candidate is measured on a prefix of it,
+  first on a few rows, then on twice as many. Any two candidates share rows, a
+  row is evaluated once, and a bad candidate costs only the rows that show it.
+- Demo sets come first, with the student's own instructions, because they are
+  ready before the instructions are. Demo sets that take longer to make are
+  introduced later, as the instructions are, and on as few rows.
+- The next candidate is chosen by Thompson sampling from an additive model of
+  all rows so far (``acquisition.py``, ``surrogate.py``), because instructions
+  and demo sets mostly help or hurt in any combination. The Parzen estimator
+  (``parzen.py``) proposes every ``TPE_EVERY``-th candidate, for the
+  combinations in which they do not.
+- Minibatch *n* is chosen from the scores of exactly the minibatches up to
+  *n* - ``WINDOW``, even if later ones have finished. So there is no barrier,
+  and the result is the same at any parallelism.
+- The paper measures the best candidate in full every few trials. This search
+  does it at the end: the candidate with the highest expected score is measured
+  on the full validation set, then the candidates that are expected to be better
+  still. The first of these are measured beside its last rows. Ties go to the
+  simpler program, and the baseline wins unless it is beaten.
+- A budget may end the search early. Enough of it is reserved to measure the
+  best candidate so far and the baseline in full; ``search_budget.py`` says how
+  the budget decides.
 """
 
 from __future__ import annotations
@@ -34,45 +36,47 @@ import math
 import random
 from dataclasses import dataclass, field
 from itertools import count, islice, takewhile
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.evaluate import cancel_all, first_result, gather
-from pytest_mipro.optimize.mipro.parzen import Parzen
+from pytest_mipro.optimize.mipro.acquisition import Acquisition
+from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH, Measurements
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
-from pytest_mipro.optimize.mipro.surrogate import DEMOS, INSTRUCTION, Layout, Surrogate
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import dspy
 
     from pytest_mipro.evaluate import StoredRows
+    from pytest_mipro.optimize.mipro.measurements import Minibatch
     from pytest_mipro.optimize.mipro.space import Space
-    from pytest_mipro.records import Usage
 
 WINDOW = 24
-"""Decisions under way at most; fixed, since it decides what each decision knows."""
+"""Most minibatches under way; fixed, because it decides which scores a choice is made from."""
 OPENING = 14
 """Rows every demo set is measured on while instructions are being written."""
-CHUNK = 5
-"""Rows a candidate is measured on at first; each further decision doubles them."""
 SHARE = 0.16
-"""Rows to search with, as a part of what the paper's schedule would evaluate."""
-TPE_EVERY = 6
+"""Rows to search with, as a share of the rows that the paper's schedule evaluates."""
 _ROWS_PER_OPTION = 10
 _FULL_EVALUATIONS_EVERY = 5
 RIVALS = 2
-"""Candidates looked at side by side because they may be better than the best in full."""
+"""Candidates measured side by side because they may be better than the best one in full."""
 ROUNDS = 6
-"""Times this is done at most."""
-_MOST_OF_IT = 0.6
-"""Part of the validation rows after which the best is well enough known to see its rivals."""
-_FIRST_LOOK = 0.25
-"""Part of the validation rows that they are measured on at least."""
+"""Most times that rivals are measured."""
+_ENOUGH_FOR_RIVALS = 0.6
+"""Share of the validation rows after which the best candidate's rivals are chosen."""
+_FIRST_OF_RIVAL = 0.25
+"""Share of the validation rows that a rival is measured on at least."""
+
+
+class SearchBound(NamedTuple):
+    """The most rows that a search evaluates, and then its final evaluation."""
+
+    search: int
+    final: int
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ class SearchLimits:
     How much to search.
 
     Attributes:
-        trials: Trials of the paper's schedule, which say how many rows to spend.
-        rows: Validation rows each of those would be measured on.
+        trials: Trials of the paper's schedule, which decide the number of rows.
+        rows: Validation rows that the paper's schedule measures a trial on.
         seed: Decides every draw.
         candidates: Most candidates to try besides the baseline.
 
@@ -93,23 +97,51 @@ class SearchLimits:
     seed: int
     candidates: int
 
-    def budget(self, space: Space, valset: int) -> int:
+    def row_budget(self, options: int, valset: int) -> int:
         """
-        Return how many rows to spend on telling candidates apart.
+        Return how many rows to spend on comparing candidates.
 
-        A part of what the paper's schedule evaluates, but enough to try every
-        option on a few rows; never more than the trials alone would take.
+        It is a share of the rows that the paper's schedule evaluates, but
+        enough to try every option on a few rows, and never more than the rows
+        of the trials.
+
+        Args:
+            options: Instructions and demo sets of all predictors.
+            valset: Rows of the validation set.
+
         """
         full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
         share = SHARE * (self.trials * self.rows + full)
-        options = sum(len(each) for each in (*space.instructions, *space.demos))
         return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
+
+    def most_rows(
+        self, predictors: int, instructions: int, demo_sets: int, valset: int
+    ) -> SearchBound:
+        """
+        Return the most rows that a search evaluates.
+
+        Args:
+            predictors: Predictors of the student.
+            instructions: Instructions per predictor.
+            demo_sets: Demo sets per predictor.
+            valset: Rows of the validation set.
+
+        """
+        size = (instructions * demo_sets) ** predictors
+        all_rows = min(size, self.candidates + 1 + RIVALS) * valset
+        # A minibatch doubles the rows of a candidate.
+        largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
+        begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
+        spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
+        searched = max(begun, spent, begun + (instructions - 1) * largest)
+        final = 2 * valset + ROUNDS * RIVALS * math.ceil(valset / 2)
+        return SearchBound(min(searched, all_rows), min(final, all_rows))
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """
-    What a search came to.
+    The result of a search.
 
     Attributes:
         winner: The best candidate on the full validation set.
@@ -127,26 +159,13 @@ class SearchResult:
     cut: str = ""
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """One candidate to be measured on its rows up to ``stop``, known or asked up to ``start``."""
-
-    candidate: Candidate
-    start: int
-    stop: int
-
-
 def opening(space: Space) -> list[Candidate]:
-    """Return what every search begins with: the student's own instructions with early demo sets."""
+    """Return the first candidates of a search: the own instructions with each early demo set."""
     own = space.baseline.instructions
     return [
-        Candidate(own, tuple(number % count for count in space.early))
+        Candidate(own, tuple(number % sets for sets in space.early))
         for number in range(max(space.early))
     ]
-
-
-def _turns(options: Sequence[Sequence[int]], turn: int) -> tuple[int, ...]:
-    return tuple(each[turn % len(each)] if each else 0 for each in options)
 
 
 class Search:
@@ -156,346 +175,235 @@ class Search:
         self,
         rows: StoredRows,
         valset: Sequence[dspy.Example],
-        effort: SearchLimits,
+        limits: SearchLimits,
         on_progress: Callable[[Progress], None],
-        purse: SearchBudget | None = None,
+        budget: SearchBudget | None = None,
     ) -> None:
         """
         Prepare a search.
 
         Args:
             rows: Evaluates programs.
-            valset: What candidates are measured on.
-            effort: How much to search.
-            on_progress: Told where the search stands.
-            purse: What it may spend.
+            valset: The examples that candidates are measured on.
+            limits: How much to search.
+            on_progress: Called with the progress of the search.
+            budget: The most that the search may spend.
 
         """
-        self._purse = purse or SearchBudget()
+        self._budget = budget or SearchBudget()
         self._rows = rows
-        self._valset = random.Random(effort.seed).sample(list(valset), len(valset))
-        self._effort = effort
+        self._valset = random.Random(limits.seed).sample(list(valset), len(valset))
+        self._limits = limits
         self._on_progress = on_progress
 
     async def prefetch(self, space: Space) -> None:
-        """Evaluate what every search of a space with these demo sets begins with."""
+        """Evaluate the rows that every search of a space with these demo sets begins with."""
         rows = self._valset[:OPENING]
-        await gather([self._rows.evaluate(space.program(each), rows) for each in opening(space)])
+        programs = [space.program(candidate) for candidate in opening(space)]
+        await gather([self._rows.evaluate(program, rows) for program in programs])
 
     async def run(self, space: Space) -> SearchResult:
         """
         Search ``space`` and return the winner.
 
         Raises:
-            BudgetExceeded: There is not enough left to begin and to measure
+            BudgetExceeded: The budget does not suffice to begin and to measure
                 a winner.
 
         """
-        contest = _Contest(space, self._rows, self._valset, self._effort, self._purse)
-        await contest.run(self._on_progress)
-        self._purse.keep(0)
-        winner = await contest.final(self._on_progress)
-        return SearchResult(winner, contest.trials(), contest.measured(), contest.cut)
+        measurements = Measurements(space, self._rows, self._valset, self._budget)
+        search = _SpaceSearch(space, measurements, self._limits, self._budget, self._on_progress)
+        await search.explore()
+        self._budget.reserve(0)
+        winner = await search.choose_winner()
+        return SearchResult(winner, search.trials(), measurements.all_scores(), search.cut)
 
 
-class _Contest:
-    """The state of one search: what was decided, what is known."""
+class _SpaceSearch:
+    """The search of one space."""
 
     def __init__(
         self,
         space: Space,
-        rows: StoredRows,
-        valset: Sequence[dspy.Example],
-        effort: SearchLimits,
-        purse: SearchBudget,
+        measurements: Measurements,
+        limits: SearchLimits,
+        budget: SearchBudget,
+        on_progress: Callable[[Progress], None],
     ) -> None:
-        self.scores: dict[Candidate, list[float]] = {}
         self.cut = ""
-        self._purse = purse
-        self._new: dict[Candidate, list[Usage | None]] = {}
         self._space = space
-        self._rows = rows
-        self._valset = valset
-        self._effort = effort
-        self._layout = Layout(
-            sizes=tuple(len(each) for each in (*space.instructions, *space.demos)),
-            spreads=(INSTRUCTION,) * len(space.instructions) + (DEMOS,) * len(space.demos),
-        )
-        self._programs: dict[Candidate, dspy.Module] = {}
-        self._asked: dict[Candidate, int] = {}
-        self._known: dict[Candidate, int] = {}
-        rng = random.Random(f"{effort.seed}/instructions")
-        self._unknown = [
-            rng.sample(range(1, len(each)), len(each) - 1) for each in space.instructions
-        ]
-        self._late = [
-            range(early, len(sets)) for early, sets in zip(space.early, space.demos, strict=True)
-        ]
-        self._introductions = max(map(len, self._unknown)) + max(map(len, self._late))
-        most = min(space.size, effort.candidates + 1) * len(valset)
-        self._budget = min(effort.budget(space, len(valset)), most)
-        self._estimator = Parzen(self._layout.sizes, effort.seed, prior=CHUNK)
+        self._measurements = measurements
+        self._limits = limits
+        self._budget = budget
+        self._on_progress = on_progress
+        self._full = full = measurements.full
+        self._acquisition = Acquisition(space, limits.seed, measurements)
+        all_rows = min(space.size, limits.candidates + 1) * full
+        self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
 
-    async def run(self, on_progress: Callable[[Progress], None]) -> None:
-        """Spend the budget, ``WINDOW`` decisions at a time."""
-        begun = opening(self._space)[: self._effort.candidates + 1]
+    async def explore(self) -> None:
+        """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
+        begun = opening(self._space)[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
-        await self._extend(begun, OPENING)
+        await self._measurements.extend(begun, OPENING)
         for candidate in begun:
-            self._tell_estimator(candidate)
+            self._acquisition.learn(candidate)
         try:
-            await self._decide_all(on_progress)
+            await self._measure_minibatches()
         except BudgetExceeded as error:
-            # Rows cost more than those before let expect; what is known decides.
+            # Rows cost more than the rows before them; the recorded ones decide.
             self.cut = error.limit
 
-    async def _decide_all(self, on_progress: Callable[[Progress], None]) -> None:
-        decisions: list[_Decision] = []
+    async def _measure_minibatches(self) -> None:
+        minibatches: list[Minibatch] = []
         tasks: list[asyncio.Task[None]] = []
         try:
             for number in count():
-                learned = number - WINDOW
-                if 0 <= learned < len(tasks):
-                    await first_result(tasks[learned:])
-                    self._learn(decisions[learned])
-                    on_progress(self._progress())
-                decision = self._decide(number)
-                if decision is not None:
-                    decisions.append(decision)
-                    tasks.append(asyncio.ensure_future(self._measure(decision)))
-                elif learned + 1 >= len(tasks):
+                recorded = number - WINDOW
+                if 0 <= recorded < len(tasks):
+                    await first_result(tasks[recorded:])
+                    self._record(minibatches[recorded])
+                minibatch = self._choose(number)
+                if minibatch is not None:
+                    minibatches.append(minibatch)
+                    tasks.append(asyncio.ensure_future(self._measurements.evaluate(minibatch)))
+                elif recorded + 1 >= len(tasks):
                     break
         finally:
             cancel_all(tasks)
 
-    async def final(self, on_progress: Callable[[Progress], None]) -> Candidate:
-        """Return the best candidate on all rows, once nothing is expected to be better."""
-        full, baseline = len(self._valset), self._space.baseline
+    def _record(self, minibatch: Minibatch) -> None:
+        self._measurements.record(minibatch)
+        self._acquisition.learn(minibatch.candidate)
+        self._on_progress(self._progress())
+
+    def _choose(self, number: int) -> Minibatch | None:
+        """Choose minibatch ``number``; None if the rows, the candidates or the budget are spent."""
+        begun = self._measurements.begun
+        is_spent = sum(begun.values()) >= self._row_budget
+        if self.cut or (is_spent and number >= self._acquisition.introductions):
+            return None
+        for candidate in self._acquisition.proposals(number):
+            rows = begun.get(candidate, 0)
+            if rows < self._full and not (rows == 0 and self._has_all_candidates):
+                minibatch = self._measurements.next_minibatch(candidate)
+                return minibatch if self._begin(minibatch) else None
+        return None
+
+    def _begin(self, minibatch: Minibatch) -> bool:
+        """Begin a minibatch and return True, or end the search if the budget does not allow it."""
+        new = self._measurements.count_new(minibatch)
+        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
+            self.cut = str(limit)
+            return False
+        self._measurements.begin(minibatch, new)
+        return True
+
+    def _refuse_unaffordable(self, candidates: Sequence[Candidate]) -> None:
+        measurements = self._measurements
+        new = sum(
+            measurements.count_new(measurements.minibatch(candidate, OPENING))
+            for candidate in candidates
+        )
+        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
+            raise self._budget.error(limit)
+
+    @property
+    def _has_all_candidates(self) -> bool:
+        return len(self._measurements.begun) > self._limits.candidates
+
+    @property
+    def _rows_of_final(self) -> int:
+        """The most rows that it takes to measure a candidate and the baseline in full."""
+        recorded = self._measurements.recorded.get(self._space.baseline, 0)
+        return 2 * self._full - max(recorded, min(OPENING, self._full))
+
+    async def choose_winner(self) -> Candidate:
+        """Return the best candidate in full, once none is expected to be better."""
+        measurements, full, baseline = self._measurements, self._full, self._space.baseline
         leader = self._ranking()[0]
-        begun = [leader, *self._undecided(leader)]
-        # All of it is asked for at once, though most of it is enough to see the rivals.
-        whole = gather([self._measure(self._look(each, full)) for each in begun])
-        most = self._extend(begun, math.ceil(_MOST_OF_IT * full))
-        tasks = [asyncio.ensure_future(each) for each in (most, whole)]
+        finalists = [leader, *self._undecided(leader)]
+        # All rows are asked for at once, though a part of them is enough to choose the rivals.
+        minibatches = [measurements.minibatch(candidate, full) for candidate in finalists]
+        whole = gather([measurements.evaluate(minibatch) for minibatch in minibatches])
+        part = measurements.extend(finalists, math.ceil(_ENOUGH_FOR_RIVALS * full))
+        tasks = [asyncio.ensure_future(work) for work in (part, whole)]
         try:
             await first_result(tasks)
-            await self._meet_rivals(begun, on_progress)
+            await self._measure_rivals(finalists)
         except BudgetExceeded as error:
             self.cut = self.cut or error.limit
         finally:
             cancel_all(tasks)
-        await self._extend(begun, full)
-        while self._undecided(self._best()) and self._known[baseline] < full:
-            await self._extend([baseline], full)
-        return self._best()
+        await measurements.extend(finalists, full)
+        while self._undecided(measurements.best()) and measurements.recorded[baseline] < full:
+            await measurements.extend([baseline], full)
+        return measurements.best()
 
-    async def _meet_rivals(
-        self, begun: Sequence[Candidate], on_progress: Callable[[Progress], None]
-    ) -> None:
+    async def _measure_rivals(self, finalists: Sequence[Candidate]) -> None:
         """
-        Look at whoever is expected to be better than those measured in full.
+        Measure the candidates that are expected to be better than those measured in full.
 
-        What is left of ``begun`` is measured beside the first of them.
+        The rest of the ``finalists``' rows is measured beside the first of them.
         """
-        full, baseline = len(self._valset), self._space.baseline
+        measurements, full, baseline = self._measurements, self._full, self._space.baseline
         for _ in range(ROUNDS):
-            on_progress(self._progress())
-            looks = self._looks(begun)
-            if not looks:
+            self._on_progress(self._progress())
+            rivals = self._rivals(finalists)
+            if not rivals:
                 break
-            left = [self._look(each, full) for each in begun]
-            new = sum(map(self._count_new, [*looks, *left])) + full - self._known[baseline]
-            if (short := self._purse.lacking(new)) is not None:
-                self.cut = self.cut or str(short)
+            rest = [measurements.minibatch(candidate, full) for candidate in finalists]
+            new = sum(map(measurements.count_new, [*rivals, *rest]))
+            new += full - measurements.recorded[baseline]
+            if (limit := self._budget.limit_against(new)) is not None:
+                self.cut = self.cut or str(limit)
                 break
-            extended = [self._extend([each.candidate], each.stop) for each in looks]
-            await gather([self._extend(begun, full), *extended])
+            extended = [measurements.extend([rival.candidate], rival.stop) for rival in rivals]
+            await gather([measurements.extend(finalists, full), *extended])
 
-    def _looks(self, begun: Sequence[Candidate]) -> list[_Decision]:
-        full = len(self._valset)
-        done = {*begun, *(each for each, known in self._known.items() if known == full)}
-        ahead = takewhile(lambda each: each not in done, self._ranking())
-        return [self._look(each, self._next_look(each)) for each in islice(ahead, RIVALS)]
+    def _rivals(self, finalists: Sequence[Candidate]) -> list[Minibatch]:
+        recorded = self._measurements.recorded
+        in_full = {candidate for candidate, rows in recorded.items() if rows == self._full}
+        measured = in_full.union(finalists)
+        ahead = takewhile(lambda candidate: candidate not in measured, self._ranking())
+        first = math.ceil(_FIRST_OF_RIVAL * self._full)
+        return [
+            self._measurements.minibatch(candidate, max(first, 2 * recorded.get(candidate, 0)))
+            for candidate in islice(ahead, RIVALS)
+        ]
+
+    def _undecided(self, leader: Candidate) -> list[Candidate]:
+        """Return the baseline, unless the leader is ahead of it on the rows they share."""
+        baseline, recorded = self._space.baseline, self._measurements.recorded
+        rows = min(recorded.get(leader, 0), recorded[baseline])
+        total = self._measurements.total
+        is_decided = leader == baseline or total(leader, rows) > total(baseline, rows)
+        return [] if is_decided else [baseline]
+
+    def _ranking(self) -> list[Candidate]:
+        return self._acquisition.ranking(measured_only=self._has_all_candidates)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every candidate but the baseline as a trial."""
-        others = [each for each in self.measured() if each != self._space.baseline]
+        recorded, mean = self._measurements.recorded, self._measurements.mean
+        candidates = [
+            candidate
+            for candidate in self._measurements.all_scores()
+            if candidate != self._space.baseline
+        ]
         return tuple(
             Trial(
                 number,
-                each,
-                self._known[each],
-                _mean(self.scores[each]),
-                dropped=self._known[each] < len(self._valset),
+                candidate,
+                recorded[candidate],
+                mean(candidate),
+                dropped=recorded[candidate] < self._full,
             )
-            for number, each in enumerate(others)
+            for number, candidate in enumerate(candidates)
         )
-
-    def measured(self) -> dict[Candidate, list[float]]:
-        """Return the scores of every candidate, in the order they were first chosen."""
-        # Where a budget ended the search, some were asked for and never known.
-        known = [each for each in self._asked if each in self._known]
-        return {each: self.scores[each][: self._known[each]] for each in known}
-
-    def _decide(self, number: int) -> _Decision | None:
-        """Choose what to measure next, or None if enough or everything has been."""
-        full = len(self._valset)
-        if number >= self._introductions and sum(self._asked.values()) >= self._budget:
-            return None
-        if self.cut:
-            return None
-        taken = len(self._asked) > self._effort.candidates
-        for candidate in self._wishes(number):
-            asked = self._asked.get(candidate, 0)
-            if asked < full and not (taken and asked == 0):
-                decision = _Decision(candidate, asked, min(max(2 * asked, CHUNK), full))
-                return decision if self._take(decision) else None
-        return None
-
-    def _take(self, decision: _Decision) -> bool:
-        """Take what a decision costs out of the purse, or say that there is not enough in it."""
-        new = self._count_new(decision)
-        if (short := self._purse.lacking(new + self._for_final)) is not None:
-            self.cut = str(short)
-            return False
-        self._asked[decision.candidate] = decision.stop
-        self._purse.take(new)
-        return True
-
-    def _refuse_unaffordable(self, begun: Sequence[Candidate]) -> None:
-        new = sum(self._count_new(self._look(each, OPENING)) for each in begun)
-        if (short := self._purse.lacking(new + self._for_final)) is not None:
-            raise self._purse.exceeded(short)
-
-    @property
-    def _for_final(self) -> int:
-        """Rows it takes at most to measure some candidate and the baseline in full."""
-        full = len(self._valset)
-        return 2 * full - max(self._known.get(self._space.baseline, 0), min(OPENING, full))
-
-    def _look(self, candidate: Candidate, stop: int) -> _Decision:
-        return _Decision(candidate, self._known.get(candidate, 0), min(stop, len(self._valset)))
-
-    def _count_new(self, decision: _Decision) -> int:
-        """Return how many rows of ``decision`` are not in the store already."""
-        if not self._purse.is_limited:
-            return 0
-        rows = self._valset[decision.start : decision.stop]
-        return self._rows.count_new(self._program(decision.candidate), rows)
-
-    def _program(self, candidate: Candidate) -> dspy.Module:
-        if candidate not in self._programs:
-            self._programs[candidate] = self._space.program(candidate)
-        return self._programs[candidate]
-
-    def _wishes(self, number: int) -> Iterator[Candidate]:
-        """Yield candidates worth measuring, the most wanted first."""
-        rng = np.random.default_rng([abs(self._effort.seed), number])
-        is_introduction = number < self._introductions
-        if not is_introduction and number % TPE_EVERY == TPE_EVERY - 1:
-            yield self._candidate(self._estimator.propose(number))
-        drawn = map(self._candidate, self._surrogate().draw(rng))
-        if is_introduction:
-            yield self._introduced(number, next(drawn))
-        yield from drawn
-
-    def _introduced(self, number: int, drawn: Candidate) -> Candidate:
-        """Return a candidate with what nothing is known of: instructions, then demo sets."""
-        instructions = max(map(len, self._unknown))
-        if number < instructions:
-            return Candidate(_turns(self._unknown, number), drawn.demos)
-        own = self._space.baseline.instructions
-        return Candidate(own, _turns(self._late, number - instructions))
-
-    def _learn(self, decision: _Decision) -> None:
-        self._purse.learn(self._paid(decision))
-        self._known[decision.candidate] = max(decision.stop, self._known.get(decision.candidate, 0))
-        self._tell_estimator(decision.candidate)
-
-    def _paid(self, decision: _Decision) -> list[Usage]:
-        if not self._purse.is_limited:
-            return []
-        rows = self._new[decision.candidate][decision.start : decision.stop]
-        return [usage for usage in rows if usage is not None]
-
-    def _tell_estimator(self, candidate: Candidate) -> None:
-        scores = self.scores[candidate][: self._known[candidate]]
-        self._estimator.learn(_choices(candidate), _mean(scores), len(scores))
-
-    async def _measure(self, decision: _Decision) -> None:
-        candidate = decision.candidate
-        rows = await self._rows.evaluate(self._program(candidate), self._valset[: decision.stop])
-        if len(rows) > len(self.scores.get(candidate, ())):
-            self.scores[candidate] = [row.score for row in rows]
-            self._new[candidate] = [
-                row.usage if self._rows.is_new(row.key) else None for row in rows
-            ]
-
-    async def _extend(self, candidates: Sequence[Candidate], rows: int) -> None:
-        """Measure ``candidates`` side by side on their first ``rows`` rows."""
-        looks = [self._look(each, rows) for each in dict.fromkeys(candidates)]
-        behind = [look for look in looks if look.start < look.stop]
-        for look in behind:
-            self._asked[look.candidate] = look.stop
-        await gather([self._measure(look) for look in behind])
-        for look in behind:
-            paid = self._paid(look)
-            self._purse.take(len(paid))
-            self._purse.learn(paid)
-            self._known[look.candidate] = look.stop
-
-    def _next_look(self, candidate: Candidate) -> int:
-        first = math.ceil(_FIRST_LOOK * len(self._valset))
-        return max(first, 2 * self._known.get(candidate, 0))
-
-    def _best(self) -> Candidate:
-        """Return the best of those measured in full, the simplest of them if they are equal."""
-        full = len(self._valset)
-        return min(
-            (each for each, known in self._known.items() if known == full),
-            key=lambda each: (-_mean(self.scores[each]), self._space.complexity(each)),
-        )
-
-    def _undecided(self, leader: Candidate) -> list[Candidate]:
-        """Return the baseline, unless the leader is ahead of it on the rows both are known on."""
-        baseline = self._space.baseline
-        known = min(self._known.get(leader, 0), self._known[baseline])
-        ahead = self._total(leader, known) > self._total(baseline, known)
-        return [] if ahead or leader == baseline else [baseline]
-
-    def _total(self, candidate: Candidate, rows: int) -> float:
-        return math.fsum(self.scores[candidate][:rows]) if rows else 0.0
-
-    def _ranking(self) -> list[Candidate]:
-        """Return candidates by expected score, the simpler first among equals."""
-        taken = len(self._asked) > self._effort.candidates
-        surrogate = self._surrogate()
-        pool = surrogate.measured if taken else surrogate.pool()
-        # Rounded, so that candidates that are equal but for the arithmetic are equal.
-        means = np.round(surrogate.means(pool), 9)
-        expected = sorted(
-            (-mean, self._space.complexity(each), each)
-            for mean, each in zip(means, map(self._candidate, pool), strict=True)
-        )
-        return [each for _, _, each in expected]
-
-    def _surrogate(self) -> Surrogate:
-        seen = {_choices(each): self.scores[each][:known] for each, known in self._known.items()}
-        return Surrogate(self._layout, seen)
-
-    def _candidate(self, choices: Sequence[int]) -> Candidate:
-        predictors = len(self._space.instructions)
-        return Candidate(tuple(choices[:predictors]), tuple(choices[predictors:]))
 
     def _progress(self) -> Progress:
-        means = [_mean(self.scores[each][:known]) for each, known in self._known.items()]
-        done = min(sum(self._known.values()), self._budget)
-        return Progress("search", done, self._budget, best=max(means))
-
-
-def _choices(candidate: Candidate) -> tuple[int, ...]:
-    return (*candidate.instructions, *candidate.demos)
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return math.fsum(scores) / len(scores)
+        recorded = self._measurements.recorded
+        done = min(sum(recorded.values()), self._row_budget)
+        best = max(map(self._measurements.mean, recorded))
+        return Progress("search", done, self._row_budget, best=best)

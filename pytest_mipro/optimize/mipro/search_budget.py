@@ -1,11 +1,11 @@
 """
-How much a search may still ask: its part of the budget, counted in decision order.
+The budget of a search: how much it may still ask, counted in the order of its choices.
 
-Whether there is enough for a decision is decided by what the decisions that it
-knows of have cost, and by what those under way will presumably cost, never by
-what has happened to finish. So calls, tokens and cost cut a search at the same
-decision at any parallelism. Seconds cannot: how far they get depends on the
-machine.
+Whether a minibatch is affordable is decided by the cost of the minibatches
+that are recorded and the expected cost of those under way, never by which rows
+have finished so far. So a limit of calls, tokens or cost cuts a search at the
+same minibatch at any parallelism. A limit of seconds cannot, because the speed
+depends on the machine.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 class SearchBudget:
     """
-    What may be spent on one search.
+    The most that one search may spend.
 
     Args:
-        account: Who pays; what it has left now is all there is.
-        reserved: Rows to keep enough for: those of the held-out examples.
-        calls: LM calls that a row takes, unless rows show otherwise.
-        clock: Tells the time, in seconds.
+        account: The account that pays; its present balance is the budget.
+        held_out: Held-out rows to leave enough for.
+        calls: LM calls that a row takes, until rows show otherwise.
+        clock: Returns the time in seconds.
 
     """
 
     def __init__(
         self,
         account: Account | None = None,
-        reserved: int = 0,
+        held_out: int = 0,
         calls: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = account
         self._left: tuple[Remaining, ...] = () if account is None else account.left()
-        self._reserved = reserved
-        self._presumed = Usage(calls)
+        self._held_out = held_out
+        self._assumed = Usage(calls)
         self._clock = clock
-        self._began = clock()
+        self._start = clock()
         self._prepared = Usage()
         self._sample: Sequence[Usage] = ()
-        self._learned = Usage()
+        self._spent = Usage()
         self._rows = 0
         self._under_way = 0
 
@@ -60,67 +60,67 @@ class SearchBudget:
         """Whether there is any limit."""
         return bool(self._left)
 
-    def prepare(self, spent: Usage, sample: Sequence[Usage]) -> None:
+    def count_preparation(self, spent: Usage, sample: Sequence[Usage]) -> None:
         """
-        Take note of what the phases before the search have cost.
+        Count the phases before the search.
 
         Args:
             spent: What they have cost now.
-            sample: What single runs of a program have cost, whenever that was.
+            sample: The usages of single runs of a program, now or earlier.
 
         """
         self._prepared = spent
         self._sample = [usage for usage in sample if usage.calls]
 
-    def keep(self, rows: int) -> None:
-        """Keep enough for so many rows, and for those reserved, from being spent now."""
+    def reserve(self, rows: int) -> None:
+        """Have the account reserve enough for ``rows`` and for the held-out rows."""
         if self._account is not None:
-            self._account.reserve((self._reserved + rows) * self._presumed.calls)
+            self._account.reserve((self._held_out + rows) * self._assumed.calls)
 
-    def take(self, rows: int) -> None:
-        """Take what so many rows will presumably cost."""
+    def begin(self, rows: int) -> None:
+        """Count ``rows`` as under way, at their expected cost."""
         self._under_way += rows
 
-    def learn(self, usages: Sequence[Usage]) -> None:
-        """Take note of what rows have cost that were taken for."""
+    def finish(self, usages: Sequence[Usage]) -> None:
+        """Replace the expected cost of rows under way by their usages."""
         self._under_way -= len(usages)
         self._rows += len(usages)
-        self._learned += Usage.total(usages)
+        self._spent += Usage.total(usages)
 
-    def lacking(self, rows: int) -> Limit | None:
-        """Return what does not allow so many rows more, or None if everything does."""
+    def limit_against(self, rows: int) -> Limit | None:
+        """Return a limit that does not allow ``rows`` more, or None if there is none."""
         for left in self._left:
             if self._needed(rows, left.limit.what) > left.amount:
                 return left.limit
         return None
 
-    def exceeded(self, limit: Limit) -> BudgetExceeded:
-        """Return the error that ``limit`` does not allow what a search cannot do without."""
+    def error(self, limit: Limit) -> BudgetExceeded:
+        """Return the error that ``limit`` does not allow the rows a search cannot do without."""
         if self._account is None:
             raise AssertionError(limit)
         return self._account.exceeded(limit)
 
     def cut(self, limit: str) -> Cut:
         """Return how the search was cut by ``limit``."""
-        left = next(each for each in self._left if str(each.limit) == limit)
+        left = next(remaining for remaining in self._left if str(remaining.limit) == limit)
         return Cut(limit, left.limit.what, left.amount)
 
-    def _needed(self, rows: int, what: LimitKind) -> float:
-        ahead = self._under_way + rows + self._reserved
-        if what == "seconds":
-            passed = self._clock() - self._began
-            return passed + ahead * passed / max(1, self._rows + len(self._sample))
-        spent = amount(self._prepared + self._learned, what)
-        return spent + _whole(ahead * self._each(what), what)
+    def _needed(self, rows: int, kind: LimitKind) -> float:
+        ahead = self._under_way + rows + self._held_out
+        if kind == "seconds":
+            seconds = self._clock() - self._start
+            return seconds + ahead * seconds / max(1, self._rows + len(self._sample))
+        spent = amount(self._prepared + self._spent, kind)
+        return spent + _whole(ahead * self._per_row(kind), kind)
 
-    def _each(self, what: LimitKind) -> float:
-        """Return what a row takes, by those known: first of the search, then any."""
+    def _per_row(self, kind: LimitKind) -> float:
+        """Return the cost of a row: the mean of the search's rows, or of the sample."""
         if self._rows:
-            return amount(self._learned, what) / self._rows
+            return amount(self._spent, kind) / self._rows
         if self._sample:
-            return amount(Usage.total(self._sample), what) / len(self._sample)
-        return amount(self._presumed, what)
+            return amount(Usage.total(self._sample), kind) / len(self._sample)
+        return amount(self._assumed, kind)
 
 
-def _whole(value: float, what: LimitKind) -> float:
-    return value if what == "usd" else math.ceil(value - 1e-9)
+def _whole(value: float, kind: LimitKind) -> float:
+    return value if kind == "usd" else math.ceil(value - 1e-9)

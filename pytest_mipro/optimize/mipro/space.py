@@ -1,4 +1,4 @@
-"""What is searched: an instruction and a demo set for every predictor."""
+"""The space that a search explores: an instruction and a demo set for each predictor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DemoSet: TypeAlias = "tuple[dspy.Example, ...]"
 @dataclass(frozen=True)
 class Space:
     """
-    The choices for each predictor of a student, in predictor order.
+    The options of each predictor of a student, in predictor order.
 
     Index 0 is always the student's own: its instruction, its demos.
 
@@ -30,8 +30,8 @@ class Space:
         student: The program that is optimized; never modified.
         instructions: Per predictor, the instructions to choose from.
         demos: Per predictor, the demo sets to choose from.
-        late: Per predictor, how many of these, the last ones, a search does not
-            begin with; empty for none.
+        late: Per predictor, how many of the demo sets, counted from the end, a
+            search does not begin with; empty for none.
 
     """
 
@@ -41,7 +41,7 @@ class Space:
     late: tuple[int, ...] = ()
 
     @classmethod
-    def made_of(
+    def of_demo_sets(
         cls,
         student: dspy.Module,
         instructions: tuple[tuple[str, ...], ...],
@@ -49,24 +49,27 @@ class Space:
         late: Sequence[Mapping[str, DemoSet]],
     ) -> Space:
         """
-        Return the space of some instructions and demo sets, each of these once.
+        Return the space of instructions and demo sets, without repeated demo sets.
 
         Args:
             student: The program that is optimized.
-            instructions: Per predictor, its own and others.
+            instructions: Per predictor, its own and the proposed ones.
             early: Demo sets by predictor path, the student's own first.
-            late: Those that took longer to make.
+            late: Demo sets that took longer to make.
 
         """
         paths = [path for path, _ in student.named_predictors()]
-        begun = [_distinct(each[path] for each in early) for path in paths]
-        demos = [_distinct(each[path] for each in (*early, *late)) for path in paths]
-        after = [len(sets) - len(first) for first, sets in zip(begun, demos, strict=True)]
-        return cls(student, instructions, tuple(demos), tuple(after))
+        early_sets = [_distinct(demos[path] for demos in early) for path in paths]
+        all_sets = [_distinct(demos[path] for demos in (*early, *late)) for path in paths]
+        late_counts = [
+            len(demo_sets) - len(begun)
+            for begun, demo_sets in zip(early_sets, all_sets, strict=True)
+        ]
+        return cls(student, instructions, tuple(all_sets), tuple(late_counts))
 
     @cached_property
     def _signatures(self) -> list[list[type[dspy.Signature]]]:
-        # DSPy builds a new class for each, which takes longer than copying the program.
+        # DSPy builds a class per signature, which takes longer than copying the program.
         return [
             [predictor.signature.with_instructions(text) for text in texts]
             for predictor, texts in zip(self.student.predictors(), self.instructions, strict=True)
@@ -74,19 +77,26 @@ class Space:
 
     @property
     def baseline(self) -> Candidate:
-        """The student as it came."""
+        """The candidate that is the uncompiled student."""
         return Candidate((0,) * len(self.instructions), (0,) * len(self.demos))
 
     @property
     def early(self) -> tuple[int, ...]:
         """Per predictor, how many demo sets a search begins with."""
         late = self.late or (0,) * len(self.demos)
-        return tuple(len(sets) - count for sets, count in zip(self.demos, late, strict=True))
+        return tuple(
+            len(demo_sets) - count for demo_sets, count in zip(self.demos, late, strict=True)
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many options each choice has: instructions per predictor, then demo sets."""
+        return tuple(len(options) for options in (*self.instructions, *self.demos))
 
     @property
     def size(self) -> int:
         """How many candidates there are."""
-        return math.prod(len(choices) for choices in (*self.instructions, *self.demos))
+        return math.prod(self.sizes)
 
     def program(self, candidate: Candidate) -> dspy.Module:
         """Return a copy of the student with the candidate's instructions and demos."""
@@ -99,7 +109,8 @@ class Space:
     def complexity(self, candidate: Candidate) -> tuple[object, ...]:
         """Order candidates from simple to elaborate: baseline, then fewer demos."""
         count = sum(
-            len(sets[choice]) for sets, choice in zip(self.demos, candidate.demos, strict=True)
+            len(demo_sets[choice])
+            for demo_sets, choice in zip(self.demos, candidate.demos, strict=True)
         )
         return (not candidate.is_baseline, count, candidate.demos, candidate.instructions)
 

@@ -1,4 +1,4 @@
-"""What DSPy's users expect to find on a compiled program."""
+"""The statistics that DSPy attaches to a compiled program, and the log of its candidates."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def percent(scores: Sequence[float]) -> float:
-    """Return a mean score the way DSPy states it: from 0 to 100, two decimals."""
+    """Return a mean score as DSPy states it: from 0 to 100, with two decimals."""
     return round(100 * math.fsum(scores) / len(scores), 2)
 
 
-def statistics(space: Space, found: SearchResult, full: int) -> dict[str, Any]:
-    """Return what DSPy's users look for on a result, under DSPy's names."""
-    programs = {candidate: space.program(candidate) for candidate in found.scores}
+def statistics(space: Space, result: SearchResult, full: int) -> dict[str, Any]:
+    """Return the statistics of a search under DSPy's names; ``full`` rows are the valset."""
+    programs = {candidate: space.program(candidate) for candidate in result.scores}
     entries: list[dict[str, Any]] = [
         {
             "score": percent(scores),
             "program": programs[candidate],
             "full_eval": len(scores) >= full,
         }
-        for candidate, scores in found.scores.items()
+        for candidate, scores in result.scores.items()
     ]
     entries.sort(key=itemgetter("score"), reverse=True)
     return {
@@ -39,7 +39,7 @@ def statistics(space: Space, found: SearchResult, full: int) -> dict[str, Any]:
         "mb_candidate_programs": [entry for entry in entries if not entry["full_eval"]],
         "trial_logs": {
             number: _trial_log(candidate, programs[candidate], scores, full)
-            for number, (candidate, scores) in enumerate(found.scores.items(), start=1)
+            for number, (candidate, scores) in enumerate(result.scores.items(), start=1)
         },
     }
 
@@ -57,10 +57,10 @@ def _trial_log(
     }
 
 
-def save_candidates(folder: Path, space: Space, found: SearchResult, full: int) -> None:
+def save_candidates(folder: Path, space: Space, result: SearchResult, full: int) -> None:
     """Write every candidate that was measured on all ``full`` rows, as DSPy's state."""
     target = folder / "evaluated_programs"
     target.mkdir(parents=True, exist_ok=True)
-    for number, (candidate, scores) in enumerate(found.scores.items(), start=1):
+    for number, (candidate, scores) in enumerate(result.scores.items(), start=1):
         if len(scores) >= full:
             space.program(candidate).save(target / f"program_{number}.json")

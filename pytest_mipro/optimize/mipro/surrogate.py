@@ -1,12 +1,12 @@
 """
-What the rows measured so far say about every candidate, measured or not.
+The surrogate: a model of the score of every candidate, measured or not.
 
-A candidate's quality is modelled as a sum: a level, an effect for each of its
-choices (an instruction or a demo set of a predictor), and something of its own.
-The parts have Gaussian priors around zero, so a few rows are enough to say
-which choices help, across all candidates that share them. Rows differ in
-difficulty, which is estimated alongside and taken out, so that candidates
-measured on different numbers of rows can be compared.
+A candidate's score is modelled as a sum: a level, an effect of each of its
+choices (an instruction or a demo set of a predictor), and an effect of its own.
+The parts have Gaussian priors around zero, so a few rows show which choices
+help, across all candidates that share them. Rows differ in difficulty, which is
+estimated at the same time and subtracted, so that candidates measured on
+different numbers of rows can be compared.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LARGEST_POOL = 512
 @dataclass(frozen=True)
 class Layout:
     """
-    The choices a candidate consists of.
+    The choices that a candidate consists of.
 
     Attributes:
         sizes: How many options each choice has.
@@ -51,11 +51,11 @@ class Layout:
 
     @cached_property
     def starts(self) -> NDArray[np.intp]:
-        """Where each choice's effects begin, and where the last one's end."""
+        """The index of each choice's first effect, and the index after the last effect."""
         return np.cumsum((1, *self.sizes))
 
     def columns(self, candidates: Sequence[Choices]) -> NDArray[np.intp]:
-        """Return where each candidate's effects are, the level included: a row each."""
+        """Return the indexes of each candidate's effects, the level's first: a row each."""
         level = np.zeros((len(candidates), 1), dtype=np.intp)
         return np.hstack([level, np.array(candidates, dtype=np.intp) + self.starts[:-1]])
 
@@ -71,16 +71,16 @@ class Layout:
 
 
 class Surrogate:
-    """The posterior over all candidates, given the scores of some."""
+    """The posterior over the scores of all candidates, given the scores of some."""
 
     def __init__(self, layout: Layout, scores: Mapping[Choices, Sequence[float]]) -> None:
         """
         Fit the model.
 
         Args:
-            layout: The choices.
-            scores: Per candidate its scores on a prefix of the one row order;
-                at least one candidate, at least one score each.
+            layout: The choices of a candidate.
+            scores: Per candidate, its scores on a prefix of the one row order;
+                there is at least one candidate, and each has at least one score.
 
         """
         self._layout = layout
@@ -97,7 +97,7 @@ class Surrogate:
         self._mean = np.linalg.solve(self._root.T, np.linalg.solve(self._root, right))
 
     def pool(self) -> list[Choices]:
-        """Return the candidates worth comparing: all, or the promising ones of very many."""
+        """Return the candidates to compare: all, or the most promising of very many."""
         return self._pool(self._mean)
 
     def means(self, candidates: Sequence[Choices]) -> Array:
@@ -106,16 +106,16 @@ class Surrogate:
 
     def draw(self, rng: np.random.Generator) -> list[Choices]:
         """
-        Return candidates, best first, in a world drawn from the posterior.
+        Return candidates by a sample from the posterior, the best first.
 
-        Taking the first is Thompson sampling: a candidate is measured as often
-        as it may well be the best.
+        Taking the first is Thompson sampling: a candidate is chosen with the
+        probability that it is the best.
         """
-        world = self._mean + np.linalg.solve(self._root.T, rng.normal(size=len(self._mean)))
-        pool = self._pool(world)
-        known = set(self.measured)
+        sample = self._mean + np.linalg.solve(self._root.T, rng.normal(size=len(self._mean)))
+        pool = self._pool(sample)
+        measured = set(self.measured)
         own = rng.normal(0, self._own, len(pool))
-        values = self._values(world, pool) + own * [each not in known for each in pool]
+        values = self._values(sample, pool) + own * [choices not in measured for choices in pool]
         return [pool[int(index)] for index in np.argsort(-values, kind="stable")]
 
     def _design(self) -> Array:
@@ -129,39 +129,42 @@ class Surrogate:
     def _values(self, effects: Array, candidates: Sequence[Choices]) -> Array:
         own = dict(zip(self.measured, effects[self._layout.width :], strict=True))
         values: Array = effects[self._layout.columns(candidates)].sum(axis=1) + self._center
-        values += [own.get(each, 0.0) for each in candidates]
+        values += [own.get(choices, 0.0) for choices in candidates]
         return values
 
     def _pool(self, effects: Array) -> list[Choices]:
-        """Return what is measured, and what combines each choice's best options."""
+        """Return the measured candidates, and all combinations of each choice's best options."""
         spans = pairwise(self._layout.starts)
         ranked = [np.argsort(-effects[start:end], kind="stable") for start, end in spans]
         keep = max(self._layout.sizes)
-        while math.prod(min(keep, len(each)) for each in ranked) > _LARGEST_POOL and keep > 1:
+        while math.prod(min(keep, len(options)) for options in ranked) > _LARGEST_POOL and keep > 1:
             keep -= 1
-        best = [sorted(map(int, each[:keep])) for each in ranked]
+        best = [sorted(map(int, options[:keep])) for options in ranked]
         return list(dict.fromkeys([*self.measured, *product(*best)]))
 
 
 def _without_difficulty(scores: Sequence[Array]) -> tuple[Array, Array, float, float]:
     """
-    Return means with the rows' difficulty taken out, counts, noise variance and scale.
+    Return means without the rows' difficulty, counts, noise variance and scale.
 
-    The difficulty of a row is what scores on it differ by from their
-    candidates' means, shrunk by one imagined average score.
+    The difficulty of a row is the mean difference of the scores on it from
+    their candidates' means, shrunk by one imagined average score.
     """
-    counts = np.array([len(each) for each in scores], dtype=float)
-    means = np.array([each.mean() for each in scores])
+    counts = np.array([len(row_scores) for row_scores in scores], dtype=float)
+    means = np.array([row_scores.mean() for row_scores in scores])
     difficulty = np.zeros(int(counts.max()))
-    seen = np.array([(counts > row).sum() for row in range(len(difficulty))])
+    candidates_per_row = np.array([(counts > row).sum() for row in range(len(difficulty))])
     for _ in range(_SWEEPS):
         total = np.zeros_like(difficulty)
-        for each, mean in zip(scores, means, strict=True):
-            total[: len(each)] += each - mean
-        difficulty = total / (seen + 1)
-        means = np.array([(each - difficulty[: len(each)]).mean() for each in scores])
+        for row_scores, mean in zip(scores, means, strict=True):
+            total[: len(row_scores)] += row_scores - mean
+        difficulty = total / (candidates_per_row + 1)
+        means = np.array(
+            [(row_scores - difficulty[: len(row_scores)]).mean() for row_scores in scores]
+        )
     residuals = [
-        each - mean - difficulty[: len(each)] for each, mean in zip(scores, means, strict=True)
+        row_scores - mean - difficulty[: len(row_scores)]
+        for row_scores, mean in zip(scores, means, strict=True)
     ]
     scale = max(float(np.concatenate(scores).std()), 1e-3)
     noise = max(float(np.concatenate(residuals).var()), _LEAST_NOISE * scale**2)

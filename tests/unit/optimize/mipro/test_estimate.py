@@ -1,11 +1,10 @@
-"""The bound of a compile holds, whatever its sizes."""
-
 from __future__ import annotations
 
 from typing import Any
 
 import dspy
 import pytest
+from compiles import exact, sums
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
@@ -20,10 +19,7 @@ from pytest_mipro.records import Row, Usage
 from pytest_mipro.spending import Account
 from pytest_mipro.task import Options
 
-ROWS = [
-    dspy.Example(question=f"What is {i} + {i + 3}?", answer=str(2 * i + 3)).with_inputs("question")
-    for i in range(60)
-]
+EXAMPLES = sums(60)
 
 
 class Ask(dspy.Signature):
@@ -33,12 +29,7 @@ class Ask(dspy.Signature):
     answer: str = dspy.OutputField()
 
 
-ASKED = CallProfile(1, "m", "t", "p")
-
-
-def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = None) -> bool:
-    """Tell whether the answer is right."""
-    return bool(example.answer == prediction.answer)
+PROFILE = CallProfile(1, "m", "t", "p")
 
 
 @pytest.mark.parametrize(
@@ -51,18 +42,22 @@ def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = N
     ],
 )
 @pytest.mark.parametrize("rows", [3, 30])
-def test_no_phase_asks_more_than_its_bound(sizes: dict[str, Any], rows: int) -> None:
-    """Bootstrap and proposals each stay within theirs, search and final within theirs together."""
+def test_each_phase_stays_within_its_bound(sizes: dict[str, Any], rows: int) -> None:
+    """Bootstrap and proposals stay within their bounds, search and final within their sum."""
     options = Options.declare(**sizes, minibatch=False)
     student = dspy.Predict("question -> answer")
-    bounds = bounds_of_compile(student, options, ROWS[:15], ROWS[20 : 20 + rows], ASKED)
+    bounds = bounds_of_compile(student, options, EXAMPLES[:15], EXAMPLES[20 : 20 + rows], PROFILE)
     most = {bound.phase: bound.calls for bound in bounds}
     account = Account()
     trials = {"num_trials": sizes["num_trials"]} if "num_trials" in sizes else {}
-    made = {name: value for name, value in sizes.items() if name != "num_trials"}
+    constructor = {name: size for name, size in sizes.items() if name != "num_trials"}
     with dspy.context(lm=scripted_lm()), account.current():
-        MIPROv2(exact, num_threads=8, **made).compile(
-            student, trainset=ROWS[:15], valset=ROWS[20 : 20 + rows], minibatch=False, **trials
+        MIPROv2(exact, num_threads=8, **constructor).compile(
+            student,
+            trainset=EXAMPLES[:15],
+            valset=EXAMPLES[20 : 20 + rows],
+            minibatch=False,
+            **trials,
         )
     spent = {purpose: usage.calls for purpose, usage in account.spent.items()}
     assert spent.get("bootstrap", 0) <= most["bootstrap"] <= 15
@@ -71,19 +66,19 @@ def test_no_phase_asks_more_than_its_bound(sizes: dict[str, Any], rows: int) -> 
 
 
 def test_tokens_come_from_stored_rows_or_the_prompt() -> None:
-    """A row of two calls with 60 and 4 tokens makes 30 and 2 per call; demos are added."""
+    """A stored row of 2 calls with 60 and 4 tokens means 30 and 2 per call, and demos add to it."""
     bare = Options.declare(max_bootstrapped_demos=0, max_labeled_demos=0)
     student = dspy.Predict("question -> answer")
     row = Row("key", 1.0, usage=Usage(2, 60, 4))
-    assert tokens_per_call(student, ROWS, bare, [row]) == Tokens(30, 2, 1)
-    assert tokens_per_call(student, ROWS, Options(), [row]).asked > 30
-    guessed = tokens_per_call(student, ROWS, bare, [])
-    assert guessed.rows == 0
-    assert 50 < guessed.asked < 500
+    assert tokens_per_call(student, EXAMPLES, bare, [row]) == Tokens(30, 2, 1)
+    assert tokens_per_call(student, EXAMPLES, Options(), [row]).asked > 30
+    from_prompt = tokens_per_call(student, EXAMPLES, bare, [])
+    assert from_prompt.rows == 0
+    assert 50 < from_prompt.asked < 500
 
 
-def test_a_loop_is_told_apart() -> None:
-    """An agent may call more often than it has predictors."""
+def test_an_agent_loops() -> None:
+    """A program loops if it is an agent, or if its rows took more calls than it has predictors."""
 
     def tool(name: str) -> str:
         """Return ``name``."""

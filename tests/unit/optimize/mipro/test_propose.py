@@ -13,8 +13,8 @@ from scripted import ScriptedEngine
 
 from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.evaluate import ContextThreadPool, WorkerPool
-from pytest_mipro.optimize.mipro.bootstrap import Draft
-from pytest_mipro.optimize.mipro.propose import PromptModel, Propose, program_code
+from pytest_mipro.optimize.mipro.bootstrap import FirstDemos
+from pytest_mipro.optimize.mipro.propose import GroundedProposer, most_requests, program_code
 from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def train(count: int) -> list[dspy.Example]:
     ]
 
 
-def wanted(request: lm15.Request) -> str:
-    """Say what a request asks the prompt model for."""
+def kind_of(request: lm15.Request) -> str:
+    """Return the output field that a request asks for."""
     turn = request.messages[-1].text or ""
     return next(kind for kind in KINDS if f"`[[ ## {kind} ## ]]`" in turn)
 
 
-class Author(ScriptedEngine):
-    """Answers with what ``write`` returns for the kind and number of a request."""
+class WritingEngine(ScriptedEngine):
+    """Answers with the text that ``write`` returns for the kind and number of a request."""
 
     def __init__(self, write: Callable[[str, int], str] = lambda kind, n: f"{kind} {n}") -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Author(ScriptedEngine):
         with self._lock:
             self.requests.append(request)
             number = len(self.requests)
-        kind = wanted(request)
+        kind = kind_of(request)
         text = f"[[ ## {kind} ## ]]\n{self._write(kind, number)}\n\n[[ ## completed ## ]]"
         return lm15.Response(
             id=None,
@@ -71,8 +71,9 @@ class Author(ScriptedEngine):
             usage=lm15.Usage(input_tokens=1, output_tokens=1, total_tokens=2),
         )
 
-    def asked(self, kind: str) -> list[str]:
-        return [each.messages[-1].text or "" for each in self.requests if wanted(each) == kind]
+    def turns(self, kind: str) -> list[str]:
+        requests = [request for request in self.requests if kind_of(request) == kind]
+        return [request.messages[-1].text or "" for request in requests]
 
 
 class TwoStep(dspy.Module):
@@ -96,12 +97,13 @@ def instructions(
     threads: int = 4,
     **options: object,
 ) -> tuple[tuple[str, ...], ...]:
-    """Return what the model on ``engine`` proposes for a student."""
+    """Return the instructions that the model on ``engine`` proposes for a student."""
     workers = WorkerPool(ContextThreadPool(threads))
     declared = Options.declare(**options)
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
-    propose = Propose(
-        model=PromptModel(lm, None, declared.init_temperature),
+    proposer = GroundedProposer(
+        prompt_model=lm,
+        adapter=None,
         student=student or TwoStep(),
         trainset=train(rows),
         options=declared,
@@ -112,12 +114,12 @@ def instructions(
     paths = [path for path, _ in (student or TwoStep()).named_predictors()]
 
     async def run() -> tuple[tuple[str, ...], ...]:
-        known = demos or [dict.fromkeys(paths, ())]
-        making = [asyncio.get_running_loop().create_future() for _ in known]
-        for each, demo_set in zip(making, known, strict=True):
-            each.set_result(Draft(demo_set, suffices=True))
-        briefing = asyncio.ensure_future(propose.brief(count))
-        return await propose.instructions(briefing, making, count)
+        demo_sets = demos or [dict.fromkeys(paths, ())]
+        first_demos = [asyncio.get_running_loop().create_future() for _ in demo_sets]
+        for future, demo_set in zip(first_demos, demo_sets, strict=True):
+            future.set_result(FirstDemos(demo_set, suffice=True))
+        grounding = asyncio.ensure_future(proposer.ground(count))
+        return await proposer.propose(grounding, first_demos, count)
 
     try:
         return asyncio.run(run())
@@ -127,24 +129,29 @@ def instructions(
 
 class TestInstructions:
     def test_the_first_is_the_students_own(self, store: Store) -> None:
-        """Index 0 of each predictor is its own instruction; the others are new."""
-        made = instructions(store, Author())
-        assert [each[0] for each in made] == ["Own thinking.", "Own reply."]
-        assert [len(each) for each in made] == [3, 3]
-        assert all(text.startswith("proposed_instruction") for each in made for text in each[1:])
+        """Index 0 of each predictor is its own instruction; the further ones are new."""
+        thinking, reply = instructions(store, WritingEngine())
+        assert (thinking[0], reply[0]) == ("Own thinking.", "Own reply.")
+        assert len(thinking) == len(reply) == 3
+        proposed = (*thinking[1:], *reply[1:])
+        assert all(text.startswith("proposed_instruction") for text in proposed)
 
     def test_repeated_and_empty_answers_are_left_out(self, store: Store) -> None:
-        """There is no second candidate of the same text, and none without."""
+        """No instruction is empty or repeats another one."""
         answers = iter(["Same.", "", "Same.", "  ", "Own thinking.", "Other."] * 2)
 
         def write(kind: str, number: int) -> str:
             return next(answers) if kind == "proposed_instruction" else "text"
 
-        made = instructions(
-            store, Author(write), count=7, threads=1, student=dspy.Predict("question -> answer")
+        (texts,) = instructions(
+            store,
+            WritingEngine(write),
+            count=7,
+            threads=1,
+            student=dspy.Predict("question -> answer"),
         )
-        assert set(made[0][1:]) == {"Same.", "Other.", "Own thinking."}
-        assert len(made[0]) == 4
+        assert set(texts[1:]) == {"Same.", "Other.", "Own thinking."}
+        assert len(texts) == 4
 
     @pytest.mark.parametrize(
         "answer",
@@ -156,26 +163,29 @@ class TestInstructions:
             "  New instructions:\n\nAdd them.\n",
         ],
     )
-    def test_wrapping_is_taken_off(self, store: Store, answer: str) -> None:
-        """Labels and quotes around the instruction are not part of it."""
-        made = instructions(
-            store, Author(lambda *_: answer), count=2, student=dspy.Predict("question -> answer")
+    def test_labels_and_quotes_are_removed(self, store: Store, answer: str) -> None:
+        """A label before an instruction and quotes around it are removed."""
+        (texts,) = instructions(
+            store,
+            WritingEngine(lambda *_: answer),
+            count=2,
+            student=dspy.Predict("question -> answer"),
         )
-        assert made[0][1] == "Add them."
+        assert texts[1] == "Add them."
 
-    def test_one_candidate_asks_nothing_for_it(self, store: Store) -> None:
-        """Where only the student's own instruction is wanted no instruction is written."""
-        engine = Author()
-        assert [len(each) for each in instructions(store, engine, count=1)] == [1, 1]
+    def test_one_instruction_makes_no_call(self, store: Store) -> None:
+        """If a predictor has only its own instruction, the prompt model is not asked."""
+        engine = WritingEngine()
+        assert [len(texts) for texts in instructions(store, engine, count=1)] == [1, 1]
         assert not engine.requests
 
 
 class TestCalls:
     def test_program_and_predictors_are_described_once(self, store: Store) -> None:
-        """A call for the program, one per predictor, one per new instruction, and the data."""
-        engine = Author()
+        """Program, data and each predictor take a call each, and each new instruction."""
+        engine = WritingEngine()
         instructions(store, engine, rows=8, count=6)
-        counts = {kind: len(engine.asked(kind)) for kind in KINDS}
+        counts = {kind: len(engine.turns(kind)) for kind in KINDS}
         assert counts.pop("observations") == 1
         assert counts == {
             "proposed_instruction": 2 * 5,
@@ -183,33 +193,45 @@ class TestCalls:
             "program_description": 1,
         }
 
-    def test_batches_of_rows(self, store: Store) -> None:
-        """Batches of rows are looked at once each, and every instruction is told of all."""
-        engine = Author()
+    def test_batches_of_examples(self, store: Store) -> None:
+        """Each batch of examples is summarized once, and every instruction request has them all."""
+        engine = WritingEngine()
         instructions(store, engine, rows=25, view_data_batch_size=10)
-        observed = engine.asked("observations")
-        assert len(observed) == 3
-        asked = engine.asked("proposed_instruction")
-        assert all(sum(f"observations {n}" in each for n in range(20)) == 3 for each in asked)
+        summaries = engine.turns("observations")
+        assert len(summaries) == 3
+        requests = engine.turns("proposed_instruction")
+        assert all(sum(f"observations {n}" in turn for n in range(20)) == 3 for turn in requests)
         for number in range(25):
-            assert sum(f'train question {number}"' in each for each in observed) == 1
+            assert sum(f'train question {number}"' in turn for turn in summaries) == 1
 
-    def test_a_large_trainset_is_not_all_shown(self, store: Store) -> None:
-        """What is said of the data costs a bounded number of calls."""
-        engine = Author()
+    @pytest.mark.parametrize("count", [1, 2, 6])
+    @pytest.mark.parametrize("option", ["data_aware_proposer", "program_aware_proposer", None])
+    def test_the_bound_counts_all_requests(
+        self, store: Store, count: int, option: str | None
+    ) -> None:
+        """A proposal without stored answers makes as many requests as its bound says."""
+        engine = WritingEngine()
+        options: dict[str, Any] = {option: False} if option else {}
+        instructions(store, engine, rows=25, count=count, **options)
+        bound = most_requests(TwoStep(), Options.declare(**options), 25, count)
+        assert len(engine.requests) == bound
+
+    def test_a_large_trainset_takes_ten_calls(self, store: Store) -> None:
+        """The summary of a large training set takes at most 10 calls."""
+        engine = WritingEngine()
         instructions(store, engine, rows=1000, view_data_batch_size=1)
-        assert len(engine.asked("observations")) <= 10
+        assert len(engine.turns("observations")) <= 10
 
-    def test_a_second_time_costs_nothing(self, store: Store) -> None:
-        """Answers are found in the store, and give the same instructions."""
-        engine = Author()
+    def test_a_second_proposal_makes_no_call(self, store: Store) -> None:
+        """A second proposal on the same store makes no call and has the same instructions."""
+        engine = WritingEngine()
         first = instructions(store, engine, rows=25, threads=1)
-        again = Author()
-        assert instructions(store, again, rows=25) == first
-        assert not again.requests
+        second_engine = WritingEngine()
+        assert instructions(store, second_engine, rows=25) == first
+        assert not second_engine.requests
 
     def test_instructions_are_written_side_by_side(self, store: Store) -> None:
-        """All instructions are under way at once."""
+        """All instructions are written at the same time."""
         meeting = threading.Barrier(10, timeout=10)
 
         def write(kind: str, number: int) -> str:
@@ -217,30 +239,30 @@ class TestCalls:
                 meeting.wait()
             return f"{kind} {number}"
 
-        instructions(store, Author(write), count=6, threads=10)
+        instructions(store, WritingEngine(write), count=6, threads=10)
         assert not meeting.broken
 
 
 class TestGrounding:
-    def test_everything(self, store: Store) -> None:
-        """Data, program, module, demos, the present instruction and a tip are all shown."""
-        engine = Author()
+    def test_sources_of_an_instruction(self, store: Store) -> None:
+        """An instruction request has data, program, module, demos, present instruction and tip."""
+        engine = WritingEngine()
         demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
         instructions(store, engine, demos=[{"think": (demo,), "reply": (demo,)}], count=6)
-        for request in engine.asked("proposed_instruction"):
-            for shown in (
+        for request in engine.turns("proposed_instruction"):
+            for source in (
                 "[[ ## dataset_description ## ]]\nobservations",
                 "class TwoStep",
                 "program_description",
                 "module_description",
                 "demo question",
             ):
-                assert shown in request
+                assert source in request
             assert "Own thinking." in request or "Own reply." in request
-        assert any("[[ ## tip ## ]]" in each for each in engine.asked("proposed_instruction"))
+        assert any("[[ ## tip ## ]]" in turn for turn in engine.turns("proposed_instruction"))
 
     @pytest.mark.parametrize(
-        "option, gone",
+        "option, text",
         [
             ("program_aware_proposer", "[[ ## program_code ## ]]"),
             ("program_aware_proposer", "class TwoStep"),
@@ -250,84 +272,82 @@ class TestGrounding:
             ("fewshot_aware_proposer", "demo question"),
         ],
     )
-    def test_can_be_turned_off(self, store: Store, option: str, gone: str) -> None:
-        """What a proposer must not be aware of is in no instruction request."""
+    def test_sources_can_be_turned_off(self, store: Store, option: str, text: str) -> None:
+        """A source that is turned off is in no instruction request."""
         demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
         sets: list[dict[str, DemoSet]] = [{"think": (demo,), "reply": (demo,)}]
-        with_it, without = Author(), Author()
-        instructions(store, with_it, demos=sets, count=6)
+        complete, without = WritingEngine(), WritingEngine()
+        instructions(store, complete, demos=sets, count=6)
         turned_off: dict[str, Any] = {option: False}
         instructions(store, without, demos=sets, count=6, **turned_off)
-        if gone != "train question":
-            assert any(gone in each for each in with_it.asked("proposed_instruction"))
+        if text != "train question":
+            assert any(text in turn for turn in complete.turns("proposed_instruction"))
         else:
-            assert any(gone in each for each in with_it.asked("observations"))
-            assert not without.asked("observations")
-        assert without.asked("proposed_instruction")
-        assert not any(gone in each for each in without.asked("proposed_instruction"))
+            assert any(text in turn for turn in complete.turns("observations"))
+            assert not without.turns("observations")
+        assert without.turns("proposed_instruction")
+        assert not any(text in turn for turn in without.turns("proposed_instruction"))
 
     def test_tips_differ(self, store: Store) -> None:
-        """No tip is given a second time before all have been; one of them is none."""
-        engine = Author()
+        """Each tip, one of which is empty, is given once before any is given again."""
+        engine = WritingEngine()
         instructions(store, engine, student=dspy.Predict("question -> answer"), count=13)
-        requests = engine.asked("proposed_instruction")
-        tips = [each.partition("[[ ## tip ## ]]")[2].partition("\n\n")[0] for each in requests]
+        requests = engine.turns("proposed_instruction")
+        tips = [turn.partition("[[ ## tip ## ]]")[2].partition("\n\n")[0] for turn in requests]
         assert len(set(tips)) == 6
         assert {tips.count(tip) for tip in tips} == {2}
 
     @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
     def test_temperature(self, store: Store, temperature: float) -> None:
-        """Instructions are written at the temperature that was asked for, 0 included."""
-        engine = Author()
+        """Instructions are written at ``init_temperature``, also if it is 0."""
+        engine = WritingEngine()
         instructions(store, engine, init_temperature=temperature)
         used = {
-            each.config.temperature
-            for each in engine.requests
-            if wanted(each) == "proposed_instruction"
+            request.config.temperature
+            for request in engine.requests
+            if kind_of(request) == "proposed_instruction"
         }
         assert used == {temperature}
 
     def test_the_student_is_not_modified(self, store: Store) -> None:
-        """Proposing only reads the student."""
+        """Proposing does not change the student."""
         student = TwoStep()
-        before = student.dump_state()
-        instructions(store, Author(), student=student)
-        assert student.dump_state() == before
+        state = student.dump_state()
+        instructions(store, WritingEngine(), student=student)
+        assert student.dump_state() == state
 
 
 class TestErrors:
     @pytest.mark.parametrize("kind", KINDS)
     def test_an_lm_error_in_any_call(self, store: Store, kind: str) -> None:
-        """A model that fails at any kind of request is not quietly done without."""
+        """An LM error in any kind of request stops the proposal."""
 
-        def write(asked: str, number: int) -> str:
-            if asked == kind:
+        def write(request_kind: str, number: int) -> str:
+            if request_kind == kind:
                 message = "dead key"
                 raise dspy.LMAuthError(message)
-            return f"{asked} {number}"
+            return f"{request_kind} {number}"
 
         with pytest.raises(InfrastructureError, match="dead key"):
-            instructions(store, Author(write), rows=25)
+            instructions(store, WritingEngine(write), rows=25)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_a_request_too_long_is_done_without(self, store: Store, kind: str) -> None:
-        """A request that does not fit the prompt model costs that answer only."""
+    def test_a_request_that_is_too_long(self, store: Store, kind: str) -> None:
+        """A request that exceeds the context window has an empty answer; the others are used."""
 
-        def write(asked: str, number: int) -> str:
-            if asked == kind:
+        def write(request_kind: str, number: int) -> str:
+            if request_kind == kind:
                 raise ContextWindowExceededError(message="too long")
-            return f"{asked} {number}"
+            return f"{request_kind} {number}"
 
-        made = instructions(store, Author(write), rows=25)
-        assert [each[0] for each in made] == ["Own thinking.", "Own reply."]
-        assert [len(each) for each in made] == (
-            [1, 1] if kind == "proposed_instruction" else [3, 3]
-        )
+        thinking, reply = instructions(store, WritingEngine(write), rows=25)
+        assert (thinking[0], reply[0]) == ("Own thinking.", "Own reply.")
+        assert len(thinking) == len(reply) == (1 if kind == "proposed_instruction" else 3)
 
-    def test_an_unreadable_answer_is_done_without(self, store: Store) -> None:
-        """Answers that are in no readable form leave the student's own instruction."""
+    def test_an_unreadable_answer(self, store: Store) -> None:
+        """If all answers are unreadable, only the student's own instructions remain."""
 
-        class Mumbles(Author):
+        class UnreadableEngine(WritingEngine):
             def complete(self, request: lm15.Request) -> lm15.Response:
                 return lm15.Response(
                     id=None,
@@ -337,24 +357,24 @@ class TestErrors:
                     usage=lm15.Usage(input_tokens=1, output_tokens=1, total_tokens=2),
                 )
 
-        assert instructions(store, Mumbles()) == (("Own thinking.",), ("Own reply.",))
+        assert instructions(store, UnreadableEngine()) == (("Own thinking.",), ("Own reply.",))
 
 
 class TestProgramCode:
     def test_shows_the_source_and_the_signatures(self) -> None:
-        """The prompt model sees the user's class and what each predictor takes and gives."""
+        """The code has the source of the user's class and the signatures of its predictors."""
         code = program_code(TwoStep())
         assert "def forward(self, question: str)" in code
         assert "question, thought -> answer" in code
 
     def test_a_bare_predictor(self) -> None:
-        """DSPy's own source is not shown; the signature is."""
+        """The code of a DSPy class is its signature, without DSPy's source."""
         code = program_code(dspy.Predict("question -> answer"))
         assert "question -> answer" in code
         assert "def " not in code
 
     def test_a_class_without_source(self) -> None:
-        """A class that was typed at a prompt is described by its signatures."""
+        """The code of a class without source is its signatures."""
         scope: dict[str, object] = {"dspy": dspy}
         source = (
             "class Typed(dspy.Module):\n"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dspy
-import optuna
 import pytest
 from dspy.signatures import make_signature
 
@@ -39,9 +38,9 @@ QUALITY = re.compile(r"quality (\d+)")
 
 class Landscape(dspy.Module):
     """
-    Right on as many percent of the examples as instructions and demos promise.
+    A program that is right on as many percent of the examples as its prompts say.
 
-    Asks no model; which examples it is right on is decided by a hash.
+    It asks no model; a hash decides which examples it is right on.
     """
 
     def __init__(self, predictors: int = 1, quality: int = 30, latency: float = 0.0) -> None:
@@ -59,10 +58,10 @@ class Landscape(dspy.Module):
         for predictor in self.predictors():
             quality += int(QUALITY.findall(predictor.signature.instructions)[0])
             quality += sum(int(demo.quality) for demo in predictor.demos)
-        return dspy.Prediction(answer=luck(question) * len(self.steps) < quality)
+        return dspy.Prediction(answer=difficulty(question) * len(self.steps) < quality)
 
 
-def luck(text: str) -> int:
+def difficulty(text: str) -> int:
     """Return how hard ``text`` is, from 0 to 99."""
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 100
 
@@ -70,17 +69,17 @@ def luck(text: str) -> int:
 def space_of(
     qualities: Sequence[Sequence[int]], demos: Sequence[Sequence[int]], latency: float = 0.0
 ) -> Space:
-    """Return a space whose candidates are as good as the numbers say, per predictor."""
+    """Return a space whose candidates have these qualities in percent, per predictor."""
     student = Landscape(len(qualities), qualities[0][0], latency)
     return Space(
         student,
         tuple(
-            tuple(f"{step}: quality {quality}" for quality in each)
-            for step, each in enumerate(qualities)
+            tuple(f"{step}: quality {quality}" for quality in options)
+            for step, options in enumerate(qualities)
         ),
         tuple(
-            tuple(((dspy.Example(quality=quality),) if quality else ()) for quality in each)
-            for each in demos
+            tuple(((dspy.Example(quality=quality),) if quality else ()) for quality in options)
+            for options in demos
         ),
     )
 
@@ -93,8 +92,8 @@ def examples(count: int) -> list[dspy.Example]:
     ]
 
 
-class Counting:
-    """A metric that says what the program said, and counts."""
+class CountingMetric:
+    """A metric whose score is the answer, and which counts its calls by question."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -102,16 +101,6 @@ class Counting:
     def __call__(self, example: dspy.Example, prediction: dspy.Prediction) -> bool:
         self.calls[example.question] += 1
         return bool(prediction.answer)
-
-
-class Told:
-    """What a search reported on the way."""
-
-    def __init__(self) -> None:
-        self.progress: list[Progress] = []
-
-    def __call__(self, progress: Progress) -> None:
-        self.progress.append(progress)
 
 
 def search(
@@ -124,159 +113,174 @@ def search(
     val: int = 40,
     threads: int = 4,
     metric: object = None,
-    told: Told | None = None,
+    reports: list[Progress] | None = None,
 ) -> SearchResult:
-    """Return what a search of ``space`` comes to."""
+    """Return the result of a search of ``space``, with its progress in ``reports``."""
     workers = WorkerPool(ContextThreadPool(threads))
-    counting = metric if callable(metric) else Counting()
-    evaluator = StoredRows(Evaluator(counting, {}, "bench"), store, workers)
-    effort = SearchLimits(trials, rows, seed, trials)
-    work = Search(evaluator, examples(val), effort, told or Told())
+    evaluator = Evaluator(metric if callable(metric) else CountingMetric(), {}, "evaluation")
+    limits = SearchLimits(trials, rows, seed, trials)
+    on_progress = [].append if reports is None else reports.append
+    stored_rows = StoredRows(evaluator, store, workers)
+    work = Search(stored_rows, examples(val), limits, on_progress)
     return run_to_completion(work.run(space), workers)
 
 
-ONE = ([[30, 20, 60, 95, 40]], [[0, -5, 3, -10]])
-TWO = ([[30, 60, 20], [30, 20, 90]], [[0, 5, -10], [0, -10, 10]])
+ONE_PREDICTOR = ([[30, 20, 60, 95, 40]], [[0, -5, 3, -10]])
+TWO_PREDICTORS = ([[30, 60, 20], [30, 20, 90]], [[0, 5, -10], [0, -10, 10]])
+
+
+@pytest.mark.parametrize("valset", [1, 3, 24, 100])
+@pytest.mark.parametrize("candidates, trials", [(1, 1), (5, 3), (40, 20)])
+def test_a_search_stays_within_its_bound(
+    store: Store, valset: int, candidates: int, trials: int
+) -> None:
+    """A search evaluates at most the rows that its limits state."""
+    space = space_of([list(range(30, 30 + candidates))], [[0, 5, -10]])
+    limits = SearchLimits(trials, valset, 9, trials)
+    bound = limits.most_rows(1, candidates, 3, valset)
+    result = search(store, space, trials=trials, rows=valset, val=valset)
+    rows = sum(len(scores) for scores in result.scores.values())
+    assert 0 < rows <= bound.search + bound.final
 
 
 class TestWinner:
     @pytest.mark.parametrize("seed", range(5))
     def test_the_best_of_a_small_space(self, store: Store, seed: int) -> None:
-        """With as many trials as candidates, one that is much better than all others wins."""
+        """With as many trials as candidates, a candidate that is far better than the rest wins."""
         space = space_of([[30, 20, 95, 40]], [[0]])
-        found = search(store, space, trials=10, seed=seed, val=60)
-        assert found.winner.instructions == (2,)
+        result = search(store, space, trials=10, seed=seed, val=60)
+        assert result.winner.instructions == (2,)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_better_than_the_baseline(self, store: Store, seed: int) -> None:
-        """Where most of a space of two predictors is better, a better one is found."""
+        """If most candidates of two predictors are better than the baseline, one of them wins."""
         space = space_of([[30, 70, 80], [30, 75, 90]], [[0, 5, 3], [0, 5, 10]])
-        found = search(store, space, trials=12, seed=seed, val=60)
-        scores = found.scores
-        assert sum(scores[found.winner]) > sum(scores[space.baseline][:60])
+        result = search(store, space, trials=12, seed=seed, val=60)
+        scores = result.scores
+        assert sum(scores[result.winner]) > sum(scores[space.baseline][:60])
 
     def test_is_measured_on_the_whole_validation_set(self, store: Store) -> None:
         """The winner's score is that of all validation examples, each counted once."""
-        space = space_of(*TWO)
-        found = search(store, space, val=37)
-        program = space.program(found.winner)
-        expected = [float(program(question=each.question).answer) for each in examples(37)]
-        assert sorted(found.scores[found.winner]) == sorted(expected)
+        space = space_of(*TWO_PREDICTORS)
+        result = search(store, space, val=37)
+        program = space.program(result.winner)
+        expected = [float(program(question=row.question).answer) for row in examples(37)]
+        assert sorted(result.scores[result.winner]) == sorted(expected)
 
     def test_ties_go_to_the_baseline(self, store: Store) -> None:
-        """Where nothing is better than the student, the student stays as it is."""
-        found = search(store, space_of([[50, 50, 50]], [[0, 0, 0]]))
-        assert found.winner.is_baseline
+        """If no candidate is better than the baseline, the baseline wins."""
+        result = search(store, space_of([[50, 50, 50]], [[0, 0, 0]]))
+        assert result.winner.is_baseline
 
     def test_worse_candidates_lose_to_the_baseline(self, store: Store) -> None:
-        """Where everything is worse than the student, the student stays as it is."""
-        found = search(store, space_of([[90, 10, 20, 30]], [[0, -40, -20]]))
-        assert found.winner.is_baseline
+        """If all candidates are worse than the baseline, the baseline wins."""
+        result = search(store, space_of([[90, 10, 20, 30]], [[0, -40, -20]]))
+        assert result.winner.is_baseline
 
     def test_ties_go_to_fewer_demos(self, store: Store) -> None:
-        """Of two that are as good as each other, the one with the shorter prompt wins."""
+        """Of two candidates with equal scores, the one with fewer demos wins."""
         space = space_of([[0, 100]], [[0, 100]])
-        found = search(store, space, trials=20, val=10)
-        assert found.winner.instructions == (1,)
-        assert found.winner.demos == (0,)
+        result = search(store, space, trials=20, val=10)
+        assert result.winner.instructions == (1,)
+        assert result.winner.demos == (0,)
 
     def test_everything_scores_zero(self, store: Store) -> None:
-        """Where nobody is ever right, the student stays as it is."""
+        """If all scores are 0, the baseline wins."""
         assert search(store, space_of([[0, 0]], [[0, 0]])).winner.is_baseline
 
     def test_negative_scores(self, store: Store) -> None:
-        """Scores may be negative; the highest still wins."""
+        """The highest score wins if scores are negative, too."""
         space = space_of([[30, 0, 100]], [[0]])
-        found = search(
+        result = search(
             store,
             space,
             metric=lambda _, prediction: 0.0 if prediction.answer else -1.0,
         )
-        assert found.winner.instructions == (2,)
+        assert result.winner.instructions == (2,)
 
 
 class TestFrugality:
-    @pytest.mark.parametrize("shape", [ONE, TWO])
+    @pytest.mark.parametrize("shape", [ONE_PREDICTOR, TWO_PREDICTORS])
     def test_no_row_is_evaluated_twice(
         self, store: Store, shape: tuple[list[list[int]], list[list[int]]]
     ) -> None:
-        """Each candidate meets each example once at most, however often they meet again."""
-        metric = Counting()
-        found = search(store, space_of(*shape), metric=metric, trials=15)
-        assert max(metric.calls.values()) <= len(found.scores)
-        assert sum(metric.calls.values()) == sum(len(each) for each in found.scores.values())
+        """Each candidate is evaluated once at most on each example."""
+        metric = CountingMetric()
+        result = search(store, space_of(*shape), metric=metric, trials=15)
+        assert max(metric.calls.values()) <= len(result.scores)
+        assert sum(metric.calls.values()) == sum(len(scores) for scores in result.scores.values())
 
-    def test_less_than_everything(self, store: Store) -> None:
-        """Most rows of hopeless candidates are never evaluated."""
-        metric = Counting()
+    def test_bad_candidates_are_measured_on_few_rows(self, store: Store) -> None:
+        """A bad candidate is measured on less than half of the rows."""
+        metric = CountingMetric()
         space = space_of([[90, *range(2, 12)]], [[0, -1]])
-        found = search(store, space, trials=20, rows=100, val=100, metric=metric)
-        assert found.winner.is_baseline
+        result = search(store, space, trials=20, rows=100, val=100, metric=metric)
+        assert result.winner.is_baseline
         assert sum(metric.calls.values()) < 21 * 100 / 2
 
-    def test_no_candidate_is_proposed_twice(self, store: Store) -> None:
-        """A trial is never spent on a candidate that has been tried, nor on the baseline."""
-        space = space_of(*ONE)
-        found = search(store, space, trials=15)
-        tried = [trial.candidate for trial in found.trials]
-        assert len(set(tried)) == len(tried)
-        assert space.baseline not in tried
+    def test_no_candidate_is_tried_twice(self, store: Store) -> None:
+        """No two trials have the same candidate, and none has the baseline."""
+        space = space_of(*ONE_PREDICTOR)
+        result = search(store, space, trials=15)
+        candidates = [trial.candidate for trial in result.trials]
+        assert len(set(candidates)) == len(candidates)
+        assert space.baseline not in candidates
 
-    def test_a_second_search_costs_nothing(self, store: Store) -> None:
-        """The rows are found in the store, and the search goes the same way."""
-        first = search(store, space_of(*TWO))
-        metric = Counting()
-        second = search(store, space_of(*TWO), metric=metric)
+    def test_a_second_search_evaluates_nothing(self, store: Store) -> None:
+        """A second search on the same store evaluates no row and has the same result."""
+        first = search(store, space_of(*TWO_PREDICTORS))
+        metric = CountingMetric()
+        second = search(store, space_of(*TWO_PREDICTORS), metric=metric)
         assert second == first
         assert not metric.calls
 
 
 class TestTermination:
     def test_only_the_baseline(self, store: Store) -> None:
-        """A space of the student alone is searched by measuring the student."""
+        """In a space of the baseline alone, the baseline is measured in full and wins."""
         space = space_of([[50]], [[0]])
-        found = search(store, space, trials=10)
-        assert found.winner.is_baseline
-        assert found.trials == ()
-        assert len(found.scores[space.baseline]) == 40
+        result = search(store, space, trials=10)
+        assert result.winner.is_baseline
+        assert result.trials == ()
+        assert len(result.scores[space.baseline]) == 40
 
     @pytest.mark.parametrize("size", [2, 3, 7])
     def test_fewer_candidates_than_trials(self, store: Store, size: int) -> None:
-        """When all candidates have been tried the search is over."""
+        """A search ends when all candidates are tried."""
         space = space_of([[50, *range(51, 50 + size)]], [[0]])
-        found = search(store, space, trials=100)
-        assert len(found.trials) == size - 1
+        result = search(store, space, trials=100)
+        assert len(result.trials) == size - 1
 
     @pytest.mark.parametrize("trials", [1, 2, 8, 9, 20])
-    def test_no_more_trials_than_asked_for(self, store: Store, trials: int) -> None:
-        """A large space gets at most the trials asked for, numbered from 0."""
+    def test_no_more_trials_than_the_limit(self, store: Store, trials: int) -> None:
+        """A search of a large space makes at most the trials of its limits, numbered from 0."""
         space = space_of([list(range(30, 36))] * 2, [[0, 1, 2]] * 2)
-        found = search(store, space, trials=trials)
-        assert 0 < len(found.trials) <= trials
-        assert [trial.number for trial in found.trials] == list(range(len(found.trials)))
+        result = search(store, space, trials=trials)
+        assert 0 < len(result.trials) <= trials
+        assert [trial.number for trial in result.trials] == list(range(len(result.trials)))
 
     @pytest.mark.parametrize("val, rows", [(1, 1), (3, 3), (3, 2), (11, 5), (35, 35)])
     def test_small_validation_sets(self, store: Store, val: int, rows: int) -> None:
-        """Any size of validation set and minibatch will do."""
-        found = search(store, space_of(*ONE), val=val, rows=rows)
-        assert len(found.scores[found.winner]) == val
-        assert all(len(each) <= val for each in found.scores.values())
+        """A search works with any size of validation set and minibatch."""
+        result = search(store, space_of(*ONE_PREDICTOR), val=val, rows=rows)
+        assert len(result.scores[result.winner]) == val
+        assert all(len(scores) <= val for scores in result.scores.values())
 
     def test_every_option_is_tried(self, store: Store) -> None:
-        """Every instruction and every demo set gets its rows, also those that look bad."""
+        """Every instruction and every demo set is tried, also the bad ones."""
         space = space_of([[30, 90, 1]], [[0, 5, -20]])
-        found = search(store, space, trials=8)
-        candidates = [trial.candidate for trial in found.trials]
-        assert {index for each in candidates for index in each.instructions} == {0, 1, 2}
-        assert {index for each in candidates for index in each.demos} == {0, 1, 2}
+        result = search(store, space, trials=8)
+        candidates = [trial.candidate for trial in result.trials]
+        assert {index for candidate in candidates for index in candidate.instructions} == {0, 1, 2}
+        assert {index for candidate in candidates for index in candidate.demos} == {0, 1, 2}
 
     def test_every_instruction_is_introduced_first(self, store: Store) -> None:
-        """Nothing else is tried before each has been, however many there are."""
+        """Each instruction is tried once before any is tried again."""
         space = space_of([[30, *range(40, 50)]], [[0, 5]])
-        found = search(store, space, trials=20)
+        result = search(store, space, trials=20)
         introduced = [
             trial.candidate.instructions[0]
-            for trial in found.trials
+            for trial in result.trials
             if trial.candidate not in opening(space)
         ]
         assert sorted(introduced[:10]) == list(range(1, 11))
@@ -284,126 +288,115 @@ class TestTermination:
 
 class TestLateDemoSets:
     LATE = ([[30, 60]], [[0, 5, -10, 40]])
-    """The last of these sets is by far the best."""
+    """A space whose last demo set is far better than the others."""
 
     def test_no_search_begins_with_them(self, store: Store) -> None:
-        """They are introduced by the search: others have been measured by then."""
+        """The opening has the early demo sets only."""
         space = replace(space_of(*self.LATE), late=(1,))
-        assert [each.demos for each in opening(space)] == [(0,), (1,), (2,)]
+        assert [candidate.demos for candidate in opening(space)] == [(0,), (1,), (2,)]
         assert len(opening(space_of(*self.LATE))) == 4
 
     def test_are_tried(self, store: Store) -> None:
-        """Each gets its rows, and wins if it is the best."""
-        found = search(store, replace(space_of(*self.LATE), late=(1,)))
-        assert found.winner.demos == (3,)
+        """A late demo set is tried, and wins if it is the best."""
+        result = search(store, replace(space_of(*self.LATE), late=(1,)))
+        assert result.winner.demos == (3,)
 
     def test_bad_ones_are_tried_on_a_few_rows(self, store: Store) -> None:
-        """What is late and bad costs less than what every search begins with."""
+        """A bad late demo set is measured on fewer rows than the early ones."""
         space = replace(space_of([[30, 60]], [[0, 5, -10, -30]]), late=(1,))
-        found = search(store, space, val=100)
-        rows = {trial.candidate: trial.rows for trial in found.trials}
+        result = search(store, space, val=100)
+        rows = {trial.candidate: trial.rows for trial in result.trials}
         assert 0 < rows[Candidate((0,), (3,))] < OPENING
         assert rows[Candidate((0,), (2,))] >= OPENING
 
 
 class TestRepeatable:
-    @pytest.mark.parametrize("shape", [ONE, TWO])
+    @pytest.mark.parametrize("shape", [ONE_PREDICTOR, TWO_PREDICTORS])
     def test_at_any_number_of_threads(self, shape: tuple[list[list[int]], list[list[int]]]) -> None:
         """Trials, scores and winner are the same at 1, 4 and 16 threads with random latency."""
-        outcomes = []
+        results = []
         for threads in (1, 4, 16):
             store = Store.in_memory()
             space = space_of(*shape, latency=0.002)
-            outcomes.append(search(store, space, trials=14, threads=threads))
+            results.append(search(store, space, trials=14, threads=threads))
             store.close()
-        assert outcomes[0].trials == outcomes[1].trials == outcomes[2].trials
-        assert outcomes[0].scores == outcomes[1].scores == outcomes[2].scores
-        assert len({outcome.winner for outcome in outcomes}) == 1
+        assert results[0].trials == results[1].trials == results[2].trials
+        assert results[0].scores == results[1].scores == results[2].scores
+        assert len({result.winner for result in results}) == 1
 
-    def test_another_seed_searches_another_way(self, store: Store) -> None:
-        """The seed decides which candidates are tried; 0 is a seed."""
+    def test_another_seed_tries_other_candidates(self, store: Store) -> None:
+        """The seed decides which candidates are tried, and 0 is a seed of its own."""
 
-        def tried(seed: int) -> list[Candidate]:
+        def candidates(seed: int) -> list[Candidate]:
             space = space_of([list(range(30, 40))] * 2, [[0, 1, 2, 3]] * 2)
             return [trial.candidate for trial in search(store, space, seed=seed).trials]
 
-        zero = tried(0)
-        assert zero == tried(0)
-        assert zero != tried(9)
+        first = candidates(0)
+        assert first == candidates(0)
+        assert first != candidates(9)
 
     def test_global_randomness_is_not_used(self, store: Store) -> None:
-        """The global random state, which DSPy advances, decides nothing."""
-        found = []
+        """The result does not depend on the global random state, which DSPy advances."""
+        results = []
         for seed in (1, 2):
             random.seed(seed)
-            found.append(search(store, space_of(*TWO)))
-        assert found[0] == found[1]
+            results.append(search(store, space_of(*TWO_PREDICTORS)))
+        assert results[0] == results[1]
 
 
 class TestProgress:
     def test_counts_rows(self, store: Store) -> None:
-        """After each decision the rows, their total and the best score so far are told."""
-        told = Told()
-        search(store, space_of(*TWO), trials=10, told=told)
-        progress = [each for each in told.progress if each.phase == "search"]
-        done = [each.done for each in progress]
-        assert done == sorted(done)
-        assert 0 < done[0] < done[-1]
-        assert {each.total for each in progress} == {done[-1]}
-        assert all(each.best is None or 0 <= each.best <= 1 for each in progress)
-        assert progress[-1].best is not None
-
-    def test_optunas_verbosity_is_left_alone(
-        self, store: Store, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Nothing is printed or logged, and what Optuna says elsewhere is the user's to set."""
-        before = optuna.logging.get_verbosity()
-        search(store, space_of(*TWO))
-        assert optuna.logging.get_verbosity() == before
-        assert capfd.readouterr() == ("", "")
-        assert not caplog.records
+        """Each report has the rows so far, their total and the best score so far."""
+        reports: list[Progress] = []
+        search(store, space_of(*TWO_PREDICTORS), trials=10, reports=reports)
+        assert {report.phase for report in reports} == {"search"}
+        rows = [report.done for report in reports]
+        assert rows == sorted(rows)
+        assert 0 < rows[0] < rows[-1]
+        assert {report.total for report in reports} == {rows[-1]}
+        assert all(report.best is not None and 0 <= report.best <= 1 for report in reports)
 
 
 class TestErrors:
     def test_a_broken_metric_stops_the_search(self, store: Store) -> None:
-        """An error in a row is the error of the search, and little is started after it."""
+        """An error in a row is the error of the search, after which few rows are started."""
         calls: list[int] = []
 
-        def breaks(_: dspy.Example, prediction: dspy.Prediction) -> object:
+        def broken_metric(_: dspy.Example, prediction: dspy.Prediction) -> object:
             calls.append(1)
             return None if len(calls) > 50 else prediction.answer
 
         with pytest.raises(MetricError):
-            search(store, space_of(*TWO, latency=0.02), metric=breaks)
+            search(store, space_of(*TWO_PREDICTORS, latency=0.02), metric=broken_metric)
         assert len(calls) < 80
 
-    def test_goes_on_where_it_stopped(self, store: Store) -> None:
-        """After an error the same search uses the rows it has, and ends as if nothing happened."""
-        undisturbed = Store.in_memory()
-        expected = search(undisturbed, space_of(*TWO), trials=15)
-        undisturbed.close()
-        total = Counting()
+    def test_continues_after_an_error(self, store: Store) -> None:
+        """After an error the same search uses the stored rows, and has the same result."""
+        new_store = Store.in_memory()
+        expected = search(new_store, space_of(*TWO_PREDICTORS), trials=15)
+        new_store.close()
+        counting_metric = CountingMetric()
 
-        def breaks(example: dspy.Example, prediction: dspy.Prediction) -> object:
-            if sum(total.calls.values()) == 60:
+        def broken_metric(example: dspy.Example, prediction: dspy.Prediction) -> object:
+            if sum(counting_metric.calls.values()) == 60:
                 return None
-            return total(example, prediction)
+            return counting_metric(example, prediction)
 
         with pytest.raises(MetricError):
-            search(store, space_of(*TWO), trials=15, metric=breaks)
-        assert sum(total.calls.values()) <= 60
-        found = search(store, space_of(*TWO), trials=15, metric=Counting())
-        assert found == expected
+            search(store, space_of(*TWO_PREDICTORS), trials=15, metric=broken_metric)
+        assert sum(counting_metric.calls.values()) <= 60
+        result = search(store, space_of(*TWO_PREDICTORS), trials=15, metric=CountingMetric())
+        assert result == expected
 
     def test_a_program_that_always_fails(self, store: Store) -> None:
-        """Rows that failed count as 0, and the search ends."""
+        """Failed rows have the score 0, and the search ends."""
 
         class Broken(Landscape):
             def forward(self, question: str) -> dspy.Prediction:
                 raise ValueError(question)
 
-        space = space_of(*ONE)
+        space = space_of(*ONE_PREDICTOR)
         broken = Space(Broken(), space.instructions, space.demos)
-        found = search(store, broken)
-        assert found.winner.is_baseline
-        assert set(found.scores[found.winner]) == {0.0}
+        result = search(store, broken)
+        assert result.winner.is_baseline
+        assert set(result.scores[result.winner]) == {0.0}

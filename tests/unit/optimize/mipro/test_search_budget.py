@@ -1,9 +1,8 @@
-"""A purse lets a search decide the same at any parallelism."""
-
 from __future__ import annotations
 
 import dspy
 import pytest
+from compiles import exact, sums
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
@@ -12,18 +11,10 @@ from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.records import Usage
 from pytest_mipro.spending import Account, Limit
 
-ROWS = [
-    dspy.Example(question=f"What is {i} + {i + 3}?", answer=str(2 * i + 3)).with_inputs("question")
-    for i in range(60)
-]
+EXAMPLES = sums(60)
 
 
-def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = None) -> bool:
-    """Tell whether the answer is right."""
-    return bool(example.answer == prediction.answer)
-
-
-def compiled(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
+def compile_under(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
     """Compile under a limit; return where it was cut, the program and the calls made."""
     account = Account([limit])
     lm = scripted_lm(latency=0.002)
@@ -31,8 +22,8 @@ def compiled(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
         optimizer = MIPROv2(exact, num_threads=threads, held_out=12, auto=None, num_candidates=5)
         program = optimizer.compile(
             dspy.Predict("question -> answer"),
-            trainset=ROWS[:12],
-            valset=ROWS[36:],
+            trainset=EXAMPLES[:12],
+            valset=EXAMPLES[36:],
             num_trials=60,
             minibatch=False,
         )
@@ -44,25 +35,25 @@ def compiled(limit: Limit, threads: int) -> tuple[str, dict[str, object], int]:
     "limit", [Limit("calls", 180, "lm_calls"), Limit("tokens", 2160, "tokens")], ids=str
 )
 def test_a_cut_is_the_same_at_any_parallelism(limit: Limit) -> None:
-    """One thread and eight cut at the same decision, with what is kept back unspent."""
-    cut, program, calls = compiled(limit, 1)
+    """1 and 8 threads cut at the same minibatch, and leave enough for the held-out rows."""
+    cut, program, calls = compile_under(limit, 1)
     assert cut == str(limit)
     assert calls <= limit.most / (12 if limit.what == "tokens" else 1) - 12
-    assert compiled(limit, 8) == (cut, program, calls)
+    assert compile_under(limit, 8) == (cut, program, calls)
 
 
 def test_too_little_for_a_winner_is_refused() -> None:
-    """A search is not begun that could not be ended."""
+    """A limit that does not allow to measure a winner is an error before the search."""
     with pytest.raises(BudgetExceeded, match="lm_calls=100"):
-        compiled(Limit("calls", 100, "lm_calls"), 4)
+        compile_under(Limit("calls", 100, "lm_calls"), 4)
 
 
-def test_rows_under_way_count_as_those_known() -> None:
-    """With 2 calls a row known, 3 rows under way leave room for one more within 10 calls."""
-    purse = SearchBudget(Account([Limit("calls", 10, "lm_calls")]), calls=1)
-    assert purse.lacking(10) is None
-    assert purse.lacking(11) is not None
-    purse.take(4)
-    purse.learn([Usage(2)])
-    assert purse.lacking(1) is None
-    assert purse.lacking(2) is not None
+def test_rows_under_way_cost_as_much_as_finished_rows() -> None:
+    """After a row of 2 calls, 3 rows under way leave one more row within 10 calls."""
+    budget = SearchBudget(Account([Limit("calls", 10, "lm_calls")]), calls=1)
+    assert budget.limit_against(10) is None
+    assert budget.limit_against(11) is not None
+    budget.begin(4)
+    budget.finish([Usage(2)])
+    assert budget.limit_against(1) is None
+    assert budget.limit_against(2) is not None

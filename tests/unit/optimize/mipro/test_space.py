@@ -23,7 +23,7 @@ class TwoStep(dspy.Module):
 
 
 def demo(name: str) -> dspy.Example:
-    """Return a demo that can be told from others."""
+    """Return a demo with ``name`` in all fields."""
     return dspy.Example(question=name, thought=name, answer=name)
 
 
@@ -45,52 +45,52 @@ def space() -> Space:
 
 
 def state(program: dspy.Module) -> dict[str, Any]:
-    """Return what a program would save."""
+    """Return the state that a program would save."""
     dumped: dict[str, Any] = program.dump_state()
     return dumped
 
 
 def test_size_counts_all_combinations(space: Space) -> None:
-    """The size is the number of ways to choose."""
+    """The size is the number of combinations of options."""
     assert space.size == 2 * 3 * 2 * 2
 
 
 def test_the_baseline_is_the_student(space: Space) -> None:
-    """Candidate 0 of every predictor is the student's own prompt."""
+    """The baseline has index 0 everywhere, and its program is the student."""
     assert space.baseline == Candidate((0, 0), (0, 0))
     assert space.baseline.is_baseline
     assert state(space.program(space.baseline)) == state(space.student)
 
 
 def test_a_candidate_has_its_instructions_and_demos(space: Space) -> None:
-    """Each predictor gets the instruction and the demos its indices name."""
+    """Each predictor has the instruction and the demos of its indexes."""
     program = space.program(Candidate((1, 2), (1, 1)))
     think, answer = program.predictors()
     assert own(program) == ("Think.", "Answer well.")
-    assert [each.question for each in think.demos] == ["a", "b"]
-    assert [each.question for each in answer.demos] == ["c"]
+    assert [demo.question for demo in think.demos] == ["a", "b"]
+    assert [demo.question for demo in answer.demos] == ["c"]
     assert list(answer.signature.fields) == ["question", "thought", "reasoning", "answer"]
 
 
 def test_the_student_is_not_modified(space: Space) -> None:
-    """Building candidates leaves the student as it was."""
-    before = state(space.student)
+    """Making a program does not change the student."""
+    student_state = state(space.student)
     space.program(Candidate((1, 1), (1, 1)))
-    assert state(space.student) == before
+    assert state(space.student) == student_state
 
 
 def test_programs_share_nothing(space: Space) -> None:
-    """What is done to one candidate's program is not seen in the next."""
+    """A change of a candidate's program does not change its next program."""
     candidate = Candidate((1, 1), (1, 1))
-    one = space.program(candidate)
-    before = state(one)
-    one.predictors()[0].demos[0].question = "changed"
-    one.predictors()[0].demos.clear()
-    assert state(space.program(candidate)) == before
+    program = space.program(candidate)
+    program_state = state(program)
+    program.predictors()[0].demos[0].question = "changed"
+    program.predictors()[0].demos.clear()
+    assert state(space.program(candidate)) == program_state
 
 
 def test_simple_comes_first(space: Space) -> None:
-    """The baseline is simpler than all others, and fewer demos are simpler than more."""
+    """The baseline is the simplest candidate, and fewer demos are simpler than more."""
     candidates = [
         Candidate((0, 0), (0, 0)),
         Candidate((1, 2), (0, 0)),
@@ -100,55 +100,55 @@ def test_simple_comes_first(space: Space) -> None:
     ]
     assert min(reversed(candidates), key=space.complexity) == space.baseline
     counts = [
-        sum(len(predictor.demos) for predictor in space.program(each).predictors())
-        for each in sorted(candidates[1:], key=space.complexity)
+        sum(len(predictor.demos) for predictor in space.program(candidate).predictors())
+        for candidate in sorted(candidates[1:], key=space.complexity)
     ]
     assert counts == sorted(counts)
 
 
 def test_no_two_candidates_are_equally_simple(space: Space) -> None:
-    """The order is total, so that a tie is always broken the same way."""
+    """The order is total, so that a tie is always broken in the same way."""
     candidates = [
         Candidate((a, b), (c, d)) for a in (0, 1) for b in (0, 1, 2) for c in (0, 1) for d in (0, 1)
     ]
-    assert len({space.complexity(each) for each in candidates}) == space.size
+    assert len({space.complexity(candidate) for candidate in candidates}) == space.size
 
 
 def test_frozen_parts_stay(space: Space) -> None:
-    """A submodule that was compiled and frozen keeps its prompt in every candidate."""
+    """A frozen submodule has its own prompt in every candidate."""
     student = TwoStep()
     student.answer._compiled = True
     student.answer.predict.demos = [demo("frozen")]
     frozen = Space(student, ((own(student)[0], "Think."),), (((), (demo("a"),)),))
     program = frozen.program(Candidate((1,), (1,)))
-    assert [each.question for each in program.answer.predict.demos] == ["frozen"]
-    assert [each.question for each in program.think.demos] == ["a"]
+    assert [demo.question for demo in program.answer.predict.demos] == ["frozen"]
+    assert [demo.question for demo in program.think.demos] == ["a"]
 
 
-def made_of(*early: dict[str, DemoSet], late: Sequence[dict[str, DemoSet]] = ()) -> Space:
-    """Return the space of a student's own instructions with some demo sets."""
+def space_with(*early: dict[str, DemoSet], late: Sequence[dict[str, DemoSet]] = ()) -> Space:
+    """Return the space of a student's own instructions with these demo sets."""
     student = dspy.Predict("question -> answer")
-    return Space.made_of(student, (own(student),), early, late)
+    return Space.of_demo_sets(student, (own(student),), early, late)
 
 
 def names(space: Space) -> list[list[str]]:
     """Return the demos of the only predictor's sets by name."""
-    return [[each.question for each in demos] for demos in space.demos[0]]
+    return [[demo.question for demo in demo_set] for demo_set in space.demos[0]]
 
 
-def test_each_demo_set_once() -> None:
-    """A set is a choice once, in its first place: the student's own stays number 0."""
+def test_repeated_demo_sets_are_left_out() -> None:
+    """A repeated demo set has the index of the first one, so the student's own stays 0."""
     sets: list[DemoSet] = [(), (demo("a"),), (), (demo("b"), demo("a")), (demo("a"),)]
-    space = made_of(*({"self": each} for each in sets))
+    space = space_with(*({"self": demo_set} for demo_set in sets))
     assert names(space) == [[], ["a"], ["b", "a"]]
     assert space.early == (3,)
 
 
 def test_late_demo_sets_come_last() -> None:
-    """A search begins with the early sets; a late one that is like an early one is none."""
+    """Late demo sets follow the early ones; a late set that repeats an early one is left out."""
     early: list[dict[str, DemoSet]] = [{"self": ()}, {"self": (demo("a"),)}]
     late: list[dict[str, DemoSet]] = [{"self": (demo("a"),)}, {"self": (demo("b"),)}]
-    space = made_of(*early, late=late)
+    space = space_with(*early, late=late)
     assert names(space) == [[], ["a"], ["b"]]
     assert space.early == (2,)
-    assert made_of(*early).early == (2,)
+    assert space_with(*early).early == (2,)

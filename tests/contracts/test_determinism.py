@@ -1,3 +1,5 @@
+"""A compile has the same outcome at any number of threads."""
+
 from __future__ import annotations
 
 import hashlib
@@ -27,23 +29,23 @@ T = TypeVar("T")
 
 TASKS = 20
 THREADS = (4, 16, 64)
-"""What one thread is compared with: all of these, or one where few examples are asked for."""
+"""One thread is compared with all of these, or with one in the quick profile."""
 PAUSE = 0.001
-"""Most seconds a call takes, times the threads: it costs the same at any number of them."""
+"""Most seconds of a call per thread, so that a compile takes as long at any number of them."""
 
-_WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _SUM = re.compile(r"(\d+) \+ (\d+)")
-_dice = random.SystemRandom()
+_system_random = random.SystemRandom()
 
 
 class Engine:
     """
-    Decides every answer by a hash of the request, and takes a random time over it.
+    Decides every answer by a hash of the request, after a random pause.
 
     Args:
-        base: Percentage of sums it gets right; instruction and demos add to it.
-        garbled: Percentage of answers that nobody can read.
-        pause: Most seconds a call takes; how long each takes, no seed decides.
+        base: Percentage of right answers; instruction and demos add to it.
+        garbled: Percentage of unreadable answers.
+        pause: Most seconds of a call; no seed decides how long it takes.
 
     """
 
@@ -57,14 +59,14 @@ class Engine:
         self._pause = pause
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        time.sleep(self._pause * _dice.random() ** 4)
+        time.sleep(self._pause * _system_random.random() ** 4)
         turns = [message.text or "" for message in request.messages]
-        asked = _digest(str(request.system), *turns)
-        self.finished.append(asked)
+        digest = _digest(str(request.system), *turns)
+        self.finished.append(digest)
         return lm15.Response(
             id="decided",
             model=request.model,
-            message=lm15.Message.assistant(self._text(str(request.system), turns, int(asked, 16))),
+            message=lm15.Message.assistant(self._text(str(request.system), turns, int(digest, 16))),
             finish_reason="stop",
             usage=lm15.Usage(input_tokens=10, output_tokens=2, total_tokens=12),
         )
@@ -77,8 +79,8 @@ class Engine:
             return "I would rather not say."
         instruction = int(_digest(system), 16) % 41 - 20
         right = luck % 100 < self._base + instruction + 8 * (len(turns) // 2)
-        wanted = [name for name in dict.fromkeys(_WANTED.findall(turns[-1])) if name != "completed"]
-        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns[-1], luck, right)}" for name in wanted]
+        names = [name for name in dict.fromkeys(_FIELD.findall(turns[-1])) if name != "completed"]
+        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns[-1], luck, right)}" for name in names]
         return "\n\n".join([*fields, "[[ ## completed ## ]]"])
 
 
@@ -165,19 +167,19 @@ class Agent(dspy.Module):
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
-    """Say whether the prediction has the example's answer."""
+    """Return whether the prediction has the example's answer."""
     return bool(example.answer == prediction.answer)
 
 
 def close(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float:
-    """Score by how far the answer is off, in numbers that no binary fraction is equal to."""
+    """Score the distance to the answer, in numbers that are no binary fractions."""
     return 1 / (1 + 2 * abs(int(example.answer) - int(prediction.answer)))
 
 
 def judged(
     example: dspy.Example, prediction: dspy.Prediction, trace: object = None
 ) -> dspy.Prediction:
-    """Score as ``close`` does, but strictly where a demo is to be made of it."""
+    """Score as ``close`` does, but as ``exact`` does while bootstrapping."""
     score = close(example, prediction)
     return dspy.Prediction(score=score if trace is None else float(score == 1))
 
@@ -186,21 +188,21 @@ STUDENTS = (
     *((OneStep, 30, 24), (Reasoned, 30, 24), (Nested, 12, 6)) * 2,
     *((OneStep, 30, 24), (OneStep, 30, 24), (Repeated, 10, 4), (Agent, 8, 3)),
 )
-"""Programs, with most rows and trials for each: what takes many calls gets few."""
+"""Programs with their most rows and trials: programs of many calls have few of both."""
 
 
 @dataclass(frozen=True)
 class Task:
     """
-    One compile, but for the number of threads.
+    A compile at any number of threads.
 
     Attributes:
         student: Makes the program.
-        teacher: Who shows how: the student, another program, or another model.
-        base: How good the model is, in percent.
-        garbled: How much of what it says nobody can read, in percent.
-        options: What MIPROv2 is made with.
-        arguments: What it compiles with.
+        teacher: The kind of teacher: the student, another program, or another model.
+        base: Percentage of right answers.
+        garbled: Percentage of unreadable answers.
+        options: Arguments of the constructor.
+        arguments: Arguments of ``compile``.
 
     """
 
@@ -211,20 +213,20 @@ class Task:
     options: dict[str, Any]
     arguments: dict[str, Any]
 
-    def compile(self, threads: int, store: Store) -> tuple[dspy.Module, list[str]]:
-        """Return the result, and the requests in the order they were answered."""
+    def compile(self, threads: int, store: Store) -> tuple[bytes, list[str]]:
+        """Return the outcome, and the requests in the order they were answered."""
         engine = Engine(self.base, self.garbled, PAUSE * threads)
         lm = _lm(engine)
-        given: dict[str, Any] = {}
+        teacher: dict[str, Any] = {}
         if self.teacher == "program":
-            given["teacher"] = _taught(self.student())
+            teacher["teacher"] = _taught(self.student())
         if self.teacher == "model":
-            given["teacher_settings"] = {"lm": _lm(Engine(self.base + 30, 0, PAUSE * threads))}
+            teacher["teacher_settings"] = {"lm": _lm(Engine(self.base + 30, 0, PAUSE * threads))}
         optimizer = MIPROv2(
             prompt_model=lm, task_model=lm, num_threads=threads, store=store, **self.options
         )
-        program = optimizer.compile(self.student(), **self.arguments, **given)
-        return program, engine.finished
+        program = optimizer.compile(self.student(), **self.arguments, **teacher)
+        return outcome(program, optimizer), engine.finished
 
 
 def _lm(engine: Engine) -> dspy.LM:
@@ -238,18 +240,18 @@ def _taught(program: dspy.Module) -> dspy.Module:
 
 
 def sums(rng: random.Random, count: int, first: int) -> list[dspy.Example]:
-    """Return ``count`` sums of numbers from ``first``; some of them come twice."""
+    """Return ``count`` sums of numbers from ``first``; some of them are repeated."""
     pairs = [(rng.randrange(first, first + 3 * count), rng.randrange(9)) for _ in range(count)]
     return [
-        dspy.Example(question=f"What is {one} + {other}?", answer=str(one + other)).with_inputs(
+        dspy.Example(question=f"What is {left} + {right}?", answer=str(left + right)).with_inputs(
             "question"
         )
-        for one, other in pairs
+        for left, right in pairs
     ]
 
 
 def drawn(number: int) -> Task:
-    """Return random task ``number``; all tasks together take every value of every choice."""
+    """Return random task ``number``; all tasks together have every value of every choice."""
     rng = random.Random(number)
     student, most_rows, most_trials = _choice("student", number, STUDENTS)
     bootstrapped, labelled = _choice("demos", number, ((4, 4), (0, 0), (0, 3), (3, 0), (2, 3)))
@@ -281,13 +283,13 @@ def drawn(number: int) -> Task:
 
 
 def _choice(name: str, number: int, values: Sequence[T]) -> T:
-    """Return what choice ``name`` is for a task: each value as often as any, in random order."""
+    """Return the value of a choice for a task: all tasks have each value equally often."""
     order = random.Random(name).sample(range(TASKS), TASKS)
     return values[order[number] % len(values)]
 
 
-def outcome(program: dspy.Module) -> bytes:
-    """Return all a compile came to: the artifact, its score, and what was measured on the way."""
+def outcome(program: dspy.Module, optimizer: MIPROv2) -> bytes:
+    """Return the artifact, its score, the log of all candidates, and the log of the search."""
     log = {
         str(number): {
             name: dump_state(value) if isinstance(value, dspy.Module) else value
@@ -295,22 +297,24 @@ def outcome(program: dspy.Module) -> bytes:
         }
         for number, entry in vars(program)["trial_logs"].items()
     }
-    parts = {"artifact": dump_state(program), "score": program.score, "log": log}
+    assert optimizer.search is not None
+    search = optimizer.search.to_dict()
+    parts = {"artifact": dump_state(program), "score": program.score, "log": log, "search": search}
     return canonical_json(parts).encode("ascii")
 
 
 @pytest.mark.parametrize("number", range(TASKS))
 def test_the_outcome_is_the_same_at_any_number_of_threads(number: int) -> None:
-    """Whatever finishes first, artifact, score and trials are the same, byte for byte."""
+    """Artifact, score and trials are the same, byte for byte, in any order of the answers."""
     task = drawn(number)
     outcomes, orders = [], []
     compared = THREADS if settings().max_examples > 100 else [THREADS[number % len(THREADS)]]
     for threads in (1, *compared):
         with closing(Store.in_memory()) as store:
-            program, finished = task.compile(threads, store)
-            outcomes.append(outcome(program))
+            result, finished = task.compile(threads, store)
+        outcomes.append(result)
         orders.append(finished)
-    # The calls are not compared: more threads may ask ahead for what is then not needed.
+    # The calls are not compared: more threads may prefetch more rows that are not needed.
     assert outcomes == [outcomes[0]] * len(outcomes)
-    # Had all runs been answered in one order, this would have shown nothing.
+    # Outcomes of runs in one order of answers would show nothing.
     assert orders != [orders[0]] * len(orders)

@@ -1,0 +1,166 @@
+"""The pipeline of MIPROv2: bootstrap, propose and search, and the work that overlaps."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import chain, compress
+from operator import not_
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pytest_mipro import fingerprint
+from pytest_mipro.evaluate import cancel_all, gather, gather_two
+from pytest_mipro.optimize.mipro.bootstrap import own_demos
+from pytest_mipro.optimize.mipro.space import Space
+from pytest_mipro.records import Progress, Proposal, SearchLog, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dspy
+
+    from pytest_mipro.evaluate import WorkerPool
+    from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, PendingDemoSet
+    from pytest_mipro.optimize.mipro.plan import Plan
+    from pytest_mipro.optimize.mipro.progress import ProgressReporter
+    from pytest_mipro.optimize.mipro.propose import GroundedProposer
+    from pytest_mipro.optimize.mipro.search import Search, SearchResult
+    from pytest_mipro.optimize.mipro.search_budget import SearchBudget
+    from pytest_mipro.optimize.mipro.space import DemoSet
+    from pytest_mipro.records import Cut
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """
+    The result of a pipeline.
+
+    Attributes:
+        space: The space that was searched.
+        search: The result of the search.
+        full: Rows of the validation set.
+        cut: Where the budget ended the search early; None if it did not.
+
+    """
+
+    space: Space
+    search: SearchResult
+    full: int
+    cut: Cut | None
+
+    @property
+    def log(self) -> SearchLog:
+        """The log of the search, as an artifact has it."""
+        scores, winner = self.search.scores, self.search.winner
+        baseline = scores.get(self.space.baseline)
+        return SearchLog(
+            rows=self.full,
+            trials=self.search.trials,
+            winner=winner,
+            baseline=fmean(baseline) if baseline else None,
+            score=fmean(scores[winner]),
+        )
+
+
+class Pipeline:
+    """The phases of one compile."""
+
+    def __init__(  # ruff: ignore[too-many-arguments] - the phases, and what they share
+        self,
+        *,
+        student: dspy.Module,
+        plan: Plan,
+        zero_shot: bool,
+        bootstrap: Bootstrap,
+        proposer: GroundedProposer,
+        search: Search,
+        budget: SearchBudget,
+        workers: WorkerPool,
+        reporter: ProgressReporter,
+    ) -> None:
+        """
+        Prepare to run the phases.
+
+        Args:
+            student: The program that is optimized.
+            plan: The sizes of the compile.
+            zero_shot: Whether candidates have no demos.
+            bootstrap: Makes demo sets.
+            proposer: Proposes instructions.
+            search: Finds the best candidate.
+            budget: The most that the search may spend.
+            workers: Run the work of all phases.
+            reporter: Reports where the compile is.
+
+        """
+        self._student = student
+        self._plan = plan
+        self._zero_shot = zero_shot
+        self._bootstrap = bootstrap
+        self._proposer = proposer
+        self._search = search
+        self._budget = budget
+        self._workers = workers
+        self._reporter = reporter
+
+    async def run(self) -> PipelineResult:
+        """Bootstrap demo sets, propose instructions, and search both."""
+        plan = self._plan
+        self._reporter.report(Progress("bootstrap", 0, plan.demos.sets))
+        # The account reserves less than the search budget leaves for the final evaluation. So the
+        # budget, which decides in a fixed order, ends a search before the account does.
+        self._budget.reserve(len(plan.valset))
+        # First, because every instruction depends on it, and nearly all of the search on those.
+        grounding = asyncio.ensure_future(self._proposer.ground(plan.instructions))
+        pending = self._bootstrap.start(plan.demos, plan.limits.seed)
+        self._reporter.demo_sets = pending
+        # The rows that the search begins with in any case are evaluated before it begins.
+        begun = pending[: plan.limits.candidates + 1]
+        prefetches = [asyncio.ensure_future(self._prefetch(demo_set)) for demo_set in begun]
+        try:
+            first_demos = [demo_set.first for demo_set in pending]
+            instructions, demo_sets = await gather_two(
+                self._proposer.propose(grounding, first_demos, plan.instructions),
+                self._demo_sets(pending),
+            )
+            return await self._searched(self._space(instructions, *demo_sets))
+        finally:
+            cancel_all([grounding, *prefetches])
+            cancel_all(
+                chain.from_iterable((demo_set.first, demo_set.demos) for demo_set in pending)
+            )
+
+    async def _searched(self, space: Space) -> PipelineResult:
+        spent = self._workers.usage_of(Trace) + self._workers.usage_of(Proposal)
+        self._budget.count_preparation(spent, self._bootstrap.usages)
+        self._reporter.report(Progress("search", 0))
+        result = await self._search.run(space)
+        cut = self._budget.cut(result.cut) if result.cut else None
+        return PipelineResult(space, result, len(self._plan.valset), cut)
+
+    async def _demo_sets(self, pending: Sequence[PendingDemoSet]) -> list[list[dict[str, DemoSet]]]:
+        """Return the demo sets whose first attempts sufficed, and the others."""
+        demo_sets = await gather([demo_set.demos for demo_set in pending])
+        self._reporter.report(Progress("propose", 0, self._plan.instructions))
+        early = [demo_set.first.result().suffice for demo_set in pending]
+        return [list(compress(demo_sets, early)), list(compress(demo_sets, map(not_, early)))]
+
+    async def _prefetch(self, demo_set: PendingDemoSet) -> None:
+        """Evaluate the first rows of a demo set with the student's own instructions."""
+        predictors = self._student.predictors()
+        texts = [fingerprint.signature_of(predictor).instructions for predictor in predictors]
+        if (await demo_set.first).suffice:
+            space = self._space(tuple((text,) for text in texts), [await demo_set.demos])
+            await self._search.prefetch(space)
+
+    def _space(
+        self,
+        instructions: tuple[tuple[str, ...], ...],
+        early: Sequence[Mapping[str, DemoSet]],
+        late: Sequence[Mapping[str, DemoSet]] = (),
+    ) -> Space:
+        if self._zero_shot:
+            return Space(self._student, instructions, tuple(((),) for _ in instructions))
+        own = own_demos(self._student)
+        return Space.of_demo_sets(self._student, instructions, [own, *early], late)
