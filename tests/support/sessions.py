@@ -19,6 +19,7 @@ from scripted import ScriptedEngine
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import ReferenceLocation
 from pytest_mipro.session import (
+    Callbacks,
     Outcome,
     Policy,
     ReferenceProgram,
@@ -203,7 +204,18 @@ class Recorder:
         if self.events[-1:] != [progress.phase]:
             self._record(progress.phase)
 
-    def warn(self, text: str) -> None:
+    def callbacks(self) -> Callbacks:
+        """Return the recorder as what a session calls."""
+        return Callbacks(
+            optimize=self.optimize,
+            fingerprint=self.fingerprint,
+            show_line=self.say,
+            show_progress=self.progress,
+            warn_test=self.warn,
+            warn_task=self.advise,
+        )
+
+    def warn(self, text: str, stacklevel: int) -> None:
         """Keep a warning about a test."""
         self.warnings.append(text)
 
@@ -297,11 +309,11 @@ class Checkout:
             store_url=store_url or self.store_url,
             store_name=".mipro/store.db",
             folder=self.folder,
-            who="another pytest run",
-            around=self.recorder,
+            process_name="another pytest run",
+            callbacks=self.recorder.callbacks(),
             policy=Policy(**policy),
             account=account,
-            shared=shared,
+            shared_folder=shared,
         )
         try:
             yield Run(self, session)
@@ -376,7 +388,7 @@ class Host:
     tolerant: bool = True
     warnings: list[str] = field(default_factory=list)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, stacklevel: int) -> None:
         """Keep a warning."""
         self.warnings.append(text)
 
@@ -427,4 +439,12 @@ def outcome_of(
     program = task.program if is_unchanged else with_demos(task)
     judged = judged_of(task, program, baseline, compiled)
     standing = ReferenceState(checkout.place(), reference, acceptance)
-    return Outcome(task, judged, standing, host or Host())
+    host = host or Host()
+    return Outcome(
+        task,
+        judged,
+        standing,
+        store_name=host.store_name,
+        tolerant=host.tolerant,
+        warn=host.warn,
+    )

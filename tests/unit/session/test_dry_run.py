@@ -12,7 +12,7 @@ from sessions import TRAIN
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize import Bound
 from pytest_mipro.records import Row, Usage
-from pytest_mipro.session.dry_run import estimate_task
+from pytest_mipro.session.dry_run import PendingWork, estimate_task
 from pytest_mipro.spending import Account, Limit, Price, limits_of
 from pytest_mipro.task import Budget
 
@@ -26,7 +26,8 @@ def of(checkout: Checkout, rows: int = 12, **values: Any) -> Estimate | None:
     """Return the forecast of a task with so many held-out rows to evaluate."""
     given: dict[str, Any] = {"reasons": (), "known": (), "prices": {}, **values}
     task = given.pop("task", None) or checkout.task()
-    return estimate_task(task, given["reasons"], rows, given["known"], given["prices"])
+    work = PendingWork(given["reasons"], rows)
+    return estimate_task(task, work, given["known"], given["prices"])
 
 
 def test_nothing_is_no_forecast(checkout: Checkout) -> None:

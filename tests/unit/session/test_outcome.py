@@ -10,7 +10,7 @@ from sessions import COMMAND, Adder, Host, instructed, judged_of, outcome_of, sc
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
-from pytest_mipro.session.outcome import ReferenceProgram
+from pytest_mipro.session import ReferenceProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -274,13 +274,13 @@ class TestReference:
     def test_it_has_scores_and_usage(self) -> None:
         """They are those of its card."""
         reference = accepted(HALF)
-        assert reference.known is reference.card
+        assert reference.comparable_card is reference.card
         assert (reference.scores, reference.score, reference.usage) == (HALF, 0.5, Usage(6))
 
     def test_scores_of_another_metric_are_none(self) -> None:
         """A program that cannot run gets no scores of the present one, whoever asks."""
         reference = ReferenceProgram(None, misfit)
-        assert reference.known is None
+        assert reference.comparable_card is None
         for name in ("card", "score", "scores", "usage", "program"):
             with pytest.raises(ReferenceFileError, match="does not fit"):
                 getattr(reference, name)

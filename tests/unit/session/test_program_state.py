@@ -124,7 +124,8 @@ class TestFit:
             restore_accepted(reference_of(taught()), program, checkout.place())
         assert str(caught.value) == (
             "the accepted program __mipro__/test_sums/test_adder.program.json does not fit the "
-            f"code any more: {names} came, went or has other fields; accept anew with: {COMMAND}"
+            f"code any more: predictors added, removed or with other fields: {names}; "
+            f"accept anew with: {COMMAND}"
         )
 
     def test_another_instruction_in_the_code_is_no_matter(self, checkout: Checkout) -> None:

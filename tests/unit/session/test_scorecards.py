@@ -115,23 +115,23 @@ class TestCardOfRows:
         """Each rollout has its prediction, and a failed one predicts nothing."""
         task = two(checkout, repeat=2)
         failed = row(0.0, prediction=None, failure=FAILED)
-        scored = scorecards.scored(
-            task.program, task, [(row(1.0), failed), (row(1.0),) * 2], Usage(4)
-        )
+        rows = [(row(1.0), failed), (row(1.0),) * 2]
+        card = scorecards.card_of(task, rows, Usage(4))
+        scored = scorecards.scored_program(task.program, card, rows)
         assert scored.program is task.program
         assert scored.answers == (
             ExampleResult(0.5, ({"answer": 1.0}, None), (FAILED,)),
             ExampleResult(1.0, ({"answer": 1.0}, {"answer": 1.0})),
         )
         assert (scored.score, scored.scores, scored.usage) == (0.75, (0.5, 1.0), Usage(4))
-        assert repr(scored) == "<Scored: score 0.750 on 2 held-out examples>"
+        assert repr(scored) == "<ScoredProgram: score 0.750 on 2 held-out examples>"
 
 
 class TestCompleted:
     def test_accepted_scores_are_taken_as_they_are(self, checkout: Checkout) -> None:
         """Nothing is known of the answers but their scores."""
         task = two(checkout, repeat=3)
-        scored = scorecards.completed(task.program, reference(), "baseline", task, {})
+        scored = scorecards.completed_program(task.program, reference(), "baseline", task, {})
         assert scored.card == Scorecard(TWO, (0.25, 0.0), Usage(3))
         assert scored.answers == (ExampleResult(0.25), ExampleResult(0.0))
 
@@ -140,7 +140,7 @@ class TestCompleted:
         task = two(checkout)
         lacking = reference(compiled={TWO[1]: 1.0}, baseline={TWO[1]: 0.0})
         rows = {TWO[0]: (row(0.5, failure=FAILED, seconds=1.0),)}
-        scored = scorecards.completed(task.program, lacking, "compiled", task, rows)
+        scored = scorecards.completed_program(task.program, lacking, "compiled", task, rows)
         assert scored.scores == (0.5, 1.0)
         assert scored.usage == Usage(4, 40, 8)
         assert scored.card.failures == (FAILED,)
@@ -152,7 +152,7 @@ class TestCompleted:
         """Where every example was asked again, nothing accepted is left in the card."""
         task = two(checkout, repeat=2)
         rows = {name: (row(0.0, seconds=0.5),) * 2 for name in TWO}
-        card = scorecards.completed(task.program, reference(), "compiled", task, rows).card
+        card = scorecards.completed_program(task.program, reference(), "compiled", task, rows).card
         assert card == Scorecard(TWO, (0.0, 0.0), Usage(4, 40, 8), rollouts=2)
         assert card.latency == pytest.approx(0.5)
 
@@ -164,13 +164,13 @@ class TestCompleted:
             compiled={TWO[0]: 1.0, TWO[1]: 1.0}, tokens={"compiled": {TWO[0]: 40.0}}
         )
         rows = {third: (row(1.0, spent=PRICED),)}
-        card = scorecards.completed(task.program, accepted, "compiled", task, rows).card
+        card = scorecards.completed_program(task.program, accepted, "compiled", task, rows).card
         assert card.costs == (ExampleCost(40.0), None, ExampleCost(12.0, 0.5))
 
     def test_clusters_are_those_of_the_present_examples(self, checkout: Checkout) -> None:
         """The reference does not say them."""
         task = two(checkout, cluster="answer")
-        card = scorecards.completed(task.program, reference(), "compiled", task, {}).card
+        card = scorecards.completed_program(task.program, reference(), "compiled", task, {}).card
         assert card.clusters == ("43", "45")
 
 

@@ -192,7 +192,7 @@ def test_another_session_on_the_task_is_waited_for(accepted: Checkout, frozen: b
     lease = store.lease(key, "somebody").wait(on_wait=pytest.fail)
 
     def end_work(event: str) -> None:
-        if event == "mipro: test_adder: waiting for somebody, who is at it":
+        if event == "mipro: test_adder: waiting for somebody, which works on the same task":
             lease.__exit__()
             neighbor.outcome(neighbor.task(dataset=grown), frozen=frozen)
 
@@ -290,15 +290,6 @@ def test_what_a_session_asked_is_counted(compiled: Checkout) -> None:
         for name in ("test_first", "test_second"):
             run.outcome(compiled.task(name, dataset=held_out(*sums(40, 2))))
         assert run.session.usage.calls == compiled.calls == 4
-
-
-@pytest.mark.parametrize("tolerant", [True, False])
-def test_warnings_and_tolerance_are_those_of_the_run(compiled: Checkout, tolerant: bool) -> None:
-    """A session has the tolerance of its policy and hands warnings to its surroundings."""
-    with compiled.session(tolerant=tolerant) as run:
-        assert run.session.tolerant is tolerant
-        run.session.warn("a doubt")
-    assert compiled.recorder.warnings == ["a doubt"]
 
 
 def test_few_examples_are_advised_against_where_something_is_compiled(checkout: Checkout) -> None:

@@ -172,7 +172,7 @@ class TestFolder:
     def test_a_file_in_its_place_is_an_error(self, checkout: Checkout) -> None:
         """The error comes before the first call."""
         checkout.folder.touch()
-        with pytest.raises(StoreError, match=r"\.mipro, .* cannot be written: .*; move aside"):
+        with pytest.raises(StoreError, match=r"\.mipro, .* cannot be written: .*; move the file"):
             checkout.outcome()
         assert checkout.calls == 0
 
