@@ -43,9 +43,6 @@ def dry_run(checkout: Checkout, task: Task | None = None, **values: Any) -> Esti
     return result
 
 
-# --- The estimate of some work ---------------------------------------------------------------
-
-
 def test_no_work_has_no_estimate(checkout: Checkout) -> None:
     """Without a compile and without rows there is nothing to ask."""
     assert estimate_task(checkout.task(), PendingWork((), 0), (), {}) is None
@@ -107,9 +104,6 @@ def test_options_without_a_compile_do_not_matter(checkout: Checkout) -> None:
         estimate(task, ("new",))
     with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):
         checkout.estimate(task)
-
-
-# --- The work of a session -------------------------------------------------------------------
 
 
 def test_a_dry_run_estimates_a_compile_by_phase(checkout: Checkout) -> None:

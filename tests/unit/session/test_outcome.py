@@ -56,9 +56,6 @@ def costing(
     return outcome_of(root, scorecard(LOST, before), scorecard(WON, after), reference=reference)
 
 
-# --- beats_baseline --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "before, after, word",
     [(LOST, WON, "PASS"), (WON, LOST, "FAIL"), (HALF, A_LITTLE_LESS, "INCONCLUSIVE")],
@@ -87,9 +84,6 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
     verdict = outcome(tmp_path, LOST, WON, optimizer=unchanged).beats_baseline()
     assert verdict.word == "FAIL"
     assert verdict.sentence.startswith("the search found nothing better than the baseline")
-
-
-# --- no_regression ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,9 +164,6 @@ def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
         assert verdict.sentence.endswith(f"accept them with: {COMMAND}")
 
 
-# --- costs_no_more ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "before, after, ratio, word",
     [(CHEAP, CHEAP, 1.2, "PASS"), (CHEAP, DEAR, 1.2, "FAIL"), (CHEAP, DEAR, 5, "PASS")],
@@ -225,8 +216,6 @@ def test_the_unit_is_dollars_where_all_are_known(tmp_path: Path) -> None:
     assert units == ["usd", "tokens"]
 
 
-# --- Arguments -------------------------------------------------------------------------------
-
 WRONG: dict[str, tuple[Callable[[Any], Verdict], str]] = {
     "margin": (lambda it: it.beats_baseline(margin=float("nan")), "margin=nan: expected a diff"),
     "alpha": (lambda it: it.beats_baseline(alpha=0.0), "alpha=0.0: expected a probability"),
@@ -256,9 +245,6 @@ def test_a_wrong_argument_is_an_error(
     with pytest.raises(DeclarationError, match=text):
         judge(result)
     assert result.report().verdicts == ()
-
-
-# --- The report ------------------------------------------------------------------------------
 
 
 def test_a_report_has_the_verdicts_in_their_order(tmp_path: Path) -> None:

@@ -70,9 +70,6 @@ def reference(**values: Any) -> Reference:
     return replace(default, **values)
 
 
-# --- Rows ------------------------------------------------------------------------------------
-
-
 def test_scores_are_in_the_order_of_the_split(checkout: Checkout) -> None:
     """The examples are named by their content."""
     scores = card(checkout, (row(0.0),), (row(1.0),))
@@ -124,9 +121,6 @@ def test_a_program_has_its_results_by_example(checkout: Checkout) -> None:
         ExampleResult(0.5, ({"answer": 1.0}, None), (FAILED,)),
         ExampleResult(1.0, ({"answer": 1.0}, {"answer": 1.0})),
     )
-
-
-# --- References ------------------------------------------------------------------------------
 
 
 def test_accepted_scores_are_taken_without_rows(checkout: Checkout) -> None:
