@@ -56,14 +56,18 @@ def stored(checkout: Checkout) -> Artifact:
 
 
 def test_an_artifact_says_how_it_was_made(first_run: FirstRun) -> None:
-    """It has its key, its parts, its usage and its search."""
-    artifact, report = stored(first_run.checkout), first_run.outcome.report()
+    """It has key, parts, usage and search, and the declared program stays as it is."""
+    checkout, outcome = first_run
+    artifact, report = stored(checkout), outcome.report()
     assert (artifact.key, artifact.task) == (report.key, report.test)
-    assert artifact.usage.calls == first_run.checkout.calls - ROWS
+    assert artifact.usage.calls == checkout.calls - ROWS
     assert artifact.search is not None
     assert (artifact.search, artifact.cut) == (report.search, None)
     assert artifact.parts.keys() >= {"metric", "model", "option seed", "instruction of add"}
     assert artifact.where["metric"].startswith("sessions.py:")
+    assert outcome.baseline.program is outcome.task.program
+    assert outcome.task.program.add.demos == []
+    assert outcome.compiled.program.add.demos
 
 
 def test_an_artifact_is_json_that_dspy_loads(first_run: FirstRun) -> None:
@@ -76,14 +80,6 @@ def test_an_artifact_is_json_that_dspy_loads(first_run: FirstRun) -> None:
     program = Adder()
     program.load_state(state)
     assert dict(program.add.demos[0]) in [dict(example) for example in TRAIN]
-
-
-def test_a_compile_leaves_the_baseline_as_it_is(first_run: FirstRun) -> None:
-    """The declared program is the baseline, without demos."""
-    outcome = first_run.outcome
-    assert outcome.baseline.program is outcome.task.program
-    assert outcome.task.program.add.demos == []
-    assert outcome.compiled.program.add.demos
 
 
 def test_a_plugin_may_compile(checkout: Checkout) -> None:
@@ -146,22 +142,15 @@ def test_a_compile_says_what_changed(
     assert re.match(pattern, ", ".join(report.reasons))
 
 
-def test_another_model_is_a_reason(compiled: Checkout) -> None:
-    """The reason is the same for the task's model under another state."""
-    compiled.recorder.optimizer = with_demos
-    compiled.model = adding(base=1)
-    compiled.outcome()
-    assert compiled.recorder.reasons == ["model changed"]
-
-
-def test_a_part_of_a_plugin_is_a_reason(compiled: Checkout) -> None:
-    """The reason names the part, and a part without a JSON form is an error."""
+def test_a_changed_model_or_part_is_a_reason(compiled: Checkout) -> None:
+    """The reason names the part of a plugin; a part without a JSON form is an error."""
     recorder = compiled.recorder
     recorder.optimizer = with_demos
-    for number in (1, 2):
-        recorder.parts = {"index": number}
+    compiled.model = adding(base=1)
+    for parts in ({}, {"index": 1}, {"index": 2}):
+        recorder.parts = parts
         compiled.outcome()
-    assert recorder.reasons == ["index added", "index changed"]
+    assert recorder.reasons == ["model changed", "index added", "index changed"]
     recorder.parts = {"index": object()}
     with pytest.raises(FingerprintError, match="the part 'index' that pytest_mipro_fingerprint"):
         compiled.outcome()
@@ -184,29 +173,23 @@ def test_another_metric_asks_for_the_demos_alone(compiled: Checkout) -> None:
     assert outcome.baseline.usage.calls == len(HELD_OUT)
 
 
-def test_a_refresh_replaces_the_artifact(compiled: Checkout) -> None:
-    """The next run takes the new artifact from the store."""
-    compiled.recorder.optimizer = with_demos
-    report = compiled.report(refresh=True)
-    assert report.reasons == ("again, as asked for (--mipro-refresh)",)
-    assert compiled.recorder.events[-1] == "evaluate"
-    assert compiled.report().prompts_after == report.prompts_after
-
-
 def test_a_refresh_asks_the_models_again(compiled: Checkout) -> None:
     """The search evaluates every row again, and the held-out rows come from the store."""
     compiled.outcome(refresh=True)
     assert compiled.calls == COMPILE
 
 
-def test_a_refresh_compiles_once_per_run(compiled: Checkout) -> None:
-    """A second test of the run takes the new artifact, also in another process."""
+def test_a_refresh_replaces_the_artifact_once_per_run(compiled: Checkout) -> None:
+    """Other tests of the run and later runs take it, also in another process."""
     compiled.recorder.optimizer = with_demos
     with compiled.session(refresh=True) as run, compiled.session(refresh=True) as worker:
-        assert run.report().origin == "compiled"
+        report = run.report()
+        assert report.reasons == ("again, as asked for (--mipro-refresh)",)
+        assert compiled.recorder.events[-1] == "evaluate"
         assert run.report("test_other").origin == "shared"
         assert worker.report("test_third").origin == "stored"
     assert compiled.recorder.events.count("optimize") == 1
+    assert compiled.report().prompts_after == report.prompts_after
 
 
 def test_each_model_has_its_part(checkout: Checkout) -> None:
@@ -221,22 +204,18 @@ def test_each_model_has_its_part(checkout: Checkout) -> None:
     assert not any(example.question in questions for example in TRAIN)
 
 
-def test_a_teacher_may_be_a_program(checkout: Checkout) -> None:
-    """It answers the training examples with its own model."""
+def test_a_teacher_and_a_predictor_may_have_a_model_of_their_own(checkout: Checkout) -> None:
+    """A teacher's answers the training examples, a predictor's all rows of both programs."""
     model, teacher = adding(base=100), Adder()
     teacher.add.lm = dspy.LM("own", engine=model, cache=False)
     checkout.outcome(checkout.task(teacher=teacher))
     assert model.calls == len(TRAIN)
-
-
-def test_a_predictor_keeps_its_own_model(checkout: Checkout) -> None:
-    """The model answers for both programs."""
     checkout.recorder.optimizer = with_demos
-    model, task = adding(), checkout.task()
+    model, task, calls = adding(), checkout.task(), checkout.calls
     task.program.add.lm = dspy.LM("own", engine=model, cache=False)
     outcome = checkout.outcome(task)
     assert outcome.compiled.program.add.lm is task.program.add.lm
-    assert (model.calls, checkout.calls) == (ROWS, 0)
+    assert (model.calls, checkout.calls) == (ROWS, calls)
 
 
 def test_a_limit_of_cost_needs_the_price_of_each_model(checkout: Checkout) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchanged
@@ -22,6 +22,14 @@ LOST, WON = (0.0,) * 6, (1.0,) * 6
 HALF = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 A_LITTLE_LESS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
 CHEAP, DEAR = [ExampleCost(10.0)] * 6, [ExampleCost(30.0)] * 6
+PRICED, PRICIER = [ExampleCost(10.0, 1.0)] * 6, [ExampleCost(10.0, 3.0)] * 6
+TO_REFERENCE = {"than": "reference"}
+FEWER_DEMOS = (
+    "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a larger ratio"
+)
+UNDO = f"undo what changed, or accept it with: {COMMAND}"
+ASK_AGAIN = "of the baseline take; ask the model again with --mipro-rescore"
+ACCEPT_ANEW = f"of the reference take; accept anew with: {COMMAND} --mipro-rescore"
 ACCEPTED_NOW = Acceptance("first", (), Means(6, 0.0, 1.0), ())
 
 
@@ -46,42 +54,30 @@ def outcome(
     return outcome_of(root, scorecard(before), scorecard(after), **values)
 
 
-def costing(
-    root: Path,
-    before: Sequence[ExampleCost],
-    after: Sequence[ExampleCost],
-    reference: ReferenceProgram | None = None,
-) -> Outcome:
-    """Return the outcome of two programs whose answers have these costs."""
-    return outcome_of(root, scorecard(LOST, before), scorecard(WON, after), reference=reference)
-
-
 @pytest.mark.parametrize(
-    "before, after, word",
-    [(LOST, WON, "PASS"), (WON, LOST, "FAIL"), (HALF, A_LITTLE_LESS, "INCONCLUSIVE")],
+    "before, after, values, word",
+    [
+        (LOST, WON, {}, "PASS"),
+        (WON, LOST, {}, "FAIL"),
+        (HALF, A_LITTLE_LESS, {}, "INCONCLUSIVE"),
+        (LOST, WON, {"margin": 0.05}, "PASS"),
+        (LOST, WON, {"margin": 0.95}, "INCONCLUSIVE"),
+        (LOST, WON, {"alpha": 0.001}, "INCONCLUSIVE"),
+    ],
 )
 def test_beats_baseline(
-    tmp_path: Path, before: Sequence[float], after: Sequence[float], word: str
+    tmp_path: Path, before: Sequence[float], after: Sequence[float], values: Any, word: str
 ) -> None:
-    """Only a PASS is truthy."""
-    verdict = outcome(tmp_path, before, after).beats_baseline()
+    """Only a PASS is truthy; a margin needs a larger difference, a smaller alpha more evidence."""
+    verdict = outcome(tmp_path, before, after).beats_baseline(**values)
     assert (verdict.word, bool(verdict)) == (word, word == "PASS")
-
-
-def test_margin_and_alpha_of_beats_baseline(tmp_path: Path) -> None:
-    """A larger margin needs a larger difference, a smaller alpha more evidence."""
-    result = outcome(tmp_path)
-    verdict = result.beats_baseline(margin=0.05)
-    assert verdict
     assert verdict.comparison is not None
-    assert verdict.comparison.margin == pytest.approx(0.05)
-    assert not result.beats_baseline(margin=0.95)
-    assert not result.beats_baseline(alpha=0.001)
+    assert verdict.comparison.margin == pytest.approx(values.get("margin", 0))
 
 
 def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -> None:
     """The prompts decide, not the scores."""
-    verdict = outcome(tmp_path, LOST, WON, optimizer=unchanged).beats_baseline()
+    verdict = outcome(tmp_path, optimizer=unchanged).beats_baseline()
     assert verdict.word == "FAIL"
     assert verdict.sentence.startswith("the search found nothing better than the baseline")
 
@@ -165,55 +161,41 @@ def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "before, after, ratio, word",
-    [(CHEAP, CHEAP, 1.2, "PASS"), (CHEAP, DEAR, 1.2, "FAIL"), (CHEAP, DEAR, 5, "PASS")],
+    "before, after, reference, values, word, unit, end",
+    [
+        (CHEAP, CHEAP, [], {}, "PASS", "tokens", ""),
+        (CHEAP, DEAR, [], {}, "FAIL", "tokens", FEWER_DEMOS),
+        (CHEAP, DEAR, [], {"ratio": 5}, "PASS", "tokens", ""),
+        (CHEAP, DEAR, DEAR, TO_REFERENCE, "PASS", "tokens", ""),
+        (CHEAP, DEAR, CHEAP, TO_REFERENCE, "FAIL", "tokens", UNDO),
+        ([], DEAR, [], {}, "INCONCLUSIVE", None, ASK_AGAIN),
+        (CHEAP, DEAR, [], TO_REFERENCE, "INCONCLUSIVE", None, ACCEPT_ANEW),
+        (PRICED, PRICIER, [], {}, "FAIL", "usd", ""),
+        (PRICED, PRICIER, [], {"unit": "tokens"}, "PASS", "tokens", ""),
+    ],
 )
 def test_costs_no_more(
     tmp_path: Path,
     before: Sequence[ExampleCost],
     after: Sequence[ExampleCost],
-    ratio: float,
+    reference: Sequence[ExampleCost],
+    values: Any,
     word: str,
+    unit: str | None,
+    end: str,
 ) -> None:
-    """The costs are compared with those of the baseline, whatever the scores."""
-    verdict = costing(tmp_path, before, after).costs_no_more(ratio=ratio)
-    assert (verdict.question, verdict.word) == ("costs no more", word)
-
-
-def test_costs_no_more_than_the_reference(tmp_path: Path) -> None:
-    """A prompt as dear as the accepted one passes; each failure names its own next step."""
-    result = costing(tmp_path, CHEAP, DEAR, accepted(WON, DEAR))
-    assert result.costs_no_more(than="reference")
-    assert "ask for fewer demos" in result.costs_no_more().sentence
-    dearer = costing(tmp_path, CHEAP, DEAR, accepted(WON, CHEAP)).costs_no_more(than="reference")
-    assert dearer.word == "FAIL"
-    assert dearer.sentence.endswith(f"undo what changed, or accept it with: {COMMAND}")
-
-
-@pytest.mark.parametrize(
-    "than, hint",
-    [
-        ("baseline", "of the baseline take; ask the model again with --mipro-rescore"),
-        ("reference", f"of the reference take; accept anew with: {COMMAND} --mipro-rescore"),
-    ],
-)
-def test_unknown_costs_decide_nothing(
-    tmp_path: Path, than: Literal["baseline", "reference"], hint: str
-) -> None:
-    """The sentence says how to measure them."""
-    verdict = costing(tmp_path, [], DEAR, accepted(WON)).costs_no_more(than=than)
-    assert (verdict.word, verdict.comparison, bool(verdict)) == ("INCONCLUSIVE", None, False)
-    assert verdict.sentence.endswith(hint)
-
-
-def test_the_unit_is_dollars_where_all_are_known(tmp_path: Path) -> None:
-    """A test may ask for tokens all the same."""
-    before, after = [ExampleCost(10.0, 1.0)] * 6, [ExampleCost(10.0, 3.0)] * 6
-    result = costing(tmp_path, before, after)
-    verdicts = [result.costs_no_more(), result.costs_no_more(unit="tokens")]
-    assert [verdict.word for verdict in verdicts] == ["FAIL", "PASS"]
-    units = [verdict.comparison.unit for verdict in verdicts if verdict.comparison]
-    assert units == ["usd", "tokens"]
+    """Costs decide, whatever the scores; a verdict that is no PASS names the next step."""
+    result = outcome_of(
+        tmp_path, scorecard(LOST, before), scorecard(WON, after), reference=accepted(WON, reference)
+    )
+    verdict = result.costs_no_more(**values)
+    assert (verdict.question, verdict.word, bool(verdict)) == (
+        "costs no more",
+        word,
+        word == "PASS",
+    )
+    assert (verdict.comparison.unit if verdict.comparison else None) == unit
+    assert verdict.sentence.endswith(end)
 
 
 WRONG: dict[str, tuple[Callable[[Any], Verdict], str]] = {
@@ -257,20 +239,14 @@ def test_a_report_has_the_verdicts_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_report_compares_without_a_margin(tmp_path: Path) -> None:
-    """The margin of a verdict does not matter."""
-    result = outcome(tmp_path)
-    result.beats_baseline(margin=0.3)
+    """The comparison and the verdict count the same clusters."""
+    cards = [replace(scorecard(scores), clusters=tuple("aabbcc")) for scores in (LOST, WON)]
+    result = outcome_of(tmp_path, *cards)
+    assert "n = 6 in 3 clusters" in result.beats_baseline(margin=0.3).sentence
     comparison = result.comparison
     assert result.report().comparison == comparison
-    assert (comparison.n, comparison.margin, comparison.difference) == (6, 0, 1)
-
-
-def test_a_report_compares_clusters(tmp_path: Path) -> None:
-    """The comparison and the verdict count the same clusters."""
-    before, after = (replace(scorecard(scores), clusters=tuple("aabbcc")) for scores in (LOST, WON))
-    result = outcome_of(tmp_path, before, after)
-    assert result.comparison.clusters == 3
-    assert "n = 6 in 3 clusters" in result.beats_baseline().sentence
+    assert (comparison.n, comparison.clusters) == (6, 3)
+    assert (comparison.margin, comparison.difference) == (0, 1)
 
 
 def test_a_report_has_every_held_out_example(tmp_path: Path) -> None:

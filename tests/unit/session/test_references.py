@@ -12,6 +12,7 @@ from sessions import (
     Renamed,
     held_out,
     nearly_right,
+    right,
     sums,
     unchanged,
     with_demos,
@@ -42,20 +43,18 @@ def edit(checkout: Checkout, **values: Any) -> None:
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
-def test_a_run_without_update_accepts_nothing(compiled: Checkout) -> None:
-    """There is no reference before the first update."""
+def test_a_reference_has_the_accepted_scores_and_program(
+    accepted: Checkout, compiled: Checkout
+) -> None:
+    """Reading it asks no model, and a run without an update accepts nothing."""
+    outcome = accepted.outcome()
+    reference, program = outcome.reference, outcome.compiled
+    assert reference is not None
+    assert (reference.scores, reference.usage) == (program.scores, program.usage)
+    assert reference.program.add.demos == program.program.add.demos
+    assert accepted.calls == 0
     assert compiled.outcome().reference is None
     assert compiled.references == {}
-
-
-def test_a_reference_has_the_accepted_scores_and_program(accepted: Checkout) -> None:
-    """Reading it asks no model."""
-    outcome = accepted.outcome()
-    reference, compiled = outcome.reference, outcome.compiled
-    assert reference is not None
-    assert (reference.scores, reference.usage) == (compiled.scores, compiled.usage)
-    assert reference.program.add.demos == compiled.program.add.demos
-    assert accepted.calls == 0
 
 
 def test_a_stale_reference_is_reported(accepted: Checkout) -> None:
@@ -138,13 +137,6 @@ def test_an_update_writes_two_files(first_run: FirstRun) -> None:
     assert outcome.no_regression().sentence.startswith("the reference was accepted now; not")
 
 
-def test_an_update_with_the_same_result_writes_nothing(accepted: Checkout) -> None:
-    """The files stay as they are."""
-    files = accepted.references
-    assert accepted.acceptance().what == "unchanged"
-    assert accepted.references == files
-
-
 def test_an_update_with_another_result_replaces_the_reference(accepted: Checkout) -> None:
     """The acceptance has both means, and the next run compares with the new scores."""
     accepted.recorder.optimizer = unchanged
@@ -157,8 +149,11 @@ def test_an_update_with_another_result_replaces_the_reference(accepted: Checkout
     assert accepted.outcome(task).no_regression()
 
 
-def test_an_update_replaces_a_damaged_reference(accepted: Checkout) -> None:
-    """A reference without its program is damaged."""
+def test_an_update_replaces_a_damaged_reference_alone(accepted: Checkout) -> None:
+    """The files of an equal result stay; a reference without its program is damaged."""
+    files = accepted.references
+    assert accepted.acceptance().what == "unchanged"
+    assert accepted.references == files
     accepted.location().program.unlink()
     assert accepted.acceptance().what == "replaced"
     assert len(accepted.references) == 2
@@ -166,21 +161,28 @@ def test_an_update_replaces_a_damaged_reference(accepted: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    "values, message",
+    "values, metric, error, message, calls",
     [
-        ({"format": "another"}, "is not a reference of pytest-mipro"),
-        ({"version": 9}, "newer"),
+        ({"format": "x"}, right, ReferenceFileError, "is not a reference of pytest-mipro", 0),
+        ({"version": 9}, right, ReferenceFileError, "newer", 0),
+        ({}, lambda *_: None, MetricError, "returned None", 1),
     ],
+    ids=["foreign", "newer", "no score"],
 )
-def test_an_update_keeps_foreign_files(
-    accepted: Checkout, values: dict[str, Any], message: str
+def test_an_update_that_fails_keeps_the_files(
+    accepted: Checkout,
+    values: dict[str, Any],
+    metric: Any,
+    error: type[Exception],
+    message: str,
+    calls: int,
 ) -> None:
-    """The error comes before the first call."""
+    """Files that are no reference of this version are an error before the first call."""
     edit(accepted, **values)
     files = accepted.references
-    with pytest.raises(ReferenceFileError, match=message):
-        accepted.outcome(update=True)
-    assert (accepted.references, accepted.calls) == (files, 0)
+    with pytest.raises(error, match=message):
+        accepted.outcome(accepted.task(metric=metric), update=True)
+    assert (accepted.references, accepted.calls) == (files, calls)
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(compiled: Checkout) -> None:
@@ -191,22 +193,18 @@ def test_a_file_in_place_of_the_folder_is_an_error(compiled: Checkout) -> None:
     assert (compiled.root / "__mipro__").is_file()
 
 
-def test_an_update_that_fails_accepts_nothing(accepted: Checkout) -> None:
-    """The earlier reference stays."""
-    files = accepted.references
-    with pytest.raises(MetricError):
-        accepted.outcome(accepted.task(metric=lambda *_: None), update=True)
-    assert accepted.references == files
-
-
 def test_each_test_of_a_task_has_its_own_reference(compiled: Checkout) -> None:
-    """Two tests of one task share the scores and write two references."""
+    """Two tests share the scores and write two references; a frozen run needs both."""
     names = ("test_first", "test_second")
     with compiled.session(update=True) as run:
         for name in names:
             run.report(name)
     suffixes = (".json", ".program.json")
     assert list(compiled.references) == [f"{name}{end}" for name in names for end in suffixes]
+    with compiled.session(frozen=True) as run:
+        run.report("test_first")
+        with pytest.raises(ReferenceFileError, match=r"test_other\.json is missing"):
+            run.report("test_other")
     assert compiled.calls == 0
 
 
@@ -223,29 +221,22 @@ def test_a_frozen_run_needs_the_reference_alone(accepted: Checkout) -> None:
     assert outcome.compiled.program.add.demos
 
 
-def test_a_frozen_run_without_a_reference_is_an_error(compiled: Checkout) -> None:
-    """It does not take the artifact from the store, and the error names the command."""
-    with pytest.raises(ReferenceFileError) as caught:
-        compiled.outcome(frozen=True)
-    assert str(caught.value) == (
+def test_a_frozen_run_needs_a_reference_that_it_can_use(
+    compiled: Checkout, accepted: Checkout
+) -> None:
+    """It does not take the artifact from the store; the error has a reason and the command."""
+    errors = []
+    for checkout, task in ((compiled, None), (accepted, shorter(accepted))):
+        with pytest.raises(ReferenceFileError) as caught:
+            checkout.outcome(task, frozen=True)
+        errors.append(str(caught.value))
+        assert checkout.calls == 0
+    assert errors[0] == (
         "nothing is compiled (--mipro-frozen), and no reference is accepted, "
-        "__mipro__/test_sums/test_adder.json is missing; "
-        f"accept one with: {COMMAND}"
+        f"__mipro__/test_sums/test_adder.json is missing; accept one with: {COMMAND}"
     )
-    assert compiled.calls == 0
-
-
-def test_a_frozen_run_with_a_stale_reference_is_an_error(accepted: Checkout) -> None:
-    """The error lists the changes and ends with the command."""
-    with pytest.raises(ReferenceFileError) as caught:
-        accepted.outcome(shorter(accepted), frozen=True)
-    assert STALE in str(caught.value)
-    assert str(caught.value).endswith(f"accept anew with: {COMMAND}")
-    assert accepted.calls == 0
-
-
-def test_a_frozen_run_with_a_damaged_reference_is_an_error(accepted: Checkout) -> None:
-    """It has no other source of scores."""
+    assert STALE in errors[1]
+    assert errors[1].endswith(f"accept anew with: {COMMAND}")
     edit(accepted, baseline={})
     with pytest.raises(DamagedReference, match="same examples under baseline and compiled"):
         accepted.outcome(frozen=True)
@@ -262,14 +253,6 @@ def test_a_frozen_run_evaluates_new_examples_once(accepted: Checkout) -> None:
     assert outcome.no_regression().sentence.startswith("compared on 6 of 7 held-out examples")
     accepted.outcome(task, frozen=True)
     assert accepted.calls == 2
-
-
-def test_a_frozen_run_needs_a_reference_for_each_test(accepted: Checkout) -> None:
-    """A test does not share the reference of another test of its task."""
-    with accepted.session(frozen=True) as run:
-        run.outcome()
-        with pytest.raises(ReferenceFileError, match=r"test_other\.json is missing"):
-            run.report("test_other")
 
 
 def test_a_frozen_run_scores_another_split(accepted: Checkout) -> None:

@@ -70,23 +70,13 @@ def reference(**values: Any) -> Reference:
     return replace(default, **values)
 
 
-def test_scores_are_in_the_order_of_the_split(checkout: Checkout) -> None:
-    """The examples are named by their content."""
-    scores = card(checkout, (row(0.0),), (row(1.0),))
-    assert scores == Scorecard((FIRST, SECOND), (0.0, 1.0), Usage(2))
-
-
-def test_a_score_is_the_mean_of_the_rollouts(checkout: Checkout) -> None:
-    """A failed row scores 0 like a wrong one, and the card has its failure."""
+def test_a_card_has_the_mean_scores_of_the_split(checkout: Checkout) -> None:
+    """A failed row scores 0, with its failure; a cluster that is no text is written as JSON."""
     failed = row(0.0, failure=FAILED)
-    scores = card(checkout, (failed, row(1.0)), (failed, failed))
-    assert (scores.scores, scores.rollouts) == ((0.5, 0.0), 2)
-    assert scores.failures == (FAILED,) * 3
-
-
-def test_clusters_are_those_of_the_examples(checkout: Checkout) -> None:
-    """A value that is no text is written as JSON."""
-    assert card(checkout, (row(1.0),), (row(1.0),), cluster="answer").clusters == ("43", "45")
+    scores = card(checkout, (failed, row(1.0)), (failed, failed), cluster="answer")
+    assert scores == Scorecard(
+        (FIRST, SECOND), (0.5, 0.0), Usage(2), (FAILED,) * 3, 2, ("43", "45")
+    )
 
 
 @pytest.mark.parametrize(
