@@ -22,7 +22,7 @@ from pytest_mipro.plugin.warnings import MiproWarning
 from pytest_mipro.plugin.xdist import shared_folder
 from pytest_mipro.redaction import credentials, redact
 from pytest_mipro.report import reason, render_dry_run
-from pytest_mipro.session import Policy, Session
+from pytest_mipro.session import Callbacks, Policy, Session
 from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
 
 _DEFAULT_THREADS = 8
-_TEST = 4
-"""The frames from ``warn`` up to the test: it asks an outcome, and that its session."""
 
 
 class TaskRunner:
@@ -55,8 +53,15 @@ class TaskRunner:
             store_url=settings.store_url,
             store_name=settings.store,
             folder=settings.folder,
-            who=_who(config),
-            around=self,
+            process_name=_process_name(config),
+            callbacks=Callbacks(
+                optimize=self.optimize,
+                fingerprint=self.fingerprint,
+                show_line=self.say,
+                show_progress=self.progress,
+                warn_test=partial(warnings.warn, category=MiproWarning),
+                warn_task=self.advise,
+            ),
             policy=Policy(
                 update=settings.update,
                 frozen=settings.frozen,
@@ -65,7 +70,7 @@ class TaskRunner:
                 tolerant=settings.inconclusive == "warn",
             ),
             account=account_of(config, settings),
-            shared=shared_folder(config),
+            shared_folder=shared_folder(config),
         )
 
     def declare(self, node: pytest.Item) -> None:
@@ -148,10 +153,6 @@ class TaskRunner:
         """Show how far ``task`` has come."""
         trouble = str(self.veil(progress.provider_error))
         self._narrator.progress(task.name, replace(progress, provider_error=trouble))
-
-    def warn(self, text: str) -> None:
-        """Warn about the test that is running."""
-        warnings.warn(text, MiproWarning, stacklevel=_TEST)
 
     def advise(self, text: str) -> None:
         """Warn about the task of the test that is being set up."""
@@ -243,6 +244,6 @@ def _threads(asked: int | None, most: int | None) -> int:
     return wanted if most is None else min(wanted, most)
 
 
-def _who(config: pytest.Config) -> str:
+def _process_name(config: pytest.Config) -> str:
     worker = getattr(config, "workerinput", {}).get("workerid", "")
     return f"pytest's worker {worker}" if worker else "another pytest run"

@@ -1,9 +1,10 @@
 """
-One task from request to outcome: fingerprint, store, compile, score, judge.
+One task from its declaration to its outcome: compile, score, compare with the reference.
 
-``Session`` keeps the order. ``Outcome`` is what a test gets.
+``Session`` keeps the order. ``Outcome`` is what a test gets. ``Policy`` and ``Callbacks`` are
+what the plugin passes in.
 
-Its public names are in ``__init__.pyi`` and are loaded on first use.
+The public names are in ``__init__.pyi`` and are loaded on first use.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
+from .callbacks import Callbacks as Callbacks
 from .outcome import Outcome as Outcome
-from .outcome import ReferenceProgram as ReferenceProgram
-from .outcome import ReferenceState as ReferenceState
-from .outcome import ScoredProgram as ScoredProgram
-from .outcome import TaskResult as TaskResult
 from .policy import Policy as Policy
 from .program_state import dump_state as dump_state
 from .program_state import restore_state as restore_state
+from .results import ReferenceProgram as ReferenceProgram
+from .results import ReferenceState as ReferenceState
+from .results import ScoredProgram as ScoredProgram
+from .results import TaskResult as TaskResult
 from .session import Session as Session

@@ -1,4 +1,4 @@
-"""Where compiling is unlikely to pay, in words; what comes of it is the user's to decide."""
+"""Advice, in words, where compiling is unlikely to pay."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FEW, ENOUGH = 20, 50
-"""Labelled examples with fewer of which nothing is learned, and MIPROv2 hardly pays."""
+"""Labelled examples below which there is little to learn from, and MIPROv2 hardly pays."""
 VALIDATION = 50
-"""Validation examples with fewer of which candidates are hard to tell apart."""
+"""Validation examples below which scores of candidates hardly differ by more than chance."""
 HIGH = 0.9
-"""Score of a baseline that leaves little to gain."""
-_TELLING = 10
-"""Answers from which on it says something that all have the same score."""
+"""Baseline score above which there is little to gain."""
+_CONSTANT = 10
+"""Equal scores from which on the metric is suspected to be constant."""
 
 
-def of_sizes(train: int, val: int) -> str:
-    """Return what speaks against compiling with so many examples; empty if nothing does."""
+def advice_on_sizes(train: int, val: int) -> str:
+    """Return why so many examples are too few for a compile; empty if they are enough."""
     labelled = train + val
-    said = []
+    sentences = []
     if labelled < FEW:
-        said.append(
+        sentences.append(
             f"{labelled} labelled examples (train and val) are too few to learn from: collect at "
             f"least {FEW}, better {ENOUGH}"
         )
     elif labelled < ENOUGH:
-        said.append(
+        sentences.append(
             f"{labelled} labelled examples (train and val) are few for MIPROv2: collect at least "
             f"{ENOUGH}"
         )
     if val < VALIDATION:
-        said.append(
+        sentences.append(
             f"{val} validation examples hardly tell candidates apart: have at least {VALIDATION}, "
             "by more examples or another split="
         )
-    return "; ".join(said)
+    return "; ".join(sentences)
 
 
-def of_scores(baseline: Sequence[float], compiled: Sequence[float]) -> str:
+def advice_on_scores(baseline: Sequence[float], compiled: Sequence[float]) -> str:
     """
     Return why there was little to gain by compiling; empty if there was enough.
 
     Args:
-        baseline: Held-out scores before.
-        compiled: Held-out scores after.
+        baseline: Held-out scores of the baseline.
+        compiled: Held-out scores of the compiled program.
 
     """
     scores = (*baseline, *compiled)
-    if len(set(scores)) == 1 and len(scores) >= _TELLING:
+    if len(set(scores)) == 1 and len(scores) >= _CONSTANT:
         return (
             f"the metric gave {scores[0]:g} to all {len(scores)} held-out answers, so it tells no "
             "two programs apart: check the metric"

@@ -1,7 +1,8 @@
-"""What a task is going to ask, put together before anything is asked."""
+"""Estimate what a task asks of language models, without asking them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_mipro.optimize import (
@@ -12,64 +13,120 @@ from pytest_mipro.optimize import (
     loops,
     tokens_per_call,
 )
+from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.references import missing_examples
 from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_mipro.records import Row
+    from pytest_mipro.session.compiling import Compiler
+    from pytest_mipro.session.context import TaskContext
+    from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.scoring import Scorer
     from pytest_mipro.spending import Price
     from pytest_mipro.task import Task
 
 
+@dataclass(frozen=True)
+class PendingWork:
+    """
+    The work that a session would do for a task.
+
+    Attributes:
+        reasons: Why it would compile the task; empty if it would not.
+        rows: How many held-out rows it would evaluate, at most.
+
+    """
+
+    reasons: tuple[str, ...]
+    rows: int
+
+
+def pending_work(
+    context: TaskContext, compiler: Compiler, scorer: Scorer, policy: Policy
+) -> PendingWork:
+    """
+    Return the work that a session would do for a task.
+
+    Args:
+        context: The task.
+        compiler: Compiles tasks of the session.
+        scorer: Scores programs of the session.
+        policy: What the user set for all tasks.
+
+    """
+    task = context.task
+    reasons: tuple[str, ...] = ()
+    artifact = None if policy.frozen else compiler.stored(context.fingerprint)
+    if policy.frozen:
+        rows = _frozen_rows(context, policy)
+    elif artifact is None:
+        reasons = compiler.reasons(task, context.fingerprint)
+        rows = scorer.most_rows(task)
+    else:
+        compiled = restore_state(task.program, artifact.state)
+        rows = scorer.missing_rows(task, [task.program, compiled])
+    if context.has_new_metric and not policy.update:
+        rows += task.repeat * len(task.dataset.test)  # The accepted program is scored again.
+    return PendingWork(reasons, rows)
+
+
+def _frozen_rows(context: TaskContext, policy: Policy) -> int:
+    task, test = context.task, context.task.dataset.test
+    missing = len(test)
+    if context.reference is not None:
+        missing = len(missing_examples(context.reference, test, policy))
+    return 2 * task.repeat * missing
+
+
 def estimate_task(
-    task: Task,
-    reasons: Sequence[str],
-    rows: int,
-    known: Sequence[Row],
-    prices: dict[str, Price | None],
+    task: Task, work: PendingWork, rows: Sequence[Row], prices: Mapping[str, Price | None]
 ) -> Estimate | None:
     """
-    Return what ``task`` asks, or None if nothing.
+    Return the most that ``work`` asks, or None if nothing.
 
     Args:
         task: What a test declares.
-        reasons: Why it is going to be compiled; empty if it is not.
-        rows: Held-out rows that are going to be evaluated, at most.
-        known: Stored rows of its program.
-        prices: What the models charge that may be asked.
+        work: The work to estimate.
+        rows: Stored rows of the task's program.
+        prices: The prices of the task's models; None for a model without a price.
 
     Raises:
         DeclarationError: The options or the examples do not allow a compile.
 
     """
-    asked = _asked(task, known)
-    bounds = _bounds(task, reasons, rows, asked)
+    profile = _call_profile(task, rows)
+    bounds = _bounds(task, work, profile)
     if not any(bound.calls for bound in bounds):
         return None
-    account = current_account()
+    account, reasons = current_account(), ", ".join(work.reasons)
     return Estimate(
-        why=f"compile: {', '.join(reasons)}" if reasons else f"score {rows} held-out rows",
+        why=f"compile: {reasons}" if reasons else f"score {work.rows} held-out rows",
         bounds=bounds,
-        tokens=tokens_per_call(task.program, task.dataset.train, task.options, known),
-        prices=prices,
-        about=loops(task.program, asked.calls),
-        limits=() if account is None else tuple(str(each.limit) for each in account.left()),
+        tokens=tokens_per_call(task.program, task.dataset.train, task.options, rows),
+        prices=dict(prices),
+        about=loops(task.program, profile.calls),
+        limits=() if account is None else tuple(str(left.limit) for left in account.left()),
     )
 
 
-def _asked(task: Task, known: Sequence[Row]) -> CallProfile:
+def _call_profile(task: Task, rows: Sequence[Row]) -> CallProfile:
+    """Return the calls of one row, and the models that answer them."""
     teacher = task.teacher_lm or task.lm
-    most = max((row.usage.calls for row in known), default=0)
-    calls = max(most, len(task.program.predictors()))
+    most_calls = max((row.usage.calls for row in rows), default=0)
+    calls = max(most_calls, len(task.program.predictors()))
     return CallProfile(calls, task.lm.model, teacher.model, task.prompt_lm.model)
 
 
-def _bounds(task: Task, reasons: Sequence[str], rows: int, asked: CallProfile) -> tuple[Bound, ...]:
-    """Return the most that is asked, by phase."""
-    held_out = Bound("held-out", rows, rows * asked.calls, asked.model)
-    if not reasons:
+def _bounds(task: Task, work: PendingWork, profile: CallProfile) -> tuple[Bound, ...]:
+    """Return the most that each phase asks."""
+    held_out = Bound("held-out", work.rows, work.rows * profile.calls, profile.model)
+    if not work.reasons:
         return (held_out,)
     dataset = task.dataset
-    before = bounds_of_compile(task.program, task.options, dataset.train, dataset.val, asked)
-    return (*before, held_out)
+    compile_bounds = bounds_of_compile(
+        task.program, task.options, dataset.train, dataset.val, profile
+    )
+    return (*compile_bounds, held_out)

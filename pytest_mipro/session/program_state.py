@@ -1,12 +1,12 @@
-"""A program's state: taken out as JSON, and put back where it still fits the code."""
+"""Dump the state of a program as JSON data, and restore it where it fits the code."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro import fingerprint
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.reference import predictors_of
 
 if TYPE_CHECKING:
@@ -29,45 +29,47 @@ def dump_state(program: dspy.Module) -> dict[str, Any]:
 
 
 def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
-    """Return a copy of ``program`` in ``state``, with its own models."""
+    """Return a copy of ``program`` in ``state``, with the models of ``program``."""
     restored: dspy.Module = program.deepcopy()
     restored.load_state(dict(state))
-    for own, other in zip(program.predictors(), restored.predictors(), strict=True):
-        other.lm = own.lm
+    for original, predictor in zip(program.predictors(), restored.predictors(), strict=True):
+        predictor.lm = original.lm
     return restored
 
 
 def restore_accepted(
-    reference: Reference, program: dspy.Module, place: ReferenceLocation
+    reference: Reference, program: dspy.Module, location: ReferenceLocation
 ) -> dspy.Module:
     """
     Return a copy of ``program`` in the accepted state.
 
     Raises:
-        ReferenceFileError: The program has other predictors or fields by now.
+        ReferenceFileError: The code has other predictors or fields than the state.
 
     """
     __tracebackhide__ = True
-    before, now = _shape(reference.state), _shape(dump_state(program))
-    if before == now:
+    accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))
+    if accepted == present:
         return restore_state(program, reference.state)
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    names = sorted({*accepted, *present})
+    changed = [name for name in names if accepted.get(name) != present.get(name)]
     message = (
-        f"the accepted program {place.show(place.program)} does not fit the code any more: "
-        f"{', '.join(changed)} came, went or has other fields; accept anew with: {place.command}"
+        f"the accepted program {location.show(location.program)} does not fit the code any more: "
+        f"predictors added, removed or with other fields: {', '.join(changed)}; "
+        f"accept anew with: {location.command}"
     )
     raise ReferenceFileError(message)
 
 
 def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
-    """Return each predictor's fields, in the order people read them in."""
+    """Return the fields of each predictor, in the order of its signature."""
     return {
-        name: tuple(fingerprint.signature_of(predictor).fields)
+        name: tuple(signature_of(predictor).fields)
         for name, predictor in program.named_predictors()
     }
 
 
-def _shape(state: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many fields each predictor has: what DSPy restores by position."""
-    predictors = predictors_of(state)
-    return {name: len(part["signature"].get("fields", ())) for name, part in predictors.items()}
+def _field_counts(state: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of fields of each predictor; DSPy restores them by position."""
+    predictors = predictors_of(state).items()
+    return {name: len(part["signature"].get("fields", ())) for name, part in predictors}

@@ -1,9 +1,4 @@
-"""
-What rows come to: scorecards, and the references they are accepted as.
-
-Pure functions from rows and records to records; what is not known yet is the
-session's to find out.
-"""
+"""Compute scorecards from rows and references, and references from scorecards."""
 
 from __future__ import annotations
 
@@ -12,10 +7,10 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro import fingerprint
 from pytest_mipro.evaluate import mean_score
+from pytest_mipro.fingerprint import of_metric
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Reference, Scorecard, Usage
-from pytest_mipro.session.outcome import ScoredProgram
+from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.task import clusters_of, identity
 
 if TYPE_CHECKING:
@@ -24,86 +19,96 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
-    from pytest_mipro.records import Row
-    from pytest_mipro.session.outcome import TaskResult
+    from pytest_mipro.fingerprint import Fingerprint
+    from pytest_mipro.records import Failure, Row
+    from pytest_mipro.session.results import TaskResult
     from pytest_mipro.task import Task
 
 
-def scored(
-    program: dspy.Module, task: Task, found: Sequence[ExampleRows], usage: Usage
+def scored_program(
+    program: dspy.Module, card: Scorecard, rows_by_example: Sequence[ExampleRows]
 ) -> ScoredProgram:
-    """Return ``program`` with what was found for each held-out example."""
-    return ScoredProgram(program, card_of(task, found, usage), tuple(map(_answer, found)))
+    """Return ``program`` with its scorecard and its result on each held-out example."""
+    return ScoredProgram(program, card, tuple(map(_example_result, rows_by_example)))
 
 
-def card_of(task: Task, found: Sequence[ExampleRows], usage: Usage) -> Scorecard:
-    """Return the scorecard of what was found for each held-out example."""
-    rows = list(chain.from_iterable(found))
+def card_of(task: Task, rows_by_example: Sequence[ExampleRows], usage: Usage) -> Scorecard:
+    """Return the scorecard of a program with these rows on the held-out examples."""
+    rows = list(chain.from_iterable(rows_by_example))
     return Scorecard(
-        examples=tuple(identity(example) for example in task.dataset.test),
-        scores=tuple(map(mean_score, found)),
+        examples=_names(task),
+        scores=tuple(map(mean_score, rows_by_example)),
         usage=usage,
-        failures=tuple(row.failure for row in rows if row.failure is not None),
+        failures=_failures(rows),
         rollouts=task.repeat,
         clusters=_clusters(task),
         latency=_latency(rows),
-        costs=_known(map(_bill, found)),
+        costs=_costs_if_any(map(_cost, rows_by_example)),
     )
 
 
-def completed(
+def completed_program(
     program: dspy.Module,
     reference: Reference,
     which: Literal["baseline", "compiled"],
     task: Task,
-    found: Mapping[str, ExampleRows],
+    rows: Mapping[str, ExampleRows],
 ) -> ScoredProgram:
-    """Return ``program`` with its accepted scores, but for the examples in ``found``."""
-    card = _completed_card(reference, which, task, found)
+    """
+    Return ``program`` with accepted scores, completed by rows.
+
+    Args:
+        program: The program.
+        reference: The accepted scores.
+        which: Which of them are the program's.
+        task: The task, for its held-out examples.
+        rows: Rows by example; they replace accepted scores.
+
+    """
+    card = _completed_card(reference, which, task, rows)
     scores = zip(card.examples, card.scores, strict=True)
-    answers = (
-        _answer(found[each]) if each in found else ExampleResult(score) for each, score in scores
+    results = (
+        _example_result(rows[name]) if name in rows else ExampleResult(score)
+        for name, score in scores
     )
-    return ScoredProgram(program, card, tuple(answers))
+    return ScoredProgram(program, card, tuple(results))
 
 
 def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scorecard:
     """Return the accepted scores, those of ``test`` first and in its order."""
     present = [identity(example) for example in test]
     order = dict.fromkeys([*present, *sorted(reference.compiled)])
-    known = [each for each in order if each in reference.compiled]
-    scores = tuple(reference.compiled[each] for each in known)
-    costs = _known(reference.bill("compiled", each) for each in known)
-    return Scorecard(tuple(known), scores, reference.usage["compiled"], costs=costs)
+    names = tuple(name for name in order if name in reference.compiled)
+    scores = tuple(reference.compiled[name] for name in names)
+    costs = _costs_if_any(reference.bill("compiled", name) for name in names)
+    return Scorecard(names, scores, reference.usage["compiled"], costs=costs)
 
 
-def reference_of(
-    task: Task, found: fingerprint.Fingerprint, test: str, judged: TaskResult
-) -> Reference:
-    """Return what was judged as the reference of ``test``."""
-    before, after = judged.baseline.card, judged.compiled.card
+def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskResult) -> Reference:
+    """Return ``result`` as the reference of ``test``."""
+    baseline, compiled = result.baseline.card, result.compiled.card
     return Reference(
         test=test,
-        key=found.key,
-        parts=dict(found.parts),
-        where=dict(found.where),
-        metric=fingerprint.of_metric(task.metric, task.version),
-        baseline=dict(zip(before.examples, before.scores, strict=True)),
-        compiled=dict(zip(after.examples, after.scores, strict=True)),
+        key=fingerprint.key,
+        parts=dict(fingerprint.parts),
+        where=dict(fingerprint.where),
+        metric=of_metric(task.metric, task.version),
+        baseline=dict(zip(baseline.examples, baseline.scores, strict=True)),
+        compiled=dict(zip(compiled.examples, compiled.scores, strict=True)),
         usage={
-            "compile": judged.artifact.usage,
-            "baseline": before.usage,
-            "compiled": after.usage,
+            "compile": result.artifact.usage,
+            "baseline": baseline.usage,
+            "compiled": compiled.usage,
         },
         versions={name: version(name) for name in ("dspy", "pytest-mipro")},
-        state=judged.artifact.state,
-        tokens={"baseline": _tokens(before), "compiled": _tokens(after)},
-        usd={"baseline": _usd(before), "compiled": _usd(after)},
+        state=result.artifact.state,
+        tokens={"baseline": _tokens(baseline), "compiled": _tokens(compiled)},
+        usd={"baseline": _usd(baseline), "compiled": _usd(compiled)},
     )
 
 
 def artifact_of(reference: Reference, task: Task) -> Artifact:
-    """Return the artifact that was accepted; how it came about is not known any more."""
+    """Return the accepted artifact, without its search, which the reference does not have."""
     return Artifact(
         key=reference.key,
         task=task.test,
@@ -120,64 +125,73 @@ def _completed_card(
     reference: Reference,
     which: Literal["baseline", "compiled"],
     task: Task,
-    found: Mapping[str, ExampleRows],
+    rows_by_name: Mapping[str, ExampleRows],
 ) -> Scorecard:
-    """Return the accepted scores of the held-out examples, and those of ``found``."""
+    names = _names(task)
     accepted = reference.baseline if which == "baseline" else reference.compiled
-    scores = {**accepted, **{each: mean_score(rows) for each, rows in found.items()}}
-    examples = tuple(identity(example) for example in task.dataset.test)
-    is_new = len(found) == len(examples)
-    rows = list(chain.from_iterable(found.values()))
-    costs = (
-        _bill(found[each]) if each in found else reference.bill(which, each) for each in examples
-    )
+    scores = {**accepted, **{name: mean_score(rows) for name, rows in rows_by_name.items()}}
+    is_new = len(rows_by_name) == len(names)
+    rows = list(chain.from_iterable(rows_by_name.values()))
+    new_usage = Usage.total(row.usage for row in rows)
     return Scorecard(
-        examples=examples,
-        scores=tuple(scores[each] for each in examples),
-        usage=Usage.total(row.usage for row in rows)
-        + (Usage() if is_new else reference.usage[which]),
-        failures=tuple(row.failure for row in rows if row.failure is not None),
-        # Of how many answers an accepted score is the mean, the reference does not say.
+        examples=names,
+        scores=tuple(scores[name] for name in names),
+        usage=new_usage if is_new else new_usage + reference.usage[which],
+        failures=_failures(rows),
+        # The reference does not have the number of rollouts behind an accepted score.
         rollouts=task.repeat if is_new else 1,
         clusters=_clusters(task),
         latency=_latency(rows) if is_new else None,
-        costs=_known(costs),
+        costs=_costs_if_any(
+            _cost(rows_by_name[name]) if name in rows_by_name else reference.bill(which, name)
+            for name in names
+        ),
     )
 
 
-def _answer(rows: ExampleRows) -> ExampleResult:
+def _names(task: Task) -> tuple[str, ...]:
+    """Return the identities of the held-out examples."""
+    return tuple(identity(example) for example in task.dataset.test)
+
+
+def _example_result(rows: ExampleRows) -> ExampleResult:
     return ExampleResult(
         score=mean_score(rows),
         predictions=tuple(row.prediction for row in rows),
-        failures=tuple(row.failure for row in rows if row.failure is not None),
+        failures=_failures(rows),
     )
+
+
+def _failures(rows: Iterable[Row]) -> tuple[Failure, ...]:
+    return tuple(row.failure for row in rows if row.failure is not None)
 
 
 def _clusters(task: Task) -> tuple[str, ...]:
     return () if task.cluster is None else clusters_of(task.dataset, task.cluster)
 
 
-def _bill(rows: ExampleRows) -> ExampleCost | None:
-    spent = [row.spent for row in rows if row.spent is not None]
-    return ExampleCost.of(spent) if len(spent) == len(rows) else None
+def _cost(rows: ExampleRows) -> ExampleCost | None:
+    """Return the mean cost of the rollouts, or None if one is unknown."""
+    usages = [row.spent for row in rows if row.spent is not None]
+    return ExampleCost.of(usages) if len(usages) == len(rows) else None
 
 
-def _known(costs: Iterable[ExampleCost | None]) -> tuple[ExampleCost | None, ...]:
-    """Return the costs; nothing if none is known."""
-    every = tuple(costs)
-    return every if any(every) else ()
+def _costs_if_any(costs: Iterable[ExampleCost | None]) -> tuple[ExampleCost | None, ...]:
+    """Return the costs, or an empty tuple if all are unknown."""
+    costs = tuple(costs)
+    return costs if any(costs) else ()
 
 
 def _tokens(card: Scorecard) -> dict[str, float]:
-    return {example: bill.tokens for example, bill in card.known_costs.items()}
+    return {name: cost.tokens for name, cost in card.known_costs.items()}
 
 
 def _usd(card: Scorecard) -> dict[str, float]:
     costs = card.known_costs.items()
-    return {example: bill.usd for example, bill in costs if bill.usd is not None}
+    return {name: cost.usd for name, cost in costs if cost.usd is not None}
 
 
 def _latency(rows: Sequence[Row]) -> float | None:
-    """Return the mean seconds of answers, of those that were measured."""
-    measured = [row.seconds for row in rows if row.seconds is not None]
-    return fmean(measured) if measured else None
+    """Return the mean seconds of the rows that have a measurement, if any."""
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    return fmean(seconds) if seconds else None

@@ -1,8 +1,4 @@
-"""
-Sessions as pytest starts them, but without pytest: tasks, models, stores, references.
-
-Everything that tests of a session and of its outcome need is built here.
-"""
+"""Sessions without pytest: tasks, models, checkouts in which runs follow one another, outcomes."""
 
 from __future__ import annotations
 
@@ -19,6 +15,7 @@ from scripted import ScriptedEngine
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import ReferenceLocation
 from pytest_mipro.session import (
+    Callbacks,
     Outcome,
     Policy,
     ReferenceProgram,
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import Acceptance, ExampleCost, Progress
+    from pytest_mipro.records import Acceptance, ExampleCost, Progress, Report
     from pytest_mipro.spending import Account
 
 TEST = "test_adder"
@@ -50,7 +47,7 @@ SMALL = {
 }
 """Options of the smallest search that has every phase."""
 COMPILE, ROWS = 20, 12
-"""Calls that it takes with the dataset below, and those for the held-out rows of both programs."""
+"""Calls of a compile with the dataset below, and held-out rows of both programs."""
 
 
 class Adder(dspy.Module):
@@ -85,12 +82,12 @@ def right(example: dspy.Example, prediction: dspy.Prediction, trace: object = No
 
 
 def nearly_right(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float:
-    """Return a score that gets smaller with the distance to the answer."""
+    """Return a score that falls with the distance to the answer."""
     return 1 - float(abs(example.answer - prediction.answer)) / 2
 
 
 def sums(first: int, count: int) -> tuple[dspy.Example, ...]:
-    """Return ``count`` sums with their answers; no two ranges share one."""
+    """Return ``count`` sums with their answers; ranges that do not overlap share no sum."""
     return tuple(
         dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3).with_inputs("question")
         for i in range(first, first + count)
@@ -99,6 +96,8 @@ def sums(first: int, count: int) -> tuple[dspy.Example, ...]:
 
 TRAIN, VAL, HELD_OUT = sums(0, 3), sums(10, 4), sums(20, 6)
 DATASET = Dataset(TRAIN, VAL, HELD_OUT)
+NAMES = tuple(map(identity, HELD_OUT))
+"""The identities of the held-out examples."""
 
 
 def held_out(*examples: dspy.Example) -> Dataset:
@@ -106,9 +105,14 @@ def held_out(*examples: dspy.Example) -> Dataset:
     return Dataset(TRAIN, VAL, examples)
 
 
+def grown(count: int) -> Dataset:
+    """Return the dataset with ``count`` more held-out examples."""
+    return held_out(*HELD_OUT, *sums(40, count))
+
+
 class Model:
     """
-    An engine that adds wrongly without demos and rightly with some, unless told otherwise.
+    An engine that adds wrongly without demos and rightly with demos, by default.
 
     It holds the scripted engine instead of being one, so that the keys of a task need not
     follow all of its code each time.
@@ -130,7 +134,7 @@ class Model:
 
     @property
     def calls(self) -> int:
-        """How often it has answered."""
+        """How many requests it has answered."""
         return len(self.questions)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
@@ -146,28 +150,28 @@ class Model:
         self._engine = engine
 
     def dump_state(self) -> dict[str, int]:
-        """Return what decides the answers, as far as the model says it."""
+        """Return the content that a key has of the model."""
         return self._state
 
 
 def adding(base: int = 0, per_demo: int = 100) -> Model:
-    """Return a model that adds rightly for so many requests in a hundred."""
+    """Return a model that adds rightly for ``base`` of a hundred requests without demos."""
     return Model(ScriptedEngine(base=base, per_demo=per_demo))
 
 
 @dataclass
 class Recorder:
     """
-    The surroundings of a session: keeps what the session says and asks for.
+    Records the calls that a session makes to its callbacks.
 
     Attributes:
-        events: What the session did, in its order; a phase of work is in it once.
-        lines: The lines it showed.
+        events: The calls, in their order; a phase of work is recorded once.
+        lines: The lines that the session showed.
         advice: The warnings about a task.
         warnings: The warnings about a test.
-        latest: How far the last piece of work has come.
+        progress: The progress of the latest work.
         parts: Further parts of the compile key.
-        optimizer: Compiles a task in another way than ours.
+        optimizer: Compiles a task instead of MIPROv2, or returns None.
         on_event: Called with each event.
 
     """
@@ -176,40 +180,45 @@ class Recorder:
     lines: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    latest: Progress | None = None
+    progress: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
     optimizer: Callable[[Task], Any] = lambda _: None
     on_event: Callable[[str], object] = lambda _: None
 
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Compile ``task`` in another way than ours, or return None."""
+    @property
+    def reasons(self) -> list[str]:
+        """Why tasks were compiled, in their order."""
+        prefix = f"mipro: {TEST}: compiling: "
+        return [line.removeprefix(prefix) for line in self.lines if line.startswith(prefix)]
+
+    def callbacks(self) -> Callbacks:
+        """Return the callbacks of a session."""
+        return Callbacks(
+            optimize=self._optimize,
+            fingerprint=self._fingerprint,
+            show_line=self._show_line,
+            show_progress=self._show_progress,
+            warn_test=lambda text, stacklevel: self.warnings.append(text),
+            warn_task=self.advice.append,
+        )
+
+    def _optimize(self, task: Task) -> dspy.Module | None:
         self._record("optimize")
         program: dspy.Module | None = self.optimizer(task)
         return program
 
-    def fingerprint(self, task: Task) -> Mapping[str, object]:
-        """Return further parts of the compile key."""
+    def _fingerprint(self, _: Task) -> Mapping[str, object]:
         self._record("fingerprint")
         return self.parts
 
-    def say(self, line: str) -> None:
-        """Keep a line."""
+    def _show_line(self, line: str) -> None:
         self.lines.append(line)
         self._record(line)
 
-    def progress(self, task: Task, progress: Progress) -> None:
-        """Keep which phase the work is in, and how far that has come."""
-        self.latest = progress
+    def _show_progress(self, _: Task, progress: Progress) -> None:
+        self.progress = progress
         if self.events[-1:] != [progress.phase]:
             self._record(progress.phase)
-
-    def warn(self, text: str) -> None:
-        """Keep a warning about a test."""
-        self.warnings.append(text)
-
-    def advise(self, text: str) -> None:
-        """Keep a warning about a task."""
-        self.advice.append(text)
 
     def _record(self, event: str) -> None:
         self.events.append(event)
@@ -224,9 +233,9 @@ class Checkout:
     Attributes:
         root: The folder.
         model: Answers for programs.
-        writer: Writes instructions; where DSPy is to keep responses, ``model`` does.
-        recorder: Keeps what the sessions say and ask for.
-        keeps_responses: Whether DSPy keeps the responses of models.
+        writer: Writes instructions; where DSPy is to cache responses, ``model`` does.
+        recorder: Records the callbacks of all sessions.
+        caches_responses: Whether DSPy caches the responses of models.
 
     """
 
@@ -234,22 +243,27 @@ class Checkout:
     model: Model = field(default_factory=adding)
     writer: Model = field(default_factory=partial(adding, 50, 0))
     recorder: Recorder = field(default_factory=Recorder)
-    keeps_responses: bool = False
+    caches_responses: bool = False
 
     @property
     def calls(self) -> int:
-        """How often the models were asked, over all runs."""
+        """How many requests the models have answered, over all runs."""
         return self.model.calls + self.writer.calls
 
     @property
-    def store_url(self) -> str:
-        """Where the store is."""
-        return f"sqlite:///{self.folder / 'store.db'}"
+    def folder(self) -> Path:
+        """The folder of the store."""
+        return self.root / ".mipro"
 
     @property
-    def folder(self) -> Path:
-        """The folder in which a session keeps everything."""
-        return self.root / ".mipro"
+    def store(self) -> Path:
+        """The file of the store."""
+        return self.folder / "store.db"
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store."""
+        return f"sqlite:///{self.store}"
 
     @property
     def references(self) -> dict[str, bytes]:
@@ -260,28 +274,27 @@ class Checkout:
     def task(self, test: str = TEST, **values: Any) -> Task:
         """Return what a test declares; ``values`` replace options and fields of the task."""
         options = {name: values.pop(name) for name in OPTION_NAMES if name in values}
-        lm = dspy.LM("scripted", engine=self.model, cache=self.keeps_responses)
+        lm = dspy.LM("scripted", engine=self.model, cache=self.caches_responses)
         writer = dspy.LM("scripted", engine=self.writer, cache=False)
-        made = Task(
+        task = Task(
             name=test,
             test=f"test_sums.py::{test}",
             program=Adder(),
             metric=right,
             dataset=DATASET,
             lm=lm,
-            # DSPy keeps nothing for two models of one name, which saves these tests much time.
-            prompt_lm=lm if self.keeps_responses else writer,
+            # DSPy caches nothing for two models of one name, which saves these tests much time.
+            prompt_lm=lm if self.caches_responses else writer,
             options=Options.declare(**{**SMALL, **options}),
             threads=1,
         )
-        return replace(made, **values)
+        return replace(task, **values)
 
-    def place(self, test: str = TEST) -> ReferenceLocation:
+    def location(self, test: str = TEST) -> ReferenceLocation:
         """Return where the reference of a test is."""
         command = COMMAND.replace(TEST, test)
-        return ReferenceLocation.beside(
-            self.root / "test_sums.py", [test], command=command, root=self.root
-        )
+        file = self.root / "test_sums.py"
+        return ReferenceLocation.beside(file, [test], command=command, root=self.root)
 
     @contextmanager
     def session(
@@ -289,19 +302,19 @@ class Checkout:
         *,
         store_url: str | None = None,
         account: Account | None = None,
-        shared: Path | None = None,
+        shared_folder: Path | None = None,
         **policy: bool,
     ) -> Generator[Run]:
-        """Start a run; ``policy`` is what the user asks of all its tasks."""
+        """Start a run; ``policy`` has what the user sets for all its tests."""
         session = Session(
             store_url=store_url or self.store_url,
             store_name=".mipro/store.db",
             folder=self.folder,
-            who="another pytest run",
-            around=self.recorder,
+            process_name="another pytest run",
+            callbacks=self.recorder.callbacks(),
             policy=Policy(**policy),
             account=account,
-            shared=shared,
+            shared_folder=shared_folder,
         )
         try:
             yield Run(self, session)
@@ -309,24 +322,34 @@ class Checkout:
             session.close()
 
     def outcome(self, task: Task | None = None, **values: Any) -> Outcome:
-        """Return the outcome of one test, which is alone in its run."""
+        """Return the outcome of the only test of a run."""
         with self.session(**values) as run:
             return run.outcome(task)
 
+    def report(self, task: Task | None = None, **values: Any) -> Report:
+        """Return the report of the only test of a run."""
+        return self.outcome(task, **values).report()
+
+    def acceptance(self, task: Task | None = None, **values: Any) -> Acceptance:
+        """Return what a run changes in the reference of its only test."""
+        acceptance = self.report(task, update=True, **values).acceptance
+        assert acceptance is not None
+        return acceptance
+
     def estimate(self, task: Task | None = None, **values: Any) -> Estimate | None:
-        """Return what a dry run says of one test."""
+        """Return what a dry run estimates for its only test."""
         with self.session(**values) as run:
             return run.estimate(task)
 
     def copied_to(self, root: Path, *names: str) -> Checkout:
-        """Copy folders of this checkout to another one, with models that were not asked yet."""
+        """Copy folders of this checkout to another one, whose models have answered nothing."""
         for name in names:
             shutil.copytree(self.root / name, root / name)
         return Checkout(root)
 
 
 class FirstRun(NamedTuple):
-    """A run that compiled and accepted a task, and the checkout it left."""
+    """A run that compiled and accepted a task, and its checkout."""
 
     checkout: Checkout
     outcome: Outcome
@@ -334,7 +357,7 @@ class FirstRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A session, and the checkout it runs in."""
+    """A session, and the checkout in which it runs."""
 
     checkout: Checkout
     session: Session
@@ -342,15 +365,19 @@ class Run:
     def outcome(self, task: Task | None = None) -> Outcome:
         """Return the outcome of a test."""
         task = task or self.checkout.task()
-        return self.session.outcome(task, self._place(task))
+        return self.session.outcome(task, self._location(task))
+
+    def report(self, test: str = TEST, **values: Any) -> Report:
+        """Return the report of a test; ``values`` are those of its task."""
+        return self.outcome(self.checkout.task(test, **values)).report()
 
     def estimate(self, task: Task | None = None) -> Estimate | None:
-        """Return what the outcome of a test would ask."""
+        """Return the estimate for a test."""
         task = task or self.checkout.task()
-        return self.session.estimate(task, self._place(task))
+        return self.session.estimate(task, self._location(task))
 
-    def _place(self, task: Task) -> ReferenceLocation:
-        return self.checkout.place(task.test.rpartition("::")[2])
+    def _location(self, task: Task) -> ReferenceLocation:
+        return self.checkout.location(task.test.rpartition("::")[2])
 
 
 def instructed(program: Adder, instruction: str) -> Adder:
@@ -361,30 +388,22 @@ def instructed(program: Adder, instruction: str) -> Adder:
 
 
 def with_demos(task: Task) -> dspy.Module:
-    """Return the task's program with a labelled demo; as an optimizer, it asks no model."""
+    """Return the task's program with a labelled demo; an optimizer that asks no model."""
     program: dspy.Module = task.program.deepcopy()
     for predictor in program.predictors():
         predictor.demos = [task.dataset.train[0]]
     return program
 
 
-@dataclass
-class Host:
-    """What an outcome asks of its session."""
-
-    store_name: str = ".mipro/store.db"
-    tolerant: bool = True
-    warnings: list[str] = field(default_factory=list)
-
-    def warn(self, text: str) -> None:
-        """Keep a warning."""
-        self.warnings.append(text)
+def unchanged(task: Task) -> dspy.Module:
+    """Return a copy of the task's program; an optimizer that finds nothing better."""
+    program: dspy.Module = task.program.deepcopy()
+    return program
 
 
 def scorecard(scores: Sequence[float], costs: Sequence[ExampleCost | None] = ()) -> Scorecard:
-    """Return a scorecard of so many sums."""
-    examples = tuple(map(identity, sums(20, len(scores))))
-    return Scorecard(examples, tuple(scores), Usage(len(scores)), costs=tuple(costs))
+    """Return the scorecard of the first held-out examples."""
+    return Scorecard(NAMES[: len(scores)], tuple(scores), Usage(len(scores)), costs=tuple(costs))
 
 
 def scored(program: dspy.Module, card: Scorecard) -> ScoredProgram:
@@ -392,17 +411,13 @@ def scored(program: dspy.Module, card: Scorecard) -> ScoredProgram:
     return ScoredProgram(program, card, tuple(map(ExampleResult, card.scores)))
 
 
-def artifact_of(task: Task, program: dspy.Module) -> Artifact:
-    """Return a compiled program as it is stored."""
-    return Artifact("key", task.test, {}, {}, dump_state(program), Usage(9), 1.0, "2026-01-02")
-
-
-def judged_of(
+def result_of(
     task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard
 ) -> TaskResult:
-    """Return a task's two programs with these scores, as they come from the store."""
+    """Return both programs of a task with these scores, as the store has them."""
+    state = dump_state(program)
     return TaskResult(
-        artifact=artifact_of(task, program),
+        artifact=Artifact("key", task.test, {}, {}, state, Usage(9), 1.0, "2026-01-02"),
         reasons=(),
         baseline=scored(task.program, baseline),
         compiled=scored(program, compiled),
@@ -418,13 +433,18 @@ def outcome_of(
     *,
     reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
-    host: Host | None = None,
-    is_unchanged: bool = False,
+    optimizer: Callable[[Task], dspy.Module] = with_demos,
+    tolerant: bool = True,
+    warn: Callable[..., None] | None = None,
 ) -> Outcome:
     """Return the outcome of programs with these scores."""
     checkout = Checkout(root)
-    task = checkout.task(dataset=held_out(*sums(20, len(compiled.scores))))
-    program = task.program if is_unchanged else with_demos(task)
-    judged = judged_of(task, program, baseline, compiled)
-    standing = ReferenceState(checkout.place(), reference, acceptance)
-    return Outcome(task, judged, standing, host or Host())
+    task = checkout.task(dataset=held_out(*HELD_OUT[: len(compiled.scores)]))
+    return Outcome(
+        task,
+        result_of(task, optimizer(task), baseline, compiled),
+        ReferenceState(checkout.location(), reference, acceptance),
+        store_name=".mipro/store.db",
+        tolerant=tolerant,
+        warn=warn or checkout.recorder.callbacks().warn_test,
+    )

@@ -36,8 +36,8 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     """Return a run that compiled a task and accepted the outcome; for looking only."""
     from sessions import Checkout, FirstRun
 
-    made = Checkout(tmp_path_factory.mktemp("first_run"))
-    return FirstRun(made, made.outcome(update=True))
+    checkout = Checkout(tmp_path_factory.mktemp("first_run"))
+    return FirstRun(checkout, checkout.outcome(update=True))
 
 
 @pytest.fixture

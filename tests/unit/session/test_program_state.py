@@ -1,5 +1,3 @@
-"""A program's state as JSON, and back into the code as far as it fits."""
-
 from __future__ import annotations
 
 import json
@@ -36,7 +34,7 @@ class Hinted(dspy.Module):
 
 
 class Wider(Adder):
-    """Asks for one field more."""
+    """Has one more output field."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,10 +49,10 @@ def taught() -> Adder:
     return program
 
 
-def reference_of(program: dspy.Module) -> Reference:
-    """Return ``program`` as it is accepted."""
-    spent = Usage()
-    return Reference(
+def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
+    """Return a copy of ``program`` in the accepted state of ``taught()``."""
+    usage = Usage()
+    reference = Reference(
         test="test_adder",
         key=digest({}),
         parts={},
@@ -62,80 +60,79 @@ def reference_of(program: dspy.Module) -> Reference:
         metric="12",
         baseline={"a": 0.0},
         compiled={"a": 1.0},
-        usage={"compile": spent, "baseline": spent, "compiled": spent},
+        usage={"compile": usage, "baseline": usage, "compiled": usage},
         versions={},
-        state=dump_state(program),
+        state=dump_state(taught()),
+    )
+    return restore_accepted(reference, program, checkout.location())
+
+
+def test_a_state_is_json_without_models() -> None:
+    """It has demos and instruction, but neither model nor key; the program keeps its model."""
+    program = taught()
+    state = dump_state(program)
+    assert json.loads(json.dumps(state)) == state
+    assert SECRET not in json.dumps(state)
+    assert state["add"]["lm"] is None
+    assert state["add"]["demos"] == [dict(TRAIN[0])]
+    assert state["add"]["signature"]["instructions"] == "Add well."
+    assert program.add.lm is not None
+
+
+def test_a_state_is_restored_into_a_copy() -> None:
+    """The copy has the state, and the model of the original, which stays as it is."""
+    original = Adder()
+    original.add.lm = lm = dspy.LM("openai/own")
+    restored = restore_state(original, dump_state(taught()))
+    assert isinstance(restored, Adder)
+    assert [dict(demo) for demo in restored.add.demos] == [dict(TRAIN[0])]
+    assert prompts(restored)[0].instruction == "Add well."
+    assert restored.add.lm is lm
+    assert original.add.demos == []
+
+
+def test_a_value_without_a_json_form_becomes_text() -> None:
+    """The state of a program with any demo can be stored."""
+    program = Adder()
+    program.add.demos = [dspy.Example(question=1j, answer=2)]
+    assert dump_state(program)["add"]["demos"] == [{"question": "1j", "answer": 2}]
+
+
+def test_a_predictor_is_a_program() -> None:
+    """Its state has no names of predictors."""
+    program = dspy.Predict("question -> answer")
+    program.demos = [dspy.Example(question="a", answer="b")]
+    restored = restore_state(dspy.Predict("question -> answer"), dump_state(program))
+    assert [dict(demo) for demo in restored.demos] == [{"question": "a", "answer": "b"}]
+
+
+def test_an_accepted_program_fits_the_same_predictors(checkout: Checkout) -> None:
+    """It has the accepted demos, and the accepted instruction instead of the code's."""
+    program = restored_into(instructed(Adder(), "Add badly."), checkout)
+    assert len(program.add.demos) == 1
+    assert prompts(program)[0].instruction == "Add well."
+
+
+@pytest.mark.parametrize(
+    "program, names",
+    [(Renamed(), "add, sum"), (Wider(), "add"), (Hinted(), "add, hint.predict")],
+    ids=["renamed", "another field", "another predictor"],
+)
+def test_an_accepted_program_does_not_fit_other_predictors(
+    checkout: Checkout, program: dspy.Module, names: str
+) -> None:
+    """The error names the file, the predictors and the command."""
+    with pytest.raises(ReferenceFileError) as caught:
+        restored_into(program, checkout)
+    assert str(caught.value) == (
+        "the accepted program __mipro__/test_sums/test_adder.program.json does not fit the "
+        f"code any more: predictors added, removed or with other fields: {names}; "
+        f"accept anew with: {COMMAND}"
     )
 
 
-class TestState:
-    def test_it_is_json_without_models(self) -> None:
-        """Demos and instruction are in it, a model and its key are not; the program keeps it."""
-        program = taught()
-        state = dump_state(program)
-        assert json.loads(json.dumps(state)) == state
-        assert SECRET not in json.dumps(state)
-        assert state["add"]["lm"] is None
-        assert state["add"]["demos"] == [dict(TRAIN[0])]
-        assert state["add"]["signature"]["instructions"] == "Add well."
-        assert program.add.lm is not None
-
-    def test_there_and_back(self) -> None:
-        """The copy has the state, and the model of the program it is a copy of."""
-        plain = Adder()
-        plain.add.lm = own = dspy.LM("openai/own")
-        restored = restore_state(plain, dump_state(taught()))
-        assert isinstance(restored, Adder)
-        assert [dict(demo) for demo in restored.add.demos] == [dict(TRAIN[0])]
-        assert prompts(restored)[0].instruction == "Add well."
-        assert restored.add.lm is own
-        assert plain.add.demos == []
-
-    def test_a_value_without_a_json_form_is_text(self) -> None:
-        """A demo may hold anything; the state can be kept all the same."""
-        program = Adder()
-        program.add.demos = [dspy.Example(question=1j, answer=2)]
-        assert dump_state(program)["add"]["demos"] == [{"question": "1j", "answer": 2}]
-
-    def test_a_predictor_is_a_program(self) -> None:
-        """Its state has no names of predictors."""
-        program = dspy.Predict("question -> answer")
-        program.demos = [dspy.Example(question="a", answer="b")]
-        restored = restore_state(dspy.Predict("question -> answer"), dump_state(program))
-        assert [dict(demo) for demo in restored.demos] == [{"question": "a", "answer": "b"}]
-
-
-class TestFit:
-    def test_an_accepted_program_fits_the_same_code(self, checkout: Checkout) -> None:
-        """It comes with the accepted demos."""
-        fitting = restore_accepted(reference_of(taught()), Adder(), checkout.place())
-        assert len(fitting.add.demos) == 1
-
-    @pytest.mark.parametrize(
-        "program, names",
-        [(Renamed(), "add, sum"), (Wider(), "add"), (Hinted(), "add, hint.predict")],
-        ids=["renamed", "another field", "another predictor"],
-    )
-    def test_it_does_not_fit_other_predictors(
-        self, checkout: Checkout, program: dspy.Module, names: str
-    ) -> None:
-        """The error names the file, the predictors and the command."""
-        with pytest.raises(ReferenceFileError) as caught:
-            restore_accepted(reference_of(taught()), program, checkout.place())
-        assert str(caught.value) == (
-            "the accepted program __mipro__/test_sums/test_adder.program.json does not fit the "
-            f"code any more: {names} came, went or has other fields; accept anew with: {COMMAND}"
-        )
-
-    def test_another_instruction_in_the_code_is_no_matter(self, checkout: Checkout) -> None:
-        """The accepted one takes its place."""
-        program = instructed(Adder(), "Add badly.")
-        fitting = restore_accepted(reference_of(taught()), program, checkout.place())
-        assert prompts(fitting)[0].instruction == "Add well."
-
-
-def test_fields_are_in_the_order_people_read_them_in() -> None:
-    """Inputs first, and what DSPy adds where it adds it."""
+def test_fields_are_in_the_order_of_the_signature() -> None:
+    """Inputs come first, and fields that DSPy adds stand where DSPy puts them."""
     assert field_names(Hinted()) == {
         "hint.predict": ("question", "reasoning", "hint"),
         "add": ("question", "hint", "answer"),

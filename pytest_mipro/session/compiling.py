@@ -1,0 +1,181 @@
+"""Compile a task to an artifact, or take the artifact that the store has."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import dspy
+
+from pytest_mipro.errors import DeclarationError
+from pytest_mipro.records import Artifact, Usage
+from pytest_mipro.session.advice import advice_on_sizes
+from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
+
+if TYPE_CHECKING:
+    from pytest_mipro.fingerprint import Fingerprint
+    from pytest_mipro.optimize import MIPROv2
+    from pytest_mipro.session.callbacks import Callbacks
+    from pytest_mipro.session.context import TaskContext
+    from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.storage import Storage
+    from pytest_mipro.store import Store
+    from pytest_mipro.task import Task
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """
+    An artifact, and the work that it took in this run.
+
+    Attributes:
+        artifact: The compiled program's state.
+        reasons: Why the task was compiled; empty if the store had the artifact.
+        resumed: How many stored results the compile started from.
+
+    """
+
+    artifact: Artifact
+    reasons: tuple[str, ...] = ()
+    resumed: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of the compile in this run."""
+        return self.artifact.usage if self.reasons else Usage()
+
+
+class Compiler:
+    """Compiles tasks with MIPROv2 or with the optimizer of a plugin."""
+
+    def __init__(self, storage: Storage, policy: Policy, callbacks: Callbacks) -> None:
+        """Prepare a compiler whose session starts now."""
+        self._storage = storage
+        self._policy = policy
+        self._callbacks = callbacks
+        self._started = _now()
+
+    def stored(self, fingerprint: Fingerprint) -> Artifact | None:
+        """Return the artifact that the store has, unless the task is to be compiled again."""
+        artifact = self._storage.store.artifacts.get(fingerprint.key)
+        if artifact is None or can_continue(artifact):
+            return None
+        if not self._policy.refresh:
+            return artifact
+        # Another process of this run may have compiled the task again already.
+        return artifact if artifact.created >= self._started else None
+
+    def reasons(self, task: Task, fingerprint: Fingerprint) -> tuple[str, ...]:
+        """Return why ``task`` is to be compiled, in words."""
+        artifacts = self._storage.store.artifacts
+        artifact = artifacts.get(fingerprint.key)
+        if artifact is not None and artifact.cut is not None:
+            return (f"the search was cut at {artifact.cut.limit}, there is more to spend now",)
+        if artifact is not None:
+            return ("again, as asked for (--mipro-refresh)",)
+        recent = artifacts.recent(task.test)
+        if not recent:
+            return ("no artifact in the store yet",)
+        # The user may have undone the latest change; the most similar artifact shows what is new.
+        return min((fingerprint.changes_since(artifact.parts) for artifact in recent), key=len)
+
+    def compile(self, context: TaskContext, held_out_rows: int) -> Compilation:
+        """
+        Compile a task, and store the artifact.
+
+        Args:
+            context: The task.
+            held_out_rows: The rows that a limited budget has to leave for the verdict.
+
+        Raises:
+            MiproError: The task cannot be compiled.
+
+        """
+        task, dataset = context.task, context.task.dataset
+        reasons = self.reasons(task, context.fingerprint)
+        self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
+        self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
+        with self._storage.opened(task, again=self._policy.refresh) as store:
+            compilation = self._optimized(context, reasons, store, held_out_rows)
+        # An earlier artifact stays until here, so that an error loses nothing.
+        self._storage.store.artifacts.replace(compilation.artifact)
+        return compilation
+
+    def _optimized(
+        self, context: TaskContext, reasons: tuple[str, ...], store: Store, held_out_rows: int
+    ) -> Compilation:
+        started, task, fingerprint = time.monotonic(), context.task, context.fingerprint
+        program, usage = self._optimized_by_plugin(task)
+        optimizer = None
+        if program is None:
+            optimizer = self._optimizer(task, store, held_out_rows)
+            program = _compiled_by(optimizer, task)
+        artifact = Artifact(
+            key=fingerprint.key,
+            task=task.test,
+            parts=dict(fingerprint.parts),
+            where=dict(fingerprint.where),
+            state=dump_state(program),
+            usage=usage if optimizer is None else optimizer.usage,
+            seconds=time.monotonic() - started,
+            created=_now(),
+            cut=None if optimizer is None else optimizer.cut,
+            search=None if optimizer is None else optimizer.search,
+        )
+        return Compilation(artifact, reasons, 0 if optimizer is None else optimizer.resumed)
+
+    def _optimized_by_plugin(self, task: Task) -> tuple[dspy.Module | None, Usage]:
+        meter = UsageMeter()
+        with cached_price_list(), dspy.context(usage_tracker=meter):
+            program = self._callbacks.optimize(task)
+        if program is not None and not isinstance(program, dspy.Module):
+            message = f"pytest_mipro_optimize returned {program!r:.80}, expected a dspy.Module"
+            raise DeclarationError(message)
+        return program, meter.usage
+
+    def _optimizer(self, task: Task, store: Store, held_out_rows: int) -> MIPROv2:
+        # ruff: ignore[import-outside-top-level]: only a compile needs Optuna
+        from pytest_mipro.optimize import MIPROv2
+
+        return MIPROv2(
+            metric=task.metric,
+            prompt_model=task.prompt_lm,
+            task_model=task.lm,
+            teacher_settings={} if task.teacher_lm is None else {"lm": task.teacher_lm},
+            num_threads=task.threads,
+            track_stats=False,
+            store=store,
+            version=task.version,
+            on_progress=lambda progress: self._callbacks.show_progress(task, progress),
+            held_out=held_out_rows,
+            **{name: getattr(task.options, name) for name in _CONSTRUCTOR_OPTIONS},
+        )
+
+
+_CONSTRUCTOR_OPTIONS = ("auto", "num_candidates", "init_temperature", "metric_threshold")
+"""The options that the optimizer's constructor takes; its ``compile`` takes the others."""
+
+
+def _compiled_by(optimizer: MIPROv2, task: Task) -> dspy.Module:
+    options = vars(task.options).items()
+    return optimizer.compile(
+        task.program,
+        trainset=task.dataset.train,
+        valset=task.dataset.val,
+        teacher=task.teacher,
+        **{name: value for name, value in options if name not in _CONSTRUCTOR_OPTIONS},
+    )
+
+
+def can_continue(artifact: Artifact) -> bool:
+    """Whether a budget cut the artifact's search and the present one allows more."""
+    account, cut = current_account(), artifact.cut
+    return cut is not None and account is not None and account.allows_more(cut)
+
+
+def _now() -> str:
+    """Return the time as text that sorts by time."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -1,0 +1,80 @@
+"""The context of a task: its fingerprint, and the reference that was accepted for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_mipro.errors import DamagedReference
+from pytest_mipro.fingerprint import of_metric
+from pytest_mipro.reference import read_reference
+
+if TYPE_CHECKING:
+    from pytest_mipro.fingerprint import Fingerprint
+    from pytest_mipro.records import Reference
+    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.task import Task
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """
+    A task and everything that is read before any work.
+
+    Attributes:
+        task: What a test declares.
+        fingerprint: The parts of its compile key.
+        location: Where its reference is.
+        reference: The accepted reference; None without one.
+        is_damaged: Whether the location has files that hold no reference.
+
+    """
+
+    task: Task
+    fingerprint: Fingerprint
+    location: ReferenceLocation
+    reference: Reference | None
+    is_damaged: bool = False
+
+    @property
+    def stale(self) -> str:
+        """How the task changed since the reference was accepted, in words; empty if not."""
+        if self.reference is None or self.reference.key == self.fingerprint.key:
+            return ""
+        changes = ", ".join(self.fingerprint.changes_since(self.reference.parts))
+        path = self.location.show(self.location.scores)
+        return (
+            f"the reference {path} is out of date: {changes}; "
+            f"accept anew with: {self.location.command}"
+        )
+
+    @property
+    def has_new_metric(self) -> bool:
+        """Whether the accepted scores are those of another metric."""
+        if self.reference is None:
+            return False
+        return self.reference.metric != of_metric(self.task.metric, self.task.version)
+
+
+def read_context(
+    task: Task, fingerprint: Fingerprint, location: ReferenceLocation, *, update: bool
+) -> TaskContext:
+    """
+    Return the context of ``task``.
+
+    Args:
+        task: What a test declares.
+        fingerprint: The parts of its compile key.
+        location: Where its reference is.
+        update: Whether the reference is going to be replaced, so that it may be damaged.
+
+    Raises:
+        ReferenceFileError: The reference cannot be read or used.
+
+    """
+    try:
+        return TaskContext(task, fingerprint, location, read_reference(location))
+    except DamagedReference:
+        if not update:
+            raise
+        return TaskContext(task, fingerprint, location, None, is_damaged=True)

@@ -1,0 +1,156 @@
+"""Accept results as references, compare with references, and take results from them."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.records import Usage
+from pytest_mipro.reference import accept_reference
+from pytest_mipro.session.program_state import field_names, restore_accepted
+from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
+from pytest_mipro.session.scorecards import (
+    accepted_card,
+    artifact_of,
+    completed_program,
+    reference_of,
+)
+from pytest_mipro.session.scoring import refuse_broken_programs
+from pytest_mipro.task import identity
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.records import Reference
+    from pytest_mipro.session.callbacks import Callbacks
+    from pytest_mipro.session.context import TaskContext
+    from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.scoring import Scorer
+    from pytest_mipro.session.storage import Storage
+
+
+def accept(context: TaskContext, result: TaskResult) -> ReferenceState:
+    """
+    Make ``result`` the reference of its test.
+
+    Raises:
+        ReferenceFileError: The files cannot be written.
+
+    """
+    task, location = context.task, context.location
+    reference = reference_of(task, context.fingerprint, location.test, result)
+    acceptance = accept_reference(
+        location,
+        reference,
+        context.reference,
+        fields=field_names(task.program),
+        replaces=context.is_damaged,
+    )
+    card = accepted_card(reference, task.dataset.test)
+    load = partial(restore_accepted, reference, task.program, location)
+    return ReferenceState(location, ReferenceProgram(card, load), acceptance)
+
+
+def missing_examples(
+    reference: Reference, examples: tuple[dspy.Example, ...], policy: Policy
+) -> dict[str, dspy.Example]:
+    """Return the examples, by identity, that a frozen run evaluates."""
+    by_identity = {identity(example): example for example in examples}
+    if policy.rescore:
+        return by_identity
+    return {name: by_identity[name] for name in by_identity if name not in reference.compiled}
+
+
+class References:
+    """Compares tasks with their references, and in a frozen run judges them by these alone."""
+
+    def __init__(
+        self, storage: Storage, scorer: Scorer, policy: Policy, callbacks: Callbacks
+    ) -> None:
+        """Take the parts of a session that a reference may need."""
+        self._storage = storage
+        self._scorer = scorer
+        self._policy = policy
+        self._callbacks = callbacks
+
+    def state(self, context: TaskContext) -> ReferenceState:
+        """
+        Return the reference of a task with scores of the present metric.
+
+        Raises:
+            MiproError: The accepted program has to be scored again and cannot be.
+
+        """
+        task, location, reference = context.task, context.location, context.reference
+        if reference is None:
+            return ReferenceState(location)
+        load = partial(restore_accepted, reference, task.program, location)
+        if not context.has_new_metric:
+            card = accepted_card(reference, task.dataset.test)
+            return ReferenceState(location, ReferenceProgram(card, load), stale=context.stale)
+        try:
+            program = load()
+        except ReferenceFileError:
+            # The error is raised when a test uses the reference; other tests do without.
+            return ReferenceState(location, ReferenceProgram(None, load), stale=context.stale)
+        self._callbacks.say(task, "the metric changed: scoring the accepted program again")
+        (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
+        accepted = ReferenceProgram(self._scorer.scorecard(task, rows), load, rescored=True)
+        return ReferenceState(location, accepted, stale=context.stale, usage=usage)
+
+    def frozen_result(self, context: TaskContext) -> TaskResult:
+        """
+        Return the accepted result of a task; evaluate only examples that it lacks.
+
+        Raises:
+            MiproError: There is no reference, it is out of date, or an example cannot be scored.
+
+        """
+        started, task = time.monotonic(), context.task
+        reference = _up_to_date(context)
+        compiled = restore_accepted(reference, task.program, context.location)
+        (baseline_rows, compiled_rows), usage = self._missing_rows(context, reference, compiled)
+        if len(baseline_rows) == len(task.dataset.test):
+            refuse_broken_programs([*baseline_rows.values()], [*compiled_rows.values()])
+        return TaskResult(
+            artifact=artifact_of(reference, task),
+            reasons=(),
+            baseline=completed_program(task.program, reference, "baseline", task, baseline_rows),
+            compiled=completed_program(compiled, reference, "compiled", task, compiled_rows),
+            usage=usage,
+            seconds=time.monotonic() - started,
+            accepted=True,
+        )
+
+    def _missing_rows(
+        self, context: TaskContext, reference: Reference, compiled: dspy.Module
+    ) -> tuple[list[dict[str, ExampleRows]], Usage]:
+        """Return the rows of both programs, by example, for which there is no accepted score."""
+        task = context.task
+        examples = missing_examples(reference, task.dataset.test, self._policy)
+        if not examples:
+            return [{}, {}], Usage()
+        self._callbacks.say(task, f"scoring {len(examples)} held-out examples")
+        programs = [task.program, compiled]
+        on_wait = partial(self._callbacks.say_waiting, task)
+        with self._storage.lock(context.fingerprint.key, on_wait):
+            rows, usage = self._scorer.evaluate(task, programs, [*examples.values()])
+        return [dict(zip(examples, program_rows, strict=True)) for program_rows in rows], usage
+
+
+def _up_to_date(context: TaskContext) -> Reference:
+    """Return the reference, or raise ReferenceFileError if a frozen run cannot use it."""
+    location = context.location
+    if context.reference is None:
+        message = (
+            "nothing is compiled (--mipro-frozen), and no reference is accepted, "
+            f"{location.show(location.scores)} is missing; accept one with: {location.command}"
+        )
+        raise ReferenceFileError(message)
+    if context.stale:
+        message = f"nothing is compiled (--mipro-frozen), and {context.stale}"
+        raise ReferenceFileError(message)
+    return context.reference

@@ -1,0 +1,180 @@
+"""Evaluate programs on the held-out examples of a task."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
+
+import dspy
+
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    RolloutEvaluator,
+    WorkerPool,
+    available_rows,
+    original_usage,
+    refuse_broken,
+    run_to_completion,
+)
+from pytest_mipro.fingerprint import of_answers, of_evaluation
+from pytest_mipro.records import Progress, Usage
+from pytest_mipro.session.results import ScoredProgram
+from pytest_mipro.session.scorecards import card_of, scored_program
+from pytest_mipro.spending import current_account
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.records import Row, Scorecard
+    from pytest_mipro.session.callbacks import Callbacks
+    from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.storage import Storage
+    from pytest_mipro.task import Task
+
+ScoredPair: TypeAlias = tuple[ScoredProgram, ScoredProgram]
+"""The baseline and the compiled program."""
+
+
+class Scorer:
+    """Evaluates held-out rows that the store lacks, and scores programs by their rows."""
+
+    def __init__(self, storage: Storage, policy: Policy, callbacks: Callbacks) -> None:
+        """Prepare a scorer; it evaluates rows again if ``policy`` says so."""
+        self._storage = storage
+        self._again = policy.rescore
+        self._callbacks = callbacks
+
+    def stored(self, task: Task, compiled: dspy.Module) -> ScoredPair | None:
+        """Return both programs with their stored scores, or None if the store lacks a row."""
+        rollouts, store, test = _rollouts_of(task), self._storage.store, task.dataset.test
+        baseline_rows = rollouts.stored(store, task.program, test)
+        compiled_rows = rollouts.stored(store, compiled, test)
+        if baseline_rows is None or compiled_rows is None:
+            return None
+        return self._scored_pair(task, compiled, baseline_rows, compiled_rows)
+
+    def score(self, task: Task, compiled: dspy.Module) -> tuple[ScoredPair, Usage]:
+        """
+        Return both programs with their scores, and the usage of this run.
+
+        Raises:
+            MiproError: A row cannot be evaluated, or a program fails on most examples.
+
+        """
+        programs = [task.program, compiled]
+        (baseline_rows, compiled_rows), usage = self.evaluate(task, programs, task.dataset.test)
+        return self._scored_pair(task, compiled, baseline_rows, compiled_rows), usage
+
+    def evaluate(
+        self, task: Task, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+    ) -> tuple[list[list[ExampleRows]], Usage]:
+        """
+        Return the rows of each program by example, and the usage of this run.
+
+        Raises:
+            MiproError: A row cannot be evaluated.
+
+        """
+        workers = WorkerPool(ContextThreadPool(task.threads, thread_name_prefix="mipro"))
+        account = current_account()
+        if account is not None:
+            account.stage = "held-out"
+            account.reserve(0)
+        total = len(programs) * len(examples) * task.repeat
+        workers.on_record = partial(self._show_progress, task, workers, total)
+        workers.on_record()
+        with self._storage.opened(task, again=self._again) as store:
+            work = _rollouts_of(task).evaluate(programs, examples, store, workers)
+            return run_to_completion(work, workers), workers.usage
+
+    def scorecard(self, task: Task, rows: Sequence[ExampleRows]) -> Scorecard:
+        """Return the scorecard of a program with these rows."""
+        return card_of(task, rows, self._usage_of(rows))
+
+    def missing_examples(self, task: Task, compiled: dspy.Module) -> int:
+        """Return for how many held-out examples the store lacks a row of either program."""
+        missing = _rollouts_of(task).missing(
+            self._storage.store, [task.program, compiled], task.dataset.test
+        )
+        return max(missing)
+
+    def missing_rows(self, task: Task, programs: Sequence[dspy.Module]) -> int:
+        """Return how many held-out rows of ``programs`` have to be evaluated."""
+        rollouts, test = _rollouts_of(task), task.dataset.test
+        if self._again:
+            return len(programs) * task.repeat * len(test)
+        return sum(
+            sum(rollouts.missing(self._storage.store, [program], test)) for program in programs
+        )
+
+    def most_rows(self, task: Task) -> int:
+        """Return how many held-out rows have to be evaluated after a compile, at most."""
+        return self.missing_rows(task, [task.program]) + task.repeat * len(task.dataset.test)
+
+    def available_rows(self, task: Task) -> list[Row]:
+        """Return the rows that the store has of the baseline, on the examples of all splits."""
+        dataset = task.dataset
+        examples = [*dataset.train, *dataset.val, *dataset.test]
+        return available_rows(_evaluator_of(task), self._storage.store, task.program, examples)
+
+    def _scored_pair(
+        self,
+        task: Task,
+        compiled: dspy.Module,
+        baseline_rows: Sequence[ExampleRows],
+        compiled_rows: Sequence[ExampleRows],
+    ) -> ScoredPair:
+        refuse_broken_programs(baseline_rows, compiled_rows)
+        return (
+            scored_program(task.program, self.scorecard(task, baseline_rows), baseline_rows),
+            scored_program(compiled, self.scorecard(task, compiled_rows), compiled_rows),
+        )
+
+    def _usage_of(self, rows_by_example: Sequence[ExampleRows]) -> Usage:
+        """Return the usage of the rows, also of those from earlier runs."""
+        rows = list(chain.from_iterable(rows_by_example))
+        # A rerun has its own usage, which the store does not keep.
+        if self._again:
+            return Usage.total(row.usage for row in rows)
+        return original_usage(self._storage.store, rows)
+
+    def _show_progress(self, task: Task, workers: WorkerPool, total: int) -> None:
+        progress = Progress(
+            "evaluate",
+            min(workers.resumed + workers.made, total),
+            total,
+            usage=workers.usage,
+            provider_error=workers.provider_error,
+        )
+        self._callbacks.show_progress(task, progress)
+
+
+def refuse_broken_programs(
+    baseline_rows: Sequence[ExampleRows], compiled_rows: Sequence[ExampleRows]
+) -> None:
+    """
+    Refuse programs that cannot be compared.
+
+    Raises:
+        ProgramError: One of them fails on most examples.
+
+    """
+    refuse_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
+    refuse_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
+
+
+def _rollouts_of(task: Task) -> RolloutEvaluator:
+    return RolloutEvaluator(_evaluator_of(task), task.repeat)
+
+
+def _evaluator_of(task: Task) -> Evaluator:
+    adapter = dspy.settings.adapter
+    return Evaluator(
+        task.metric,
+        {"lm": task.lm, "adapter": adapter},
+        of_evaluation(task.program, task.metric, task.lm, adapter, task.version),
+        of_answers(task.program, task.lm, adapter, task.version),
+    )

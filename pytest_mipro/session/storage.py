@@ -1,0 +1,107 @@
+"""The folder of a session: the store, the locks of tasks, and cached LM responses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_mipro.errors import StoreError
+from pytest_mipro.evaluate import cached_responses
+from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from pytest_mipro.store import CompileLock
+    from pytest_mipro.task import Task
+
+
+class Storage:
+    """
+    Opens the store and the cache of LM responses when they are needed.
+
+    Args:
+        store_url: SQLAlchemy URL of the store.
+        folder: The folder of everything but a store at another place.
+        process_name: The name of this process in messages of processes that wait for it.
+        shared_folder: A folder that only the processes of this run share; None for one process.
+
+    """
+
+    def __init__(
+        self, store_url: str, folder: Path, process_name: str, shared_folder: Path | None = None
+    ) -> None:
+        self._store_url = store_url
+        self._folder = folder
+        self._process_name = process_name
+        self._shared_folder = shared_folder
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened on first use."""
+        _prepare(self._folder)
+        return Store.open(self._store_url)
+
+    @cached_property
+    def _rerun_store(self) -> Store:
+        """The results that the processes of this run evaluate again, opened on first use."""
+        if self._shared_folder is None:
+            return Store.in_memory()
+        return Store.open(f"sqlite:///{self._shared_folder / 'rerun.db'}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session needed the store."""
+        return "store" in vars(self)
+
+    def close(self) -> None:
+        """Close the stores that are open."""
+        if self.is_open:
+            self.store.close()
+        if "_rerun_store" in vars(self):
+            self._rerun_store.close()
+
+    def lock(self, key: str, on_wait: Callable[[str], None]) -> CompileLock:
+        """
+        Return the lock of a task, once no other process holds it.
+
+        Args:
+            key: The compile key of the task.
+            on_wait: Called once with the name of a process that holds the lock.
+
+        """
+        return self.store.lease(key, self._process_name).wait(on_wait=on_wait)
+
+    @contextmanager
+    def opened(self, task: Task, *, again: bool = False) -> Generator[Store]:
+        """
+        Yield the store for work on ``task``, while DSPy caches LM responses.
+
+        Args:
+            task: The task.
+            again: Ask the models again: yield a store that only this run has, and cache nothing.
+
+        """
+        store = self._rerun_store if again else self.store
+        with cached_responses(self._folder / "lm", task, again=again):
+            yield store
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and keep it out of version control and backups."""
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in (
+            (".gitignore", "*\n"),
+            ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
+        ):
+            if not (folder / name).exists():
+                (folder / name).write_text(content, encoding="ascii")
+    except OSError as error:
+        message = (
+            f"the folder {folder}, which keeps paid results, cannot be written: "
+            f"{error.strerror or error}; move the file in its place aside, or make it writable"
+        )
+        raise StoreError(message) from error

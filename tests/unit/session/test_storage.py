@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sessions import ROWS, Checkout, with_demos
+
+from pytest_mipro.errors import InfrastructureError, StoreError
+from pytest_mipro.records import ExampleCost, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def alter(statement: str) -> Callable[[Path], object]:
+    """Return a function that changes the tables of a store."""
+
+    def change(store: Path) -> None:
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return change
+
+
+def overwrite(file: Path) -> None:
+    """Replace the content of a file."""
+    file.write_text("something else", encoding="utf-8")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (
+        lambda store: store.write_bytes(store.read_bytes()[:5000]),
+        "database disk image is malformed; .* move it aside",
+    ),
+    "no database": (overwrite, "file is not a database; .* move it aside"),
+    "edited": (
+        alter("UPDATE rows SET value = replace(value, '1.0', '0.0')"),
+        "rows/.* is not what was written, in the store .*; .* move it aside",
+    ),
+    "newer": (alter("UPDATE about SET version = 99"), "has format 99, .*; use another store"),
+    "foreign": (
+        alter("UPDATE about SET application = 'another'"),
+        "is a database of something else; use another one",
+    ),
+}
+
+
+def test_the_folder_stays_out_of_version_control_and_backups(compiled: Checkout) -> None:
+    """A session writes a ``.gitignore`` and a ``CACHEDIR.TAG``, and keeps those of the user."""
+    assert (compiled.folder / ".gitignore").read_text() == "*\n"
+    assert (compiled.folder / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d2")
+    (compiled.folder / ".gitignore").write_text("lm\n")
+    compiled.outcome()
+    assert (compiled.folder / ".gitignore").read_text() == "lm\n"
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(checkout: Checkout) -> None:
+    """The error comes before the first call."""
+    checkout.folder.touch()
+    with pytest.raises(StoreError, match=r"\.mipro, .* cannot be written: .*; move the file"):
+        checkout.outcome()
+    assert checkout.calls == 0
+
+
+@pytest.mark.parametrize("damage, message", DAMAGE.values(), ids=DAMAGE)
+def test_a_store_that_cannot_be_used_is_an_error(
+    compiled: Checkout, damage: Callable[[Path], object], message: str
+) -> None:
+    """The session asks no model and leaves the file as it is."""
+    damage(compiled.store)
+    content = compiled.store.read_bytes()
+    with pytest.raises(StoreError, match=message):
+        compiled.outcome()
+    assert compiled.calls == 0
+    assert compiled.store.read_bytes() == content
+
+
+def test_a_store_that_cannot_be_opened_is_an_error(checkout: Checkout) -> None:
+    """The error comes before the first call."""
+    with pytest.raises(StoreError, match="store URL 'nonsense'"):
+        checkout.outcome(store_url="nonsense")
+    assert checkout.calls == 0
+
+
+def test_processes_of_a_run_share_rescored_rows(compiled: Checkout) -> None:
+    """They find them in the folder of the run."""
+    shared_folder = compiled.root / "of this run"
+    shared_folder.mkdir()
+    for _ in range(2):
+        compiled.outcome(rescore=True, shared_folder=shared_folder)
+    assert compiled.calls == ROWS
+
+
+@pytest.fixture(scope="module")
+def first_cached(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a checkout with a reference and cached responses, whose store is deleted."""
+    checkout = caching(Checkout(tmp_path_factory.mktemp("responses")))
+    checkout.outcome(update=True)
+    checkout.store.unlink()
+    return checkout
+
+
+@pytest.fixture
+def cached(first_cached: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy of that checkout."""
+    return caching(first_cached.copied_to(tmp_path / "cached", ".mipro", "__mipro__"))
+
+
+def caching(checkout: Checkout) -> Checkout:
+    """Return ``checkout`` where DSPy caches responses, and an optimizer asks no model."""
+    checkout.caches_responses = True
+    checkout.recorder.optimizer = with_demos
+    return checkout
+
+
+def test_cached_responses_answer_without_the_store(cached: Checkout) -> None:
+    """They use nothing, and they have the costs of the first answers."""
+    outcome = cached.outcome()
+    assert outcome.report().origin == "compiled"
+    assert cached.calls == 0
+    assert outcome.compiled.usage == Usage()
+    assert outcome.compiled.card.costs == (ExampleCost(12.0),) * 6
+    assert outcome.beats_baseline()
+    assert outcome.costs_no_more(than="reference", ratio=1)
+
+
+def test_a_rescore_bypasses_cached_responses(cached: Checkout) -> None:
+    """The model answers every row again."""
+    cached.outcome(rescore=True)
+    assert cached.calls == ROWS
+
+
+def test_damaged_cached_responses_are_an_error(cached: Checkout) -> None:
+    """The error names the folder, and a run without the folder succeeds."""
+    for file in (cached.folder / "lm").rglob("cache.db"):
+        overwrite(file)
+    with pytest.raises(InfrastructureError, match=r"LM responses kept in .* move it aside"):
+        cached.outcome()
+    assert cached.calls == 0
+    (cached.folder / "lm").rename(cached.root / "aside")
+    cached.outcome()
+    assert cached.calls == ROWS
+
+
+def test_two_models_of_one_name_have_no_cached_responses(checkout: Checkout) -> None:
+    """DSPy's cache would mix up their responses."""
+    checkout.recorder.optimizer = with_demos
+    checkout.outcome()
+    assert not (checkout.folder / "lm").exists()
