@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
-from pytest_mipro.report.summary import repeats, verdicts, worst_first
+from pytest_mipro.report.summary import repeats_verdict, verdicts, worst_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,7 +75,7 @@ def _why(task: TaskSummary) -> str:
     if task.status == "passed":
         return _sentences(each for each in verdicts(task) if each.word == "INCONCLUSIVE")
     unmet = _sentences(each for each in verdicts(task) if not each)
-    return unmet if repeats(task) or not task.message else task.message
+    return unmet if repeats_verdict(task) or not task.message else task.message
 
 
 def _sentences(some: Iterable[Verdict]) -> str:

@@ -23,15 +23,15 @@ from pytest_mipro.report import escaping, formatting
 from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (
+    earlier_program,
     earlier_prompts,
     effort,
     headline,
-    lost_elsewhere,
-    repeats,
-    shifts,
-    since,
+    other_losses,
+    repeats_verdict,
+    score_changes,
     unmet_first,
-    worst,
+    worst_examples,
     worst_first,
 )
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, PairedComparison, Report
-    from pytest_mipro.report.prompt_changes import Line, PromptChange
+    from pytest_mipro.report.prompt_changes import DiffLine, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
 
 MARKER = "<!-- pytest-mipro -->"
@@ -209,13 +209,13 @@ def _cells(task: TaskSummary) -> list[str]:
         "; ".join(_differences(report)),
         f"{report.usage.calls:,}",
         formatting.money(report.usage),
-        prose(effort(report, counted=False)),
+        prose(effort(report, with_calls=False)),
     ]
 
 
 def _differences(report: Report) -> Iterator[str]:
     """Yield what was lost where it is not the baseline that was missed, and the difference."""
-    others = lost_elsewhere(report)
+    others = other_losses(report)
     for question, compared in others:
         yield f"**{_interval(compared)}** {prose(question, _NAME)}"
     of = f" {formatting.PROGRAMS['baseline']}" if others else ""
@@ -287,15 +287,15 @@ def _clauses(text: str) -> str:
 
 
 def _message(task: TaskSummary) -> list[str]:
-    if repeats(task) or not task.message:
+    if repeats_verdict(task) or not task.message:
         return []
     return ["", *block(task.message.split("\n"), "text")]
 
 
 def _evidence(report: Report) -> Iterator[_Part]:
-    if found := worst(report):
+    if found := worst_examples(report):
         yield _Part(_EXAMPLE_TABLE, _section(_examples(report, found)))
-    program = formatting.PROGRAMS[since(report)]
+    program = formatting.PROGRAMS[earlier_program(report)]
     for change in prompt_changes(earlier_prompts(report), report.prompts_after):
         yield _Part(_PROMPT, _section(_prompt(change, program)))
 
@@ -304,7 +304,7 @@ def _examples(report: Report, found: Sequence[HeldOutExample]) -> Iterator[str]:
     shown = found[:_EXAMPLES]
     count = f", {len(shown)} of {len(found)}" if len(found) > len(shown) else ""
     accepted = report.accepted is not None
-    yield f"{shifts(report)}. Examples to look at first{count}:"
+    yield f"{score_changes(report)}. Examples to look at first{count}:"
     yield ""
     titles = ["input", "expected", "baseline says", "compiled says", "baseline", "compiled"]
     rules = ["---", "---", "---", "---", "--:", "--:"]
@@ -318,10 +318,10 @@ def _examples(report: Report, found: Sequence[HeldOutExample]) -> Iterator[str]:
 
 
 def _example(example: HeldOutExample, *, accepted: bool) -> Iterator[str]:
-    yield inline(formatting.fields(example.inputs))
-    yield inline(formatting.fields(example.expected))
-    yield inline(formatting.answered(example.baseline))
-    yield inline(formatting.answered(example.compiled))
+    yield inline(formatting.fields_text(example.inputs))
+    yield inline(formatting.fields_text(example.expected))
+    yield inline(formatting.result_text(example.baseline))
+    yield inline(formatting.result_text(example.compiled))
     yield f"{example.baseline.score:.3g}"
     if accepted:
         yield _NOTHING if example.accepted is None else f"{example.accepted:.3g}"
@@ -344,7 +344,7 @@ def _diff(change: PromptChange) -> Iterator[str]:
         yield from _around_changes(change.demos, everything=change.is_none)
 
 
-def _around_changes(lines: Sequence[Line], *, everything: bool) -> Iterator[str]:
+def _around_changes(lines: Sequence[DiffLine], *, everything: bool) -> Iterator[str]:
     """Yield the lines that changed and some around them; the others are counted."""
     shown = [everything or near for near in near_changes(lines, _CONTEXT)]
     for is_shown, run in groupby(zip(shown, lines, strict=True), key=itemgetter(0)):

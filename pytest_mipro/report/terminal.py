@@ -12,25 +12,32 @@ from pytest_mipro.report.escaping import inline, printable
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
-    answered,
     cost,
-    fields,
+    fields_text,
     interval,
     money,
+    result_text,
 )
-from pytest_mipro.report.prompt_changes import PARTS, prompt_diff
-from pytest_mipro.report.summary import earlier_prompts, effort, is_told, shifts, since, worst
+from pytest_mipro.report.prompt_changes import PROMPT_PARTS, prompt_diff
+from pytest_mipro.report.summary import (
+    earlier_program,
+    earlier_prompts,
+    effort,
+    has_task_figures,
+    score_changes,
+    worst_examples,
+)
 from pytest_mipro.report.text_width import columns, cut, cut_middle, hung
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
-    from pytest_mipro.report.summary import Since, Summary, TaskSummary, Word
+    from pytest_mipro.report.summary import EarlierProgram, Summary, TaskSummary, TaskVerdict
 
 Style = Literal["", "bold", "green", "red", "yellow"]
 
-_STYLES: dict[Word, Style] = {
+_STYLES: dict[TaskVerdict, Style] = {
     "PASS": "green",
     "FAIL": "red",
     "ERROR": "red",
@@ -263,10 +270,10 @@ def _reason(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segmen
         yield from _lines(task.message.strip().partition("\n")[0], margin, width, most=2)
 
 
-def _other_figures(verdict: Verdict, report: Report, told: Word, width: int) -> list[str]:
+def _other_figures(verdict: Verdict, report: Report, told: TaskVerdict, width: int) -> list[str]:
     """Return the figures of a verdict that did not pass, if they are other than the task's."""
     name = f"{verdict.question}:" + ("" if verdict.word == told else f" {verdict.word}")
-    if verdict.word == "PASS" or is_told(verdict, report):
+    if verdict.word == "PASS" or has_task_figures(verdict, report):
         return []
     if verdict.comparison is None:
         return [f"{name} {verdict.sentence}"]
@@ -282,7 +289,7 @@ def _effort(task: TaskSummary) -> str:
     """Return what was done, and why; the calls have their own column."""
     if task.report is None:
         return task.effort
-    return effort(task.report, counted=False) + _why(task.report)
+    return effort(task.report, with_calls=False) + _why(task.report)
 
 
 def _whole_effort(task: TaskSummary, report: Report) -> str:
@@ -300,7 +307,7 @@ def _prompt(prompt: Prompt, width: int) -> Iterator[str]:
     yield from hung("    ", printable(prompt.instruction) or "(empty)", width)
     yield from hung("  ", f"compiled demos of {name}: {len(prompt.demos) or 'none'}", width)
     for demo in prompt.demos:
-        yield from hung("    ", inline(fields(demo)), width)
+        yield from hung("    ", inline(fields_text(demo)), width)
 
 
 def _said(report: Report, width: int) -> list[str]:
@@ -340,20 +347,20 @@ def _failed(report: Report, width: int) -> list[str]:
 
 
 def _worst(report: Report, depth: _Depth, width: int) -> list[str]:
-    found = worst(report)
+    found = worst_examples(report)
     shown = found[: depth.examples]
     if not found:
         return []
     some = f" {len(shown)}" if len(shown) < len(found) else ""
-    lines = hung("", f"{shifts(report)}; the worst{some}:", width)
+    lines = hung("", f"{score_changes(report)}; the worst{some}:", width)
     for number, example in enumerate(shown, 1):
         head = f"{number:>{len(str(len(shown))) + 2}}  "
-        lines += hung(head, _scores(example, since(report)), width)
+        lines += hung(head, _scores(example, earlier_program(report)), width)
         lines += _values(example, " " * len(head), depth, width)
     return lines
 
 
-def _scores(example: HeldOutExample, compared: Since) -> str:
+def _scores(example: HeldOutExample, compared: EarlierProgram) -> str:
     """Return how the score changed; where that is since the reference, also the baseline's."""
     baseline, then = f"{example.baseline.score:.3f}", f"{example.compiled.score:.3f}"
     if compared == "baseline":
@@ -365,10 +372,10 @@ def _scores(example: HeldOutExample, compared: Since) -> str:
 
 def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> Iterator[str]:
     values = {
-        "input": fields(example.inputs),
-        "expected": fields(example.expected),
-        "baseline": answered(example.baseline),
-        "compiled": answered(example.compiled),
+        "input": fields_text(example.inputs),
+        "expected": fields_text(example.expected),
+        "baseline": result_text(example.baseline),
+        "compiled": result_text(example.compiled),
     }
     for name, value in values.items():
         if value or name != "expected":
@@ -379,7 +386,7 @@ def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> 
 def _changed(report: Report, depth: _Depth, width: int) -> list[str]:
     """Return how the prompt differs from what a reader compares it with first."""
     lines: list[str] = []
-    for part, most in zip(PARTS, (depth.instruction, depth.demo), strict=True):
+    for part, most in zip(PROMPT_PARTS, (depth.instruction, depth.demo), strict=True):
         diff = prompt_diff(earlier_prompts(report), report.prompts_after, [part])
         for head, text in diff:
             lines += hung(f"  {head}", inline(text), width, most)
@@ -393,4 +400,4 @@ def _changed(report: Report, depth: _Depth, width: int) -> list[str]:
 
 def _other(report: Report) -> str:
     """Return what a reader compares with first, in words."""
-    return f"the {PROGRAMS[since(report)]}"
+    return f"the {PROGRAMS[earlier_program(report)]}"

@@ -27,7 +27,7 @@ from pytest_mipro.records import (
 )
 from pytest_mipro.report import charts, html
 from pytest_mipro.report.html import MOST_BYTES, render_html, require_html
-from pytest_mipro.report.lengths import Limits, folded
+from pytest_mipro.report.html_filters import Limits, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,8 +57,8 @@ BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 def pictures_drawn_once() -> Iterator[None]:
     """Draw each picture once for all tests: drawing takes longer than all else in a page."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "distribution", once(charts.distribution))
-        patch.setattr(charts, "search", once(charts.search))
+        patch.setattr(charts, "score_chart", once(charts.score_chart))
+        patch.setattr(charts, "search_chart", once(charts.search_chart))
         yield
 
 
@@ -451,11 +451,11 @@ def test_how_it_came_about_is_told() -> None:
 def test_long_texts_are_folded_and_cut() -> None:
     """What is not seen at once is folded; what is not in the page is counted."""
     limits = Limits(rows=10, characters=1000)
-    found = folded("word " * 300, limits)
+    found = excerpt("word " * 300, limits)
     assert found.head == "word " * 48
     assert found.head + found.rest == "word " * 200
     assert found.left == 500
-    many = folded("a\n" * 20, limits)
+    many = excerpt("a\n" * 20, limits)
     assert many.head == "a\n" * 6
 
 
@@ -512,14 +512,14 @@ def test_long_searches_leave_room_for_words() -> None:
 
 def test_scores_are_counted_one_by_one_or_in_bins() -> None:
     """Few different scores are shown as they are, many in ten ranges, none is lost."""
-    few = charts.bars({"baseline": [0.0, 1.0, 0.0], "compiled": [1.0, 1.0, 0.5]})
-    assert few == charts.Bars(("0", "0.5", "1"), {"baseline": (2, 0, 1), "compiled": (0, 1, 2)})
-    many = charts.bars({"baseline": [number / 20 for number in range(21)]})
+    few = charts.score_counts({"baseline": [0.0, 1.0, 0.0], "compiled": [1.0, 1.0, 0.5]})
+    assert few == charts.ScoreCounts(("0", "0.5", "1"), {"baseline": (2, 0, 1), "compiled": (0, 1, 2)})
+    many = charts.score_counts({"baseline": [number / 20 for number in range(21)]})
     assert many.bins[0] == "0 to 0.1"
     assert sum(many.counts["baseline"]) == 21
-    wide = charts.bars({"baseline": [-5.0, *map(float, range(10))]})
+    wide = charts.score_counts({"baseline": [-5.0, *map(float, range(10))]})
     assert sum(wide.counts["baseline"]) == 11
-    near = charts.bars({"baseline": [0.33333, 0.33334]})
+    near = charts.score_counts({"baseline": [0.33333, 0.33334]})
     assert near.bins == ("0.33333", "0.33334")
 
 
@@ -531,7 +531,7 @@ def test_the_best_so_far_was_measured_in_full() -> None:
         Trial(2, Candidate((3,), (0,)), 80, 0.6, dropped=False),
     )
     log = SearchLog(80, trials, Candidate((3,), (0,)), 0.5, 0.6)
-    assert [(each.kind, each.best) for each in charts.points(log)] == [
+    assert [(each.kind, each.best) for each in charts.trial_points(log)] == [
         ("dropped", 0.5),
         ("kept", 0.5),
         ("winner", 0.6),
@@ -547,10 +547,10 @@ def test_axes_have_whole_numbers() -> None:
 
 def test_pictures_are_coloured_by_the_page() -> None:
     """No colour is fixed, so that a dark page has dark pictures."""
-    points = charts.points(summaries.SEARCH)
+    points = charts.trial_points(summaries.SEARCH)
     drawn = [
-        charts.distribution(charts.bars({"baseline": [0.0, 1.0], "accepted": [1.0, 1.0]})),
-        charts.search(points, 0.45, 80),
+        charts.score_chart(charts.score_counts({"baseline": [0.0, 1.0], "accepted": [1.0, 1.0]})),
+        charts.search_chart(points, 0.45, 80),
     ]
     for each in drawn:
         colours = re.findall(r'(?:fill|stroke)="([^"]*)"', each)

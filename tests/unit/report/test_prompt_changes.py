@@ -8,7 +8,7 @@ from summaries import AFTER, BEFORE
 
 from pytest_mipro.records import Prompt
 from pytest_mipro.report.prompt_changes import (
-    Line,
+    DiffLine,
     changed_parts,
     diff,
     prompt_changes,
@@ -24,11 +24,11 @@ def test_a_changed_prompt() -> None:
     assert not route.is_none
     assert route.predictor == "route"
     assert route.instruction == (
-        Line("-", "Route the ticket to a team."),
-        Line("+", "Route the ticket to the team that owns the product."),
-        Line("+", "Answer with one word."),
+        DiffLine("-", "Route the ticket to a team."),
+        DiffLine("+", "Route the ticket to the team that owns the product."),
+        DiffLine("+", "Answer with one word."),
     )
-    assert route.demos == (Line("+", "ticket: The app crashes | team: mobile"),)
+    assert route.demos == (DiffLine("+", "ticket: The app crashes | team: mobile"),)
 
 
 def test_an_unchanged_prompt() -> None:

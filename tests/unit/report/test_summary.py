@@ -21,14 +21,14 @@ from summaries import (
 from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
 from pytest_mipro.report.summary import (
     Summary,
-    change,
+    score_change,
     earlier_prompts,
     effort,
     headline,
-    repeats,
-    shifts,
-    since,
-    worst,
+    repeats_verdict,
+    score_changes,
+    earlier_program,
+    worst_examples,
     worst_first,
 )
 
@@ -86,7 +86,7 @@ def test_effort_of_what_was_there(values: dict[str, Any], effort: str) -> None:
 def test_effort_without_calls() -> None:
     """Where the calls are told beside it, the effort does not tell them again."""
     cut = Cut("lm_calls=100", "calls", 100)
-    assert effort(report(cut=cut), counted=False) == "compiled in 13 s, search cut at lm_calls=100"
+    assert effort(report(cut=cut), with_calls=False) == "compiled in 13 s, search cut at lm_calls=100"
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_a_message_that_repeats_a_verdict(
     words: tuple[VerdictKind, ...], message: str, expected: bool
 ) -> None:
     """Only what a verdict that did not pass says is told already."""
-    assert repeats(told(report(*words), failed=True, message=message)) == expected
+    assert repeats_verdict(told(report(*words), failed=True, message=message)) == expected
 
 
 def test_a_verdict_is_repeated_though_pytest_shortens_it() -> None:
     """It leaves out the middle of what an assert is about."""
     verdict = Verdict("no regression", "FAIL", "so and so; " * 40, None)
     message = f"assert {repr(verdict)[:118]}...{repr(verdict)[-119:]}\n +  where"
-    assert repeats(told(report(verdicts=(verdict,)), failed=True, message=message))
+    assert repeats_verdict(told(report(verdicts=(verdict,)), failed=True, message=message))
 
 
 def test_survives_the_round_trip() -> None:
@@ -136,8 +136,8 @@ def test_how_an_example_changed(
 ) -> None:
     """An example got worse or better by its score; without one to compare with, neither."""
     example = held_out(before, after, accepted=accepted)
-    assert change(example) == against_baseline
-    assert change(example, "accepted") == against_accepted
+    assert score_change(example) == against_baseline
+    assert score_change(example, "accepted") == against_accepted
 
 
 def numbers(examples: list[HeldOutExample]) -> list[int]:
@@ -154,27 +154,27 @@ def test_the_worst_lost_most() -> None:
         held_out(1.0, 0.0, number=4),
         held_out(0.5, 0.5, number=5),
     )
-    assert numbers(worst(report(examples=examples))) == [4, 2, 3, 5]
+    assert numbers(worst_examples(report(examples=examples))) == [4, 2, 3, 5]
 
 
 def test_the_worst_against_the_reference() -> None:
     """Where there is a reference, a loss is what was lost since it was accepted."""
     found = replace(report(examples=EXAMPLES), accepted=REFERENCE)
-    assert numbers(worst(found)) == [2, 4]
+    assert numbers(worst_examples(found)) == [2, 4]
     examples = (
         held_out(1.0, 0.5, number=1, accepted=0.5),
         held_out(0.0, 0.5, number=2, accepted=1.0),
         held_out(0.0, 1.0, number=3, accepted=None),
     )
-    assert numbers(worst(report(examples=examples, accepted=REFERENCE))) == [2, 1]
+    assert numbers(worst_examples(report(examples=examples, accepted=REFERENCE))) == [2, 1]
 
 
 def test_how_many_changed() -> None:
     """In words, against what a reader compares with; nothing where only scores are known."""
-    assert shifts(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
+    assert score_changes(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
     assert REGRESSED.report is not None
-    assert "got worse than the reference, 0 better" in shifts(REGRESSED.report)
-    assert not shifts(report(held_out=()))
+    assert "got worse than the reference, 0 better" in score_changes(REGRESSED.report)
+    assert not score_changes(report(held_out=()))
 
 
 def test_what_was_not_met_decides_what_to_compare_with() -> None:
@@ -182,15 +182,15 @@ def test_what_was_not_met_decides_what_to_compare_with() -> None:
     gain, kept = report("FAIL").verdicts[0], Verdict("no regression", "PASS", "as good", None)
     lost = replace(kept, word="FAIL")
     other = replace(lost, question="costs no more")
-    assert since(report(verdicts=(gain, kept), accepted=REFERENCE)) == "baseline"
+    assert earlier_program(report(verdicts=(gain, kept), accepted=REFERENCE)) == "baseline"
     for verdicts in ((), (kept,), (gain, lost), (gain, other)):
-        assert since(report(verdicts=verdicts, accepted=REFERENCE)) == "accepted"
+        assert earlier_program(report(verdicts=verdicts, accepted=REFERENCE)) == "accepted"
 
 
 def test_nothing_is_worst_where_all_is_well() -> None:
     """A program with the best score everywhere has no worst example; nor has an empty report."""
-    assert worst(report(examples=(held_out(1.0, 1.0),))) == []
-    assert worst(report(held_out=())) == []
+    assert worst_examples(report(examples=(held_out(1.0, 1.0),))) == []
+    assert worst_examples(report(held_out=())) == []
 
 
 XFAILED = replace(told(report("FAIL")), status="xfailed")
