@@ -513,7 +513,9 @@ def test_long_searches_leave_room_for_words() -> None:
 def test_scores_are_counted_one_by_one_or_in_bins() -> None:
     """Few different scores are shown as they are, many in ten ranges, none is lost."""
     few = charts.score_counts({"baseline": [0.0, 1.0, 0.0], "compiled": [1.0, 1.0, 0.5]})
-    assert few == charts.ScoreCounts(("0", "0.5", "1"), {"baseline": (2, 0, 1), "compiled": (0, 1, 2)})
+    assert few == charts.ScoreCounts(
+        ("0", "0.5", "1"), {"baseline": (2, 0, 1), "compiled": (0, 1, 2)}
+    )
     many = charts.score_counts({"baseline": [number / 20 for number in range(21)]})
     assert many.bins[0] == "0 to 0.1"
     assert sum(many.counts["baseline"]) == 21

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pytest_mipro.records import Prompt, Usage, Verdict
-from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER, inline, prose, render_markdown
+from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER, code_span, prose, render_markdown
 from pytest_mipro.report.summary import headline
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_nothing_is_sent_that_cannot_be_seen(text: str) -> None:
 @given(st.text(alphabet="`|\\ a", min_size=1, max_size=12))
 def test_a_code_span_shows_what_it_is_given(text: str) -> None:
     """Also in a table, with bars, backslashes, backticks and spaces at the ends."""
-    table = f"| a | b |\n| --- | --- |\n| {inline(text)} | {inline('b')} |"
+    table = f"| a | b |\n| --- | --- |\n| {code_span(text)} | {code_span('b')} |"
     assert code(table) == [text, "b"]
 
 

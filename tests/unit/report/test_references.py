@@ -8,7 +8,12 @@ from hostile import TEXTS
 from pytest_mipro.records import Acceptance, Means, PairedComparison, Prompt, Report, Scorecard
 from pytest_mipro.records import Usage as Cost
 from pytest_mipro.report.escaping import printable
-from pytest_mipro.report.references import MOST, render_acceptances, render_orphans, render_pruned
+from pytest_mipro.report.references import (
+    MOST_ORPHANS,
+    render_acceptances,
+    render_orphans,
+    render_pruned,
+)
 
 FILES = ("__mipro__/test_x/test_router.json", "__mipro__/test_x/test_router.program.json")
 CARD = Scorecard(("a",), (1.0,), Cost())
@@ -148,9 +153,9 @@ def test_leftovers_are_a_line_each() -> None:
 def test_many_leftovers_are_counted() -> None:
     """A long list is cut, and says how much is missing."""
     shown = render_orphans([f"{n} is old" for n in range(8)], [f"{n}.*" for n in range(7)])
-    assert len(shown.splitlines()) == MOST + 1
+    assert len(shown.splitlines()) == MOST_ORPHANS + 1
     assert shown.splitlines()[-1] == "and 5 more"
-    exactly = render_orphans([f"{n} is old" for n in range(MOST)], [])
+    exactly = render_orphans([f"{n} is old" for n in range(MOST_ORPHANS)], [])
     assert "more" not in exactly
 
 

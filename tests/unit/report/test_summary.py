@@ -21,13 +21,13 @@ from summaries import (
 from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
 from pytest_mipro.report.summary import (
     Summary,
-    score_change,
+    earlier_program,
     earlier_prompts,
     effort,
     headline,
     repeats_verdict,
+    score_change,
     score_changes,
-    earlier_program,
     worst_examples,
     worst_first,
 )
@@ -86,7 +86,9 @@ def test_effort_of_what_was_there(values: dict[str, Any], effort: str) -> None:
 def test_effort_without_calls() -> None:
     """Where the calls are told beside it, the effort does not tell them again."""
     cut = Cut("lm_calls=100", "calls", 100)
-    assert effort(report(cut=cut), with_calls=False) == "compiled in 13 s, search cut at lm_calls=100"
+    assert (
+        effort(report(cut=cut), with_calls=False) == "compiled in 13 s, search cut at lm_calls=100"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,9 @@ def test_the_worst_against_the_reference() -> None:
 
 def test_how_many_changed() -> None:
     """In words, against what a reader compares with; nothing where only scores are known."""
-    assert score_changes(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
+    assert (
+        score_changes(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
+    )
     assert REGRESSED.report is not None
     assert "got worse than the reference, 0 better" in score_changes(REGRESSED.report)
     assert not score_changes(report(held_out=()))
