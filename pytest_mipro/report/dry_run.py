@@ -39,14 +39,15 @@ def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
 
 
 def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
-    asked, answered = estimate.tokens.asked, estimate.tokens.answered
+    prompt_tokens, completion_tokens = estimate.tokens.asked, estimate.tokens.answered
     total = 0.0
     for bound in bounds:
         price = estimate.prices.get(bound.model)
         if bound.calls and price is None:
             return f"cost unknown (no price for {bound.model!r})"
         if price is not None:
-            total += bound.calls * (price.asked * asked + price.answered * answered) / 1_000_000
+            call = price.asked * prompt_tokens + price.answered * completion_tokens
+            total += bound.calls * call / 1_000_000
     return f"about ${total:.4f}"
 
 

@@ -63,7 +63,7 @@ def test_nothing_to_say_of_what_passed() -> None:
 
 def test_the_message_is_told_where_no_verdict_says_it() -> None:
     """In one paragraph, on one line, and short."""
-    task = summaries.told(
+    task = summaries.task_summary(
         summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\n  where 0.7\n" * 99
     )
     ((_, properties, data),) = map(parsed, workflow_commands(summaries.summary(task)))
@@ -78,7 +78,7 @@ def test_a_doubt_tells_only_what_is_open() -> None:
         Verdict("beats baseline", "PASS", "better", None),
         Verdict("no regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
     )
-    task = summaries.told(summaries.report(verdicts=verdicts))
+    task = summaries.task_summary(summaries.report(verdicts=verdicts))
     ((name, _, data),) = map(parsed, workflow_commands(summaries.summary(task)))
     assert (name, data) == ("warning", "no regression: INCONCLUSIVE: ask more")
 

@@ -253,15 +253,17 @@ def test_an_error_shows_its_message_and_no_score() -> None:
 def test_verdicts_are_sentences() -> None:
     """Each verdict has its word, its question and its sentence; a tolerated one says so."""
     undecided = Verdict("no regression", "INCONCLUSIVE", "too few", summaries.COMPARISON, True)
-    text = shown(summaries.told(summaries.report("FAIL", sentence="not better")))
+    text = shown(summaries.task_summary(summaries.report("FAIL", sentence="not better")))
     assert "✗ FAIL beats baseline not better" in text
     assert "(this word passes here) too few" in shown(
-        summaries.told(summaries.report(verdicts=(undecided,)))
+        summaries.task_summary(summaries.report(verdicts=(undecided,)))
     )
     for word in ("PASS", "FAIL"):
         found = summaries.report(verdicts=(replace(undecided, word=word),))
-        assert "this word passes here" not in shown(summaries.told(found, failed=word == "FAIL"))
-    assert "The test asked for no verdict." in shown(summaries.told(summaries.report()))
+        assert "this word passes here" not in shown(
+            summaries.task_summary(found, failed=word == "FAIL")
+        )
+    assert "The test asked for no verdict." in shown(summaries.task_summary(summaries.report()))
 
 
 def test_a_loss_is_not_told_as_a_gain() -> None:
@@ -292,7 +294,7 @@ def test_a_missed_gain_is_about_the_baseline() -> None:
     gain, kept = summaries.REGRESSED.report.verdicts
     verdicts = (replace(gain, word="FAIL"), replace(kept, word="PASS"))
     found = replace(summaries.REGRESSED.report, verdicts=verdicts)
-    text = shown(summaries.told(found, failed=True))
+    text = shown(summaries.task_summary(found, failed=True))
     assert "Against the baseline, 1 of 4 got worse" in text
     first, second = (text.index(f"What changed against the {x}") for x in ("baseline", "reference"))
     assert first < second
@@ -300,7 +302,9 @@ def test_a_missed_gain_is_about_the_baseline() -> None:
 
 def test_a_failed_assert_on_a_score_is_on_top() -> None:
     """No verdict says it, so the overview has its first line."""
-    task = summaries.told(summaries.report(), failed=True, message="assert 0.7 >= 0.8\n + where")
+    task = summaries.task_summary(
+        summaries.report(), failed=True, message="assert 0.7 >= 0.8\n + where"
+    )
     overview = shown(task).partition("Back to all tasks")[0]
     assert "test_router assert 0.7 >= 0.8 - not judged" in overview
     assert "+ where" not in overview
@@ -308,7 +312,7 @@ def test_a_failed_assert_on_a_score_is_on_top() -> None:
 
 def test_a_message_that_repeats_a_verdict_is_folded() -> None:
     """The reader does not read one sentence twice; another message is seen at once."""
-    task = summaries.told(
+    task = summaries.task_summary(
         summaries.report("FAIL", sentence="not better"),
         failed=True,
         message="assert FAIL: not better",
@@ -337,7 +341,7 @@ def test_a_new_example_is_not_called_the_same() -> None:
     found = summaries.report(
         examples=examples, accepted=summaries.scorecard(examples[1:], "compiled")
     )
-    text = shown(summaries.told(found))
+    text = shown(summaries.task_summary(found))
     assert "1 are new" in text
     assert "mobile 1 none 0 * new" in text
 
@@ -349,7 +353,7 @@ def test_every_answer_of_an_example_is_shown() -> None:
         baseline=ExampleResult(0.5),
         compiled=ExampleResult(0.5, ({"team": "a"}, {"team": "b"})),
     )
-    text = shown(summaries.told(summaries.report(examples=(example,))))
+    text = shown(summaries.task_summary(summaries.report(examples=(example,))))
     assert "1. team: a\n2. team: b".replace("\n", " ") in text
     assert "(not kept)" in text
 
@@ -367,7 +371,7 @@ def test_a_traceback_is_folded_away() -> None:
 def test_examples_that_are_unknown_are_no_table() -> None:
     """Where only the scores are known there is nothing to sort."""
     found = replace(summaries.report("PASS"), held_out=())
-    page = render_html(summaries.summary(summaries.told(found)))
+    page = render_html(summaries.summary(summaries.task_summary(found)))
     assert "Only the scores are known." in page
     assert "data-filter" not in page.replace("[data-filter]", "")
 
@@ -387,15 +391,15 @@ def test_unlike_lines_are_shown_whole() -> None:
     """Lines that have nothing in common are not taken apart."""
     before, after = Prompt("p", "Sort it."), Prompt("p", "ExampleResult only with a word you know")
     found = summaries.report(prompts_before=(before,), prompts_after=(after,))
-    page = render_html(summaries.summary(summaries.told(found)))
+    page = render_html(summaries.summary(summaries.task_summary(found)))
     assert "<mark>" not in page
     assert "removed: </span>Sort it.</del>" in page
 
 
 def test_a_prompt_that_is_the_same_says_so() -> None:
     """A predictor nobody changed is shown, and called unchanged."""
-    found = summaries.report(prompts_after=(summaries.BEFORE,))
-    text = shown(summaries.told(found))
+    found = summaries.report(prompts_after=(summaries.BASELINE_PROMPT,))
+    text = shown(summaries.task_summary(found))
     assert "route is unchanged" in text
     assert "None, before and after." in text
 
@@ -414,7 +418,7 @@ def test_a_search_that_kept_the_program_has_no_winning_trial() -> None:
     """Where the program as it came is the best, no trial is highlighted."""
     student = Candidate((0,), (0,))
     log = replace(summaries.SEARCH, winner=student, score=0.45)
-    text = shown(summaries.told(summaries.report(search=log)))
+    text = shown(summaries.task_summary(summaries.report(search=log)))
     assert "the program as it came 0.450" in text
     assert "2 80 0.700 kept" in text
 
@@ -423,7 +427,7 @@ def test_a_search_that_was_cut_at_once_has_words_only() -> None:
     """Without a trial or a baseline there is nothing to draw."""
     log = SearchLog(80, (), Candidate((0,), (0,)), None, 0.0)
     cut = Cut("--mipro-max-calls 5", "calls", 5.0)
-    text = shown(summaries.told(summaries.report(search=log, cut=cut)))
+    text = shown(summaries.task_summary(summaries.report(search=log, cut=cut)))
     assert "the baseline was not measured" in text
     assert "at --mipro-max-calls 5: 5 calls were left for it" in text
 
@@ -432,7 +436,7 @@ def test_costs_that_are_unknown_are_called_so() -> None:
     """No price is not a price of zero, and no latency no speed."""
     found = summaries.report(usage=Usage(3, 30, 6))
     quiet = replace(found.compiled, latency=None, usage=Usage(4, 40, 8))
-    text = shown(summaries.told(replace(found, compiled=quiet)))
+    text = shown(summaries.task_summary(replace(found, compiled=quiet)))
     assert "This run, in all 3 36 unknown 12.6 s" in text
     assert "Baseline, a held-out example 1.0 120 $0.000525 0.42 s" in text
     assert "Compiled, a held-out example 1.0 12 unknown unknown" in text
@@ -440,8 +444,10 @@ def test_costs_that_are_unknown_are_called_so() -> None:
 
 def test_how_it_came_about_is_told() -> None:
     """The key, the reasons, what is stale and what was accepted are there."""
-    accepted = Acceptance("first", ("a.json",), Means(4, 0.5, 0.75), (summaries.AFTER,))
-    text = shown(summaries.told(summaries.report(acceptance=accepted, stale="metric changed")))
+    accepted = Acceptance("first", ("a.json",), Means(4, 0.5, 0.75), (summaries.COMPILED_PROMPT,))
+    text = shown(
+        summaries.task_summary(summaries.report(acceptance=accepted, stale="metric changed"))
+    )
     assert "Key 12ab34cd" in text
     assert "Compiled because metric changed (test_router.py:3)" in text
     assert "detectable difference 0.210" in text
@@ -463,11 +469,11 @@ def large(tasks: int, examples: int, text: str) -> Summary:
     """Return a summary with so many tasks and examples, with texts as long as this."""
     held_out = tuple(
         summaries.held_out(
-            float(number % 2), float(number % 3 > 0), number=number, ticket=text, before=text
+            float(number % 2), float(number % 3 > 0), number=number, ticket=text, baseline_team=text
         )
         for number in range(examples)
     )
-    found = summaries.told(summaries.report("FAIL", examples=held_out), failed=True)
+    found = summaries.task_summary(summaries.report("FAIL", examples=held_out), failed=True)
     return summaries.summary(*[replace(found, task=f"task {number}") for number in range(tasks)])
 
 
@@ -502,7 +508,7 @@ def test_long_searches_leave_room_for_words() -> None:
         for number in range(500)
     )
     log = SearchLog(80, trials, trials[-1].candidate, 0.0, 0.998)
-    found = summaries.told(summaries.report("PASS", search=log))
+    found = summaries.task_summary(summaries.report("PASS", search=log))
     page = render_html(summaries.summary(*[found] * 20))
     assert len(page.encode()) <= MOST_BYTES
     assert re.search(r"\d+ of 500 trials are shown", page)

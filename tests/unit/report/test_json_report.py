@@ -87,7 +87,7 @@ def test_numbers_that_are_not_finite(number: float) -> None:
     """JSON has no word for them; they are null, and the schema expects it."""
     found = summaries.report("PASS")
     open_ended = replace(found, comparison=replace(found.comparison, detectable=number))
-    text = render_json(summaries.summary(summaries.told(open_ended)))
+    text = render_json(summaries.summary(summaries.task_summary(open_ended)))
     document = json.loads(text, parse_constant=pytest.fail)
     VALIDATOR.validate(document)
     assert document["tasks"][0]["report"]["comparison"]["detectable"] is None

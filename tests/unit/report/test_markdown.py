@@ -232,14 +232,16 @@ def test_a_failed_task_shows_sentence_examples_and_prompt() -> None:
 def test_a_command_does_not_make_code_of_a_whole_sentence() -> None:
     """Only the clause that has it is code."""
     verdict = Verdict("no regression", "FAIL", "lost 0.4; undo it: pytest --mipro a.py::b", None)
-    task = summaries.told(summaries.report(verdicts=(verdict,)), failed=True)
+    task = summaries.task_summary(summaries.report(verdicts=(verdict,)), failed=True)
     text = rendered(summaries.summary(task))
     assert "no regression: lost 0.4; `undo it: pytest --mipro a.py::b`\n" in text
 
 
 def test_the_message_is_shown_where_no_verdict_says_it() -> None:
     """Another assert failed, or no verdict was to be had."""
-    missed = summaries.told(summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\nx")
+    missed = summaries.task_summary(
+        summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\nx"
+    )
     text = rendered(summaries.summary(missed, summaries.ERRED))
     assert "### ❌ failed, verdict PASS: `router`" in text
     assert "```text\nassert 0.7 >= 0.8\nx\n```" in text
@@ -258,7 +260,9 @@ def test_at_most_five_examples() -> None:
     """Those that lost most; how many there are is said."""
     examples = [summaries.held_out(1.0, 0.0, number=number) for number in range(9)]
     text = rendered(
-        summaries.summary(summaries.told(summaries.report("FAIL", examples=examples), failed=True))
+        summaries.summary(
+            summaries.task_summary(summaries.report("FAIL", examples=examples), failed=True)
+        )
     )
     assert text.count("| `ticket: Ticket") == 5
     assert (
@@ -276,7 +280,7 @@ def test_a_long_prompt_shows_what_changed() -> None:
         prompts_before=(Prompt("p", "\n".join(before)),),
         prompts_after=(Prompt("p", "\n".join(after)),),
     )
-    text = rendered(summaries.summary(summaries.told(found, failed=True)))
+    text = rendered(summaries.summary(summaries.task_summary(found, failed=True)))
     assert (
         "```diff\n … 17 lines as before …\n line 17\n line 18\n line 19\n+new\n"
         " line 20\n line 21\n line 22\n … 27 lines as before …\n```" in text
@@ -285,8 +289,8 @@ def test_a_long_prompt_shows_what_changed() -> None:
 
 def test_a_prompt_that_did_not_change_is_shown_as_it_is() -> None:
     """The failure has another reason then."""
-    found = summaries.report("FAIL", prompts_after=(summaries.BEFORE,))
-    text = rendered(summaries.summary(summaries.told(found, failed=True)))
+    found = summaries.report("FAIL", prompts_after=(summaries.BASELINE_PROMPT,))
+    text = rendered(summaries.summary(summaries.task_summary(found, failed=True)))
     assert "<code>route</code>: as in the baseline</summary>" in text
     assert "```text\n Route the ticket to a team.\n```" in text
 
@@ -294,7 +298,7 @@ def test_a_prompt_that_did_not_change_is_shown_as_it_is() -> None:
 def test_an_unknown_cost_is_said_to_be_unknown() -> None:
     """No price is made up."""
     found = summaries.report("PASS", usage=Usage(3))
-    assert "| 3 | unknown |" in rendered(summaries.summary(summaries.told(found)))
+    assert "| 3 | unknown |" in rendered(summaries.summary(summaries.task_summary(found)))
 
 
 def test_an_answer_that_was_not_kept_is_said_to_be_missing() -> None:
@@ -302,7 +306,7 @@ def test_an_answer_that_was_not_kept_is_said_to_be_missing() -> None:
     example = summaries.held_out(1.0, 0.0)
     example = replace(example, baseline=replace(example.baseline, predictions=()))
     found = summaries.report("FAIL", examples=(example,))
-    text = rendered(summaries.summary(summaries.told(found, failed=True)))
+    text = rendered(summaries.summary(summaries.task_summary(found, failed=True)))
     assert "| `(not kept)` | `team: mobile` | 1 | 0 |" in text
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from summaries import AFTER, BEFORE
+from summaries import BASELINE_PROMPT, COMPILED_PROMPT
 
 from pytest_mipro.records import Prompt
 from pytest_mipro.report.prompt_changes import (
@@ -20,7 +20,7 @@ LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
 
 def test_a_changed_prompt() -> None:
     """Removed lines come before those that replace them; demos are a line each."""
-    (route,) = prompt_changes([BEFORE], [AFTER])
+    (route,) = prompt_changes([BASELINE_PROMPT], [COMPILED_PROMPT])
     assert not route.is_none
     assert route.predictor == "route"
     assert route.instruction == (
@@ -33,15 +33,15 @@ def test_a_changed_prompt() -> None:
 
 def test_an_unchanged_prompt() -> None:
     """Every line is kept, and nothing changed."""
-    (route,) = prompt_changes([AFTER], [AFTER])
+    (route,) = prompt_changes([COMPILED_PROMPT], [COMPILED_PROMPT])
     assert route.is_none
     assert [line.mark for line in route.instruction] == [" ", " "]
 
 
 def test_predictors_come_and_go() -> None:
     """One that is new has only added lines; one that is gone comes last, with removed ones."""
-    new = replace(BEFORE, predictor="new")
-    added, gone = prompt_changes([BEFORE], [new])
+    new = replace(BASELINE_PROMPT, predictor="new")
+    added, gone = prompt_changes([BASELINE_PROMPT], [new])
     assert (added.predictor, {line.mark for line in added.instruction}) == ("new", {"+"})
     assert (gone.predictor, {line.mark for line in gone.instruction}) == ("route", {"-"})
 

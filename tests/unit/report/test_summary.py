@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from summaries import (
-    ACCEPTED,
-    BEFORE,
+    ACCEPTED_PROMPT,
+    BASELINE_PROMPT,
     ERRED,
     EXAMPLES,
     PASSED,
@@ -15,7 +15,7 @@ from summaries import (
     held_out,
     report,
     summary,
-    told,
+    task_summary,
 )
 
 from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
@@ -53,18 +53,18 @@ NO_REFERENCE = Verdict("no regression", "FAIL", "there is no reference", None)
 )
 def test_the_worst_verdict_counts(words: tuple[VerdictKind, ...], expected: str) -> None:
     """A task is as good as the worst of its verdicts, in whatever order they came."""
-    assert told(report(*words)).word == expected
+    assert task_summary(report(*words)).word == expected
 
 
 def test_effort_of_a_compile() -> None:
     """A compile says how long it took and what it asked."""
-    assert told(report("PASS")).effort == "compiled in 13 s, 1,234 LM calls"
+    assert task_summary(report("PASS")).effort == "compiled in 13 s, 1,234 LM calls"
 
 
 def test_effort_of_a_compile_that_went_on() -> None:
     """What earlier runs had found out is said, and where a budget ended the search."""
     cut = Cut("lm_calls=100", "calls", 100)
-    went_on = told(report(resumed=312, cut=cut, usage=Usage(1)))
+    went_on = task_summary(report(resumed=312, cut=cut, usage=Usage(1)))
     assert went_on.effort == (
         "compiled in 13 s, resumed with 312 stored results, 1 LM call, search cut at lm_calls=100"
     )
@@ -80,7 +80,7 @@ def test_effort_of_a_compile_that_went_on() -> None:
 )
 def test_effort_of_what_was_there(values: dict[str, Any], effort: str) -> None:
     """What was not compiled now says where it is from."""
-    assert told(report(usage=Usage(), **values)).effort.startswith(effort)
+    assert task_summary(report(usage=Usage(), **values)).effort.startswith(effort)
 
 
 def test_effort_without_calls() -> None:
@@ -105,14 +105,14 @@ def test_a_message_that_repeats_a_verdict(
     words: tuple[VerdictKind, ...], message: str, expected: bool
 ) -> None:
     """Only what a verdict that did not pass says is told already."""
-    assert repeats_verdict(told(report(*words), failed=True, message=message)) == expected
+    assert repeats_verdict(task_summary(report(*words), failed=True, message=message)) == expected
 
 
 def test_a_verdict_is_repeated_though_pytest_shortens_it() -> None:
     """It leaves out the middle of what an assert is about."""
     verdict = Verdict("no regression", "FAIL", "so and so; " * 40, None)
     message = f"assert {repr(verdict)[:118]}...{repr(verdict)[-119:]}\n +  where"
-    assert repeats_verdict(told(report(verdicts=(verdict,)), failed=True, message=message))
+    assert repeats_verdict(task_summary(report(verdicts=(verdict,)), failed=True, message=message))
 
 
 def test_survives_the_round_trip() -> None:
@@ -197,8 +197,8 @@ def test_nothing_is_worst_where_all_is_well() -> None:
     assert worst_examples(report(held_out=())) == []
 
 
-XFAILED = replace(told(report("FAIL")), status="xfailed")
-SKIPPED = replace(told(report("PASS")), status="skipped")
+XFAILED = replace(task_summary(report("FAIL")), status="xfailed")
+SKIPPED = replace(task_summary(report("PASS")), status="skipped")
 
 
 @pytest.mark.parametrize(
@@ -220,12 +220,12 @@ SKIPPED = replace(told(report("PASS")), status="skipped")
             "1 of 4 tasks got worse, 1 could not be judged, 1 passed undecided",
         ),
         (
-            [told(report("FAIL"), failed=True), PASSED],
+            [task_summary(report("FAIL"), failed=True), PASSED],
             "1 of 2 tasks failed",
         ),
         (
             [
-                told(report(verdicts=(NO_REFERENCE,)), failed=True),
+                task_summary(report(verdicts=(NO_REFERENCE,)), failed=True),
                 REGRESSED,
             ],
             "1 of 2 tasks got worse, 1 failed",
@@ -245,14 +245,14 @@ def test_a_run_that_was_interrupted_is_said_to_be() -> None:
 
 def test_the_worst_task_is_the_first() -> None:
     """A bad verdict before an error, that before any other failure, and what passed at the end."""
-    missed = told(report("PASS"), failed=True)
-    expected_loss = told(report("FAIL"))
+    missed = task_summary(report("PASS"), failed=True)
+    expected_loss = task_summary(report("FAIL"))
     order = [REGRESSED, ERRED, missed, expected_loss, UNDECIDED, PASSED]
     assert worst_first(reversed(order)) == order
 
 
 def test_prompts_are_compared_with_those_of_the_same_program() -> None:
     """Those of the reference, if there is one; else the baseline's."""
-    assert earlier_prompts(report()) == (BEFORE,)
-    found = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED,))
-    assert earlier_prompts(found) == (ACCEPTED,)
+    assert earlier_prompts(report()) == (BASELINE_PROMPT,)
+    found = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED_PROMPT,))
+    assert earlier_prompts(found) == (ACCEPTED_PROMPT,)

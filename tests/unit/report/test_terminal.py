@@ -19,7 +19,7 @@ from summaries import (
     hostile,
     report,
     summary,
-    told,
+    task_summary,
 )
 
 from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
@@ -71,11 +71,11 @@ def failing(count: int) -> Report:
 class TestFailures:
     def test_nothing_is_said_where_there_are_none(self) -> None:
         """A program that answered is not said to have failed."""
-        assert "failed on" not in failure(told(failing(0), failed=True), 120)
+        assert "failed on" not in failure(task_summary(failing(0), failed=True), 120)
 
     def test_they_are_counted_and_the_first_three_shown(self) -> None:
         """Each scores 0; what is left out is counted."""
-        text = failure(told(failing(5), failed=True), 120)
+        text = failure(task_summary(failing(5), failed=True), 120)
         assert "the compiled program failed on 5 of " in text
         assert "each scores 0; the first 3 of 5:" in text
         assert [f"ValueError: no {number}" in text for number in range(5)] == [
@@ -89,7 +89,7 @@ class TestFailures:
         found = replace(
             found, baseline=replace(found.baseline, failures=failing(2).compiled.failures)
         )
-        text = failure(told(found, failed=True), 200)
+        text = failure(task_summary(found, failed=True), 200)
         assert "the compiled program failed on 1 of " in text
         assert "the baseline program failed on 2 of " in text
         assert "all of them:" in text
@@ -100,7 +100,10 @@ class TestFailures:
         found = failing(1)
         evil = (Failure("\x1b[2J", "\x1b[2J", "\x1b]0;owned\x07\n::error::x"),)
         text = failure(
-            told(replace(found, compiled=replace(found.compiled, failures=evil)), failed=True), 80
+            task_summary(
+                replace(found, compiled=replace(found.compiled, failures=evil)), failed=True
+            ),
+            80,
         )
         assert "\x1b" not in text
         assert "\x07" not in text
@@ -204,9 +207,9 @@ class TestTable:
     def test_a_failure_without_a_bad_verdict_says_why(self) -> None:
         """An assert on a score is no verdict, so the table says what did not hold."""
         text = "assert 0.675 >= 0.8\n +  where"
-        failed = told(report(), failed=True, message=text)
+        failed = task_summary(report(), failed=True, message=text)
         tolerated = replace(report("INCONCLUSIVE").verdicts[0], tolerated=True)
-        passed = told(report(verdicts=(tolerated,)), failed=True, message=text)
+        passed = task_summary(report(verdicts=(tolerated,)), failed=True, message=text)
         for width, task in product(WIDTHS, (failed, passed)):
             lines = shown(summary(task), width)
             assert task.word in "\n".join(lines)
@@ -224,7 +227,7 @@ class TestTable:
             Verdict("no regression", "FAIL", "no reference", comparison=None),
             Verdict("no regression", "FAIL", "no reference", comparison=None),
         )
-        task = told(report(verdicts=verdicts), failed=True)
+        task = task_summary(report(verdicts=verdicts), failed=True)
         notes = [
             "no regression:  0.950 -> 0.675  -0.275 [-0.400, -0.100]  n = 40",
             "no regression: INCONCLUSIVE  0.950 -> 0.675  -0.275 [-0.400, -0.100]  n = 7",
@@ -238,7 +241,7 @@ class TestTable:
 
     def test_an_unknown_cost(self) -> None:
         """It is said to be unknown, never to be nothing."""
-        unpriced = told(report("PASS", usage=Usage(12, 100, 10)))
+        unpriced = task_summary(report("PASS", usage=Usage(12, 100, 10)))
         assert "   12  unknown  " in shown(summary(unpriced), 200)[1]
         assert "12 LM calls, cost unknown: metric changed" in "\n".join(
             shown(summary(unpriced), 100)
@@ -247,14 +250,14 @@ class TestTable:
     def test_wide_letters_do_not_shift_columns(self) -> None:
         """What takes two columns is counted as two, what takes none as none."""
         names = ("你好", "e\u0301te\u0301", "plain")
-        tasks = [told(report("PASS", task=name)) for name in names]
+        tasks = [task_summary(report("PASS", task=name)) for name in names]
         lines = shown(summary(*tasks), 160)
         assert len({columns(line[: line.index("0.425")]) for line in lines[1:]}) == 1
 
     @pytest.mark.parametrize("width", range(30, 220, 7))
     def test_never_too_wide(self, width: int) -> None:
         """Whatever the terminal, names and messages."""
-        long = told(report("FAIL", task="test_" + "long_" * 60), failed=True)
+        long = task_summary(report("FAIL", task="test_" + "long_" * 60), failed=True)
         tasks = [*summary().tasks, long, replace(long, test="你" * 300)]
         lines = shown(summary(*tasks), width)
         assert max(map(columns, lines)) <= width
@@ -305,7 +308,7 @@ class TestFailure:
     def test_without_a_reference_the_baseline_counts(self) -> None:
         """It is what the examples and the prompt are compared with."""
         examples = [replace(each, accepted=None) for each in EXAMPLES]
-        text = failure(told(report("FAIL", examples=examples), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
         assert "    - Route the ticket to a team." in text
@@ -316,7 +319,7 @@ class TestFailure:
         """One that a user tolerates passes."""
         verdicts = report("PASS", "FAIL", "INCONCLUSIVE", sentence="so").verdicts
         tolerated = replace(verdicts[2], tolerated=True, sentence="tolerated")
-        text = failure(told(report(verdicts=(*verdicts, tolerated)), failed=True), 80)
+        text = failure(task_summary(report(verdicts=(*verdicts, tolerated)), failed=True), 80)
         assert text.splitlines()[:3] == [
             "beats baseline: FAIL: so",
             "beats baseline: INCONCLUSIVE: so",
@@ -325,7 +328,7 @@ class TestFailure:
 
     def test_an_assert_on_a_score(self) -> None:
         """Without a verdict there are still the figures."""
-        text = failure(told(report(), failed=True), 80)
+        text = failure(task_summary(report(), failed=True), 80)
         assert text.startswith(
             "baseline 0.425, compiled 0.675, difference +0.250 [+0.080, +0.400], n = 40\n\n"
         )
@@ -334,7 +337,7 @@ class TestFailure:
         """Its score is told, too, as the examples are compared with it."""
         assert REGRESSED.report is not None
         missed = replace(REGRESSED.report, verdicts=(), stale="")
-        assert failure(told(missed, failed=True), 120).startswith(
+        assert failure(task_summary(missed, failed=True), 120).startswith(
             "baseline 0.425, reference 0.750, compiled 0.675, "
             "difference from the baseline +0.250 [+0.080, +0.400], n = 40\n\n"
         )
@@ -345,7 +348,7 @@ class TestFailure:
         held = replace(REGRESSED.report.verdicts[1], word="PASS")
         missed = replace(REGRESSED.report.verdicts[0], word="FAIL")
         found = replace(REGRESSED.report, verdicts=(missed, held))
-        text = failure(told(found, failed=True), 80)
+        text = failure(task_summary(found, failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
 
@@ -358,12 +361,12 @@ class TestFailure:
     def test_the_same_prompt(self) -> None:
         """Where only scores changed, that is said."""
         same = report("FAIL", prompts_before=report().prompts_after)
-        assert "the prompt is that of the baseline" in failure(told(same, failed=True), 80)
+        assert "the prompt is that of the baseline" in failure(task_summary(same, failed=True), 80)
 
     def test_all_examples_are_as_good_as_can_be(self) -> None:
         """Then none is shown."""
         good = report("FAIL", examples=(held_out(1.0, 1.0),))
-        assert "held-out" not in failure(told(good, failed=True), 80)
+        assert "held-out" not in failure(task_summary(good, failed=True), 80)
 
     @pytest.mark.parametrize(
         "verbosity, number, heading",
@@ -377,7 +380,7 @@ class TestFailure:
     def test_more_examples_with_v(self, verbosity: int, number: int, heading: str) -> None:
         """Three, ten, all; and -q takes nothing away."""
         examples = [held_out(1.0, 0.0, number=number) for number in range(30)]
-        failed = told(report("FAIL", examples=examples), failed=True)
+        failed = task_summary(report("FAIL", examples=examples), failed=True)
         text = failure(failed, 80, verbosity)
         assert heading in text
         assert text.count("input") == number
@@ -386,8 +389,8 @@ class TestFailure:
     def test_more_of_a_value_with_v(self, verbosity: int, lines: int) -> None:
         """A line, a few, all."""
         words = " ".join(f"word{number:04}" for number in range(200))
-        examples = [held_out(1.0, 0.0, after=words)]
-        text = failure(told(report("FAIL", examples=examples), failed=True), 90, verbosity)
+        examples = [held_out(1.0, 0.0, compiled_team=words)]
+        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 90, verbosity)
         assert sum("word0" in line for line in text.splitlines()) == lines
         assert ("word0199" in text) == (verbosity == 2)
         assert ("…\n" in text) == (verbosity != 2)
@@ -395,7 +398,7 @@ class TestFailure:
     def test_more_of_the_prompt_with_v(self) -> None:
         """Twenty lines at first, and how many more there are."""
         prompt = Prompt("route", "\n".join(f"Rule {number}." for number in range(150)))
-        failed = told(report("FAIL", prompts_after=(prompt,)), failed=True)
+        failed = task_summary(report("FAIL", prompts_after=(prompt,)), failed=True)
         texts = [failure(failed, 80, verbosity) for verbosity in TALKATIVE]
         assert [text.count("+ Rule") for text in texts] == [18, 98, 150]
         assert "  … 132 more lines with -v\n" in texts[0]
@@ -406,18 +409,20 @@ class TestFailure:
         """Instructions are often a single line: each is cut, so that both are seen."""
         prompts = [Prompt("route", f"{who} {INSTRUCTION}") for who in ("Old.", "New.")]
         found = report("FAIL", prompts_before=(prompts[0],), prompts_after=(prompts[1],))
-        text = failure(told(found, failed=True), 80)
+        text = failure(task_summary(found, failed=True), 80)
         assert "    - Old. Rule 0." in text
         assert "    + New. Rule 0." in text
         assert "Rule 199." not in text
-        assert "Rule 199." in failure(told(found, failed=True), 80, 1)
+        assert "Rule 199." in failure(task_summary(found, failed=True), 80, 1)
 
     def test_demos_leave_room_for_instructions(self) -> None:
         """A demo is a line at first, and comes after the instructions of all predictors."""
         demos = tuple({"q": f"{number} {INSTRUCTION}"} for number in range(8))
         before = (Prompt("one", "Same."), Prompt("two", "Old."))
         after = (Prompt("one", "Same.", demos), Prompt("two", "New."))
-        found = told(report("FAIL", prompts_before=before, prompts_after=after), failed=True)
+        found = task_summary(
+            report("FAIL", prompts_before=before, prompts_after=after), failed=True
+        )
         lines = [line.strip() for line in failure(found, 60).splitlines()]
         start = lines.index("instruction of two:")
         assert lines[start + 1 : start + 4] == ["- Old.", "+ New.", "demos of one:"]
@@ -430,13 +435,13 @@ class TestFailure:
         """Each is shown once, with how often it was given."""
         answer = ExampleResult(0.25, ({"team": "web"}, {"team": "billing"}, {"team": "web"}))
         example = replace(held_out(1.0, 0.25), compiled=answer)
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "compiled  2 x team: web / 1 x team: billing" in text
 
     def test_only_the_score_is_known(self) -> None:
         """That is said, too."""
         example = replace(held_out(1.0, 0.0), baseline=ExampleResult(1.0))
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "baseline  (not kept)" in text
 
     def test_an_example_that_is_new(self) -> None:
@@ -450,12 +455,14 @@ class TestFailure:
     def test_nothing_was_expected(self) -> None:
         """An example without a label has no line for it."""
         example = replace(held_out(1.0, 0.0), expected={})
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "expected" not in text
 
     def test_lines_of_a_value_stay_below_its_name(self) -> None:
         """At -v they are lines; before that they are one."""
-        failed = told(report("FAIL", examples=[held_out(1.0, 0.0, ticket="a\nb")]), failed=True)
+        failed = task_summary(
+            report("FAIL", examples=[held_out(1.0, 0.0, ticket="a\nb")]), failed=True
+        )
         assert "input     ticket: a\\nb\n" in failure(failed, 80)
         assert "     input     ticket: a\n               b\n" in failure(failed, 80, 1)
 
@@ -490,13 +497,15 @@ class TestDetails:
 
     def test_no_demos_and_no_instruction(self) -> None:
         """What is empty is said to be empty."""
-        text = details(told(report("PASS", prompts_after=(Prompt("classify", ""),))), 80)
+        text = details(task_summary(report("PASS", prompts_after=(Prompt("classify", ""),))), 80)
         assert "    (empty)" in text.splitlines()
         assert "  compiled demos of classify: none" in text.splitlines()
 
     def test_nothing_is_left_out(self) -> None:
         """A long instruction goes on below itself."""
-        text = details(told(report("PASS", prompts_after=(Prompt("route", INSTRUCTION),))), 60)
+        text = details(
+            task_summary(report("PASS", prompts_after=(Prompt("route", INSTRUCTION),))), 60
+        )
         assert INSTRUCTION in " ".join(text.split())
 
     @pytest.mark.parametrize("fake", ["x\nother: PASS", "x\r\nother: PASS", "x" * 500])
@@ -504,7 +513,7 @@ class TestDetails:
         """Whatever stands in them, the lines below a task are indented."""
         prompt = Prompt(fake, fake, ({"q": fake},))
         found = report("FAIL", sentence=fake, prompts_after=(prompt,), reasons=(fake,))
-        lines = details(told(found), 80).split("\n")
+        lines = details(task_summary(found), 80).split("\n")
         assert [line for line in lines if not line.startswith("  ")] == lines[:1]
 
 
@@ -521,12 +530,12 @@ class TestHostile:
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     def test_a_name_stays_in_its_line(self, text: str) -> None:
         """A name with a line break fakes no second task."""
-        found = told(report("PASS", task=f"{text}\nother: PASS"))
+        found = task_summary(report("PASS", task=f"{text}\nother: PASS"))
         assert len(shown(summary(found), 80)) == 3
 
     @given(st.text(st.sampled_from("a :#[你\u0301\n\u115f\ufe0f"), max_size=60), st.integers(4, 30))
     def test_no_line_becomes_a_command_by_being_broken(self, text: str, width: int) -> None:
         """What begins no line of a text may begin one where the text is too wide."""
         prompt = Prompt("p", text)
-        shown_text = details(told(report(prompts_after=(prompt,))), width + 10)
+        shown_text = details(task_summary(report(prompts_after=(prompt,))), width + 10)
         assert printable(shown_text) == shown_text
