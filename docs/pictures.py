@@ -4,7 +4,8 @@ Make the pictures of the README: the example at the terminal, and its HTML repor
     python docs/pictures.py
 
 The command compiles a copy of ``examples/question_type`` on the embedded model
-and takes the pictures with the installed Chromium. It needs the extras ``html`` and ``local`` and the dependency group ``browser``.
+and takes the pictures with the installed Chromium. It needs the extras
+``html`` and ``local`` and the dependency group ``browser``.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def chromium() -> Generator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=command,
             args=["--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-            chromium_sandbox=False,  # The sandbox needs rights that containers, and root, do not have.
+            # The sandbox needs rights that containers, and root, do not have.
+            chromium_sandbox=False,
         )
         try:
             yield browser
