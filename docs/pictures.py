@@ -1,11 +1,11 @@
 """
-Make the pictures of the README: what the example says at the terminal, and its HTML report.
+Make the pictures of the README: the example at the terminal, and its HTML report.
 
     python docs/pictures.py
 
-compiles ``examples/question_type`` on the embedded model, in a folder of its
-own, and takes the pictures with the Chromium that is installed. It needs the
-extras ``html`` and ``local`` and the dependency group ``browser``.
+The command compiles a copy of ``examples/question_type`` on the embedded model
+and takes the pictures with the installed Chromium. It needs the extras
+``html`` and ``local`` and the dependency group ``browser``.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the pictures of the README.")
     parser.add_argument("--project", type=Path, default=ROOT / "examples" / "question_type")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        project = Path(shutil.copytree(asked.project, Path(folder) / asked.project.name))
-        shown = run(project)
+        project = Path(shutil.copytree(options.project, Path(folder) / options.project.name))
+        output = run(project)
         with chromium() as browser:
-            picture_terminal(browser, shown, asked.out / "terminal.png")
-            picture_report(browser, project / "report.html", asked.out)
+            picture_terminal(browser, output, options.out / "terminal.png")
+            picture_report(browser, project / "report.html", options.out)
 
 
 def run(project: Path) -> str:
-    """Run the tests of ``project``, and return what they print, with its colours."""
+    """Run the tests of ``project``, and return their output with its colours."""
     shutil.rmtree(project / ".mipro", ignore_errors=True)
-    plain = ("-p", "no:cacheprovider", "--mipro", "--color=yes", "-v")
-    command = [sys.executable, "-m", "pytest", *plain, "--mipro-report", "report.html"]
+    settings = ("-p", "no:cacheprovider", "--mipro", "--color=yes", "-v")
+    command = [sys.executable, "-m", "pytest", *settings, "--mipro-report", "report.html"]
     # ruff: ignore[subprocess-without-shell-equals-true]: the command is the one above
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=project,
         env={**os.environ, "COLUMNS": str(COLUMNS)},
@@ -71,31 +71,31 @@ def run(project: Path) -> str:
         text=True,
         check=False,
     )
-    if done.returncode:
-        sys.exit(f"the tests of {project.name} did not pass:\n{done.stdout}")
-    return "$ pytest --mipro -v --mipro-report report.html\n" + _from_the_header_on(done.stdout)
+    if process.returncode:
+        sys.exit(f"the tests of {project.name} did not pass:\n{process.stdout}")
+    return "$ pytest --mipro -v --mipro-report report.html\n" + _portable(process.stdout)
 
 
-def _from_the_header_on(printed: str) -> str:
-    """Leave out what differs from machine to machine."""
-    lines = printed.splitlines()
+def _portable(output: str) -> str:
+    """Return the output from the header on, without lines that differ between machines."""
+    lines = output.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("mipro: "))
-    others = ("rootdir:", "plugins:", "hypothesis profile")
-    kept = [line for line in lines[start:] if not line.startswith(others)]
-    return "\n".join(kept)
+    local = ("rootdir:", "plugins:", "hypothesis profile")
+    return "\n".join(line for line in lines[start:] if not line.startswith(local))
 
 
 @contextmanager
 def chromium() -> Generator[Browser]:
     """Start the installed Chromium."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    command = next(filter(None, map(shutil.which, NAMES)), None)
+    if command is None:
         sys.exit(f"no Chromium is installed (looked for {', '.join(NAMES)})")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=found,
+            executable_path=command,
             args=["--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-            chromium_sandbox=False,  # It needs rights that containers, and root, do not have.
+            # The sandbox needs rights that containers, and root, do not have.
+            chromium_sandbox=False,
         )
         try:
             yield browser
@@ -103,13 +103,13 @@ def chromium() -> Generator[Browser]:
             browser.close()
 
 
-def picture_terminal(browser: Browser, printed: str, file: Path) -> None:
-    """Take a picture of what a terminal shows."""
+def picture_terminal(browser: Browser, output: str, file: Path) -> None:
+    """Take a picture of a terminal with this output."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.from_ansi(printed))
-    shown = console.export_html(theme=DIMMED_MONOKAI, code_format=_PAGE, inline_styles=True)
+    console.print(Text.from_ansi(output))
+    html = console.export_html(theme=DIMMED_MONOKAI, code_format=_PAGE, inline_styles=True)
     page = _page(browser, WIDTH)
-    page.set_content(shown)
+    page.set_content(html)
     page.locator("pre").screenshot(path=file)
 
 

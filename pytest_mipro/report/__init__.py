@@ -1,10 +1,9 @@
 """
-What people read: one summary of a session and one renderer for each output.
+Summarize a session for its readers, and render the summary for each output.
 
-``summary`` computes; the renderers return text. Model output is hostile text wherever it
-is shown, so each renderer escapes it for its format.
-
-Its public names are in ``__init__.pyi`` and are loaded on first use.
+``summary`` computes; a renderer returns text: terminal, markdown, html, json_report, github,
+dry_run, references, progress. Model output may be hostile, so each renderer escapes it for
+its format. The public names are in ``__init__.pyi`` and are loaded on first use.
 """
 
 from __future__ import annotations

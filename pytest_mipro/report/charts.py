@@ -1,4 +1,4 @@
-"""Pictures for the HTML report: static SVG whose colours the page's style sheet decides."""
+"""Draw the charts of the HTML report: static SVG in the colours of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 WIDTH = 320
 HEIGHT = 165
 MOST_TRIALS = 400
-"""More trials than a picture can show; those measured on fewest rows are left out first."""
+"""Trials in a chart; those that were measured on fewest rows are left out first."""
 
 _FEW = 6
-"""So many different scores are shown one by one, more in bins."""
+"""Different scores up to which each has its own bars; more are counted in bins."""
 _BINS = 10
 _BARS_WITH_COUNTS = 12
 _TICKS = 6
@@ -40,7 +40,7 @@ _AXIS = {
 
 
 @dataclass(frozen=True)
-class Bars:
+class ScoreCounts:
     """
     How many examples have which score.
 
@@ -55,14 +55,14 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Point:
+class TrialPoint:
     """
-    A trial as it is shown.
+    A trial in the chart of a search.
 
     Attributes:
-        trial: What was measured.
+        trial: The trial.
         kind: Whether its candidate is the winner, was kept, or was dropped.
-        best: The best mean score on all rows that was known after it, if any was.
+        best: The best mean score on all rows up to this trial, if there is one.
 
     """
 
@@ -71,93 +71,99 @@ class Point:
     best: float | None
 
 
-def bars(scores: Mapping[str, Sequence[float]]) -> Bars:
-    """Count each program's examples by their score; there are few different ones, or ten bins."""
-    every = sorted({score for each in scores.values() for score in each})
-    if len(every) <= _FEW:
-        counts = {name: tuple(map([*each].count, every)) for name, each in scores.items()}
-        return Bars(_distinct(every), counts)
-    low, high = (0.0, 1.0) if every[0] >= 0 and every[-1] <= 1 else (every[0], every[-1])
+def score_counts(scores: Mapping[str, Sequence[float]]) -> ScoreCounts:
+    """Count each program's examples by score, or by ranges of scores where they are many."""
+    different = sorted({score for column in scores.values() for score in column})
+    if len(different) <= _FEW:
+        counts = {name: tuple(map([*column].count, different)) for name, column in scores.items()}
+        return ScoreCounts(_distinct(different), counts)
+    first, last = different[0], different[-1]
+    low, high = (0.0, 1.0) if first >= 0 and last <= 1 else (first, last)
     edges = [low + (high - low) * step / _BINS for step in range(_BINS + 1)]
-    ranges = itertools.pairwise(_distinct(edges))
     binned = {
-        name: [min(int((score - low) / (high - low) * _BINS), _BINS - 1) for score in each]
-        for name, each in scores.items()
+        name: [min(int((score - low) / (high - low) * _BINS), _BINS - 1) for score in column]
+        for name, column in scores.items()
     }
-    return Bars(
-        tuple(f"{start} to {stop}" for start, stop in ranges),
-        {name: tuple(map(each.count, range(_BINS))) for name, each in binned.items()},
+    return ScoreCounts(
+        tuple(f"{start} to {stop}" for start, stop in itertools.pairwise(_distinct(edges))),
+        {name: tuple(map(column.count, range(_BINS))) for name, column in binned.items()},
     )
 
 
 def _distinct(numbers: Sequence[float]) -> tuple[str, ...]:
-    """Return the numbers in as few digits as tell them apart."""
+    """Return the numbers with as few digits as make them different."""
     digits = (tuple(f"{number:.{count}g}" for number in numbers) for count in (3, 6, 17))
-    return next(each for each in digits if len(set(each)) == len(numbers))
+    return next(texts for texts in digits if len(set(texts)) == len(numbers))
 
 
-def points(log: SearchLog) -> list[Point]:
-    """Return the trials as they are shown: the winner once, and the best score so far."""
-    found = max(
-        (each for each in log.trials if each.candidate == log.winner and not each.dropped),
-        key=lambda each: each.rows,
+def trial_points(log: SearchLog) -> list[TrialPoint]:
+    """Return the trials of a search with the best score so far; one of them is the winner."""
+    winner = max(
+        (trial for trial in log.trials if trial.candidate == log.winner and not trial.dropped),
+        key=lambda trial: trial.rows,
         default=None,
     )
     best = log.baseline
-    shown = []
+    points = []
     for trial in log.trials:
         if trial.rows == log.rows:
             best = trial.score if best is None else max(best, trial.score)
-        kind = "winner" if trial is found else "dropped" if trial.dropped else "kept"
-        shown.append(Point(trial, kind, best))
-    return shown
+        kind = "winner" if trial is winner else "dropped" if trial.dropped else "kept"
+        points.append(TrialPoint(trial, kind, best))
+    return points
 
 
-def distribution(shown: Bars) -> str:
-    """Return the bars as SVG: baseline, compiled and accepted beside each other."""
+def most_measured(points: Sequence[TrialPoint], most: int) -> list[TrialPoint]:
+    """Return the winner and the trials on most rows, in the order of their numbers."""
+    ordered = sorted(points, key=lambda point: (point.kind != "winner", -point.trial.rows))
+    return sorted(ordered[:most], key=lambda point: point.trial.number)
+
+
+def score_chart(scores: ScoreCounts) -> str:
+    """Return the counts as SVG: bars of the programs beside each other."""
     # ruff: ignore[import-outside-top-level]: an optional dependency
     import altair as alt
 
-    names = list(shown.counts)
-    most = max((count for counts in shown.counts.values() for count in counts), default=0)
-    base = alt.Chart(alt.InlineData(values=_heights(shown))).encode(
+    names = list(scores.counts)
+    most = max((count for counts in scores.counts.values() for count in counts), default=0)
+    base = alt.Chart(alt.InlineData(values=_heights(scores))).encode(
         x=alt.X(
             "score:N",
-            scale=alt.Scale(domain=shown.bins),
+            scale=alt.Scale(domain=scores.bins),
             title="score",
-            axis=alt.Axis(labelAngle=0 if len(shown.bins) <= _FEW else -40, grid=False),
+            axis=alt.Axis(labelAngle=0 if len(scores.bins) <= _FEW else -40, grid=False),
         ),
         xOffset=alt.XOffset("order:O", scale=alt.Scale(domain=list(range(len(names))))),
         y=alt.Y("n:Q", title="examples", axis=alt.Axis(values=_ticks(0, most), format="d")),
     )
     fills = alt.Scale(domain=names, range=[f"var(--{name}-fill)" for name in names])
     strokes = alt.Scale(domain=names, range=[f"var(--{name})" for name in names])
-    drawn = base.mark_bar(strokeWidth=1.5).encode(
-        fill=alt.Fill("who:N", scale=fills, legend=None),
-        stroke=alt.Stroke("who:N", scale=strokes, legend=None),
+    bars = base.mark_bar(strokeWidth=1.5).encode(
+        fill=alt.Fill("program:N", scale=fills, legend=None),
+        stroke=alt.Stroke("program:N", scale=strokes, legend=None),
     )
-    if len(shown.bins) * len(names) > _BARS_WITH_COUNTS:
-        return _svg(drawn)
-    text = base.mark_text(dy=-7, fontSize=12, color="var(--text)").encode(text="n:Q")
-    return _svg(drawn + text)
+    if len(scores.bins) * len(names) > _BARS_WITH_COUNTS:
+        return _svg(bars)
+    labels = base.mark_text(dy=-7, fontSize=12, color="var(--text)").encode(text="n:Q")
+    return _svg(bars + labels)
 
 
-def _heights(shown: Bars) -> list[dict[str, Any]]:
+def _heights(scores: ScoreCounts) -> list[dict[str, Any]]:
     return [
-        {"score": score, "who": name, "order": order, "n": count}
-        for order, (name, counts) in enumerate(shown.counts.items())
-        for score, count in zip(shown.bins, counts, strict=True)
+        {"score": score, "program": name, "order": order, "n": count}
+        for order, (name, counts) in enumerate(scores.counts.items())
+        for score, count in zip(scores.bins, counts, strict=True)
         if count
     ]
 
 
-def search(shown: Sequence[Point], baseline: float | None, rows: int) -> str:
-    """Return the trials as SVG: number by mean score, with the best so far and the baseline."""
+def search_chart(points: Sequence[TrialPoint], baseline: float | None, rows: int) -> str:
+    """Return the trials as SVG: mean scores by number, the best so far and the baseline."""
     # ruff: ignore[import-outside-top-level]: an optional dependency
     import altair as alt
 
-    trials = alt.Chart(alt.InlineData(values=[_datum(point) for point in shown]))
-    ticks = _ticks(shown[0].trial.number, shown[-1].trial.number)
+    trials = alt.Chart(alt.InlineData(values=[_datum(point) for point in points]))
+    ticks = _ticks(points[0].trial.number, points[-1].trial.number)
     x = alt.X("trial:Q", title="trial", axis=alt.Axis(values=ticks, format="d", grid=False))
     scale = alt.Scale(zero=False, nice=True, padding=6)
     level = (
@@ -186,7 +192,7 @@ def _ticks(first: int, last: int) -> list[int]:
     return [number for number in range(first, last + 1) if number % step == 0]
 
 
-def _datum(point: Point) -> dict[str, Any]:
+def _datum(point: TrialPoint) -> dict[str, Any]:
     trial = point.trial
     return {
         "trial": trial.number,
@@ -211,6 +217,6 @@ def _svg(chart: alt.TopLevelMixin) -> str:
     spec = chart.to_dict(validate=False)
     spec |= {"width": WIDTH, "height": HEIGHT, "background": "transparent"}
     spec["config"] = {"view": {"stroke": None}, "axis": _AXIS, "aria": False}
-    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    # The page says how large it is; nothing in it is interactive or named.
-    return re.sub(r' width="\d+" height="\d+"', ' aria-hidden="true"', drawn, count=1)
+    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    # The style sheet sets its size; nothing in it is interactive or has a name.
+    return re.sub(r' width="\d+" height="\d+"', ' aria-hidden="true"', svg, count=1)

@@ -1,4 +1,4 @@
-"""What a dry run says: the most that a task would ask of language models."""
+"""Render the estimate of a dry run: the most calls, tokens and money of a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def render_dry_run(task: str, estimate: Estimate) -> str:
-    """Return what ``task`` would do, a line per phase and one for all of it."""
+    """Return the estimate of ``task``: a line for each phase, and one for all together."""
     lines = [f"mipro: {task}: would {estimate.why}"]
     lines += [f"  {bound.phase:>9}: {_amounts([bound], estimate)}" for bound in estimate.bounds]
     lines.append(f"  {'together':>9}: {_amounts(estimate.bounds, estimate)}; {_basis(estimate)}")
@@ -39,14 +39,15 @@ def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
 
 
 def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
-    asked, answered = estimate.tokens.asked, estimate.tokens.answered
+    prompt_tokens, completion_tokens = estimate.tokens.asked, estimate.tokens.answered
     total = 0.0
     for bound in bounds:
         price = estimate.prices.get(bound.model)
         if bound.calls and price is None:
             return f"cost unknown (no price for {bound.model!r})"
         if price is not None:
-            total += bound.calls * (price.asked * asked + price.answered * answered) / 1_000_000
+            call = price.asked * prompt_tokens + price.answered * completion_tokens
+            total += bound.calls * call / 1_000_000
     return f"about ${total:.4f}"
 
 

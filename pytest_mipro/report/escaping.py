@@ -1,8 +1,8 @@
 """
-What makes a text safe to show, whoever wrote it: a user, a dataset, a language model.
+Escape texts of users, datasets and language models, so that they are safe to show.
 
-``visible`` is for what is read (HTML), ``printable`` and ``inline`` are for
-what goes to a terminal or a log, where CI systems look for commands, too.
+``visible`` is for pages (HTML); ``printable`` and ``inline`` are for terminals
+and logs, in which CI systems look for commands, too.
 """
 
 from __future__ import annotations
@@ -12,50 +12,50 @@ import unicodedata
 from functools import lru_cache
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-# What the runner trims or overlooks in front of a command and inside its prefix:
+# Characters that a runner ignores before a command and inside its prefix:
 # spaces, control characters and Unicode's default ignorable code points.
-_UNSEEN = (
+_IGNORED = (
     r"(?:[^\S\r\n]|[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     r"\U0001d173-\U0001d17a\U000e0000-\U000e0fff])*"
 )
-_COMMAND = re.compile(rf"((?:\A|(?<=[\r\n])){_UNSEEN}):(?={_UNSEEN}:)")
-_OLD_COMMAND = re.compile(rf"(#{_UNSEEN})#(?={_UNSEEN}(?:vso{_UNSEEN})?\[)", re.IGNORECASE)
+_COMMAND = re.compile(rf"((?:\A|(?<=[\r\n])){_IGNORED}):(?={_IGNORED}:)")
+_OLD_COMMAND = re.compile(rf"(#{_IGNORED})#(?={_IGNORED}(?:vso{_IGNORED})?\[)", re.IGNORECASE)
 
 
 def visible(text: str) -> str:
     """
-    Return ``text`` with what a reader would not see, or see wrongly, as escapes.
+    Return ``text`` with control, format and private characters as escapes.
 
-    These are control, format and private characters; line breaks stay.
+    A reader would not see them, or see others wrongly; line breaks stay.
     """
-    # Most texts have nothing of that, and asking for each character takes long.
+    # Most texts have none of them, and a look at each character takes long.
     if text.replace("\n", "").isprintable():
         return text
     return "".join(map(_visible, text))
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with everything a terminal or CI would obey shown instead of sent."""
+    """Return ``text`` with escapes for all that a terminal or a CI system would obey."""
     return neutral(visible(text))
 
 
 def inline(text: str) -> str:
-    """Return ``text`` safe for a terminal and on one line."""
+    """Return ``text`` as ``printable`` does, on one line."""
     return printable(text).replace("\n", "\\n")
 
 
 def neutral(text: str) -> str:
     r"""
-    Return ``text`` without anything that GitHub or Azure Pipelines obeys when it is in a log.
+    Return ``text`` with escapes in all that GitHub or Azure Pipelines obeys in a log.
 
-    The runner of GitHub Actions (``ActionCommand`` in actions/runner) takes a
-    line for a command that begins, after spaces, with ``::``, and also one that
-    has ``##[`` anywhere; Azure Pipelines reads ``##vso[``. Of these, one
-    character is shown as an escape: ``\x3a:``, ``#\x23[``.
+    The runner of GitHub Actions (``ActionCommand`` in actions/runner) obeys a
+    line that begins, after spaces, with ``::``, and one that has ``##[``
+    anywhere; Azure Pipelines obeys ``##vso[``. One character of these becomes
+    an escape: ``\x3a:``, ``#\x23[``.
 
-    It is for everything that goes to a log, after any other change of the text;
-    what is neutral already stays as it is.
+    It is the last change of a text before it goes to a log. A second call
+    changes nothing.
     """
     return _OLD_COMMAND.sub(r"\1\\x23", _COMMAND.sub(r"\1\\x3a", text))
 

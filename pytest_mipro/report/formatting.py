@@ -1,4 +1,4 @@
-"""Figures and values as all renderers word them; what they return is not yet safe to show."""
+"""Format figures, values and answers for all renderers; the texts are not yet safe to show."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.records import ExampleResult, PairedComparison, Usage
 
-Program = Literal["baseline", "compiled", "accepted"]
+ProgramName = Literal["baseline", "compiled", "accepted"]
 
 
-PROGRAMS: dict[Program, str] = {
+PROGRAMS: dict[ProgramName, str] = {
     "baseline": "baseline",
     "compiled": "compiled",
     "accepted": "reference",
 }
-"""What each program is called, by its name in the records."""
+"""What each program is called in a report, by its name in the records."""
 ELLIPSIS = "…"
 NOT_KEPT = "(not kept)"
 _MINUTE = 60
 
 
-def value(something: JSON) -> str:
-    """Return a field's value: a text as it is, anything else as JSON."""
-    return something if isinstance(something, str) else readable_json(something)
+def value_text(value: JSON) -> str:
+    """Return the value of a field: a text unchanged, anything else as JSON."""
+    return value if isinstance(value, str) else readable_json(value)
 
 
-def fields(named: Mapping[str, Any]) -> str:
-    """Return fields in a line, without DSPy's bookkeeping."""
+def fields_text(fields: Mapping[str, Any]) -> str:
+    """Return fields in one line, without DSPy's bookkeeping."""
     return " | ".join(
-        f"{name}: {value(each)}" for name, each in named.items() if name != "augmented"
+        f"{name}: {value_text(value)}" for name, value in fields.items() if name != "augmented"
     )
 
 
-def prediction(something: JSON) -> str:
-    """Return what a program answered: the fields, a value, or that it failed."""
-    if something is None:
+def prediction_text(prediction: JSON) -> str:
+    """Return the fields of a prediction, its value, or that the program failed."""
+    if prediction is None:
         return "(failed)"
-    return fields(something) if isinstance(something, dict) else value(something)
+    return fields_text(prediction) if isinstance(prediction, dict) else value_text(prediction)
 
 
-def answered(answer: ExampleResult) -> str:
-    """Return what a program said; each answer once, if it was asked several times."""
-    failures = [f"(failed) {each.type}: {each.message}" for each in answer.failures]
-    said = [prediction(each) for each in answer.predictions if each is not None]
-    often = Counter([*said, *failures])
-    if not often:
+def result_text(result: ExampleResult) -> str:
+    """Return the predictions and failures of a program, each once and with its count."""
+    failures = [f"(failed) {failure.type}: {failure.message}" for failure in result.failures]
+    predictions = [prediction_text(item) for item in result.predictions if item is not None]
+    counts = Counter([*predictions, *failures])
+    if not counts:
         return NOT_KEPT
-    if len(often) == 1:
-        return next(iter(often))
-    return " / ".join(f"{count} x {text}" for text, count in often.most_common())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " / ".join(f"{count} x {text}" for text, count in counts.most_common())
 
 
 def shortened(text: str, most: int) -> str:
@@ -63,30 +63,30 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + ELLIPSIS
 
 
-def counted(count: int, what: str) -> str:
-    """Return how many there are of something, which is called ``what`` if it is one."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, which is given in the singular."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def calls(usage: Usage) -> str:
-    """Return how many calls were made."""
+    """Return the number of LM calls with its noun."""
     return counted(usage.calls, "LM call")
 
 
 def cost(usage: Usage) -> str:
-    """Return what was paid, where nothing else says that this is about cost."""
+    """Return the cost, for a place where nothing else names it."""
     return "cost unknown" if usage.cost is None else money(usage)
 
 
 def money(usage: Usage) -> str:
-    """Return what was paid; what is unknown is said to be."""
+    """Return the cost in US dollars, or that it is unknown."""
     if usage.cost is None:
         return "unknown"
     return f"${usage.cost:.4f}" if usage.cost else "$0"
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a time in seconds, minutes or hours."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)
@@ -95,9 +95,9 @@ def duration(seconds: float) -> str:
 
 
 def interval(comparison: PairedComparison) -> str:
-    """Return the difference with its interval; of costs, as what it makes of the other's."""
+    """Return the difference with its interval; that of costs as a factor."""
     if comparison.unit != "score":
-        each = (comparison.difference, comparison.low, comparison.high)
-        ratio, low, high = (max(comparison.times(one), 0.0) for one in each)
-        return f"x{ratio:.2f} [{low:.2f}, {high:.2f}]"
+        differences = (comparison.difference, comparison.low, comparison.high)
+        factor, low, high = (max(comparison.times(item), 0.0) for item in differences)
+        return f"x{factor:.2f} [{low:.2f}, {high:.2f}]"
     return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"

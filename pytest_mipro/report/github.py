@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a run: annotations at the tests, and the job summary."""
+"""Render the summary for GitHub Actions: annotations at the tests, and the job summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_mipro.gate import VERDICT_KINDS
 from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
-from pytest_mipro.report.summary import repeats, verdicts, worst_first
+from pytest_mipro.report.summary import repeats_verdict, verdicts, worst_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from pytest_mipro.report.summary import Summary, TaskSummary
 
 STEP_SUMMARY_LIMIT = 1024 * 1024
-"""The most bytes in a step's summary, together with what other programs put into it."""
+"""The most bytes of a step's summary, which other programs write to, too."""
 MOST_ANNOTATIONS = 10
-"""The most errors, and the most warnings, that GitHub shows of a step."""
+"""The most errors of a step that GitHub shows; it shows as many warnings."""
 _TITLE, _MESSAGE = 80, 600
 
 
 def workflow_commands(summary: Summary) -> list[str]:
     """
-    Return workflow commands for the tasks that need attention, a line each.
+    Return workflow commands for the tasks that need attention, one per line.
 
-    A test that did not pass is an error, those that were not judged first; one
-    that passed though its examples do not decide is a warning. Of each there are
-    at most ``MOST_ANNOTATIONS``, of which the last counts the rest.
+    A test that did not pass is an error; those without a verdict come first. A
+    test that passed with an INCONCLUSIVE verdict is a warning. There are at
+    most ``MOST_ANNOTATIONS`` of both, of which the last counts the rest.
     """
     tasks = worst_first(summary.tasks)
     errors = [task for task in tasks if task.status == "error"]
     errors += [task for task in tasks if task.status == "failed"]
-    doubts = [task for task in tasks if task.status == "passed" and task.word == "INCONCLUSIVE"]
-    return [*_annotated("error", errors), *_annotated("warning", doubts)]
+    undecided = [task for task in tasks if task.status == "passed" and task.word == "INCONCLUSIVE"]
+    return [*_annotated("error", errors), *_annotated("warning", undecided)]
 
 
-def step_summary(summary: Summary, already: int) -> str:
+def step_summary(summary: Summary, used: int) -> str:
     """
     Return what to append to the file that ``GITHUB_STEP_SUMMARY`` names.
 
     Args:
         summary: What to show.
-        already: How many bytes the file has. Details are left out where they
-            would not fit beside that; the text is empty if nothing does.
+        used: How many bytes the file has. Details that do not fit beside them
+            are left out; the text is empty if the headline does not fit.
 
     """
-    before = "\n" if already else ""
-    text = render_markdown(summary, STEP_SUMMARY_LIMIT - already - len(before))
-    return before + text if text else ""
+    separator = "\n" if used else ""
+    text = render_markdown(summary, STEP_SUMMARY_LIMIT - used - len(separator))
+    return separator + text if text else ""
 
 
 def _annotated(command: Literal["error", "warning"], tasks: Sequence[TaskSummary]) -> list[str]:
@@ -62,25 +62,25 @@ def _annotated(command: Literal["error", "warning"], tasks: Sequence[TaskSummary
 
 
 def _annotation(command: str, task: TaskSummary) -> str:
-    judged = task.status if task.word in {"PASS", "not judged"} else task.word
+    result = task.status if task.word in {"PASS", "not judged"} else task.word
     properties = {
         "file": task.file,
         "line": str(task.line),
-        "title": f"{_paragraph(task.task, _TITLE)}: {judged}",
+        "title": f"{_paragraph(task.task, _TITLE)}: {result}",
     }
-    named = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{command} {named}::{_data(_paragraph(_why(task), _MESSAGE))}"
+    pairs = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{command} {pairs}::{_data(_paragraph(_reason(task), _MESSAGE))}"
 
 
-def _why(task: TaskSummary) -> str:
+def _reason(task: TaskSummary) -> str:
     if task.status == "passed":
-        return _sentences(each for each in verdicts(task) if each.word == "INCONCLUSIVE")
-    unmet = _sentences(each for each in verdicts(task) if not each)
-    return unmet if repeats(task) or not task.message else task.message
+        return _sentences(verdict for verdict in verdicts(task) if verdict.word == "INCONCLUSIVE")
+    unmet = _sentences(verdict for verdict in verdicts(task) if not verdict)
+    return unmet if repeats_verdict(task) or not task.message else task.message
 
 
-def _sentences(some: Iterable[Verdict]) -> str:
-    return "; ".join(f"{VERDICT_KINDS[each.kind].label}: {each!r}" for each in some)
+def _sentences(verdicts: Iterable[Verdict]) -> str:
+    return "; ".join(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}" for verdict in verdicts)
 
 
 def _paragraph(text: str, most: int) -> str:

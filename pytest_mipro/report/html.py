@@ -1,27 +1,28 @@
 """
-The summary as one HTML file that needs nothing else, and no network.
+Render the summary as one HTML file that needs nothing else, and no network.
 
-Whatever a template shows goes through ``visible``: what a browser or a reader
-would obey instead of see becomes an escape, and Jinja2 escapes the rest.
+Each value that a template shows goes through ``visible``: characters that a
+browser or a reader would obey instead of see become escapes. Jinja2 escapes
+the rest.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from functools import cache
 from importlib.util import find_spec
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.report import charts
+from pytest_mipro.report import charts, html_filters
 from pytest_mipro.report.escaping import visible
 from pytest_mipro.report.formatting import PROGRAMS
-from pytest_mipro.report.lengths import LIMITS
-from pytest_mipro.report.page import Task, page
-from pytest_mipro.report.size_estimate import sample, weigh
+from pytest_mipro.report.html_filters import Limits
+from pytest_mipro.report.summary import worst_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,10 +30,26 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from pytest_mipro.report.summary import Summary
+    from pytest_mipro.records import Report
+    from pytest_mipro.report.summary import Summary, TaskSummary
 
 MOST_BYTES = 5_000_000
-"""No report is larger, whatever it is about."""
+"""No report is larger, whatever its session."""
+LIMITS = (
+    Limits(1000, 20_000),
+    Limits(1000, 4000),
+    Limits(500, 2000),
+    Limits(500, 1000),
+    Limits(250, 1000),
+    Limits(250, 500),
+    Limits(100, 500),
+    Limits(50, 500),
+    Limits(25, 300),
+    Limits(10, 200, tasks=500),
+    Limits(5, 120, tasks=200),
+    Limits(1, 40, tasks=50),
+)
+"""From as much as is worth reading to the least; a report has the first with which it fits."""
 
 _MOST_PICTURED = 60
 _MOST_PICTURE_BYTES = MOST_BYTES // 4
@@ -46,9 +63,9 @@ _POLICY = (
     "img-src data:; base-uri 'none'; form-action 'none'"
 )
 _WORDS = {
-    "symbols": {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "ERROR": "!", "not judged": "-"},
+    "symbols": {"FAIL": "✗", "ERROR": "!", "INCONCLUSIVE": "?", "not judged": "-", "PASS": "✓"},
     "programs": PROGRAMS,
-    "filters": {
+    "labels": {
         "all": "All",
         "worse": "Got worse",
         "better": "Got better",
@@ -66,67 +83,72 @@ def require_html() -> None:
     Check that an HTML report can be written, before there is anything to report.
 
     Raises:
-        DeclarationError: What it needs is not installed.
+        DeclarationError: A package of the extra ``html`` is not installed.
 
     """
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
-        named = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
-        raise DeclarationError(_MISSING.format(missing=named))
+        packages = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+        raise DeclarationError(_MISSING.format(missing=packages))
 
 
 def render_html(summary: Summary) -> str:
     """
     Return a page that shows a session, to be written as UTF-8.
 
-    It has everything in it, asks nobody for anything, and takes at most
-    ``MOST_BYTES``; what is left out for that, it says. The extra ``html`` has
-    to be installed.
+    It loads nothing and takes at most ``MOST_BYTES``; it says what is left out
+    for that.
 
     Raises:
-        DeclarationError: It is not.
+        DeclarationError: A package of the extra ``html`` is not installed.
 
     """
     require_html()
     template = _template()
-    some = sample(summary)
-    pictures = dict(_pictures(page(some, LIMITS[0]).tasks))
-    room = MOST_BYTES - sum(map(_size, pictures.values()))
-    fitting = (each for each in LIMITS[:-1] if weigh(some, summary, each) <= room)
-    rendered = ""
-    for limits in chain(fitting, LIMITS[-1:]):
-        rendered = template.render(page=page(summary, limits), pictures=pictures).lstrip()
-        if len(rendered.encode()) <= MOST_BYTES:
+    pictures = dict(_pictures(worst_first(summary.tasks)))
+    page = ""
+    for limits in LIMITS:
+        pieces = template.generate(
+            summary=summary, limits=limits, shortens=limits is not LIMITS[0], pictures=pictures
+        )
+        page = _joined(pieces, math.inf if limits is LIMITS[-1] else MOST_BYTES).lstrip()
+        if page:
             break
-    return rendered
+    return page
 
 
-def _pictures(tasks: Iterable[Task]) -> Iterator[tuple[str, dict[str, Markup]]]:
-    """Yield the pictures of each task by its anchor, of the first tasks if there are many."""
+def _joined(pieces: Iterable[str], most: float) -> str:
+    """Return the pieces in one, or nothing as soon as they take more bytes than ``most``."""
+    joined = []
+    for piece in pieces:
+        joined.append(piece)
+        most -= len(piece.encode())
+        if most < 0:
+            return ""
+    return "".join(joined)
+
+
+def _pictures(tasks: Iterable[TaskSummary]) -> Iterator[tuple[str, dict[str, Markup]]]:
+    """Yield the pictures of each task by its anchor; of the first tasks if there are many."""
     size = 0
-    for task in islice((task for task in tasks if task.found), _MOST_PICTURED):
-        drawn = _drawn(task)
-        size += _size(drawn)
+    reports = ((number, task.report) for number, task in enumerate(tasks, 1) if task.report)
+    for number, report in islice(reports, _MOST_PICTURED):
+        pictures = _drawn(report)
+        size += sum(map(len, pictures.values()))
         if size > _MOST_PICTURE_BYTES:
             return
-        yield task.anchor, drawn
+        yield f"task-{number}", pictures
 
 
-def _drawn(task: Task) -> dict[str, Markup]:
+def _drawn(report: Report) -> dict[str, Markup]:
     # ruff: ignore[import-outside-top-level]: an optional dependency
     from markupsafe import Markup
 
-    drawn = {"scores": "", "search": ""}
-    if task.found is not None:
-        drawn["scores"] = charts.distribution(task.found.bars)
-        if (found := task.found.search) and found.points:
-            drawn["search"] = charts.search(found.points, found.baseline, found.rows)
+    drawn = {"scores": charts.score_chart(html_filters.score_counts(report)), "search": ""}
+    if (search := report.search) and (points := html_filters.shown_trials(search)):
+        drawn["search"] = charts.search_chart(points, search.baseline, search.rows)
     # ruff: ignore[unsafe-markup-use]: pictures are of numbers and our own words
     return {name: Markup(picture) for name, picture in drawn.items()}
-
-
-def _size(drawn: dict[str, Markup]) -> int:
-    return sum(map(len, drawn.values()))
 
 
 @cache
@@ -149,7 +171,9 @@ def _template() -> Template:
     policy = _POLICY.format(style=_hash(style), script=_hash(script))
     # ruff: ignore[unsafe-markup-use]: both are files of this package
     own = {"style": Markup(style), "script": Markup(script), "policy": policy}
-    return environment.get_template("report.html.j2", globals={**_WORDS, **own})
+    environment.filters |= html_filters.FILTERS
+    environment.globals |= {**_WORDS, **own}
+    return environment.get_template("report.html.j2")
 
 
 def _visible(value: object) -> object:

@@ -1,4 +1,4 @@
-"""The summary as a JSON document, for programs; its JSON Schema is beside this module."""
+"""Render the summary as a JSON document, whose JSON Schema is beside this module."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
 
 VERSION = 1
-"""Raised when a field goes or means something else; further fields may come at any time."""
+"""It changes when a field is removed or changes its meaning; fields may be added without that."""
 SCHEMA = Path(__file__).with_name(f"report-{VERSION}.schema.json")
 """The JSON Schema of documents of this version."""
 _UNBOUNDED = ("low", "high", "detectable")
-"""What few examples leave open in a comparison."""
+"""Figures of a comparison that are not finite where there are few examples."""
 
 
 def render_json(summary: Summary) -> str:
     """
-    Return everything there is to say about a session, as a JSON document.
+    Return the summary of a session as a JSON document.
 
-    It is of ASCII characters only, and of the form that ``SCHEMA`` describes.
-    A number that is not finite is null.
+    It has ASCII characters only and follows ``SCHEMA``. A number that is not
+    finite is null.
     """
     document = {"version": VERSION, **summary.to_dict()}
     return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of documents of this version, as the records have it."""
-    described = TypeAdapter(Summary).json_schema(mode="serialization")
-    described["properties"] = {"version": {"const": VERSION}, **described["properties"]}
-    described["required"] = ["version", *described["required"]]
-    comparison = described["$defs"]["PairedComparison"]["properties"]
+    """Return the JSON Schema of documents of this version, built from the records."""
+    document_schema = TypeAdapter(Summary).json_schema(mode="serialization")
+    document_schema["properties"] = {"version": {"const": VERSION}, **document_schema["properties"]}
+    document_schema["required"] = ["version", *document_schema["required"]]
+    comparison = document_schema["$defs"]["PairedComparison"]["properties"]
     for name in _UNBOUNDED:
         comparison[name]["type"] = ["number", "null"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:pytest-mipro:report:{VERSION}",
-        **described,
+        **document_schema,
     }
 
 

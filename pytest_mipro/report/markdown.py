@@ -1,12 +1,12 @@
 """
-The summary as GitHub-flavoured Markdown, for a comment or a job summary.
+Render the summary as GitHub-flavoured Markdown, for a comment or a job summary.
 
-Whatever is not from this package is hostile here: names, messages, examples,
-prompts. Such a text is shown by one of three functions only. ``inline`` puts
-it into a code span, in which neither Markdown nor HTML, mentions, references
-or links live; ``prose`` does so unless it is plain words and figures; ``block``
-puts it into a fence that is longer than any inside. ``_tagged`` is ``inline``
-for the one place where GitHub reads no Markdown, a ``<summary>``.
+All text that is not from this package may be hostile: names, messages,
+examples, prompts. Only three functions show such a text. ``code_span`` puts
+it into a code span, in which GitHub reads no Markdown, HTML, mention, reference
+or link; ``prose`` does so unless the text is plain words and figures; ``fenced``
+puts it into a fence that is longer than any in the text. ``_tagged`` is
+``code_span`` for a ``<summary>``, in which GitHub reads no Markdown.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pytest_mipro.report import escaping, formatting
 from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (
+    earlier_program,
     earlier_prompts,
     effort,
     headline,
-    lost_elsewhere,
-    repeats,
-    shifts,
-    since,
+    other_losses,
+    repeats_verdict,
+    score_changes,
     unmet_first,
-    worst,
+    worst_examples,
     worst_first,
 )
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, PairedComparison, Report
-    from pytest_mipro.report.prompt_changes import Line, PromptChange
+    from pytest_mipro.report.prompt_changes import DiffLine, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
 
 MARKER = "<!-- pytest-mipro -->"
-"""The first line, which GitHub does not show; a workflow finds its comment by it."""
+"""The first line, which GitHub does not show; a workflow recognizes its comment by it."""
 COMMENT_LIMIT = 65_536
-"""The most characters of a comment on GitHub, and what a text takes at most in bytes, too."""
+"""The most characters of a comment on GitHub; a text has at most as many bytes, too."""
 
 _EXAMPLES = 5
 _NAME, _CELL, _SENTENCE, _LINE = 80, 160, 1_000, 500
@@ -66,7 +66,7 @@ _COLUMNS = {
     "cost": "--:",
     "effort": "---",
 }
-"""The table of tasks: its headings, and how Markdown aligns what is below each."""
+"""The headings of the table of tasks, and how Markdown aligns their columns."""
 # Words and figures in which GitHub finds nothing to link, whatever the repository is called.
 _LINKED = r"(?:(?i:www|gh-|ghsa-|[0-9a-f]{7,})|[A-Z]+-[0-9])"
 _PLAIN = re.compile(
@@ -77,29 +77,37 @@ _PLAIN = re.compile(
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What a part shows, as the note on what was left out calls it."""
+class _SectionKind:
+    """
+    A kind of section.
 
-    one: str
-    many: str
+    Attributes:
+        singular: Its name in the note on what is left out.
+        plural: The name of several.
+        rank: Its place in the order of importance; the last is left out first.
+
+    """
+
+    singular: str
+    plural: str
     rank: int
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A piece that is shown whole or not at all."""
+class _Section:
+    """A piece of the text that is shown in full or left out."""
 
-    kind: _Kind
+    kind: _SectionKind
     text: str
 
 
-_ROW = _Kind("table row", "table rows", 0)
-_TASK = _Kind("task that did not pass", "tasks that did not pass", 1)
-_EXAMPLE_TABLE = _Kind("table of examples", "tables of examples", 2)
-_PROMPT = _Kind("prompt", "prompts", 2)
-_PASSED_ROW = _Kind("table row of a passed task", "table rows of passed tasks", 3)
-_PASSED = _Kind("passed task", "passed tasks", 4)
-_RUN = _Kind("description of the run", "descriptions of the run", 5)
+_ROW = _SectionKind("table row", "table rows", 0)
+_TASK = _SectionKind("task that did not pass", "tasks that did not pass", 1)
+_EXAMPLE_TABLE = _SectionKind("table of examples", "tables of examples", 2)
+_PROMPT = _SectionKind("prompt", "prompts", 2)
+_PASSED_ROW = _SectionKind("table row of a passed task", "table rows of passed tasks", 3)
+_PASSED = _SectionKind("passed task", "passed tasks", 4)
+_RUN = _SectionKind("description of the run", "descriptions of the run", 5)
 
 
 def render_markdown(summary: Summary, limit: int = COMMENT_LIMIT) -> str:
@@ -108,30 +116,31 @@ def render_markdown(summary: Summary, limit: int = COMMENT_LIMIT) -> str:
 
     Args:
         summary: What to show.
-        limit: The most bytes in UTF-8, and so also the most characters. What
-            matters least is left out first, in whole sections, and a note says
-            what; nothing is returned if the headline does not fit.
+        limit: The most bytes in UTF-8, and so also the most characters. The
+            least important sections are left out first, and a note counts
+            them; the text is empty if the headline does not fit.
 
     """
     tasks = worst_first(summary.tasks)
     head = neutral("\n".join(_head(summary, tasks)) + "\n")
-    parts = [_Part(each.kind, neutral(each.text)) for each in _parts(summary, tasks)]
-    whole = head + "".join(each.text for each in parts)
-    if _size(whole) <= limit:
-        return whole
-    # Of all that can be left out, the longest note there can be.
-    room = limit - _size(head) - _size(_left_out(parts, limit))
+    sections = [
+        _Section(section.kind, neutral(section.text)) for section in _sections(summary, tasks)
+    ]
+    full = head + "".join(section.text for section in sections)
+    if _size(full) <= limit:
+        return full
+    # The note on all sections is the longest that there can be.
+    room = limit - _size(head) - _size(_left_out(sections, limit))
     if room < 0:
         return ""
-    kept, left = _fit(parts, room)
-    return head + "".join(each.text for each in kept) + _left_out(left, limit)
+    shown, left = _fit(sections, room)
+    return head + "".join(section.text for section in shown) + _left_out(left, limit)
 
 
-def inline(text: str, most: int = _CELL) -> str:
+def code_span(text: str, most: int = _CELL) -> str:
     """Return ``text`` as a code span, on one line and not longer than ``most``."""
-    shown = _line(text, most)
-    # A table takes a bar for the end of its cell, in a code span, too.
-    shown = shown.replace("|", "\\|")
+    # A bar ends the cell of a table, in a code span, too.
+    shown = _line(text, most).replace("|", "\\|")
     ticks = "`" * (_longest_run(shown) + 1)
     # One space on each side is no part of the code, unless there are only spaces.
     padded = shown[0] in "` " or shown[-1] in "` "
@@ -139,14 +148,14 @@ def inline(text: str, most: int = _CELL) -> str:
 
 
 def prose(text: str, most: int = _SENTENCE) -> str:
-    """Return ``text`` as words if it is nothing else, or like ``inline``."""
+    """Return ``text`` unquoted if it is plain words and figures, else as a code span."""
     if len(text) > most or not _PLAIN.fullmatch(text):
-        return inline(text, most)
+        return code_span(text, most)
     return re.sub(r"([\[\]])", r"\\\1", text)
 
 
-def block(lines: Iterable[str], language: str) -> list[str]:
-    """Return ``lines`` in a fence that none of them closes."""
+def fenced(lines: Iterable[str], language: str) -> list[str]:
+    """Return ``lines`` in a fence that is longer than any in them."""
     shown = [formatting.shortened(escaping.printable(line[: _LINE + 1]), _LINE) for line in lines]
     if len(shown) > _LINES:
         shown[_LINES:] = [f"… and {len(shown) - _LINES} more lines"]
@@ -159,7 +168,7 @@ def _tagged(text: str) -> str:
 
 
 def _line(text: str, most: int) -> str:
-    # An escape is never shorter than what it shows.
+    # An escape is never shorter than the character it stands for.
     return formatting.shortened(escaping.inline(text[: most + 1]), most) or "(empty)"
 
 
@@ -190,45 +199,45 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _task_row(cells: Iterable[str], *, referenced: bool) -> str:
-    """Return a row of the table of tasks, which has no column of what no task has."""
-    named = zip(_COLUMNS, cells, strict=True)
-    return _row(cell for name, cell in named if referenced or name != "reference")
+    """Return a row of the table of tasks, without the column of references if no task has one."""
+    columns = zip(_COLUMNS, cells, strict=True)
+    return _row(cell for name, cell in columns if referenced or name != "reference")
 
 
 def _cells(task: TaskSummary) -> list[str]:
-    named = [inline(task.task, _NAME), _judged(task)]
+    first = [code_span(task.task, _NAME), _verdict(task)]
     report = task.report
     if report is None:
-        return [*named, *[_NOTHING] * (len(_COLUMNS) - len(named))]
-    compared = report.comparison
+        return [*first, *[_NOTHING] * (len(_COLUMNS) - len(first))]
+    comparison = report.comparison
     return [
-        *named,
-        str(compared.n),
-        f"{compared.baseline:.3f}",
+        *first,
+        str(comparison.n),
+        f"{comparison.baseline:.3f}",
         _NOTHING if report.accepted is None else f"{report.accepted.score:.3f}",
-        f"{compared.compiled:.3f}",
+        f"{comparison.compiled:.3f}",
         "; ".join(_differences(report)),
         f"{report.usage.calls:,}",
         formatting.money(report.usage),
-        prose(effort(report, counted=False)),
+        prose(effort(report, with_calls=False)),
     ]
 
 
 def _differences(report: Report) -> Iterator[str]:
-    """Yield what was lost where it is not the baseline that was missed, and the difference."""
-    others = lost_elsewhere(report)
-    for question, compared in others:
-        yield f"**{_interval(compared)}** {prose(question, _NAME)}"
-    of = f" {formatting.PROGRAMS['baseline']}" if others else ""
+    """Yield the differences of unmet verdicts, and that to the baseline."""
+    losses = other_losses(report)
+    for question, comparison in losses:
+        yield f"**{_interval(comparison)}** {prose(question, _NAME)}"
+    of = f" {formatting.PROGRAMS['baseline']}" if losses else ""
     yield f"{_interval(report.comparison)}{of}"
 
 
 def _interval(comparison: PairedComparison) -> str:
-    # In brackets, some of it could be a link.
+    # A text in brackets could be a link.
     return formatting.interval(comparison).replace("[", "\\[")
 
 
-def _judged(task: TaskSummary) -> str:
+def _verdict(task: TaskSummary) -> str:
     if task.status == "failed" and task.word != "FAIL":
         return f"{_SYMBOLS['FAIL']} failed, verdict {task.word}"
     if task.status == "error" and task.word != "ERROR":
@@ -238,27 +247,27 @@ def _judged(task: TaskSummary) -> str:
     return f"{_SYMBOLS[task.word]} {task.word}"
 
 
-def _parts(summary: Summary, tasks: Sequence[TaskSummary]) -> Iterator[_Part]:
+def _sections(summary: Summary, tasks: Sequence[TaskSummary]) -> Iterator[_Section]:
     referenced = _has_reference(tasks)
     for task in tasks:
         kind = _ROW if task.blocks else _PASSED_ROW
-        yield _Part(kind, _task_row(_cells(task), referenced=referenced) + "\n")
+        yield _Section(kind, _task_row(_cells(task), referenced=referenced) + "\n")
     for task in tasks:
         yield from _details(task)
-    yield _Part(_RUN, _section(_run(summary)))
+    yield _Section(_RUN, _paragraph(_run(summary)))
 
 
-def _section(lines: Iterable[str]) -> str:
+def _paragraph(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in ["", *lines])
 
 
-def _details(task: TaskSummary) -> Iterator[_Part]:
+def _details(task: TaskSummary) -> Iterator[_Section]:
     if not task.blocks:
-        title = f"{_judged(task)} {_tagged(task.task)}"
-        yield _Part(_PASSED, _section(_folded(title, _told(task))))
+        title = f"{_verdict(task)} {_tagged(task.task)}"
+        yield _Section(_PASSED, _paragraph(_folded(title, _facts(task))))
         return
-    title = f"### {_judged(task)}: {inline(task.task, _NAME)}"
-    yield _Part(_TASK, _section([title, "", *_told(task), *_message(task)]))
+    title = f"### {_verdict(task)}: {code_span(task.task, _NAME)}"
+    yield _Section(_TASK, _paragraph([title, "", *_facts(task), *_message(task)]))
     if task.report is not None:
         yield from _evidence(task.report)
 
@@ -267,8 +276,8 @@ def _folded(title: str, lines: Iterable[str]) -> list[str]:
     return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
-def _told(task: TaskSummary) -> Iterator[str]:
-    yield f"- test: {inline(task.test)}, line {task.line}"
+def _facts(task: TaskSummary) -> Iterator[str]:
+    yield f"- test: {code_span(task.test)}, line {task.line}"
     if (report := task.report) is None:
         return
     for verdict in unmet_first(report):
@@ -279,33 +288,33 @@ def _told(task: TaskSummary) -> Iterator[str]:
     if report.reasons:
         yield f"- compiled because: {', '.join(map(prose, report.reasons))}"
     if report.model:
-        yield f"- model: {inline(report.model, _NAME)}"
+        yield f"- model: {code_span(report.model, _NAME)}"
 
 
 def _clauses(text: str) -> str:
-    """Return a sentence of which only those clauses are code that are no plain words."""
+    """Return a sentence in which those clauses are code that are not plain words."""
     return "; ".join(map(prose, formatting.shortened(text, _SENTENCE).split("; ")))
 
 
 def _message(task: TaskSummary) -> list[str]:
-    if repeats(task) or not task.message:
+    if repeats_verdict(task) or not task.message:
         return []
-    return ["", *block(task.message.split("\n"), "text")]
+    return ["", *fenced(task.message.split("\n"), "text")]
 
 
-def _evidence(report: Report) -> Iterator[_Part]:
-    if found := worst(report):
-        yield _Part(_EXAMPLE_TABLE, _section(_examples(report, found)))
-    program = formatting.PROGRAMS[since(report)]
+def _evidence(report: Report) -> Iterator[_Section]:
+    if worst := worst_examples(report):
+        yield _Section(_EXAMPLE_TABLE, _paragraph(_examples(report, worst)))
+    program = formatting.PROGRAMS[earlier_program(report)]
     for change in prompt_changes(earlier_prompts(report), report.prompts_after):
-        yield _Part(_PROMPT, _section(_prompt(change, program)))
+        yield _Section(_PROMPT, _paragraph(_prompt(change, program)))
 
 
-def _examples(report: Report, found: Sequence[HeldOutExample]) -> Iterator[str]:
-    shown = found[:_EXAMPLES]
-    count = f", {len(shown)} of {len(found)}" if len(found) > len(shown) else ""
+def _examples(report: Report, worst: Sequence[HeldOutExample]) -> Iterator[str]:
+    shown = worst[:_EXAMPLES]
+    count = f", {len(shown)} of {len(worst)}" if len(worst) > len(shown) else ""
     accepted = report.accepted is not None
-    yield f"{shifts(report)}. Examples to look at first{count}:"
+    yield f"{score_changes(report)}. Examples to look at first{count}:"
     yield ""
     titles = ["input", "expected", "baseline says", "compiled says", "baseline", "compiled"]
     rules = ["---", "---", "---", "---", "--:", "--:"]
@@ -319,10 +328,10 @@ def _examples(report: Report, found: Sequence[HeldOutExample]) -> Iterator[str]:
 
 
 def _example(example: HeldOutExample, *, accepted: bool) -> Iterator[str]:
-    yield inline(formatting.fields(example.inputs))
-    yield inline(formatting.fields(example.expected))
-    yield inline(formatting.answered(example.baseline))
-    yield inline(formatting.answered(example.compiled))
+    yield code_span(formatting.fields_text(example.inputs))
+    yield code_span(formatting.fields_text(example.expected))
+    yield code_span(formatting.result_text(example.baseline))
+    yield code_span(formatting.result_text(example.compiled))
     yield f"{example.baseline.score:.3g}"
     if accepted:
         yield _NOTHING if example.accepted is None else f"{example.accepted:.3g}"
@@ -332,60 +341,61 @@ def _example(example: HeldOutExample, *, accepted: bool) -> Iterator[str]:
 def _prompt(change: PromptChange, program: str) -> list[str]:
     name = _tagged(change.predictor)
     if change.is_none:
-        return _folded(f"Prompt of {name}: as in the {program}", block(_diff(change), "text"))
+        return _folded(f"Prompt of {name}: as in the {program}", fenced(_diff(change), "text"))
     title = f"Prompt of {name}: what changed since the {program}"
-    return _folded(title, block(_diff(change), "diff"))
+    return _folded(title, fenced(_diff(change), "diff"))
 
 
 def _diff(change: PromptChange) -> Iterator[str]:
-    yield from _around_changes(change.instruction, everything=change.is_none)
+    yield from _around_changes(change.instruction, show_all=change.is_none)
     if change.demos:
         yield ""
         yield " demos:"
-        yield from _around_changes(change.demos, everything=change.is_none)
+        yield from _around_changes(change.demos, show_all=change.is_none)
 
 
-def _around_changes(lines: Sequence[Line], *, everything: bool) -> Iterator[str]:
+def _around_changes(lines: Sequence[DiffLine], *, show_all: bool) -> Iterator[str]:
     """Yield the lines that changed and some around them; the others are counted."""
-    shown = [everything or near for near in near_changes(lines, _CONTEXT)]
+    shown = [show_all or near for near in near_changes(lines, _CONTEXT)]
     for is_shown, run in groupby(zip(shown, lines, strict=True), key=itemgetter(0)):
-        kept = [f"{line.mark}{escaping.inline(line.text)}" for _, line in run]
-        count = formatting.counted(len(kept), "line")
-        yield from kept if is_shown else [f" … {count} as before …"]
+        texts = [f"{line.mark}{escaping.inline(line.text)}" for _, line in run]
+        count = formatting.counted(len(texts), "line")
+        yield from texts if is_shown else [f" … {count} as before …"]
 
 
 def _run(summary: Summary) -> Iterator[str]:
     usage = summary.usage
     calls, cost = formatting.calls(usage), formatting.cost(usage)
-    yield f"{calls}, {cost}, {formatting.duration(summary.seconds)}; store {inline(summary.store)}"
+    duration, store = formatting.duration(summary.seconds), code_span(summary.store)
+    yield f"{calls}, {cost}, {duration}; store {store}"
     if summary.orphans:
         yield ""
-        shown = ", ".join(inline(each) for each in summary.orphans[:_EXAMPLES])
+        shown = ", ".join(code_span(path) for path in summary.orphans[:_EXAMPLES])
         more = len(summary.orphans) - _EXAMPLES
         rest = f" and {more} more" if more > 0 else ""
         yield f"References that belong to no test: {shown}{rest}"
 
 
-def _fit(parts: Sequence[_Part], room: int) -> tuple[list[_Part], list[_Part]]:
-    """Return the parts that fit, as they come, and those from the first that does not."""
-    by_worth = sorted(range(len(parts)), key=lambda at: parts[at].kind.rank)
-    kept: set[int] = set()
-    for at in by_worth:
-        room -= _size(parts[at].text)
+def _fit(sections: Sequence[_Section], room: int) -> tuple[list[_Section], list[_Section]]:
+    """Return the sections that fit, in their order, and those from the first that does not."""
+    by_rank = sorted(range(len(sections)), key=lambda index: sections[index].kind.rank)
+    fitting: set[int] = set()
+    for index in by_rank:
+        room -= _size(sections[index].text)
         if room < 0:
             break
-        kept.add(at)
-    left = [each for at, each in enumerate(parts) if at not in kept]
-    return [parts[at] for at in sorted(kept)], left
+        fitting.add(index)
+    left = [section for index, section in enumerate(sections) if index not in fitting]
+    return [sections[index] for index in sorted(fitting)], left
 
 
-def _left_out(parts: Sequence[_Part], limit: int) -> str:
-    counts = Counter(each.kind for each in parts)
-    told = [
-        f"{count} {kind.one if count == 1 else kind.many}"
+def _left_out(sections: Sequence[_Section], limit: int) -> str:
+    counts = Counter(section.kind for section in sections)
+    phrases = [
+        f"{count} {kind.singular if count == 1 else kind.plural}"
         for kind, count in sorted(counts.items(), key=lambda item: item[0].rank)
     ]
     return (
-        f"\nLeft out, to stay within {limit:,} bytes: {', '.join(told)}. "
+        f"\nLeft out, to stay within {limit:,} bytes: {', '.join(phrases)}. "
         "The HTML and the JSON report have everything.\n"
     )

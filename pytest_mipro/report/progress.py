@@ -1,4 +1,4 @@
-"""Where a task stands that takes long, as one line."""
+"""Render the progress of a task as one line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Progress
 
-_WHAT = {
+_PHASES = {
     "bootstrap": "bootstrapping demos",
     "propose": "proposing instructions",
     "search": "searching",
     "evaluate": "scoring held-out examples",
 }
-_LONGEST = 160
-"""Columns that are left to what a model said."""
+_ERROR_WIDTH = 160
+"""Columns that an error of a provider takes at most."""
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -28,22 +28,23 @@ def progress_line(
     task: str, progress: Progress, *, left: float | None = None, width: int | None = None
 ) -> str:
     """
-    Return where ``task`` stands, in a line.
+    Return the progress of ``task`` as one line.
 
     Args:
-        task: Its name.
-        progress: Where it stands.
-        left: Seconds the phase will take yet; None if nobody knows.
-        width: Columns there are; what does not fit is left out. None for a
-            line among others, which says who says it.
+        task: The name of the task.
+        progress: Its phase, its counts and its costs.
+        left: Estimated seconds until the phase ends; None without an estimate.
+        width: Columns of the line; facts that do not fit are left out. None for
+            a line of a log, which has a prefix and no limit.
 
     """
-    counted = progress.done and progress.total is not None
-    what = _WHAT[progress.phase] + (f" {progress.done:,}/{progress.total:,}" if counted else "")
-    facts = [_trouble(progress)] if progress.provider_error else list(_facts(progress, left))
+    has_counts = progress.done and progress.total is not None
+    counts = f" {progress.done:,}/{progress.total:,}" if has_counts else ""
+    phase = _PHASES[progress.phase] + counts
+    facts = [_retry(progress)] if progress.provider_error else list(_facts(progress, left))
     if width is None:
-        return inline(", ".join([f"mipro: {task}: {what}", *facts]))
-    line = f"{cut(inline(task), max(width - len(what) - 2, width // 3))}: {what}"
+        return inline(", ".join([f"mipro: {task}: {phase}", *facts]))
+    line = f"{cut(inline(task), max(width - len(phase) - 2, width // 3))}: {phase}"
     for fact in facts:
         if columns(line) + columns(fact) + 2 <= width:
             line += f", {fact}"
@@ -51,7 +52,7 @@ def progress_line(
 
 
 def _facts(progress: Progress, left: float | None) -> Iterator[str]:
-    """Yield what else there is to say, the most important first."""
+    """Yield the facts of a line, the most important first."""
     usage = progress.usage
     if progress.best is not None:
         yield f"best so far {progress.best:.3f}"
@@ -65,13 +66,13 @@ def _facts(progress: Progress, left: float | None) -> Iterator[str]:
         yield f"{usage.tokens:,} tokens"
 
 
-def _trouble(progress: Progress) -> str:
-    """Return why nothing moves, which is more than anything else there is to say."""
-    return f"asking the model again: {cut(inline(progress.provider_error), _LONGEST)}"
+def _retry(progress: Progress) -> str:
+    """Return the error because of which the model is asked again; it replaces all other facts."""
+    return f"asking the model again: {cut(inline(progress.provider_error), _ERROR_WIDTH)}"
 
 
 def _left(seconds: float) -> str:
-    """Return a time in words, as roughly as it is known."""
+    """Return a time in words, rounded as an estimate is."""
     if seconds < _MINUTE:
         return f"about {max(round(seconds / 10), 1) * 10} s left"
     if seconds < 2 * _HOUR:

@@ -1,4 +1,4 @@
-"""What changed in the prompts from one program to another, line by line."""
+"""Compare the prompts of two programs line by line."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.report.formatting import fields
+from pytest_mipro.report.formatting import fields_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import Prompt
 
-Mark = Literal[" ", "-", "+"]
-Part = Literal["instruction", "demos"]
+DiffMark = Literal[" ", "-", "+"]
+PromptPart = Literal["instruction", "demos"]
 
-PARTS: tuple[Part, ...] = ("instruction", "demos")
-"""What a prompt is made of, in the order of what a reader wants to know."""
+PROMPT_PARTS: tuple[PromptPart, ...] = ("instruction", "demos")
+"""The parts of a prompt, in the order in which a reader wants to know of them."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of a diff: kept, removed or added."""
+class DiffLine:
+    """A line of a diff: unchanged, removed or added."""
 
-    mark: Mark
+    mark: DiffMark
     text: str
 
 
 @dataclass(frozen=True)
 class PromptChange:
     """
-    How one predictor's prompt changed.
+    How the prompt of one predictor changed.
 
     Attributes:
         predictor: Its path in the program.
@@ -42,8 +42,8 @@ class PromptChange:
     """
 
     predictor: str
-    instruction: tuple[Line, ...]
-    demos: tuple[Line, ...]
+    instruction: tuple[DiffLine, ...]
+    demos: tuple[DiffLine, ...]
 
     @property
     def is_none(self) -> bool:
@@ -51,68 +51,72 @@ class PromptChange:
         return all(line.mark == " " for line in (*self.instruction, *self.demos))
 
 
-def prompt_changes(before: Sequence[Prompt], after: Sequence[Prompt]) -> list[PromptChange]:
-    """Return for each predictor, by its order in ``after``, how its prompt changed."""
-    old = {prompt.predictor: prompt for prompt in before}
-    new = {prompt.predictor: prompt for prompt in after}
+def prompt_changes(old: Sequence[Prompt], new: Sequence[Prompt]) -> list[PromptChange]:
+    """Return the change of each predictor's prompt, in the order of ``new``."""
+    old_prompts = {prompt.predictor: prompt for prompt in old}
+    new_prompts = {prompt.predictor: prompt for prompt in new}
     return [
-        PromptChange(
-            name,
-            tuple(diff(_instruction(old.get(name)), _instruction(new.get(name)))),
-            tuple(diff(_demos(old.get(name)), _demos(new.get(name)))),
-        )
-        for name in dict.fromkeys([*new, *old])
+        _prompt_change(name, old_prompts.get(name), new_prompts.get(name))
+        for name in dict.fromkeys([*new_prompts, *old_prompts])
     ]
 
 
 def prompt_diff(
-    before: Sequence[Prompt], after: Sequence[Prompt], parts: Sequence[Part] = PARTS
+    old: Sequence[Prompt], new: Sequence[Prompt], parts: Sequence[PromptPart] = PROMPT_PARTS
 ) -> Iterator[tuple[str, str]]:
     """
-    Yield the lines of a diff, each with what stands before it; not yet safe to show.
+    Yield the lines of a diff, each as its head and its text; not yet safe to show.
 
-    All instructions come before any demos, which are long and many. What stays
-    the same is shown only right before and after a change.
+    All instructions come first, as demos are long and many. Of the unchanged
+    lines, only those next to a change are in it.
     """
-    changes = prompt_changes(before, after)
+    changes = prompt_changes(old, new)
     for part in parts:
-        for prompt in changes:
-            lines = prompt.instruction if part == "instruction" else prompt.demos
+        for change in changes:
+            lines = change.instruction if part == "instruction" else change.demos
             near = list(compress(lines, near_changes(lines, 1)))
             if near:
-                yield "", f"{part} of {prompt.predictor}:"
+                yield "", f"{part} of {change.predictor}:"
                 yield from ((f"  {line.mark} ", line.text) for line in near)
 
 
 def changed_parts(changes: Iterable[PromptChange]) -> list[str]:
-    """Return in words which parts of a prompt changed: of each predictor, in their order."""
-    named = []
-    for prompt in changes:
+    """Return for each predictor which parts of its prompt changed, in words."""
+    phrases = []
+    for change in changes:
         parts = [
             part
-            for part, lines in zip(PARTS, (prompt.instruction, prompt.demos), strict=True)
+            for part, lines in zip(PROMPT_PARTS, (change.instruction, change.demos), strict=True)
             if any(near_changes(lines, 0))
         ]
         if parts:
-            named.append(f"{' and '.join(parts)} of {prompt.predictor}")
-    return named
+            phrases.append(f"{' and '.join(parts)} of {change.predictor}")
+    return phrases
 
 
-def near_changes(lines: Sequence[Line], context: int) -> list[bool]:
-    """Return for each line whether it, or one that is ``context`` lines away or less, changed."""
+def near_changes(lines: Sequence[DiffLine], context: int) -> list[bool]:
+    """Return for each line whether it or a line up to ``context`` lines away changed."""
     changed = [line.mark != " " for line in lines]
     return [any(changed[max(at - context, 0) : at + context + 1]) for at in range(len(lines))]
 
 
-def diff(before: Sequence[str], after: Sequence[str]) -> Iterator[Line]:
-    """Yield the lines of both texts, marked; what is removed comes before what is added."""
-    matcher = difflib.SequenceMatcher(None, before, after)
-    for what, start, stop, new_start, new_stop in matcher.get_opcodes():
-        if what == "equal":
-            yield from (Line(" ", text) for text in before[start:stop])
+def diff(old: Sequence[str], new: Sequence[str]) -> Iterator[DiffLine]:
+    """Yield the lines of both texts with their marks; removed lines come before added ones."""
+    matcher = difflib.SequenceMatcher(None, old, new)
+    for tag, start, stop, new_start, new_stop in matcher.get_opcodes():
+        if tag == "equal":
+            yield from (DiffLine(" ", text) for text in old[start:stop])
             continue
-        yield from (Line("-", text) for text in before[start:stop])
-        yield from (Line("+", text) for text in after[new_start:new_stop])
+        yield from (DiffLine("-", text) for text in old[start:stop])
+        yield from (DiffLine("+", text) for text in new[new_start:new_stop])
+
+
+def _prompt_change(name: str, old: Prompt | None, new: Prompt | None) -> PromptChange:
+    return PromptChange(
+        name,
+        instruction=tuple(diff(_instruction(old), _instruction(new))),
+        demos=tuple(diff(_demos(old), _demos(new))),
+    )
 
 
 def _instruction(prompt: Prompt | None) -> list[str]:
@@ -120,4 +124,4 @@ def _instruction(prompt: Prompt | None) -> list[str]:
 
 
 def _demos(prompt: Prompt | None) -> list[str]:
-    return [] if prompt is None else [fields(demo) for demo in prompt.demos]
+    return [] if prompt is None else [fields_text(demo) for demo in prompt.demos]

@@ -1,4 +1,4 @@
-"""What became of the references, as lines for a terminal."""
+"""Render what was accepted, orphaned references and pruned rows as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Acceptance, Means, Report
 
-MOST = 10
-"""Lines about references nobody asked about; the rest is counted."""
-_WHAT = {
+MOST_ORPHANS = 10
+"""Lines about stale and orphaned references; the rest is counted."""
+_ACCEPTED = {
     "first": "first reference",
     "changed": "accepted",
     "unchanged": "reference unchanged",
@@ -23,26 +23,29 @@ _WHAT = {
 
 
 def render_acceptances(reports: Iterable[Report]) -> str:
-    """Return what was accepted: for each test its files, and a diff to the earlier reference."""
+    """Return the accepted files of each test, with a diff to the earlier reference."""
     lines: list[str] = []
-    told: dict[tuple[str, ...], str] = {}
+    first_tasks: dict[tuple[str, ...], str] = {}
     for report in reports:
         if (acceptance := report.acceptance) is None:
             continue
-        lines.append(f"{report.task}: {_WHAT[acceptance.what]}: {' and '.join(acceptance.files)}")
+        lines.append(
+            f"{report.task}: {_ACCEPTED[acceptance.what]}: {' and '.join(acceptance.files)}"
+        )
         if acceptance.what != "unchanged":
-            # Tests that share a task have all of it in common.
-            first = told.setdefault(diff := tuple(_diff(acceptance)), report.task)
+            # The diffs of tests that share a task are equal.
+            diff = tuple(_diff(acceptance))
+            first = first_tasks.setdefault(diff, report.task)
             lines += diff if first == report.task else [f"  the same as {first}"]
     return "\n".join(map(inline, lines))
 
 
 def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
     """
-    Return a line for each reference that needs somebody to look at it.
+    Return a line for each reference that is out of date or belongs to no test.
 
     Args:
-        stale: What is out of date, and why.
+        stale: Sentences about references that are out of date.
         orphans: Files that belong to no test.
 
     """
@@ -50,22 +53,23 @@ def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
         *stale,
         *(f"{path} belongs to no test; delete it if it is not needed" for path in orphans),
     ]
-    shown = lines[:MOST]
-    if len(lines) > MOST:
-        shown.append(f"and {len(lines) - MOST} more")
+    shown = lines[:MOST_ORPHANS]
+    if len(lines) > MOST_ORPHANS:
+        shown.append(f"and {len(lines) - MOST_ORPHANS} more")
     return "\n".join(map(inline, shown))
 
 
 def render_pruned(store: str, days: float, removed: Mapping[str, int]) -> str:
-    """Return what was deleted from the store, by kind."""
+    """Return how many rows of each kind were deleted from the store."""
     counts = (
         f"{count} {kind if count != 1 else kind.removesuffix('s')}"
         for kind, count in sorted(removed.items())
         if count
     )
-    what = ", ".join(counts) or "nothing"
     unit = "day" if days == 1 else "days"
-    return inline(f"deleted from {store}, as not used for {days:g} {unit}: {what}")
+    return inline(
+        f"deleted from {store}, as not used for {days:g} {unit}: {', '.join(counts) or 'nothing'}"
+    )
 
 
 def _diff(acceptance: Acceptance) -> Iterator[str]:
@@ -75,19 +79,19 @@ def _diff(acceptance: Acceptance) -> Iterator[str]:
 
 
 def _scores(acceptance: Acceptance) -> Iterator[str]:
-    after, before = acceptance.after, acceptance.before
-    if before is None:
-        yield f"  scores: {_means(after)}"
+    new, old = acceptance.after, acceptance.before
+    if old is None:
+        yield f"  scores: {_means(new)}"
         return
-    yield f"  scores: {_means(before)} -> {_means(after)}"
+    yield f"  scores: {_means(old)} -> {_means(new)}"
     counts = {
         "changed": acceptance.changed,
         "added": acceptance.added,
         "removed": acceptance.removed,
     }
-    told = [f"{count} {verb}" for verb, count in counts.items() if count]
+    phrases = [f"{count} {verb}" for verb, count in counts.items() if count]
     metric = ["under another metric than before"] if acceptance.rescored else []
-    yield f"  examples by compiled score: {', '.join([*told, *metric]) or 'all the same'}"
+    yield f"  examples by compiled score: {', '.join([*phrases, *metric]) or 'all the same'}"
 
 
 def _means(means: Means) -> str:

@@ -1,4 +1,4 @@
-"""The one model all renderers show."""
+"""Summarize a session for all renderers: its tasks, their worst verdicts, what got worse."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pytest_mipro.records import PairedComparison, Prompt, Verdict
 
 Status = Literal["passed", "failed", "error", "skipped", "xfailed"]
-Word = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "not judged"]
-Change = Literal["worse", "better", "same"]
-Since = Literal["baseline", "accepted"]
-_WORST_FIRST: tuple[Word, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
-_BECAME = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
+TaskVerdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "not judged"]
+ScoreChange = Literal["worse", "better", "same"]
+EarlierProgram = Literal["baseline", "accepted"]
+_WORST_FIRST: tuple[TaskVerdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+_BLOCKING = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
     "got worse",
     "got too expensive",
     "failed",
@@ -28,9 +28,9 @@ _BECAME = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
 )
 _UNDECIDED = "undecided"
 _ASIDE: dict[Status, str] = {"xfailed": "failed as expected", "skipped": "skipped"}
-"""How a test ended that decides nothing about a merge."""
-_SHOWN = 100
-"""So many characters of a value, at least, are at its beginning where pytest shortens it."""
+"""The statuses of tests that decide nothing about a merge."""
+_UNCUT = 100
+"""Characters at the beginning of a value that pytest does not cut when it shortens one."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class TaskSummary(Record):
         line: Where the test begins in it, from 1.
         status: What pytest says of the test.
         word: ERROR where there is no outcome, else the worst of the verdicts
-            the test asked for.
+            that the test asked for.
         effort: What this run did for it, in words.
         message: Why the test did not pass; empty where it did.
-        report: All there is to say about the outcome; None without one.
+        report: The outcome in full; None without one.
 
     """
 
@@ -57,7 +57,7 @@ class TaskSummary(Record):
     file: str
     line: int
     status: Status
-    word: Word
+    word: TaskVerdict
     effort: str = ""
     message: str = ""
     report: Report | None = None
@@ -71,13 +71,13 @@ class TaskSummary(Record):
 @dataclass(frozen=True)
 class Summary(Record):
     """
-    A session: what it was run with, and all its tasks in the order of their tests.
+    A session: its settings, and all its tasks in the order of their tests.
 
     Attributes:
         tasks: The tasks.
-        usage: What all of them together asked.
+        usage: The LM calls of all tasks together.
         store: Where the store is, without credentials.
-        versions: Of what was run with, by name.
+        versions: The versions of the packages, by name.
         created: When, as an ISO 8601 date and time with its offset.
         seconds: How long the session took.
         orphans: References of no test; None if only some tests were run.
@@ -98,43 +98,43 @@ class Summary(Record):
 def summarize(
     report: Report, *, file: str, line: int, status: Status, message: str = ""
 ) -> TaskSummary:
-    """Return the summary of a test that has an outcome; see ``TaskSummary`` for what it takes."""
+    """Return the summary of a test that has an outcome; see ``TaskSummary`` for the arguments."""
     return TaskSummary(
         task=report.task,
         test=report.test,
         file=file,
         line=line,
         status=status,
-        word=_word(report),
+        word=_worst_word(report),
         effort=effort(report),
         message=message,
         report=report,
     )
 
 
-def effort(report: Report, *, counted: bool = True) -> str:
-    """Return what a run did for a task; its calls are ``counted`` unless something else does."""
-    done = [_origin(report)]
-    if counted:
-        done.append(calls(report.usage))
+def effort(report: Report, *, with_calls: bool = True) -> str:
+    """Return what a run did for a task, with its LM calls unless they are shown beside it."""
+    phrases = [_origin(report)]
+    if with_calls:
+        phrases.append(calls(report.usage))
     if report.cut is not None:
-        done.append(f"search cut at {report.cut.limit}")
-    return ", ".join(done)
+        phrases.append(f"search cut at {report.cut.limit}")
+    return ", ".join(phrases)
 
 
 def headline(summary: Summary) -> str:
-    """Return in words what became of the tasks."""
-    ended = "; the run was interrupted" if summary.interrupted else ""
-    return f"{_told_together(summary.tasks)}{ended}"
+    """Return how many tasks passed, failed or got worse, in words."""
+    ending = "; the run was interrupted" if summary.interrupted else ""
+    return f"{_counts_in_words(summary.tasks)}{ending}"
 
 
 def worst_first(tasks: Iterable[TaskSummary]) -> list[TaskSummary]:
-    """Return the tasks in the order a reader should look at them."""
-    return sorted(tasks, key=_place)
+    """Return the tasks in the order in which a reader should look at them."""
+    return sorted(tasks, key=_rank)
 
 
 def verdicts(task: TaskSummary) -> tuple[Verdict, ...]:
-    """Return the verdicts a test asked for; none where there is no outcome."""
+    """Return the verdicts that a test asked for; none where there is no outcome."""
     return () if task.report is None else task.report.verdicts
 
 
@@ -143,60 +143,62 @@ def unmet_first(report: Report) -> list[Verdict]:
     return sorted(report.verdicts, key=bool)
 
 
-def worst_last(some: Iterable[Verdict]) -> list[Verdict]:
+def worst_last(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Return verdicts by their words, those that passed first."""
-    return sorted(some, key=lambda each: -_WORST_FIRST.index(each.word))
+    return sorted(verdicts, key=lambda verdict: -_WORST_FIRST.index(verdict.word))
 
 
-def is_told(verdict: Verdict, report: Report) -> bool:
+def has_task_figures(verdict: Verdict, report: Report) -> bool:
     """
-    Say whether a verdict compares what the task's own figures do: compiled with baseline.
+    Return whether a verdict has the figures of its task: compiled against baseline.
 
-    What it allows for changes the interval, not what was measured.
+    A tolerance changes the interval, not the figures.
     """
-    one, other = verdict.comparison, report.comparison
-    return one is not None and (one.unit, one.n, one.baseline, one.compiled) == (
-        other.unit,
-        other.n,
-        other.baseline,
-        other.compiled,
-    )
+    compared, task = verdict.comparison, report.comparison
+    return compared is not None and (
+        compared.unit,
+        compared.n,
+        compared.baseline,
+        compared.compiled,
+    ) == (task.unit, task.n, task.baseline, task.compiled)
 
 
-def lost_elsewhere(report: Report) -> list[tuple[str, PairedComparison]]:
-    """Return what the difference to the baseline does not tell: questions that were not met."""
+def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:
+    """Return the unmet verdicts with figures of their own, as their questions and comparisons."""
     return [
         (VERDICT_KINDS[verdict.kind].label, verdict.comparison)
         for verdict in report.verdicts
-        if verdict.comparison is not None and not verdict and not is_told(verdict, report)
+        if verdict.comparison is not None and not verdict and not has_task_figures(verdict, report)
     ]
 
 
-def repeats(task: TaskSummary) -> bool:
+def repeats_verdict(task: TaskSummary) -> bool:
     """
-    Say whether a test's message is an assert on a verdict, whose sentence says more.
+    Return whether a test's message is an assert on a verdict, whose sentence says more.
 
-    Pytest shortens what an assert is about in its middle. Whatever a user's own
-    assert says comes before the word ``assert``.
+    Pytest shortens the operands of an assert in their middle. The message of a
+    user's own assert comes before the word ``assert``.
     """
-    unmet = (repr(each)[:_SHOWN] for each in verdicts(task) if each.sentence and not each)
-    return task.message.startswith("assert ") and any(said in task.message for said in unmet)
+    beginnings = (
+        repr(verdict)[:_UNCUT] for verdict in verdicts(task) if verdict.sentence and not verdict
+    )
+    return task.message.startswith("assert ") and any(map(task.message.__contains__, beginnings))
 
 
-def change(example: HeldOutExample, since: Since = "baseline") -> Change:
-    """Return how the compiled program does on an example, against the other program."""
-    before = _before(example, since)
-    if before is None or before == example.compiled.score:
+def score_change(example: HeldOutExample, program: EarlierProgram = "baseline") -> ScoreChange:
+    """Return how the compiled program does on an example, against an earlier program."""
+    score = _earlier_score(example, program)
+    if score is None or score == example.compiled.score:
         return "same"
-    return "worse" if example.compiled.score < before else "better"
+    return "worse" if example.compiled.score < score else "better"
 
 
-def since(report: Report) -> Since:
+def earlier_program(report: Report) -> EarlierProgram:
     """
-    Return which program a reader compares with first.
+    Return the program that a reader compares with first.
 
-    It is the accepted one, if there is one, unless all that was not met is to
-    be better than the baseline.
+    It is the accepted one, if there is one, unless the only unmet verdict is
+    that the compiled program beats the baseline.
     """
     unmet = {verdict.kind for verdict in report.verdicts if not verdict}
     return "baseline" if report.accepted is None or unmet == {BEATS_BASELINE.key} else "accepted"
@@ -204,52 +206,53 @@ def since(report: Report) -> Since:
 
 def earlier_prompts(report: Report) -> tuple[Prompt, ...]:
     """Return the prompts of the program that a reader compares with first."""
-    return report.prompts_before if since(report) == "baseline" else report.prompts_accepted
+    is_baseline = earlier_program(report) == "baseline"
+    return report.prompts_before if is_baseline else report.prompts_accepted
 
 
-def shifts(report: Report) -> str:
+def score_changes(report: Report) -> str:
     """Return in words how many examples changed; empty if only the scores are known."""
-    compared = since(report)
-    counts = Counter(change(each, compared) for each in report.held_out)
+    program = earlier_program(report)
+    counts = Counter(score_change(example, program) for example in report.held_out)
     if not report.held_out:
         return ""
     return (
         f"{counts['worse']:,} of {len(report.held_out):,} held-out examples got worse than "
-        f"the {PROGRAMS[compared]}, {counts['better']:,} better"
+        f"the {PROGRAMS[program]}, {counts['better']:,} better"
     )
 
 
-def worst(report: Report) -> list[HeldOutExample]:
+def worst_examples(report: Report) -> list[HeldOutExample]:
     """
-    Return the examples to look at first: those that lost most, then those that score least.
+    Return the examples to look at first: by their loss, then by their score.
 
-    Examples that lost nothing and have the best score there is are left out.
+    Examples without a loss that have the best score of all are left out.
     """
-    compared = since(report)
-    best = max((each.compiled.score for each in report.held_out), default=0.0)
+    program = earlier_program(report)
+    best = max((example.compiled.score for example in report.held_out), default=0.0)
 
     def loss(example: HeldOutExample) -> float:
-        before = _before(example, compared)
-        return 0.0 if before is None else max(before - example.compiled.score, 0.0)
+        score = _earlier_score(example, program)
+        return 0.0 if score is None else max(score - example.compiled.score, 0.0)
 
-    poor = [each for each in report.held_out if loss(each) or each.compiled.score < best]
-    return sorted(poor, key=lambda each: (-loss(each), each.compiled.score))
+    poor = [
+        example for example in report.held_out if loss(example) or example.compiled.score < best
+    ]
+    return sorted(poor, key=lambda example: (-loss(example), example.compiled.score))
 
 
-def _told_together(tasks: Sequence[TaskSummary]) -> str:
-    total, kinds = len(tasks), Counter(map(_became, tasks))
+def _counts_in_words(tasks: Sequence[TaskSummary]) -> str:
+    total, counts = len(tasks), Counter(map(_result, tasks))
     if not total:
         return "No prompt was judged"
-    undecided = kinds[_UNDECIDED]
-    aside = [f"{kinds[kind]} {kind}" for kind in _ASIDE.values() if kinds[kind]]
-    told = [f"{kinds[kind]} {kind}" for kind in _BECAME if kinds[kind]]
-    if told:
-        told[0] = told[0].replace(" ", " task " if total == 1 else f" of {total} tasks ", 1)
-        doubts = [f"{undecided} passed {_UNDECIDED}"] if undecided else []
+    aside = [f"{counts[result]} {result}" for result in _ASIDE.values() if counts[result]]
+    phrases = [f"{counts[result]} {result}" for result in _BLOCKING if counts[result]]
+    undecided = f"{counts[_UNDECIDED]} {'passed ' if phrases else ''}{_UNDECIDED}"
+    if phrases:
+        phrases[0] = phrases[0].replace(" ", " task " if total == 1 else f" of {total} tasks ", 1)
     else:
-        told = [_passed(total - sum(kinds[kind] for kind in _ASIDE.values()), total)]
-        doubts = [f"{undecided} {_UNDECIDED}"] if undecided else []
-    return ", ".join([*told, *doubts, *aside])
+        phrases = [_passed(total - sum(counts[result] for result in _ASIDE.values()), total)]
+    return ", ".join([*phrases, *([undecided] if counts[_UNDECIDED] else []), *aside])
 
 
 def _passed(count: int, total: int) -> str:
@@ -258,7 +261,8 @@ def _passed(count: int, total: int) -> str:
     return "The task passed" if total == 1 else f"All {total} tasks passed"
 
 
-def _became(task: TaskSummary) -> str:
+def _result(task: TaskSummary) -> str:
+    """Return the result of a task as the headline names it; empty where it passed."""
     if task.status in _ASIDE:
         return _ASIDE[task.status]
     if task.status == "passed":
@@ -266,13 +270,17 @@ def _became(task: TaskSummary) -> str:
     if task.status == "error":
         return _UNJUDGED
     # Without a comparison, there is no reference that it could be worse than.
-    lost = {each.kind for each in verdicts(task) if each.word == "FAIL" and each.comparison}
+    lost = {
+        verdict.kind
+        for verdict in verdicts(task)
+        if verdict.word == "FAIL" and verdict.comparison
+    }
     if NO_REGRESSION.key in lost:
         return _WORSE
     return _DEARER if COSTS_NO_MORE.key in lost else _FAILED
 
 
-def _place(task: TaskSummary) -> int:
+def _rank(task: TaskSummary) -> int:
     if task.status == "failed":
         return 0 if task.word == "FAIL" else 2
     if task.status == "error":
@@ -280,13 +288,13 @@ def _place(task: TaskSummary) -> int:
     return {"FAIL": 3, "INCONCLUSIVE": 4}.get(task.word, 5)
 
 
-def _before(example: HeldOutExample, compared: Since) -> float | None:
-    return example.baseline.score if compared == "baseline" else example.accepted
+def _earlier_score(example: HeldOutExample, program: EarlierProgram) -> float | None:
+    return example.baseline.score if program == "baseline" else example.accepted
 
 
-def _word(report: Report) -> Word:
-    given = {verdict.word for verdict in report.verdicts}
-    return next((word for word in _WORST_FIRST if word in given), "not judged")
+def _worst_word(report: Report) -> TaskVerdict:
+    words = {verdict.word for verdict in report.verdicts}
+    return next((word for word in _WORST_FIRST if word in words), "not judged")
 
 
 def _origin(report: Report) -> str:

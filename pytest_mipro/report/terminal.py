@@ -1,4 +1,4 @@
-"""The summary as lines for a terminal, none of them wider than it is."""
+"""Render the summary as lines for a terminal, none of them wider than the terminal."""
 
 from __future__ import annotations
 
@@ -12,25 +12,32 @@ from pytest_mipro.report.escaping import inline, printable
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
-    answered,
     cost,
-    fields,
+    fields_text,
     interval,
     money,
+    result_text,
 )
-from pytest_mipro.report.prompt_changes import PARTS, prompt_diff
-from pytest_mipro.report.summary import earlier_prompts, effort, is_told, shifts, since, worst
+from pytest_mipro.report.prompt_changes import PROMPT_PARTS, prompt_diff
+from pytest_mipro.report.summary import (
+    earlier_program,
+    earlier_prompts,
+    effort,
+    has_task_figures,
+    score_changes,
+    worst_examples,
+)
 from pytest_mipro.report.text_width import columns, cut, cut_middle, hung
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
-    from pytest_mipro.report.summary import Since, Summary, TaskSummary, Word
+    from pytest_mipro.report.summary import EarlierProgram, Summary, TaskSummary, TaskVerdict
 
 Style = Literal["", "bold", "green", "red", "yellow"]
 
-_STYLES: dict[Word, Style] = {
+_STYLES: dict[TaskVerdict, Style] = {
     "PASS": "green",
     "FAIL": "red",
     "ERROR": "red",
@@ -40,12 +47,12 @@ _STYLES: dict[Word, Style] = {
 _HEADINGS = ("task", "n", "baseline", "compiled", "difference", "verdict", "calls", "cost")
 _LEFT = ("task", "verdict")
 _MARGIN = 14
-"""Columns of the longest verdict and a gap."""
+"""Columns of the longest verdict with a gap."""
 _GAP = "  "
-_EFFORT = 30
-"""Columns from which on a table is wide enough for the effort, cut as may be."""
+_LEAST_EFFORT = 30
+"""Columns that a table needs for the effort, which is cut to them."""
 _ROOMY = 64
-"""Columns from which on there is room to indent by a verdict."""
+"""Columns of a terminal that has room to indent by a verdict."""
 _INTERRUPTED = "interrupted: not all tests were judged"
 
 
@@ -55,8 +62,8 @@ class Segment:
     A piece of a line.
 
     Attributes:
-        text: Safe to be written.
-        style: How, by pytest's name for it; empty for nothing special.
+        text: Its text, safe for a terminal.
+        style: Pytest's name for its style; empty for none.
 
     """
 
@@ -66,7 +73,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Depth:
-    """How many of the examples, and lines of what else a failure shows; None is all."""
+    """How many examples, and lines of each text, a failure shows; None for all."""
 
     examples: int | None
     value: int | None
@@ -80,14 +87,14 @@ _DEPTHS = (
     _Depth(10, 6, None, None, 100),
     _Depth(None, None, None, None, None),
 )
-"""By how often -v was given."""
+"""By how many times -v was given."""
 _TRACEBACKS = 3
-"""Failures of a program that are shown in whole."""
+"""Failures of a program that are shown with their tracebacks."""
 
 
 def table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
     """
-    Return the lines of a table of all tasks, or two to four lines a task where it is too wide.
+    Return the lines of a table of all tasks, or two to four lines a task if it is too wide.
 
     Args:
         summary: What to show.
@@ -103,7 +110,7 @@ def table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
 
 
 def details(task: TaskSummary, width: int) -> str:
-    """Return the sentences of a task's verdicts, why it was compiled, and its prompts."""
+    """Return the sentences of a task's verdicts, the reasons of its compile, and its prompts."""
     lines = hung("", inline(f"{task.task} ({task.test})"), width)
     if task.report is None:
         return "\n".join([*lines, *hung("  ", inline(task.message), width)])
@@ -118,53 +125,53 @@ def details(task: TaskSummary, width: int) -> str:
 
 def failure(task: TaskSummary, width: int, verbosity: int = 0) -> str:
     """
-    Return what somebody wants to know whose test just failed.
+    Return the section of a failed test: verdicts, failures, examples, changes of the prompt.
 
     Args:
         task: The task of the test.
         width: Columns of the terminal.
-        verbosity: How often -v was given: with more, more is shown.
+        verbosity: How many times -v was given: with more, more is shown.
 
     """
     report = task.report
     if report is None:
         return "\n".join(hung("", printable(task.message), width))
     depth = _DEPTHS[min(max(verbosity, 0), len(_DEPTHS) - 1)]
-    parts = [
-        _said(report, width),
-        _failed(report, width),
-        _worst(report, depth, width),
-        _changed(report, depth, width),
-    ]
     more = "" if depth is _DEPTHS[-1] else "-vv shows all of it; "
-    parts.append(hung("", f"{more}--mipro-report out.html is a page to sort and filter", width))
-    return "\n\n".join("\n".join(part) for part in parts if part)
+    paragraphs = [
+        _unmet_verdicts(report, width),
+        _tracebacks(report, width),
+        _worst_examples(report, depth, width),
+        _prompt_diff(report, depth, width),
+        hung("", f"{more}--mipro-report out.html is a page to sort and filter", width),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
 
 def _labels(tasks: Sequence[TaskSummary]) -> list[str]:
-    """Return what to call each task: by its test, too, if others are called the same."""
-    often = Counter(task.task for task in tasks)
+    """Return the name of each task, with its test where several tasks have that name."""
+    counts = Counter(task.task for task in tasks)
     return [
-        inline(task.task if often[task.task] == 1 else f"{task.task} ({task.test})")
+        inline(task.task if counts[task.task] == 1 else f"{task.task} ({task.test})")
         for task in tasks
     ]
 
 
 def _tasks(tasks: Sequence[TaskSummary], width: int) -> Iterator[tuple[Segment, ...]]:
-    """Yield a heading and a line a task, or some lines a task where that is too wide."""
-    named = list(zip(tasks, _labels(tasks), strict=True))
-    rows = list(starmap(_row, named))
+    """Yield a heading and a line a task, or some lines a task if that is too wide."""
+    labelled = list(zip(tasks, _labels(tasks), strict=True))
+    rows = list(starmap(_row, labelled))
     widths = [max(map(columns, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     room = width - sum(widths) - len(_GAP) * len(widths)
     efforts = [inline(_effort(task)) for task in tasks]
-    if room < min(max(map(columns, efforts)), _EFFORT):
-        for task, label in named:
+    if room < min(max(map(columns, efforts)), _LEAST_EFFORT):
+        for task, label in labelled:
             yield from _stack(task, label, width)
         return
     yield (Segment(_GAP.join(_aligned([*_HEADINGS, "effort"], widths)), "bold"),)
-    for task, row, done in zip(tasks, rows, efforts, strict=True):
-        yield _tabled(task, [*row, cut(done, room)], widths)
-        yield from _others(task, len(_GAP), width)
+    for task, row, phrase in zip(tasks, rows, efforts, strict=True):
+        yield _table_line(task, [*row, cut(phrase, room)], widths)
+        yield from _own_figures(task, len(_GAP), width)
         yield from _reason(task, len(_GAP), width)
 
 
@@ -172,13 +179,13 @@ def _row(task: TaskSummary, label: str) -> tuple[str, ...]:
     report = task.report
     if report is None:
         return (label, "", "", "", "", task.word, "", "")
-    compared, usage = report.comparison, report.usage
+    comparison, usage = report.comparison, report.usage
     return (
         label,
-        f"{compared.n:,}",
-        f"{compared.baseline:.3f}",
-        f"{compared.compiled:.3f}",
-        interval(compared),
+        f"{comparison.n:,}",
+        f"{comparison.baseline:.3f}",
+        f"{comparison.compiled:.3f}",
+        interval(comparison),
         task.word,
         f"{usage.calls:,}",
         money(usage),
@@ -186,7 +193,7 @@ def _row(task: TaskSummary, label: str) -> tuple[str, ...]:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Return the cells of a line as wide as their columns; the last has no end."""
+    """Return the cells of a line, filled to the widths of their columns except the last."""
     *measured, last = cells
     filled = []
     for name, cell, width in zip(_HEADINGS, measured, widths, strict=True):
@@ -195,7 +202,9 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [*filled, last]
 
 
-def _tabled(task: TaskSummary, cells: Sequence[str], widths: Sequence[int]) -> tuple[Segment, ...]:
+def _table_line(
+    task: TaskSummary, cells: Sequence[str], widths: Sequence[int]
+) -> tuple[Segment, ...]:
     filled = _aligned(cells, widths)
     verdict = _HEADINGS.index("verdict")
     rest = _GAP.join(["", *filled[verdict + 1 :]]).rstrip()
@@ -208,7 +217,7 @@ def _tabled(task: TaskSummary, cells: Sequence[str], widths: Sequence[int]) -> t
 
 
 def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment, ...]]:
-    """Yield the lines of a task that does not fit into one."""
+    """Yield the lines of a task where a table is too wide."""
     margin = _MARGIN if width >= _ROOMY else len(_GAP)
     word = task.word.ljust(margin - len(_GAP)) + _GAP
     yield Segment(word, _STYLES[task.word]), Segment(cut_middle(label, width - len(word)), "bold")
@@ -216,9 +225,9 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
         yield from _reason(task, margin, width)
         return
     # The difference to the baseline may be a gain where something else was lost.
-    others = list(_others(task, margin, width))
-    yield from others
-    name = [f"{PROGRAMS['baseline']}:"] if others else []
+    own_figures = list(_own_figures(task, margin, width))
+    yield from own_figures
+    name = [f"{PROGRAMS['baseline']}:"] if own_figures else []
     for line in _packed([*name, *_figures(task.report.comparison)], width - margin):
         yield from _lines(line, margin, width)
     yield from _reason(task, margin, width)
@@ -226,16 +235,15 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
     yield from _lines(_whole_effort(task, task.report), margin, width, most)
 
 
-def _figures(compared: PairedComparison) -> list[str]:
-    if compared.unit != "score":
-        amounts = (amount(each, compared.unit) for each in (compared.baseline, compared.compiled))
-        return [" -> ".join(amounts), interval(compared), f"n = {compared.n:,}"]
-    scores = f"{compared.baseline:.3f} -> {compared.compiled:.3f}"
-    return [scores, interval(compared), f"n = {compared.n:,}"]
+def _figures(comparison: PairedComparison) -> list[str]:
+    means = comparison.baseline, comparison.compiled
+    unit = comparison.unit
+    texts = [f"{mean:.3f}" if unit == "score" else amount(mean, unit) for mean in means]
+    return [" -> ".join(texts), interval(comparison), f"n = {comparison.n:,}"]
 
 
 def _packed(facts: Iterable[str], width: int) -> list[str]:
-    """Return facts in as few lines as they fit in."""
+    """Return facts in as few lines as possible."""
     lines: list[str] = []
     for fact in facts:
         if lines and len(lines[-1]) + len(_GAP) + len(fact) <= width:
@@ -245,30 +253,31 @@ def _packed(facts: Iterable[str], width: int) -> list[str]:
     return lines
 
 
-def _others(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segment, ...]]:
-    """Yield what a task was compared with besides the baseline, where it did not pass."""
-    if task.report is None:
+def _own_figures(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segment, ...]]:
+    """Yield the lines of unmet verdicts that have other figures than the task."""
+    if (report := task.report) is None:
         return
     room = width - margin
-    told = [_other_figures(each, task.report, task.word, room) for each in task.report.verdicts]
-    # A test may ask the same several times.
-    for line in chain.from_iterable(dict.fromkeys(map(tuple, told))):
+    figures = [_verdict_figures(verdict, report, task.word, room) for verdict in report.verdicts]
+    # A test may ask for the same verdict several times.
+    for line in chain.from_iterable(dict.fromkeys(map(tuple, figures))):
         yield from _lines(line, margin, width)
 
 
 def _reason(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segment, ...]]:
-    """Yield why a test did not pass, where no verdict says it."""
-    says_why = task.report is not None and not all(task.report.verdicts)
-    if task.blocks and not says_why and task.message.strip():
+    """Yield the first line of a test's message, if every verdict passed."""
+    has_unmet_verdict = task.report is not None and not all(task.report.verdicts)
+    if task.blocks and not has_unmet_verdict and task.message.strip():
         yield from _lines(task.message.strip().partition("\n")[0], margin, width, most=2)
 
 
-def _other_figures(verdict: Verdict, report: Report, told: Word, width: int) -> list[str]:
-    """Return the figures of a verdict that did not pass, if they are other than the task's."""
-    name = f"{VERDICT_KINDS[verdict.kind].label}:" + (
-        "" if verdict.word == told else f" {verdict.word}"
-    )
-    if verdict.word == "PASS" or is_told(verdict, report):
+def _verdict_figures(
+    verdict: Verdict, report: Report, task_word: TaskVerdict, width: int
+) -> list[str]:
+    """Return the lines of an unmet verdict; none if it has the figures of the task."""
+    word = "" if verdict.word == task_word else f" {verdict.word}"
+    name = f"{VERDICT_KINDS[verdict.kind].label}:{word}"
+    if verdict.word == "PASS" or has_task_figures(verdict, report):
         return []
     if verdict.comparison is None:
         return [f"{name} {verdict.sentence}"]
@@ -281,18 +290,18 @@ def _lines(text: str, margin: int, width: int, most: int = 1) -> Iterator[tuple[
 
 
 def _effort(task: TaskSummary) -> str:
-    """Return what was done, and why; the calls have their own column."""
+    """Return the effort and its reasons, without the calls, which have their own column."""
     if task.report is None:
         return task.effort
-    return effort(task.report, counted=False) + _why(task.report)
+    return effort(task.report, with_calls=False) + _reasons(task.report)
 
 
 def _whole_effort(task: TaskSummary, report: Report) -> str:
     paid = f", {cost(report.usage)}" if report.usage.calls else ""
-    return f"{task.effort}{paid}{_why(report)}"
+    return f"{task.effort}{paid}{_reasons(report)}"
 
 
-def _why(report: Report) -> str:
+def _reasons(report: Report) -> str:
     return f": {', '.join(report.reasons)}" if report.reasons else ""
 
 
@@ -302,79 +311,80 @@ def _prompt(prompt: Prompt, width: int) -> Iterator[str]:
     yield from hung("    ", printable(prompt.instruction) or "(empty)", width)
     yield from hung("  ", f"compiled demos of {name}: {len(prompt.demos) or 'none'}", width)
     for demo in prompt.demos:
-        yield from hung("    ", inline(fields(demo)), width)
+        yield from hung("    ", inline(fields_text(demo)), width)
 
 
-def _said(report: Report, width: int) -> list[str]:
-    """Return what did not pass, or else the figures, and what changed since the reference."""
+def _unmet_verdicts(report: Report, width: int) -> list[str]:
+    """Return the verdicts that did not pass, or the figures, and what is out of date."""
     unmet = [
         f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"
         for verdict in report.verdicts
         if not verdict
     ]
-    said = [*(unmet or [_measured(report)]), *([report.stale] if report.stale else [])]
-    return [line for text in said for line in hung("", inline(text), width)]
+    texts = [*(unmet or [_measured(report)]), *([report.stale] if report.stale else [])]
+    return [line for text in texts for line in hung("", inline(text), width)]
 
 
 def _measured(report: Report) -> str:
-    compared = report.comparison
-    scores = [f"baseline {compared.baseline:.3f}", f"compiled {compared.compiled:.3f}"]
+    comparison = report.comparison
+    scores = [f"baseline {comparison.baseline:.3f}", f"compiled {comparison.compiled:.3f}"]
     if report.accepted is not None:
         scores.insert(1, f"reference {report.accepted.score:.3f}")
     of = "" if report.accepted is None else " from the baseline"
-    return f"{', '.join(scores)}, difference{of} {interval(compared)}, n = {compared.n:,}"
+    return f"{', '.join(scores)}, difference{of} {interval(comparison)}, n = {comparison.n:,}"
 
 
-def _failed(report: Report, width: int) -> list[str]:
-    """Return how often the programs could not answer, and the first tracebacks."""
-    cards = {"compiled": report.compiled, "baseline": report.baseline}
-    failed = {name: card for name, card in cards.items() if card.failures}
-    if not failed:
+def _tracebacks(report: Report, width: int) -> list[str]:
+    """Return how many answers of each program failed, and the first tracebacks."""
+    programs = {"compiled": report.compiled, "baseline": report.baseline}
+    failing = {name: card for name, card in programs.items() if card.failures}
+    if not failing:
         return []
     counts = (
         f"the {name} program failed on {len(card.failures):,} of "
         f"{len(card.scores) * card.rollouts:,} answers"
-        for name, card in failed.items()
+        for name, card in failing.items()
     )
-    every = list(chain.from_iterable(card.failures for card in failed.values()))
-    shown = every[:_TRACEBACKS]
-    some = f"the first {len(shown)} of {len(every):,}" if len(shown) < len(every) else "all of them"
-    lines = hung("", f"{', '.join(counts)}; each scores 0; {some}:", width)
+    failures = list(chain.from_iterable(card.failures for card in failing.values()))
+    shown = failures[:_TRACEBACKS]
+    is_part = len(shown) < len(failures)
+    extent = f"the first {len(shown)} of {len(failures):,}" if is_part else "all of them"
+    lines = hung("", f"{', '.join(counts)}; each scores 0; {extent}:", width)
     for failure in shown:
         lines += hung("  ", printable(failure.traceback.rstrip()), width)
     return lines
 
 
-def _worst(report: Report, depth: _Depth, width: int) -> list[str]:
-    found = worst(report)
-    shown = found[: depth.examples]
-    if not found:
+def _worst_examples(report: Report, depth: _Depth, width: int) -> list[str]:
+    worst = worst_examples(report)
+    shown = worst[: depth.examples]
+    if not worst:
         return []
-    some = f" {len(shown)}" if len(shown) < len(found) else ""
-    lines = hung("", f"{shifts(report)}; the worst{some}:", width)
+    count = f" {len(shown)}" if len(shown) < len(worst) else ""
+    lines = hung("", f"{score_changes(report)}; the worst{count}:", width)
     for number, example in enumerate(shown, 1):
         head = f"{number:>{len(str(len(shown))) + 2}}  "
-        lines += hung(head, _scores(example, since(report)), width)
+        lines += hung(head, _scores(example, earlier_program(report)), width)
         lines += _values(example, " " * len(head), depth, width)
     return lines
 
 
-def _scores(example: HeldOutExample, compared: Since) -> str:
-    """Return how the score changed; where that is since the reference, also the baseline's."""
-    baseline, then = f"{example.baseline.score:.3f}", f"{example.compiled.score:.3f}"
-    if compared == "baseline":
-        return f"score {baseline} -> {then}"
+def _scores(example: HeldOutExample, program: EarlierProgram) -> str:
+    """Return how the score changed since an earlier program, with the baseline's score."""
+    baseline, compiled = f"{example.baseline.score:.3f}", f"{example.compiled.score:.3f}"
+    if program == "baseline":
+        return f"score {baseline} -> {compiled}"
     if example.accepted is None:
-        return f"score {then}, baseline {baseline}, not in the reference"
-    return f"score {example.accepted:.3f} -> {then}, baseline {baseline}"
+        return f"score {compiled}, baseline {baseline}, not in the reference"
+    return f"score {example.accepted:.3f} -> {compiled}, baseline {baseline}"
 
 
 def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> Iterator[str]:
     values = {
-        "input": fields(example.inputs),
-        "expected": fields(example.expected),
-        "baseline": answered(example.baseline),
-        "compiled": answered(example.compiled),
+        "input": fields_text(example.inputs),
+        "expected": fields_text(example.expected),
+        "baseline": result_text(example.baseline),
+        "compiled": result_text(example.compiled),
     }
     for name, value in values.items():
         if value or name != "expected":
@@ -382,21 +392,17 @@ def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> 
             yield from hung(f"{margin}{name:<8}  ", text, width, depth.value)
 
 
-def _changed(report: Report, depth: _Depth, width: int) -> list[str]:
-    """Return how the prompt differs from what a reader compares it with first."""
+def _prompt_diff(report: Report, depth: _Depth, width: int) -> list[str]:
+    """Return how the prompt differs from that of the program to compare with first."""
+    program = f"the {PROGRAMS[earlier_program(report)]}"
     lines: list[str] = []
-    for part, most in zip(PARTS, (depth.instruction, depth.demo), strict=True):
+    for part, most in zip(PROMPT_PARTS, (depth.instruction, depth.demo), strict=True):
         diff = prompt_diff(earlier_prompts(report), report.prompts_after, [part])
         for head, text in diff:
             lines += hung(f"  {head}", inline(text), width, most)
     if not lines:
-        return hung("", f"the prompt is that of {_other(report)}", width)
+        return hung("", f"the prompt is that of {program}", width)
     if depth.changes is not None and len(lines) > depth.changes:
         more = f"  {ELLIPSIS} {len(lines) - depth.changes:,} more lines with -v"
         lines[depth.changes :] = [more if depth is _DEPTHS[0] else f"{more}v"]
-    return [*hung("", f"the prompt since {_other(report)}:", width), *lines]
-
-
-def _other(report: Report) -> str:
-    """Return what a reader compares with first, in words."""
-    return f"the {PROGRAMS[since(report)]}"
+    return [*hung("", f"the prompt since {program}:", width), *lines]

@@ -1,10 +1,12 @@
-"""Texts as wide as a terminal has room: counted in columns, cut, broken into lines."""
+"""Count the columns of a text on a terminal, clip it to a width, break it into lines."""
 
 from __future__ import annotations
 
-import unicodedata
 from itertools import chain, islice
 from typing import TYPE_CHECKING
+
+from wcwidth import clip, ljust
+from wcwidth import width as columns
 
 from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
@@ -13,49 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WINDOW = 8
-"""Characters looked at for each column of a line: many may take no room."""
-
-
-def columns(text: str) -> int:
-    """
-    Return how many columns ``text`` takes, if it is safe for a terminal.
-
-    That is what pytest counts, too, whose function for it is private. Where
-    terminals disagree (emoji of several characters), it is rather too much.
-    """
-    return len(text) if text.isascii() else sum(map(_cells, text))
+"""Characters that are read for each column of a line: many may take no room."""
 
 
 def cut(text: str, width: int) -> str:
-    """Return ``text``, or as much of its beginning as fits."""
+    """Return ``text``, or as much of its beginning as fits and an ellipsis."""
     if columns(text) <= width:
         return text
-    return text[: _fitting(text, width - 1)] + ELLIPSIS
+    return _beginning(text, width - 1) + ELLIPSIS
 
 
 def columns_cut(text: str, width: int) -> str:
     """Return ``text``, cut and filled to be ``width`` columns wide."""
-    shown = cut(text, width)
-    return shown + " " * (width - columns(shown))
+    return ljust(cut(text, width), width)
 
 
 def cut_middle(text: str, width: int) -> str:
-    """Return ``text``, or its beginning and end: names of tests differ at the end."""
+    """Return ``text``, or its beginning and its end: test names differ at the end."""
     if columns(text) <= width:
         return text
     half = (width - 1) // 2
-    end = text[::-1][: _fitting(text[::-1], half)][::-1]
-    return text[: _fitting(text, width - 1 - half)] + ELLIPSIS + end
+    return _beginning(text, width - 1 - half) + ELLIPSIS + _end(text, half)
 
 
 def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]:
     """
-    Return ``head`` and ``text``, which goes on below itself.
+    Return the lines of ``text``, indented by the width of ``head``, which begins the first.
 
     Args:
-        head: What stands before it.
+        head: What the first line begins with.
         text: Safe to show.
-        width: Columns of all of it.
+        width: Columns of a line, with its indentation.
         most: Lines to show; None for all.
 
     """
@@ -64,48 +54,49 @@ def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]
         # Of a long word, its beginning says more than nothing.
         first, _, more = text.partition("\n")
         return [f"{head}{cut(first + ELLIPSIS if more else first, room)}".rstrip()]
-    lines = list(islice(_folded(text, room), None if most is None else most + 1))
+    lines = list(islice(_wrapped(text, room), None if most is None else most + 1))
     if most is not None and len(lines) > most:
         lines[most - 1 :] = [cut(lines[most - 1] + ELLIPSIS, room)]
     heads = chain([head], iter(lambda: " " * len(head), None))
-    return [f"{before}{line}".rstrip() for before, line in zip(heads, lines, strict=False)]
+    return [f"{start}{line}".rstrip() for start, line in zip(heads, lines, strict=False)]
 
 
-def _cells(character: str) -> int:
-    if unicodedata.category(character) in {"Mn", "Me"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in {"F", "W"} else 1
+def _beginning(text: str, width: int) -> str:
+    """Return as much of the beginning of ``text`` as fits, without half a wide character."""
+    # Where half of a character is clipped off, wcwidth puts a space.
+    clipped = clip(text[: _WINDOW * max(width, 1)], 0, max(width, 0))
+    return clipped if text.startswith(clipped) else clipped[:-1]
 
 
-def _fitting(text: str, width: int) -> int:
-    """Return how many characters of ``text`` fit into ``width`` columns."""
-    if text.isascii():
-        return min(len(text), width)
-    used = 0
-    for index, character in enumerate(text):
-        used += _cells(character)
-        if used > width:
-            return index
-    return len(text)
+def _end(text: str, width: int) -> str:
+    window = text[-_WINDOW * max(width, 1) :]
+    total = columns(window)
+    clipped = clip(window, total - width, total)
+    return clipped if text.endswith(clipped) else clipped[1:]
 
 
-def _folded(text: str, width: int) -> Iterator[str]:
-    """Yield ``text`` in lines that fit, broken between words where that can be."""
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    """
+    Yield ``text`` in lines that fit, broken between words where that is possible.
+
+    ``wcwidth.wrap`` does not do: its time is quadratic in the length of a word
+    (12 s for 100,000 letters, which a model may well write), and it breaks
+    where the rest of the line becomes a command of a CI system.
+    """
     for line in text.split("\n"):
         start, stop = 0, -1
         while stop < len(line):
             stop, following = _break(line, start, width)
-            piece = line[start:stop].rstrip()
             # What begins a line now may be a command there.
-            shown = neutral(piece)
-            yield from [shown] if columns(shown) <= width else _folded(shown, width)
+            piece = neutral(line[start:stop].rstrip())
+            yield from [piece] if columns(piece) <= width else _wrapped(piece, width)
             start = following
 
 
 def _break(line: str, start: int, width: int) -> tuple[int, int]:
     """Return where a line that begins at ``start`` stops, and where the next begins."""
     window = line[start : start + _WINDOW * width]
-    stop = start + max(_fitting(window, width), 1)
+    stop = start + max(len(_beginning(window, width)), 1)
     if stop >= len(line):
         return len(line), len(line)
     space = line.rfind(" ", start, stop + 1)

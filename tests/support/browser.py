@@ -1,8 +1,8 @@
 """
-A browser for the tests of the HTML report: the Chromium that is installed, with no network.
+Open HTML reports in the installed Chromium, without a network.
 
-None is downloaded. Without one, the tests are skipped; set ``MIPRO_BROWSER`` to
-``required`` to have them fail instead.
+No browser is downloaded. Tests are skipped where none is installed; they fail
+if ``MIPRO_BROWSER`` is ``required``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 VARIABLE = "MIPRO_BROWSER"
-"""The environment variable that says whether there has to be a browser."""
+"""The environment variable that makes tests without a browser fail."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
@@ -39,8 +39,8 @@ PHONE = (360, 740)
 @contextmanager
 def chromium() -> Generator[Browser, None, None]:
     """Start the installed Chromium; skip the test if there is none, or fail if it is required."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    command = next(filter(None, map(shutil.which, NAMES)), None)
+    if command is None:
         refuse(f"no Chromium is installed (looked for {', '.join(NAMES)})")
     try:
         from playwright.sync_api import sync_playwright
@@ -49,7 +49,7 @@ def chromium() -> Generator[Browser, None, None]:
     with sync_playwright() as playwright:
         # The sandbox needs rights that containers, and root, do not have.
         browser = playwright.chromium.launch(
-            executable_path=found, args=[*ARGUMENTS], chromium_sandbox=False
+            executable_path=command, args=[*ARGUMENTS], chromium_sandbox=False
         )
         try:
             yield browser
@@ -66,35 +66,35 @@ def refuse(reason: str) -> NoReturn:
 
 class Visit:
     """
-    A page that is open, and everything it did that a report must not do.
+    An open page, and its actions that a report must not take.
 
     Attributes:
-        page: The page, to be asked and clicked.
-        troubles: Console messages, page errors, dialogs, and requests other
+        page: The page.
+        violations: Console messages, page errors, dialogs, and requests other
             than for the file.
 
     """
 
     def __init__(self, page: Page, file: Path) -> None:
         self.page = page
-        self.troubles: list[str] = []
+        self.violations: list[str] = []
         self._address = file.as_uri()
         page.on("console", self._console)
-        page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+        page.on("pageerror", lambda error: self.violations.append(f"error: {error}"))
         page.on("dialog", self._dialog)
         page.on("request", self._request)
         page.goto(self._address)
 
     def _console(self, message: ConsoleMessage) -> None:
-        self.troubles.append(f"console: {message.text}")
+        self.violations.append(f"console: {message.text}")
 
     def _dialog(self, dialog: Dialog) -> None:
-        self.troubles.append(f"dialog: {dialog.message}")
+        self.violations.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
     def _request(self, request: Request) -> None:
         if request.url != self._address and not request.url.startswith("data:"):
-            self.troubles.append(f"request: {request.url}")
+            self.violations.append(f"request: {request.url}")
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def visit(
     scheme: Literal["light", "dark"] = "light",
     scripts: bool = True,
 ) -> Generator[Visit, None, None]:
-    """Open ``file`` in a window of this size; leaving it checks that the page did no harm."""
+    """Open ``file`` in a window of this size; at the end, check that there are no violations."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,
@@ -118,4 +118,4 @@ def visit(
         yield opened
     finally:
         context.close()
-    assert not opened.troubles, opened.troubles
+    assert not opened.violations, opened.violations

@@ -1,4 +1,4 @@
-"""Texts that try to be more than text, wherever they are shown."""
+"""Hostile texts: a renderer that did not escape them would obey them."""
 
 from __future__ import annotations
 

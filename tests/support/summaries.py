@@ -1,4 +1,4 @@
-"""Summaries for the renderers: made-up tasks that have everything to be shown."""
+"""Summaries for the tests of renderers: invented tasks with a value in every field."""
 
 from __future__ import annotations
 
@@ -39,43 +39,43 @@ COMPARISON = PairedComparison(
     confidence=0.95,
     method="exact McNemar test",
 )
-LOST = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
-"""To a reference, for which the gain over a baseline says nothing."""
-BEFORE = Prompt("route", "Route the ticket to a team.")
-AFTER = Prompt(
+LOSS = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
+"""A comparison with a reference that is better than both programs."""
+BASELINE_PROMPT = Prompt("route", "Route the ticket to a team.")
+COMPILED_PROMPT = Prompt(
     "route",
     "Route the ticket to the team that owns the product.\nAnswer with one word.",
     ({"augmented": True, "ticket": "The app crashes", "team": "mobile"},),
 )
-ACCEPTED = Prompt("route", "Route the ticket to the team that owns it.")
+ACCEPTED_PROMPT = Prompt("route", "Route the ticket to the team that owns it.")
 FAILURE = Failure("ValueError", "no team called 'x'", 'Traceback:\n  File "a.py"\nValueError')
 
 
 def held_out(
-    first: float = 0.0,
-    then: float = 1.0,
+    baseline: float = 0.0,
+    compiled: float = 1.0,
     *,
     number: int = 1,
     accepted: float | None = None,
     failure: Failure | None = None,
     **texts: Any,
 ) -> HeldOutExample:
-    """Return one example; ``texts`` replace the ticket, the team, or what was answered."""
+    """Return an example with these scores; ``texts`` replace its input, label and answers."""
     text: dict[str, Any] = {
         "ticket": f"Ticket {number}",
         "team": "mobile",
-        "before": "web",
-        "after": "mobile",
+        "baseline_team": "web",
+        "compiled_team": "mobile",
     }
     text |= texts
     return HeldOutExample(
         identity=f"{number:032x}",
         inputs={"ticket": text["ticket"]},
         expected={"team": text["team"]},
-        baseline=ExampleResult(first, ({"team": text["before"]},)),
+        baseline=ExampleResult(baseline, ({"team": text["baseline_team"]},)),
         compiled=ExampleResult(
-            then,
-            (None if failure else {"team": text["after"]},),
+            compiled,
+            (None if failure else {"team": text["compiled_team"]},),
             () if failure is None else (failure,),
         ),
         accepted=accepted,
@@ -84,8 +84,8 @@ def held_out(
 
 EXAMPLES = (
     held_out(number=1, accepted=1.0),
-    held_out(1.0, 0.0, number=2, accepted=1.0, before="mobile", after="billing"),
-    held_out(1.0, 1.0, number=3, accepted=1.0, before="mobile"),
+    held_out(1.0, 0.0, number=2, accepted=1.0, baseline_team="mobile", compiled_team="billing"),
+    held_out(1.0, 1.0, number=3, accepted=1.0, baseline_team="mobile"),
     held_out(0.0, 0.0, number=4, accepted=0.0, failure=FAILURE),
 )
 SEARCH = SearchLog(
@@ -102,15 +102,15 @@ SEARCH = SearchLog(
 
 
 def scorecard(
-    examples: Sequence[HeldOutExample], which: Literal["baseline", "compiled"]
+    examples: Sequence[HeldOutExample], program: Literal["baseline", "compiled"]
 ) -> Scorecard:
-    """Return what the examples say of one program."""
-    answers: list[ExampleResult] = [getattr(each, which) for each in examples]
+    """Return the scorecard of a program with the scores that the examples have."""
+    results: list[ExampleResult] = [getattr(example, program) for example in examples]
     return Scorecard(
-        examples=tuple(each.identity for each in examples),
-        scores=tuple(each.score for each in answers),
-        usage=Usage(len(answers), 400, 80, priced=len(answers), usd=0.0021),
-        failures=tuple(failure for each in answers for failure in each.failures),
+        examples=tuple(example.identity for example in examples),
+        scores=tuple(result.score for result in results),
+        usage=Usage(len(results), 400, 80, priced=len(results), usd=0.0021),
+        failures=tuple(failure for result in results for failure in result.failures),
         latency=0.42,
     )
 
@@ -122,7 +122,7 @@ def report(
     **values: Any,
 ) -> Report:
     """Return a report with verdicts of these words; ``values`` replace other fields."""
-    made = Report(
+    default = Report(
         task="router",
         test="tests/test_router.py::test_router",
         key="12ab34cd",
@@ -131,8 +131,8 @@ def report(
         baseline=scorecard(examples, "baseline"),
         compiled=scorecard(examples, "compiled"),
         comparison=COMPARISON,
-        prompts_before=(BEFORE,),
-        prompts_after=(AFTER,),
+        prompts_before=(BASELINE_PROMPT,),
+        prompts_after=(COMPILED_PROMPT,),
         usage=Usage(1234, 56000, 7000, priced=1234, usd=0.0456),
         seconds=12.6,
         store=".mipro/store.db",
@@ -141,35 +141,35 @@ def report(
         held_out=tuple(examples),
         search=SEARCH,
     )
-    return replace(made, **values)
+    return replace(default, **values)
 
 
-def told(found: Report, *, failed: bool = False, message: str = "") -> TaskSummary:
-    """Return the summary of a test with this report."""
+def task_summary(outcome: Report, *, failed: bool = False, message: str = "") -> TaskSummary:
+    """Return the summary of a test with this outcome."""
     status: Literal["passed", "failed"] = "failed" if failed else "passed"
-    return summarize(found, file="tests/test_router.py", line=12, status=status, message=message)
+    return summarize(outcome, file="tests/test_router.py", line=12, status=status, message=message)
 
 
-PASSED = told(report("PASS"))
-REGRESSED = told(
+PASSED = task_summary(report("PASS"))
+REGRESSED = task_summary(
     report(
         "PASS",
         task="summary",
         test="tests/test_router.py::test_summary",
         verdicts=(
             Verdict("beats_baseline", "PASS", "better", COMPARISON),
-            Verdict("no_regression", "FAIL", "worse than the reference", LOST),
+            Verdict("no_regression", "FAIL", "worse than the reference", LOSS),
         ),
         accepted=Scorecard(
-            tuple(each.identity for each in EXAMPLES), (1.0, 1.0, 1.0, 0.0), Usage()
+            tuple(example.identity for example in EXAMPLES), (1.0, 1.0, 1.0, 0.0), Usage()
         ),
-        prompts_accepted=(ACCEPTED,),
+        prompts_accepted=(ACCEPTED_PROMPT,),
         stale="the reference is out of date: metric changed",
     ),
     failed=True,
     message="assert FAIL: worse than the reference",
 )
-UNDECIDED = told(
+UNDECIDED = task_summary(
     report("INCONCLUSIVE", task="answer", origin="stored", reasons=(), usage=Usage(), search=None)
 )
 ERRED = TaskSummary(
@@ -197,18 +197,18 @@ def summary(*tasks: TaskSummary) -> Summary:
 
 
 def hostile(text: str) -> Summary:
-    """Return a summary that has ``text`` wherever a user or a model can put some."""
+    """Return a summary with ``text`` in every field that a user or a model can set."""
     prompt = Prompt(text or "x", text, ({"augmented": True, text or "x": text},))
     failure = Failure(text, text, text)
     examples = (
-        held_out(1.0, 0.0, ticket=text, team=text, before=text, after=text),
+        held_out(1.0, 0.0, ticket=text, team=text, baseline_team=text, compiled_team=text),
         replace(held_out(0.0, 0.0, number=2, ticket={text: [text]}, failure=failure), expected={}),
     )
     verdicts = (
         *report("PASS", "FAIL", "INCONCLUSIVE", sentence=text).verdicts,
-        Verdict("no_regression", "FAIL", text, LOST),
+        Verdict("no_regression", "FAIL", text, LOSS),
     )
-    found = report(
+    outcome = report(
         verdicts=verdicts,
         examples=examples,
         task=text,
@@ -222,5 +222,5 @@ def hostile(text: str) -> Summary:
         stale=text,
     )
     erred = replace(ERRED, task=text, test=text, message=text, file=f"{text}.py")
-    session = summary(told(found, failed=True, message=text), erred)
+    session = summary(task_summary(outcome, failed=True, message=text), erred)
     return replace(session, store=text, orphans=(text,), versions={"dspy": text})

@@ -10,7 +10,7 @@ from pytest_mipro.report.escaping import inline, neutral, printable, visible
 
 
 def is_harmless(text: str) -> bool:
-    """Say whether a terminal would just show ``text``, and CI find no command in it."""
+    """Return whether ``text`` has no control character and no command for a CI system."""
     return not any(
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
         for character in text.replace("\n", "")
@@ -18,7 +18,7 @@ def is_harmless(text: str) -> bool:
 
 
 def obeyed(line: str) -> bool:
-    """Tell whether the runner of GitHub Actions or Azure Pipelines would act on a line."""
+    """Return whether the runner of GitHub Actions or Azure Pipelines obeys a line."""
     parsed = line.lstrip()
     return parsed.startswith("::") or bool(re.search(r"##(vso)?\[", line))
 
@@ -40,26 +40,26 @@ def obeyed(line: str) -> bool:
     ],
 )
 def test_examples(text: str, expected: str) -> None:
-    """Control characters become escapes, as does what begins a command; letters stay."""
+    """Control characters and the beginnings of commands become escapes; letters stay."""
     assert printable(text) == expected
 
 
 @given(st.text(st.characters()))
-def test_never_anything_a_terminal_obeys(text: str) -> None:
-    """No text whatever gets through with a control or format character."""
+def test_no_control_character_is_left(text: str) -> None:
+    """No printable text has a control or format character, whatever the text."""
     assert is_harmless(printable(text))
     printable(text).encode("utf-8")
 
 
 @given(st.text())
-def test_twice_is_once(text: str) -> None:
-    """Text that is fit to print stays as it is."""
+def test_a_second_call_changes_nothing(text: str) -> None:
+    """A text that is safe stays unchanged."""
     assert printable(printable(text)) == printable(text)
     assert inline(inline(text)) == inline(text)
 
 
-def test_what_is_read_may_look_like_a_command() -> None:
-    """Nobody obeys what is in a page; what cannot be seen becomes an escape there, too."""
+def test_a_page_may_have_commands() -> None:
+    """Commands stay in a text for a page; characters that cannot be seen become escapes."""
     assert visible("::error::x\n##[group]") == "::error::x\n##[group]"
     assert visible("\u202e::error::\xa0x") == "\\u202e::error::\xa0x"
 
@@ -81,14 +81,14 @@ def test_what_is_read_may_look_like_a_command() -> None:
     ],
 )
 def test_no_line_is_a_command(text: str, shown: str) -> None:
-    """Only what would be obeyed is changed, and only once."""
+    """Only commands are changed, and only once."""
     assert neutral(text) == shown
     assert neutral(shown) == shown
 
 
 @given(st.sampled_from(list(TEXTS.values())) | st.text(alphabet=":#[]\n\r \tvsoVSO\u200b\xad"))
 def test_no_text_is_a_command(text: str) -> None:
-    """The runner finds nothing in it, also if it overlooks what cannot be seen."""
-    unseen = dict.fromkeys(map(ord, "\u200b\xad"))
-    for line in re.split(r"[\r\n]", neutral(text).translate(unseen)):
+    """The runner obeys no line, also if it ignores characters that cannot be seen."""
+    ignored = dict.fromkeys(map(ord, "\u200b\xad"))
+    for line in re.split(r"[\r\n]", neutral(text).translate(ignored)):
         assert not obeyed(line)

@@ -17,23 +17,23 @@ from pytest_mipro.report.formatting import calls, cost, duration, money, shorten
     ],
 )
 def test_durations(seconds: float, words: str) -> None:
-    """The longer, the less exact."""
+    """A longer time has a coarser unit."""
     assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(
-    "usage, said",
+    "usage, texts",
     [
         (Usage(), ("0 LM calls", "$0", "$0")),
         (Usage(1, priced=1, usd=0.5), ("1 LM call", "$0.5000", "$0.5000")),
         (Usage(1234), ("1,234 LM calls", "cost unknown", "unknown")),
     ],
 )
-def test_usage(usage: Usage, said: tuple[str, str, str]) -> None:
-    """One is not several, and a cost that nobody knows is not zero."""
-    assert (calls(usage), cost(usage), money(usage)) == said
+def test_usage(usage: Usage, texts: tuple[str, str, str]) -> None:
+    """One call is in the singular, and an unknown cost is not zero."""
+    assert (calls(usage), cost(usage), money(usage)) == texts
 
 
-def test_a_text_is_never_longer_than_asked_for() -> None:
-    """What is left out leaves a mark."""
+def test_a_long_text_is_shortened() -> None:
+    """A shortened text has the given length and ends in an ellipsis."""
     assert [shortened("abcd", most) for most in (5, 4, 3)] == ["abcd", "abcd", "ab…"]

@@ -21,22 +21,22 @@ COMMAND = re.compile(r"::(?P<name>\w+) (?P<properties>[^:]*)::(?P<data>.*)")
 
 
 def parsed(line: str) -> tuple[str, dict[str, str], str]:
-    """Return what the runner reads in a command: its name, its properties and its data."""
-    found = COMMAND.fullmatch(line)
-    assert found is not None
-    pairs = (pair.split("=", 1) for pair in found["properties"].split(","))
+    """Return the name, the properties and the data of a command, as the runner reads them."""
+    match = COMMAND.fullmatch(line)
+    assert match is not None
+    pairs = (pair.split("=", 1) for pair in match["properties"].split(","))
     properties = {name: unescaped(value) for name, value in pairs}
-    return found["name"], properties, unescaped(found["data"])
+    return match["name"], properties, unescaped(match["data"])
 
 
 def unescaped(text: str) -> str:
-    """Undo what a command escapes."""
+    """Return a text without the escapes of a command."""
     escapes = {"%0D": "\r", "%0A": "\n", "%3A": ":", "%2C": ",", "%25": "%"}
-    return re.sub("|".join(escapes), lambda found: escapes[found[0]], text)
+    return re.sub("|".join(escapes), lambda match: escapes[match[0]], text)
 
 
-def test_what_did_not_pass_is_an_error_and_what_is_open_a_warning() -> None:
-    """Errors before failures; the rest of the commands point at the tests, too."""
+def test_failures_are_errors_and_undecided_tests_warnings() -> None:
+    """Errors come before failures, and each command points at its test."""
     assert [parsed(line) for line in workflow_commands(summaries.summary())] == [
         (
             "error",
@@ -56,14 +56,14 @@ def test_what_did_not_pass_is_an_error_and_what_is_open_a_warning() -> None:
     ]
 
 
-def test_nothing_to_say_of_what_passed() -> None:
-    """A session in which all is well has no annotation."""
+def test_a_passed_test_has_no_annotation() -> None:
+    """A session in which every test passed has no annotation."""
     assert workflow_commands(summaries.summary(summaries.PASSED)) == []
 
 
-def test_the_message_is_told_where_no_verdict_says_it() -> None:
-    """In one paragraph, on one line, and short."""
-    task = summaries.told(
+def test_the_message_is_shown_where_no_verdict_says_it() -> None:
+    """An annotation has the message in one short line."""
+    task = summaries.task_summary(
         summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\n  where 0.7\n" * 99
     )
     ((_, properties, data),) = map(parsed, workflow_commands(summaries.summary(task)))
@@ -72,34 +72,34 @@ def test_the_message_is_told_where_no_verdict_says_it() -> None:
     assert len(data) == 600
 
 
-def test_a_doubt_tells_only_what_is_open() -> None:
-    """The verdicts that passed are no news."""
+def test_a_warning_has_the_undecided_verdicts_only() -> None:
+    """Verdicts that passed are not in it."""
     verdicts = (
         Verdict("beats_baseline", "PASS", "better", None),
         Verdict("no_regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
     )
-    task = summaries.told(summaries.report(verdicts=verdicts))
+    task = summaries.task_summary(summaries.report(verdicts=verdicts))
     ((name, _, data),) = map(parsed, workflow_commands(summaries.summary(task)))
     assert (name, data) == ("warning", "no regression: INCONCLUSIVE: ask more")
 
 
 @pytest.mark.parametrize("count", [MOST_ANNOTATIONS, MOST_ANNOTATIONS + 1, 300])
 def test_at_most_ten_of_each(count: int) -> None:
-    """GitHub shows no more of a step; the last says what is missing."""
+    """There are no more than GitHub shows, and the last counts the rest."""
     tasks = [*[summaries.ERRED] * count, *[summaries.UNDECIDED] * count]
     lines = workflow_commands(summaries.summary(*tasks))
     for name in ("error", "warning"):
-        told = [line for line in lines if line.startswith(f"::{name} ")]
-        assert len(told) == MOST_ANNOTATIONS
+        commands = [line for line in lines if line.startswith(f"::{name} ")]
+        assert len(commands) == MOST_ANNOTATIONS
         if count > MOST_ANNOTATIONS:
-            assert told[-1].endswith(f"::and {count - 9} more tasks, see the job summary")
+            assert commands[-1].endswith(f"::and {count - 9} more tasks, see the job summary")
         else:
-            assert "more tasks" not in told[-1]
+            assert "more tasks" not in commands[-1]
 
 
 @given(st.sampled_from(list(TEXTS.values())) | st.text())
 def test_no_text_leaves_its_place(text: str) -> None:
-    """Each command is one line with the same properties, whatever they and the data hold."""
+    """Each command is one line with the same properties, whatever the texts in it."""
     lines = workflow_commands(summaries.hostile(text))
     assert len(lines) == 2
     for line in lines:
@@ -111,22 +111,22 @@ def test_no_text_leaves_its_place(text: str) -> None:
 
 
 def test_escapes_are_those_of_the_toolkit() -> None:
-    """Percent signs and line breaks anywhere; colons and commas in properties."""
+    """Percent signs and line breaks are escaped anywhere, colons and commas in properties."""
     task = replace(summaries.ERRED, task="a%b:c,d", file="x\r,y.py", message="50% of: a, b")
     (line,) = workflow_commands(summaries.summary(task))
     assert line == "::error file=x\\r%2Cy.py,line=30,title=a%25b%3Ac%2Cd%3A ERROR::50%25 of: a, b"
 
 
 def test_the_step_summary_is_the_markdown() -> None:
-    """On a line of its own, after what other programs wrote."""
+    """The summary begins on a line of its own, after the output of other programs."""
     text = render_markdown(summaries.summary())
     assert step_summary(summaries.summary(), 0) == text
     assert step_summary(summaries.summary(), 10) == f"\n{text}"
 
 
 @pytest.mark.parametrize("room", [0, 1, 100, 1000, 3000, 10_000])
-def test_the_step_summary_keeps_within_what_is_left(room: int) -> None:
-    """Nothing rather than a text that is cut."""
+def test_the_step_summary_fits_into_the_room_left(room: int) -> None:
+    """It is empty where not even the headline fits."""
     text = step_summary(summaries.summary(), STEP_SUMMARY_LIMIT - room)
     assert len(text.encode()) <= room
     assert not text or text.startswith(f"\n{MARKER}\n## ")
@@ -134,5 +134,5 @@ def test_the_step_summary_keeps_within_what_is_left(room: int) -> None:
 
 
 def test_a_full_step_summary_gets_nothing_more() -> None:
-    """Others may have filled it."""
+    """The text is empty if other programs have filled the file."""
     assert not step_summary(summaries.summary(), STEP_SUMMARY_LIMIT + 5)

@@ -1,5 +1,3 @@
-"""The HTML report: one safe, small file with everything in it."""
-
 from __future__ import annotations
 
 import re
@@ -27,7 +25,6 @@ from pytest_mipro.records import (
 )
 from pytest_mipro.report import charts, html
 from pytest_mipro.report.html import MOST_BYTES, render_html, require_html
-from pytest_mipro.report.lengths import Limits, folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,15 +52,15 @@ BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 @pytest.fixture(scope="module")
 def pictures_drawn_once() -> Iterator[None]:
-    """Draw each picture once for all tests: drawing takes longer than all else in a page."""
+    """Draw each chart once for all tests: a chart takes longer than the rest of a page."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "distribution", once(charts.distribution))
-        patch.setattr(charts, "search", once(charts.search))
+        patch.setattr(charts, "score_chart", once(charts.score_chart))
+        patch.setattr(charts, "search_chart", once(charts.search_chart))
         yield
 
 
 def once(draw: Callable[..., str]) -> Callable[..., str]:
-    """Return ``draw`` with a memory for what it has drawn."""
+    """Return ``draw`` with a cache of its charts."""
     drawn: dict[str, str] = {}
 
     def draw_once(*content: object) -> str:
@@ -77,7 +74,7 @@ def once(draw: Callable[..., str]) -> Callable[..., str]:
 
 @dataclass
 class Parsed(HTMLParser):
-    """What a parser makes of a page."""
+    """The tags, attributes and words of a page."""
 
     tags: list[str] = field(default_factory=list)
     attributes: list[tuple[str, str, str]] = field(default_factory=list)
@@ -110,12 +107,12 @@ class Parsed(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What there is to read, and a little more."""
+        """The words of the page, also those that are folded away."""
         return " ".join(" ".join(self.words).split())
 
 
 def parse(page: str) -> Parsed:
-    """Read a page, of which every element is closed."""
+    """Parse a page, and check that every element is closed."""
     parsed = Parsed()
     parsed.feed(page)
     parsed.close()
@@ -129,10 +126,10 @@ def shown(*tasks: TaskSummary) -> str:
 
 
 def tame(text: str) -> str:
-    """Return a harmless text of the same form: the same words, and arrows for all else."""
+    """Return a harmless text of the same form: the same words, and arrows for other characters."""
     return "".join(
-        each if each.isalnum() or each.isspace() or each in f"{BREAKS}_" else _arrow(each)
-        for each in text
+        letter if letter.isalnum() or letter.isspace() or letter in f"{BREAKS}_" else _arrow(letter)
+        for letter in text
     )
 
 
@@ -142,7 +139,7 @@ def _arrow(character: str) -> str:
 
 @pytest.mark.parametrize("name", hostile.TEXTS)
 def test_hostile_text_adds_nothing_to_the_page(name: str) -> None:
-    """Whatever a text says, the page has the elements it has with harmless words."""
+    """A page with a hostile text has the elements of one with a harmless text."""
     text = hostile.TEXTS[name]
     page = render_html(summaries.hostile(text))
     parsed, expected = parse(page), parse(render_html(summaries.hostile(tame(text))))
@@ -152,9 +149,9 @@ def test_hostile_text_adds_nothing_to_the_page(name: str) -> None:
 
 
 def test_only_known_elements_and_no_handlers() -> None:
-    """There is one style sheet, one script, no event handler, and no address but in the page."""
-    for found in (summaries.summary(), summaries.hostile(hostile.TEXTS["attribute"])):
-        parsed = parse(render_html(found))
+    """A page has one style sheet, one script, no event handler, and no address outside of it."""
+    for session in (summaries.summary(), summaries.hostile(hostile.TEXTS["attribute"])):
+        parsed = parse(render_html(session))
         names = [tag.partition(" ")[0] for tag in parsed.tags]
         assert {name for name in names if not name.startswith("/")} <= ELEMENTS
         assert names.count("script") == names.count("style") == 1
@@ -164,8 +161,8 @@ def test_only_known_elements_and_no_handlers() -> None:
             assert name != "href" or value.startswith("#") or value == "data:,"
 
 
-def test_nothing_but_its_own_style_and_script_may_run() -> None:
-    """The policy allows what has the digest of the package's files, and no request."""
+def test_the_policy_allows_only_its_style_and_script() -> None:
+    """The policy has the digests of both files of the package, and allows no request."""
     page = render_html(summaries.summary())
     policy = next(
         value
@@ -175,13 +172,13 @@ def test_nothing_but_its_own_style_and_script_may_run() -> None:
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
     for kind in ("style", "script"):
-        found = re.search(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
-        assert found is not None
-        assert html._hash(found[1]) in policy
+        match = re.search(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
+        assert match is not None
+        assert html._hash(match[1]) in policy
 
 
 def test_ids_are_unique() -> None:
-    """No two elements have one id, and every reference finds its element."""
+    """No two elements have one id, and every reference has its element."""
     parsed = parse(render_html(summaries.summary()))
     ids = [value for _, name, value in parsed.attributes if name == "id"]
     assert len(ids) == len(set(ids))
@@ -193,8 +190,8 @@ def test_ids_are_unique() -> None:
     assert set(targets) <= set(ids)
 
 
-def test_overview_says_what_happened() -> None:
-    """The page opens with the headline and a row for each task, worst first."""
+def test_the_overview_comes_first() -> None:
+    """The page opens with the headline and a row for each task, the worst first."""
     page = render_html(summaries.summary())
     text = parse(page).text
     assert page.startswith("<!doctype html>")
@@ -214,14 +211,14 @@ def test_overview_says_what_happened() -> None:
     assert "+0.250 [+0.080, +0.400]" in text
 
 
-def test_an_interrupted_run_says_so() -> None:
-    """A report of a part of the tests does not look like one of all."""
-    found = replace(summaries.summary(), interrupted=True)
-    assert "the run was interrupted" in parse(render_html(found)).text
+def test_the_headline_of_an_interrupted_run() -> None:
+    """It says that not every task was judged."""
+    session = replace(summaries.summary(), interrupted=True)
+    assert "the run was interrupted" in parse(render_html(session)).text
 
 
-def test_its_words_are_those_of_the_other_reports() -> None:
-    """A program is the baseline, compiled or the reference, and what it took is the effort."""
+def test_the_headings_are_those_of_the_other_reports() -> None:
+    """The columns have the names of the programs, and the effort."""
     page = render_html(summaries.summary(summaries.REGRESSED))
     tables = [
         re.findall(r"<th role=\"columnheader\"[^>]*>(.*?)</th>", part)
@@ -237,13 +234,13 @@ def test_its_words_are_those_of_the_other_reports() -> None:
 
 
 def test_a_session_without_tasks_has_a_page() -> None:
-    """A run in which nothing was judged is reported, too."""
-    found = replace(summaries.summary(), tasks=(), orphans=None)
-    assert "<h1>" in render_html(found)
+    """A session without tasks has a headline, too."""
+    session = replace(summaries.summary(), tasks=(), orphans=None)
+    assert "<h1>" in render_html(session)
 
 
 def test_an_error_shows_its_message_and_no_score() -> None:
-    """A task without an outcome is an ERROR with its message."""
+    """A task without an outcome has its message and no figures."""
     text = shown(summaries.ERRED)
     assert text.count("LMAuthError: the key was revoked") == 2
     assert "! ERROR" in text
@@ -251,30 +248,31 @@ def test_an_error_shows_its_message_and_no_score() -> None:
 
 
 def test_verdicts_are_sentences() -> None:
-    """Each verdict has its word, its question and its sentence; a tolerated one says so."""
+    """Each verdict has its word, its question and its sentence; a tolerated one has a note."""
     undecided = Verdict("no_regression", "INCONCLUSIVE", "too few", summaries.COMPARISON, True)
-    text = shown(summaries.told(summaries.report("FAIL", sentence="not better")))
+    text = shown(summaries.task_summary(summaries.report("FAIL", sentence="not better")))
     assert "✗ FAIL beats baseline not better" in text
     assert "(this word passes here) too few" in shown(
-        summaries.told(summaries.report(verdicts=(undecided,)))
+        summaries.task_summary(summaries.report(verdicts=(undecided,)))
     )
     for word in ("PASS", "FAIL"):
-        found = summaries.report(verdicts=(replace(undecided, word=word),))
-        assert "this word passes here" not in shown(summaries.told(found, failed=word == "FAIL"))
-    assert "The test asked for no verdict." in shown(summaries.told(summaries.report()))
+        outcome = summaries.report(verdicts=(replace(undecided, word=word),))
+        task = summaries.task_summary(outcome, failed=word == "FAIL")
+        assert "this word passes here" not in shown(task)
+    assert "The test asked for no verdict." in shown(summaries.task_summary(summaries.report()))
 
 
-def test_a_loss_is_not_told_as_a_gain() -> None:
-    """What was lost comes before what is still better than the baseline, on top as below."""
+def test_a_loss_comes_before_a_gain() -> None:
+    """A loss to the reference comes before the gain over the baseline, in both places."""
     overview, task = shown(summaries.REGRESSED).split("Back to all tasks")
-    for told in (
+    for figures in (
         "no regression -0.275 [-0.400, -0.100] baseline +0.250 [+0.080, +0.400]",
         "0.500 0.750 0.500 no regression -0.275",
     ):
-        assert told in overview
+        assert figures in overview
     places = [
-        task.index(each)
-        for each in (
+        task.index(piece)
+        for piece in (
             "✗ FAIL no regression worse than the reference",
             "✓ PASS beats baseline better",
             "the reference is out of date: metric changed",
@@ -286,29 +284,31 @@ def test_a_loss_is_not_told_as_a_gain() -> None:
     assert places == sorted(places)
 
 
-def test_a_missed_gain_is_about_the_baseline() -> None:
-    """Examples and prompts are compared with it first, though there is a reference."""
+def test_a_missed_gain_compares_with_the_baseline() -> None:
+    """Examples and prompts are compared with it first, also where there is a reference."""
     assert summaries.REGRESSED.report is not None
-    gain, kept = summaries.REGRESSED.report.verdicts
-    verdicts = (replace(gain, word="FAIL"), replace(kept, word="PASS"))
-    found = replace(summaries.REGRESSED.report, verdicts=verdicts)
-    text = shown(summaries.told(found, failed=True))
+    gain, regression = summaries.REGRESSED.report.verdicts
+    verdicts = (replace(gain, word="FAIL"), replace(regression, word="PASS"))
+    outcome = replace(summaries.REGRESSED.report, verdicts=verdicts)
+    text = shown(summaries.task_summary(outcome, failed=True))
     assert "Against the baseline, 1 of 4 got worse" in text
     first, second = (text.index(f"What changed against the {x}") for x in ("baseline", "reference"))
     assert first < second
 
 
-def test_a_failed_assert_on_a_score_is_on_top() -> None:
-    """No verdict says it, so the overview has its first line."""
-    task = summaries.told(summaries.report(), failed=True, message="assert 0.7 >= 0.8\n + where")
+def test_a_failed_assert_on_a_score_is_in_the_overview() -> None:
+    """The overview has the first line of a message that repeats no verdict."""
+    task = summaries.task_summary(
+        summaries.report(), failed=True, message="assert 0.7 >= 0.8\n + where"
+    )
     overview = shown(task).partition("Back to all tasks")[0]
     assert "test_router assert 0.7 >= 0.8 - not judged" in overview
     assert "+ where" not in overview
 
 
 def test_a_message_that_repeats_a_verdict_is_folded() -> None:
-    """The reader does not read one sentence twice; another message is seen at once."""
-    task = summaries.told(
+    """A message that repeats a verdict is folded; any other is seen at once."""
+    task = summaries.task_summary(
         summaries.report("FAIL", sentence="not better"),
         failed=True,
         message="assert FAIL: not better",
@@ -318,7 +318,7 @@ def test_a_message_that_repeats_a_verdict_is_folded() -> None:
 
 
 def test_examples_are_compared_with_the_reference() -> None:
-    """Each example has its texts, scores and change; those that got worse come first."""
+    """Each example has its texts, scores and change; worse ones come first."""
     page = render_html(summaries.summary(summaries.REGRESSED))
     kinds = re.findall(r'data-kinds="(.*?)"', page)
     assert kinds == ["worse", "same failed", "same", "same"]
@@ -331,31 +331,31 @@ def test_examples_are_compared_with_the_reference() -> None:
     assert "ticket: Ticket 2 team: mobile team: mobile team: billing 1 1 0 ▼ worse" in text
 
 
-def test_a_new_example_is_not_called_the_same() -> None:
-    """What the reference does not know has no change, and no reference score."""
+def test_a_new_example_is_named_so() -> None:
+    """An example that the reference does not have has neither a change nor its score."""
     examples = (summaries.held_out(1.0, 0.0), summaries.held_out(number=2, accepted=1.0))
-    found = summaries.report(
+    outcome = summaries.report(
         examples=examples, accepted=summaries.scorecard(examples[1:], "compiled")
     )
-    text = shown(summaries.told(found))
+    text = shown(summaries.task_summary(outcome))
     assert "1 are new" in text
     assert "mobile 1 none 0 * new" in text
 
 
 def test_every_answer_of_an_example_is_shown() -> None:
-    """Several rollouts are numbered; an answer of which only the score is known says so."""
+    """Several rollouts are numbered; an unknown answer has a placeholder."""
     example = replace(
         summaries.held_out(),
         baseline=ExampleResult(0.5),
         compiled=ExampleResult(0.5, ({"team": "a"}, {"team": "b"})),
     )
-    text = shown(summaries.told(summaries.report(examples=(example,))))
+    text = shown(summaries.task_summary(summaries.report(examples=(example,))))
     assert "1. team: a\n2. team: b".replace("\n", " ") in text
     assert "(not kept)" in text
 
 
 def test_a_traceback_is_folded_away() -> None:
-    """A failure is its type and message; the traceback follows on a line of its own."""
+    """The type and the message of a failure are seen; its traceback is folded away."""
     page = render_html(summaries.summary(summaries.PASSED))
     folded = re.search(
         r"<summary>[^/]*no team called[^/]*</span></summary>(.*?)</details>", page, re.DOTALL
@@ -364,16 +364,16 @@ def test_a_traceback_is_folded_away() -> None:
     assert folded[1].startswith('<span class="text">\nTraceback:')
 
 
-def test_examples_that_are_unknown_are_no_table() -> None:
-    """Where only the scores are known there is nothing to sort."""
-    found = replace(summaries.report("PASS"), held_out=())
-    page = render_html(summaries.summary(summaries.told(found)))
+def test_no_table_without_examples() -> None:
+    """A task of which only the scores are known has no table to sort."""
+    outcome = replace(summaries.report("PASS"), held_out=())
+    page = render_html(summaries.summary(summaries.task_summary(outcome)))
     assert "Only the scores are known." in page
     assert "data-filter" not in page.replace("[data-filter]", "")
 
 
 def test_prompts_are_compared_word_by_word() -> None:
-    """A replaced line shows the words that differ; both earlier prompts are compared with."""
+    """A replaced line has its different words marked, against both earlier programs."""
     page = render_html(summaries.summary(summaries.REGRESSED))
     assert "What changed against the reference" in page
     assert "What changed against the baseline" in page
@@ -383,25 +383,25 @@ def test_prompts_are_compared_word_by_word() -> None:
     assert "+ added: ticket: The app crashes | team: mobile" in text
 
 
-def test_unlike_lines_are_shown_whole() -> None:
-    """Lines that have nothing in common are not taken apart."""
-    before, after = Prompt("p", "Sort it."), Prompt("p", "ExampleResult only with a word you know")
-    found = summaries.report(prompts_before=(before,), prompts_after=(after,))
-    page = render_html(summaries.summary(summaries.told(found)))
+def test_different_lines_have_no_marked_words() -> None:
+    """Lines that have nothing in common are shown as removed and added."""
+    old, new = Prompt("p", "Sort it."), Prompt("p", "Answer only with a word you know")
+    outcome = summaries.report(prompts_before=(old,), prompts_after=(new,))
+    page = render_html(summaries.summary(summaries.task_summary(outcome)))
     assert "<mark>" not in page
     assert "removed: </span>Sort it.</del>" in page
 
 
-def test_a_prompt_that_is_the_same_says_so() -> None:
-    """A predictor nobody changed is shown, and called unchanged."""
-    found = summaries.report(prompts_after=(summaries.BEFORE,))
-    text = shown(summaries.told(found))
+def test_an_unchanged_prompt_is_named_so() -> None:
+    """A predictor without a change is shown, and called unchanged."""
+    outcome = summaries.report(prompts_after=(summaries.BASELINE_PROMPT,))
+    text = shown(summaries.task_summary(outcome))
     assert "route is unchanged" in text
     assert "None, before and after." in text
 
 
-def test_search_is_told_in_words_too() -> None:
-    """The picture of the search has a sentence, a legend and a table."""
+def test_the_search_has_words_too() -> None:
+    """The chart of the search has a sentence, a legend and a table."""
     text = shown(summaries.PASSED)
     assert "3 trials on 180 rows, 1 dropped early." in text
     assert "On the 80 validation examples the baseline scores 0.450" in text
@@ -410,85 +410,88 @@ def test_search_is_told_in_words_too() -> None:
     assert "2 80 0.700 winner" in text
 
 
-def test_a_search_that_kept_the_program_has_no_winning_trial() -> None:
-    """Where the program as it came is the best, no trial is highlighted."""
+def test_a_search_without_a_winning_trial() -> None:
+    """No trial is highlighted where the baseline is the best."""
     student = Candidate((0,), (0,))
     log = replace(summaries.SEARCH, winner=student, score=0.45)
-    text = shown(summaries.told(summaries.report(search=log)))
+    text = shown(summaries.task_summary(summaries.report(search=log)))
     assert "the program as it came 0.450" in text
     assert "2 80 0.700 kept" in text
 
 
-def test_a_search_that_was_cut_at_once_has_words_only() -> None:
-    """Without a trial or a baseline there is nothing to draw."""
+def test_a_search_without_trials_has_words_only() -> None:
+    """A search that was cut before its first trial has no chart."""
     log = SearchLog(80, (), Candidate((0,), (0,)), None, 0.0)
     cut = Cut("--mipro-max-calls 5", "calls", 5.0)
-    text = shown(summaries.told(summaries.report(search=log, cut=cut)))
+    text = shown(summaries.task_summary(summaries.report(search=log, cut=cut)))
     assert "the baseline was not measured" in text
     assert "at --mipro-max-calls 5: 5 calls were left for it" in text
 
 
-def test_costs_that_are_unknown_are_called_so() -> None:
-    """No price is not a price of zero, and no latency no speed."""
-    found = summaries.report(usage=Usage(3, 30, 6))
-    quiet = replace(found.compiled, latency=None, usage=Usage(4, 40, 8))
-    text = shown(summaries.told(replace(found, compiled=quiet)))
+def test_unknown_costs_are_called_unknown() -> None:
+    """Neither an unknown price nor an unknown latency is shown as a figure."""
+    outcome = summaries.report(usage=Usage(3, 30, 6))
+    compiled = replace(outcome.compiled, latency=None, usage=Usage(4, 40, 8))
+    text = shown(summaries.task_summary(replace(outcome, compiled=compiled)))
     assert "This run, in all 3 36 unknown 12.6 s" in text
     assert "Baseline, a held-out example 1.0 120 $0.000525 0.42 s" in text
     assert "Compiled, a held-out example 1.0 12 unknown unknown" in text
 
 
-def test_how_it_came_about_is_told() -> None:
-    """The key, the reasons, what is stale and what was accepted are there."""
-    accepted = Acceptance("first", ("a.json",), Means(4, 0.5, 0.75), (summaries.AFTER,))
-    text = shown(summaries.told(summaries.report(acceptance=accepted, stale="metric changed")))
+def test_the_facts_about_an_outcome() -> None:
+    """A task has its key, the reasons of its compile, its statistics and its acceptance."""
+    accepted = Acceptance("first", ("a.json",), Means(4, 0.5, 0.75), (summaries.COMPILED_PROMPT,))
+    text = shown(
+        summaries.task_summary(summaries.report(acceptance=accepted, stale="metric changed"))
+    )
     assert "Key 12ab34cd" in text
     assert "Compiled because metric changed (test_router.py:3)" in text
     assert "detectable difference 0.210" in text
     assert "first reference: a.json" in text
 
 
-def test_long_texts_are_folded_and_cut() -> None:
-    """What is not seen at once is folded; what is not in the page is counted."""
-    limits = Limits(rows=10, characters=1000)
-    found = folded("word " * 300, limits)
-    assert found.head == "word " * 48
-    assert found.head + found.rest == "word " * 200
-    assert found.left == 500
-    many = folded("a\n" * 20, limits)
-    assert many.head == "a\n" * 6
-
-
 def large(tasks: int, examples: int, text: str) -> Summary:
-    """Return a summary with so many tasks and examples, with texts as long as this."""
+    """Return a summary of ``tasks`` tasks, each with ``examples`` examples of this text."""
     held_out = tuple(
         summaries.held_out(
-            float(number % 2), float(number % 3 > 0), number=number, ticket=text, before=text
+            float(number % 2), float(number % 3 > 0), number=number, ticket=text, baseline_team=text
         )
         for number in range(examples)
     )
-    found = summaries.told(summaries.report("FAIL", examples=held_out), failed=True)
-    return summaries.summary(*[replace(found, task=f"task {number}") for number in range(tasks)])
+    task = summaries.task_summary(summaries.report("FAIL", examples=held_out), failed=True)
+    return summaries.summary(*[replace(task, task=f"task {number}") for number in range(tasks)])
 
 
 def test_thousands_of_examples_fit() -> None:
-    """Tasks of a thousand examples each are shown as far as there is room."""
+    """A page about thousands of examples has those for which it has room."""
     page = render_html(large(8, 1000, "x" * 500))
     assert len(page.encode()) <= MOST_BYTES
     assert "Of each task, " in page
     assert re.search(r"The \d+ to look at first are shown; the JSON report has all\.", page)
 
 
+def test_a_page_is_rendered_until_it_is_too_large() -> None:
+    """The template stops as soon as the page has more bytes than it may have."""
+
+    def pieces() -> Iterator[str]:
+        yield "é"
+        yield "b"
+        pytest.fail("the template goes on")
+
+    assert not html._joined(pieces(), 2)
+    assert html._joined(["é", "b"], 3) == "éb"
+
+
 @pytest.mark.parametrize("text", ["'" * 20_000, "\x9b" * 20_000, "\U000e0041" * 20_000])
 def test_texts_that_grow_when_escaped_fit(text: str) -> None:
-    """A text that takes many bytes a character is cut until the page is small enough."""
+    """A text with many bytes a character is cut until the page is small enough."""
     page = render_html(large(4, 60, text))
     assert len(page.encode()) <= MOST_BYTES
     assert "more characters are in the JSON report" in page
 
 
 def test_more_tasks_than_fit_are_counted() -> None:
-    """A session of thousands of tests has a page of those to look at first."""
+    """A page about thousands of tasks has those to look at first."""
     erred = replace(summaries.ERRED, message="x" * 5000)
     page = render_html(summaries.summary(*[erred] * 2100))
     assert len(page.encode()) <= MOST_BYTES
@@ -496,78 +499,27 @@ def test_more_tasks_than_fit_are_counted() -> None:
 
 
 def test_long_searches_leave_room_for_words() -> None:
-    """Pictures of many trials are left out before examples are."""
+    """Charts of many trials are left out before examples."""
     trials = tuple(
         Trial(number, Candidate((number,), (0,)), 80, number / 500, dropped=False)
         for number in range(500)
     )
     log = SearchLog(80, trials, trials[-1].candidate, 0.0, 0.998)
-    found = summaries.told(summaries.report("PASS", search=log))
-    page = render_html(summaries.summary(*[found] * 20))
+    task = summaries.task_summary(summaries.report("PASS", search=log))
+    page = render_html(summaries.summary(*[task] * 20))
     assert len(page.encode()) <= MOST_BYTES
     assert re.search(r"\d+ of 500 trials are shown", page)
     assert 0 < page.count("Pictures are left out here") < 40
     assert page.count("499</td>") == 20
 
 
-def test_scores_are_counted_one_by_one_or_in_bins() -> None:
-    """Few different scores are shown as they are, many in ten ranges, none is lost."""
-    few = charts.bars({"baseline": [0.0, 1.0, 0.0], "compiled": [1.0, 1.0, 0.5]})
-    assert few == charts.Bars(("0", "0.5", "1"), {"baseline": (2, 0, 1), "compiled": (0, 1, 2)})
-    many = charts.bars({"baseline": [number / 20 for number in range(21)]})
-    assert many.bins[0] == "0 to 0.1"
-    assert sum(many.counts["baseline"]) == 21
-    wide = charts.bars({"baseline": [-5.0, *map(float, range(10))]})
-    assert sum(wide.counts["baseline"]) == 11
-    near = charts.bars({"baseline": [0.33333, 0.33334]})
-    assert near.bins == ("0.33333", "0.33334")
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the missing packages and the command that installs them."""
 
-
-def test_the_best_so_far_was_measured_in_full() -> None:
-    """A candidate that was dropped after a lucky start is never the best."""
-    trials = (
-        Trial(0, Candidate((1,), (0,)), 5, 1.0, dropped=True),
-        Trial(1, Candidate((2,), (0,)), 80, 0.4, dropped=False),
-        Trial(2, Candidate((3,), (0,)), 80, 0.6, dropped=False),
-    )
-    log = SearchLog(80, trials, Candidate((3,), (0,)), 0.5, 0.6)
-    assert [(each.kind, each.best) for each in charts.points(log)] == [
-        ("dropped", 0.5),
-        ("kept", 0.5),
-        ("winner", 0.6),
-    ]
-
-
-def test_axes_have_whole_numbers() -> None:
-    """There is no half example and no half trial."""
-    assert charts._ticks(0, 2) == [0, 1, 2]
-    assert charts._ticks(0, 13) == [0, 5, 10]
-    assert charts._ticks(7, 7) == [7]
-
-
-def test_pictures_are_coloured_by_the_page() -> None:
-    """No colour is fixed, so that a dark page has dark pictures."""
-    points = charts.points(summaries.SEARCH)
-    drawn = [
-        charts.distribution(charts.bars({"baseline": [0.0, 1.0], "accepted": [1.0, 1.0]})),
-        charts.search(points, 0.45, 80),
-    ]
-    for each in drawn:
-        colours = re.findall(r'(?:fill|stroke)="([^"]*)"', each)
-        assert {name for name in colours if not name.startswith("var(--")} <= {
-            "none",
-            "transparent",
-        }
-        assert "id=" not in each
-
-
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error names the packages and the command that installs them."""
-
-    def found(name: str) -> ModuleSpec | None:
+    def find_some(name: str) -> ModuleSpec | None:
         return None if name in {"altair", "vl_convert"} else find_spec(name)
 
-    monkeypatch.setattr(html, "find_spec", found)
+    monkeypatch.setattr(html, "find_spec", find_some)
     with pytest.raises(DeclarationError, match="altair and vl-convert-python are not installed"):
         require_html()
     with pytest.raises(DeclarationError, match=r'install "pytest-mipro\[html\]"'):

@@ -16,7 +16,7 @@ from pytest_mipro.report.summary import Summary
 VALIDATOR = Draft202012Validator(json.loads(SCHEMA.read_text("ascii")))
 REWRITE = (
     "write json.dumps(pytest_mipro.report.json_report.schema(), indent=1) to the file; "
-    "if a field went or means something else, raise VERSION"
+    "if a field is removed or changes its meaning, raise VERSION"
 )
 
 
@@ -32,21 +32,23 @@ def undescribed(value: Any) -> Any:
 
 
 def test_the_schema_is_that_of_the_records() -> None:
-    """A record that changed changes the file, too."""
-    kept = json.loads(SCHEMA.read_text("ascii"))
-    assert undescribed(kept) == undescribed(schema()), REWRITE
-    Draft202012Validator.check_schema(kept)
+    """The file has the schema that the records have."""
+    document = json.loads(SCHEMA.read_text("ascii"))
+    assert undescribed(document) == undescribed(schema()), REWRITE
+    Draft202012Validator.check_schema(document)
 
 
 def test_the_schema_describes_every_record() -> None:
-    """Whoever reads it alone learns what a record is."""
-    kept = json.loads(SCHEMA.read_text("ascii"))
-    assert kept["description"]
-    assert [name for name, each in kept["$defs"].items() if not each.get("description")] == []
+    """Each record has a description in it."""
+    document = json.loads(SCHEMA.read_text("ascii"))
+    assert document["description"]
+    assert [
+        name for name, record in document["$defs"].items() if not record.get("description")
+    ] == []
 
 
 def test_everything_is_in_the_document() -> None:
-    """It follows its schema, and the summary can be made again from it."""
+    """The document follows its schema, and the summary can be restored from it."""
     summary = summaries.summary()
     document = json.loads(render_json(summary))
     VALIDATOR.validate(document)
@@ -71,7 +73,7 @@ def test_everything_is_in_the_document() -> None:
     ],
 )
 def test_the_schema_refuses(wrong: dict[str, object]) -> None:
-    """What is no report of this version is not taken for one."""
+    """The schema refuses a document that is no report of this version."""
     document = json.loads(render_json(summaries.summary()))
     assert not VALIDATOR.is_valid({**document, **wrong})
 
@@ -84,10 +86,11 @@ def test_nothing_to_report() -> None:
 
 @pytest.mark.parametrize("number", [math.inf, math.nan])
 def test_numbers_that_are_not_finite(number: float) -> None:
-    """JSON has no word for them; they are null, and the schema expects it."""
-    found = summaries.report("PASS")
-    open_ended = replace(found, comparison=replace(found.comparison, detectable=number))
-    text = render_json(summaries.summary(summaries.told(open_ended)))
+    """They are null, which JSON has and the schema allows."""
+    outcome = summaries.report("PASS")
+    comparison = replace(outcome.comparison, detectable=number)
+    open_ended = replace(outcome, comparison=comparison)
+    text = render_json(summaries.summary(summaries.task_summary(open_ended)))
     document = json.loads(text, parse_constant=pytest.fail)
     VALIDATOR.validate(document)
     assert document["tasks"][0]["report"]["comparison"]["detectable"] is None
@@ -95,7 +98,7 @@ def test_numbers_that_are_not_finite(number: float) -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_hostile_text(text: str) -> None:
-    """Whatever the text, the document is plain ASCII, valid, and says just that."""
+    """Whatever the text, the document is ASCII, valid, and has that text in it."""
     rendered = render_json(summaries.hostile(text))
     assert rendered.isascii()
     assert set(rendered) & {chr(code) for code in range(32)} <= {"\n"}

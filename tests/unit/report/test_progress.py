@@ -33,7 +33,7 @@ from pytest_mipro.report.text_width import columns
     ],
 )
 def test_lines(progress: Progress, left: float | None, line: str) -> None:
-    """A line says the phase, how far it is, the best score and the cost, if known."""
+    """A line has the phase, its counts, the best score and the cost, as far as known."""
     assert progress_line("router", progress, left=left) == f"mipro: router: {line}"
 
 
@@ -48,12 +48,12 @@ def test_lines(progress: Progress, left: float | None, line: str) -> None:
     ],
 )
 def test_time_left(seconds: float, words: str) -> None:
-    """It is said no more exactly than it is known."""
+    """An estimate is rounded to tens of seconds, minutes or hours."""
     assert words in progress_line("router", Progress("search", 1, 2), left=seconds)
 
 
-def test_what_does_not_fit_is_left_out() -> None:
-    """What is left is whole, and the most important first."""
+def test_facts_that_do_not_fit_are_left_out() -> None:
+    """The others are complete, the most important first."""
     progress = Progress("search", 3, 10, 0.8125, Usage(420, 100, 10))
     lines = [progress_line("router", progress, left=40, width=width) for width in (30, 60, 99)]
     assert lines == [
@@ -63,20 +63,20 @@ def test_what_does_not_fit_is_left_out() -> None:
     ]
 
 
-def test_a_model_that_does_not_answer() -> None:
-    """Why nothing moves is said instead of how fast it moves."""
+def test_a_provider_error_replaces_the_facts() -> None:
+    """While a model is asked again, the line has the error instead of the other facts."""
     usage = Usage(420, 100, 10)
     progress = Progress("search", 3, 10, 0.8125, usage, provider_error="Refused: by\nhost \x1b[31m")
-    said = "searching 3/10, asking the model again: Refused: by\\nhost \\x1b[31m"
-    assert progress_line("router", progress, left=40) == f"mipro: router: {said}"
-    assert progress_line("router", progress, width=99) == f"router: {said}"
+    words = "searching 3/10, asking the model again: Refused: by\\nhost \\x1b[31m"
+    assert progress_line("router", progress, left=40) == f"mipro: router: {words}"
+    assert progress_line("router", progress, width=99) == f"router: {words}"
     assert progress_line("router", progress, width=60) == "router: searching 3/10"
 
 
 @pytest.mark.parametrize("provider_error", TEXTS)
 @pytest.mark.parametrize("width", [10, 40, 200])
-def test_whatever_a_model_said_fits(provider_error: str, width: int) -> None:
-    """It is one line, of no more columns than there are."""
+def test_any_provider_error_fits(provider_error: str, width: int) -> None:
+    """The line is one line, and not wider than the terminal."""
     line = progress_line(
         "router", Progress("search", 3, 10, provider_error=provider_error * 99), width=width
     )
@@ -84,25 +84,25 @@ def test_whatever_a_model_said_fits(provider_error: str, width: int) -> None:
     assert inline(line) == line
 
 
-def test_a_long_name_leaves_room_for_the_rest() -> None:
-    """It is cut before anything else."""
+def test_a_long_name_leaves_room_for_the_counts() -> None:
+    """The name is cut first."""
     line = progress_line("test_" + "x" * 99, Progress("search", 3, 10), width=40)
     assert line.endswith("…: searching 3/10")
     assert len(line) == 40
 
 
-def test_no_progress_changes_the_record() -> None:
-    """The record is only read."""
+def test_the_record_is_not_changed() -> None:
+    """Rendering only reads the record."""
     progress = Progress("search", 1, 2, 0.5, Usage(1))
-    before = replace(progress)
+    copy = replace(progress)
     progress_line("router", progress)
-    assert progress == before
+    assert progress == copy
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("width", [None, 40, 79])
-def test_no_name_is_more_than_a_name(width: int | None, text: str) -> None:
-    """It fakes no second line, and nobody obeys any of it."""
+def test_a_hostile_name_is_escaped(width: int | None, text: str) -> None:
+    """A name adds no line, and neither a terminal nor a CI system obeys it."""
     line = progress_line(text, Progress("search", 1, 2), width=width)
     assert inline(line) == line
     assert width is None or columns(line) <= width

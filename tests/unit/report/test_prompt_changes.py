@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from summaries import AFTER, BEFORE
+from summaries import BASELINE_PROMPT, COMPILED_PROMPT
 
 from pytest_mipro.records import Prompt
 from pytest_mipro.report.prompt_changes import (
-    Line,
+    DiffLine,
     changed_parts,
     diff,
     prompt_changes,
@@ -19,73 +19,73 @@ LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
 
 
 def test_a_changed_prompt() -> None:
-    """Removed lines come before those that replace them; demos are a line each."""
-    (route,) = prompt_changes([BEFORE], [AFTER])
+    """Removed lines come before those that replace them; a demo is one line."""
+    (route,) = prompt_changes([BASELINE_PROMPT], [COMPILED_PROMPT])
     assert not route.is_none
     assert route.predictor == "route"
     assert route.instruction == (
-        Line("-", "Route the ticket to a team."),
-        Line("+", "Route the ticket to the team that owns the product."),
-        Line("+", "Answer with one word."),
+        DiffLine("-", "Route the ticket to a team."),
+        DiffLine("+", "Route the ticket to the team that owns the product."),
+        DiffLine("+", "Answer with one word."),
     )
-    assert route.demos == (Line("+", "ticket: The app crashes | team: mobile"),)
+    assert route.demos == (DiffLine("+", "ticket: The app crashes | team: mobile"),)
 
 
 def test_an_unchanged_prompt() -> None:
-    """Every line is kept, and nothing changed."""
-    (route,) = prompt_changes([AFTER], [AFTER])
+    """Every line of it is unchanged."""
+    (route,) = prompt_changes([COMPILED_PROMPT], [COMPILED_PROMPT])
     assert route.is_none
     assert [line.mark for line in route.instruction] == [" ", " "]
 
 
 def test_predictors_come_and_go() -> None:
-    """One that is new has only added lines; one that is gone comes last, with removed ones."""
-    new = replace(BEFORE, predictor="new")
-    added, gone = prompt_changes([BEFORE], [new])
+    """A new predictor has added lines only; a missing one comes last, with removed lines."""
+    new = replace(BASELINE_PROMPT, predictor="new")
+    added, gone = prompt_changes([BASELINE_PROMPT], [new])
     assert (added.predictor, {line.mark for line in added.instruction}) == ("new", {"+"})
     assert (gone.predictor, {line.mark for line in gone.instruction}) == ("route", {"-"})
 
 
 @given(LINES, LINES)
-def test_a_diff_holds_both_texts(before: list[str], after: list[str]) -> None:
-    """Without what was added it is the text before, without what was removed the one after."""
-    lines = list(diff(before, after))
-    assert [line.text for line in lines if line.mark != "+"] == before
-    assert [line.text for line in lines if line.mark != "-"] == after
+def test_a_diff_holds_both_texts(old: list[str], new: list[str]) -> None:
+    """Without added lines it is the old text, without removed lines the new one."""
+    lines = list(diff(old, new))
+    assert [line.text for line in lines if line.mark != "+"] == old
+    assert [line.text for line in lines if line.mark != "-"] == new
 
 
-def test_a_diff_shows_what_is_near_a_change() -> None:
-    """Lines that stay are shown only beside those that do not."""
-    before = Prompt("p", "\n".join("abcdefg"))
-    after = Prompt("p", "\n".join("abcXefg"))
-    assert list(prompt_diff([before], [after])) == [
+def test_a_diff_shows_the_lines_next_to_a_change() -> None:
+    """Unchanged lines are shown only beside changed ones."""
+    old = Prompt("p", "\n".join("abcdefg"))
+    new = Prompt("p", "\n".join("abcXefg"))
+    assert list(prompt_diff([old], [new])) == [
         ("", "instruction of p:"),
         ("    ", "c"),
         ("  - ", "d"),
         ("  + ", "X"),
         ("    ", "e"),
     ]
-    assert not list(prompt_diff([before], [before]))
+    assert not list(prompt_diff([old], [old]))
 
 
 def test_instructions_come_before_demos() -> None:
-    """Of all predictors, as there may be many demos; each part can be asked for."""
+    """The instructions of all predictors come first; either part can be requested."""
     demos = ({"q": "a"},)
-    before = [Prompt("one", "x"), Prompt("two", "x")]
-    after = [Prompt("one", "y", demos), Prompt("two", "y")]
-    headings = [text for head, text in prompt_diff(before, after) if not head]
+    old = [Prompt("one", "x"), Prompt("two", "x")]
+    new = [Prompt("one", "y", demos), Prompt("two", "y")]
+    headings = [text for head, text in prompt_diff(old, new) if not head]
     assert headings == ["instruction of one:", "instruction of two:", "demos of one:"]
-    assert list(prompt_diff(before, after, ["demos"])) == [
+    assert list(prompt_diff(old, new, ["demos"])) == [
         ("", "demos of one:"),
         ("  + ", "q: a"),
     ]
 
 
-def test_what_changed_is_named() -> None:
-    """By part and predictor; what is the same is not."""
-    before = [Prompt("one", "x"), Prompt("two", "x"), Prompt("three", "x")]
-    after = [Prompt("one", "y", ({"q": "a"},)), Prompt("two", "x"), Prompt("three", "y")]
-    assert changed_parts(prompt_changes(before, after)) == [
+def test_changed_parts_are_named() -> None:
+    """A phrase names the part and the predictor; unchanged ones have no phrase."""
+    old = [Prompt("one", "x"), Prompt("two", "x"), Prompt("three", "x")]
+    new = [Prompt("one", "y", ({"q": "a"},)), Prompt("two", "x"), Prompt("three", "y")]
+    assert changed_parts(prompt_changes(old, new)) == [
         "instruction and demos of one",
         "instruction of three",
     ]

@@ -8,7 +8,12 @@ from hostile import TEXTS
 from pytest_mipro.records import Acceptance, Means, PairedComparison, Prompt, Report, Scorecard
 from pytest_mipro.records import Usage as Cost
 from pytest_mipro.report.escaping import printable
-from pytest_mipro.report.references import MOST, render_acceptances, render_orphans, render_pruned
+from pytest_mipro.report.references import (
+    MOST_ORPHANS,
+    render_acceptances,
+    render_orphans,
+    render_pruned,
+)
 
 FILES = ("__mipro__/test_x/test_router.json", "__mipro__/test_x/test_router.program.json")
 CARD = Scorecard(("a",), (1.0,), Cost())
@@ -34,7 +39,7 @@ CHANGED = Acceptance(
 
 
 def report(acceptance: Acceptance | None) -> Report:
-    """Return the report of a test that accepted."""
+    """Return the report of a test with this acceptance."""
     return Report(
         task="router",
         test="test_x.py::test_router",
@@ -54,12 +59,12 @@ def report(acceptance: Acceptance | None) -> Report:
 
 
 def lines(acceptance: Acceptance | None) -> list[str]:
-    """Return what is shown of an acceptance."""
+    """Return the lines about an acceptance."""
     return render_acceptances([report(acceptance)]).splitlines()
 
 
 def test_a_diff_to_the_earlier_reference() -> None:
-    """Files, scores, and what was taken out of and put into instruction and demos."""
+    """An acceptance shows its files, the scores, and the diff of instruction and demos."""
     assert lines(CHANGED) == [
         f"router: accepted: {FILES[0]} and {FILES[1]}",
         (
@@ -80,7 +85,7 @@ def test_a_diff_to_the_earlier_reference() -> None:
 
 
 def test_the_first_is_all_new() -> None:
-    """Without an earlier one everything is put in."""
+    """Without an earlier reference, every line of the prompt is an added one."""
     first = Acceptance("first", FILES, Means(60, 0.25, 0.75), (Prompt("classify", "One."),))
     assert lines(first) == [
         f"router: first reference: {FILES[0]} and {FILES[1]}",
@@ -90,31 +95,28 @@ def test_the_first_is_all_new() -> None:
     ]
 
 
-def test_unchanged_is_a_line() -> None:
-    """There is nothing to compare."""
+def test_an_unchanged_reference_is_one_line() -> None:
+    """A reference that stays the same has no diff."""
     assert lines(replace(CHANGED, what="unchanged")) == [
         f"router: reference unchanged: {FILES[0]} and {FILES[1]}"
     ]
 
 
-def test_replaced_says_so() -> None:
-    """Files that could not be used are gone; somebody may want to know."""
+def test_replaced_files_are_named_so() -> None:
+    """The line says that unusable files were replaced."""
     assert "in place of files that could not be used" in lines(replace(CHANGED, what="replaced"))[0]
 
 
-def test_the_same_scores_and_another_metric() -> None:
-    """The counts say what there is to say."""
+def test_counts_of_examples_and_another_metric() -> None:
+    """The line counts the examples that changed, and names a change of the metric."""
     same = replace(CHANGED, changed=0, added=0)
     assert "  examples by compiled score: all the same" in lines(same)
-    other = lines(replace(CHANGED, rescored=True))
-    assert (
-        "  examples by compiled score: 12 changed, 10 added, under another metric than before"
-        in (other)
-    )
+    counts = "  examples by compiled score: 12 changed, 10 added, under another metric than before"
+    assert counts in lines(replace(CHANGED, rescored=True))
 
 
-def test_what_tests_have_in_common_is_shown_once() -> None:
-    """Tests that share a task accept the same program."""
+def test_a_shared_diff_is_shown_once() -> None:
+    """The second of two tests that share a task refers to the first."""
     reports = [replace(report(CHANGED), task=task) for task in ("one", "two")]
     assert render_acceptances(reports).splitlines()[-2:] == [
         f"two: accepted: {FILES[0]} and {FILES[1]}",
@@ -123,21 +125,21 @@ def test_what_tests_have_in_common_is_shown_once() -> None:
 
 
 def test_no_acceptance_no_line() -> None:
-    """Tests that accept nothing are not mentioned."""
+    """A test without an acceptance has no line."""
     assert lines(None) == []
 
 
 @pytest.mark.parametrize("hostile", TEXTS.values(), ids=TEXTS.keys())
-def test_what_a_model_wrote_is_not_sent_to_the_terminal(hostile: str) -> None:
-    """Neither in an instruction nor in a demo, a line stays a line, and none is a command."""
+def test_texts_of_a_model_are_escaped(hostile: str) -> None:
+    """No instruction and no demo has a control character, a line break or a command."""
     prompt = Prompt(hostile, hostile, ({hostile: f"{hostile}\nfake: PASS"},))
     text = render_acceptances([report(replace(CHANGED, prompts_after=(prompt,)))])
     assert printable(text) == text
     assert not any(line.startswith(("fake", "# ")) for line in text.splitlines())
 
 
-def test_leftovers_are_a_line_each() -> None:
-    """First what is out of date, then what belongs to no test."""
+def test_orphans_are_a_line_each() -> None:
+    """References that are out of date come before those that belong to no test."""
     assert render_orphans(["a is out of date"], ["__mipro__/b.*"]).splitlines() == [
         "a is out of date",
         "__mipro__/b.* belongs to no test; delete it if it is not needed",
@@ -145,17 +147,17 @@ def test_leftovers_are_a_line_each() -> None:
     assert not render_orphans([], [])
 
 
-def test_many_leftovers_are_counted() -> None:
-    """A long list is cut, and says how much is missing."""
+def test_many_orphans_are_counted() -> None:
+    """A long list is cut, and its last line counts the rest."""
     shown = render_orphans([f"{n} is old" for n in range(8)], [f"{n}.*" for n in range(7)])
-    assert len(shown.splitlines()) == MOST + 1
+    assert len(shown.splitlines()) == MOST_ORPHANS + 1
     assert shown.splitlines()[-1] == "and 5 more"
-    exactly = render_orphans([f"{n} is old" for n in range(MOST)], [])
+    exactly = render_orphans([f"{n} is old" for n in range(MOST_ORPHANS)], [])
     assert "more" not in exactly
 
 
-def test_what_was_deleted() -> None:
-    """By kind, without those of which there was nothing."""
+def test_deleted_rows_are_counted_by_kind() -> None:
+    """A kind without deleted rows is left out."""
     assert render_pruned("sqlite:///a.db", 30.0, {"rows": 3, "artifacts": 1, "traces": 0}) == (
         "deleted from sqlite:///a.db, as not used for 30 days: 1 artifact, 3 rows"
     )

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from summaries import (
-    ACCEPTED,
-    BEFORE,
+    ACCEPTED_PROMPT,
+    BASELINE_PROMPT,
     ERRED,
     EXAMPLES,
     PASSED,
@@ -15,20 +15,20 @@ from summaries import (
     held_out,
     report,
     summary,
-    told,
+    task_summary,
 )
 
 from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
 from pytest_mipro.report.summary import (
     Summary,
-    change,
+    earlier_program,
     earlier_prompts,
     effort,
     headline,
-    repeats,
-    shifts,
-    since,
-    worst,
+    repeats_verdict,
+    score_change,
+    score_changes,
+    worst_examples,
     worst_first,
 )
 
@@ -52,20 +52,20 @@ NO_REFERENCE = Verdict("no_regression", "FAIL", "there is no reference", None)
     ],
 )
 def test_the_worst_verdict_counts(words: tuple[VerdictWord, ...], expected: str) -> None:
-    """A task is as good as the worst of its verdicts, in whatever order they came."""
-    assert told(report(*words)).word == expected
+    """A task has the worst word of its verdicts, in any order."""
+    assert task_summary(report(*words)).word == expected
 
 
 def test_effort_of_a_compile() -> None:
-    """A compile says how long it took and what it asked."""
-    assert told(report("PASS")).effort == "compiled in 13 s, 1,234 LM calls"
+    """It has the time and the LM calls of the compile."""
+    assert task_summary(report("PASS")).effort == "compiled in 13 s, 1,234 LM calls"
 
 
-def test_effort_of_a_compile_that_went_on() -> None:
-    """What earlier runs had found out is said, and where a budget ended the search."""
+def test_effort_of_a_resumed_compile() -> None:
+    """It has the stored results of earlier runs, and the budget that ended the search."""
     cut = Cut("lm_calls=100", "calls", 100)
-    went_on = told(report(resumed=312, cut=cut, usage=Usage(1)))
-    assert went_on.effort == (
+    resumed = task_summary(report(resumed=312, cut=cut, usage=Usage(1)))
+    assert resumed.effort == (
         "compiled in 13 s, resumed with 312 stored results, 1 LM call, search cut at lm_calls=100"
     )
 
@@ -78,15 +78,17 @@ def test_effort_of_a_compile_that_went_on() -> None:
         ({"origin": "shared", "shared": "test_a.py::test_b"}, "shared with test_a.py::test_b"),
     ],
 )
-def test_effort_of_what_was_there(values: dict[str, Any], effort: str) -> None:
-    """What was not compiled now says where it is from."""
-    assert told(report(usage=Usage(), **values)).effort.startswith(effort)
+def test_effort_without_a_compile(values: dict[str, Any], effort: str) -> None:
+    """It says where a program is from that was not compiled in this run."""
+    assert task_summary(report(usage=Usage(), **values)).effort.startswith(effort)
 
 
 def test_effort_without_calls() -> None:
-    """Where the calls are told beside it, the effort does not tell them again."""
+    """The calls can be left out for a place that has them in a column."""
     cut = Cut("lm_calls=100", "calls", 100)
-    assert effort(report(cut=cut), counted=False) == "compiled in 13 s, search cut at lm_calls=100"
+    assert (
+        effort(report(cut=cut), with_calls=False) == "compiled in 13 s, search cut at lm_calls=100"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,24 +104,24 @@ def test_effort_without_calls() -> None:
 def test_a_message_that_repeats_a_verdict(
     words: tuple[VerdictWord, ...], message: str, expected: bool
 ) -> None:
-    """Only what a verdict that did not pass says is told already."""
-    assert repeats(told(report(*words), failed=True, message=message)) == expected
+    """Only an assert on a verdict that did not pass repeats it."""
+    assert repeats_verdict(task_summary(report(*words), failed=True, message=message)) == expected
 
 
 def test_a_verdict_is_repeated_though_pytest_shortens_it() -> None:
-    """It leaves out the middle of what an assert is about."""
+    """Pytest leaves out the middle of a long operand."""
     verdict = Verdict("no_regression", "FAIL", "so and so; " * 40, None)
     message = f"assert {repr(verdict)[:118]}...{repr(verdict)[-119:]}\n +  where"
-    assert repeats(told(report(verdicts=(verdict,)), failed=True, message=message))
+    assert repeats_verdict(task_summary(report(verdicts=(verdict,)), failed=True, message=message))
 
 
 def test_survives_the_round_trip() -> None:
-    """A summary is the same after it was plain data, as an xdist worker sends it."""
+    """A summary is equal after a round trip through plain data, as xdist workers send it."""
     assert Summary.from_dict(summary().to_dict()) == summary()
 
 
 @pytest.mark.parametrize(
-    "before, after, accepted, against_baseline, against_accepted",
+    "baseline, compiled, accepted, baseline_change, accepted_change",
     [
         (0.0, 1.0, 1.0, "better", "same"),
         (1.0, 0.5, 0.0, "worse", "better"),
@@ -127,26 +129,26 @@ def test_survives_the_round_trip() -> None:
         (0.5, 0.5, None, "same", "same"),
     ],
 )
-def test_how_an_example_changed(
-    before: float,
-    after: float,
+def test_the_change_of_an_example(
+    baseline: float,
+    compiled: float,
     accepted: float | None,
-    against_baseline: str,
-    against_accepted: str,
+    baseline_change: str,
+    accepted_change: str,
 ) -> None:
-    """An example got worse or better by its score; without one to compare with, neither."""
-    example = held_out(before, after, accepted=accepted)
-    assert change(example) == against_baseline
-    assert change(example, "accepted") == against_accepted
+    """An example got worse or better by its score; without an earlier score, neither."""
+    example = held_out(baseline, compiled, accepted=accepted)
+    assert score_change(example) == baseline_change
+    assert score_change(example, "accepted") == accepted_change
 
 
 def numbers(examples: list[HeldOutExample]) -> list[int]:
-    """Return which examples these are."""
-    return [int(each.identity, 16) for each in examples]
+    """Return the numbers of examples."""
+    return [int(example.identity, 16) for example in examples]
 
 
-def test_the_worst_lost_most() -> None:
-    """Losses come first, the greatest at the top, then what scores least; the best do not come."""
+def test_the_worst_examples_lost_most() -> None:
+    """The greatest loss comes first, then the lowest score; the best scores are left out."""
     examples = (
         held_out(0.0, 1.0, number=1),
         held_out(0.5, 0.25, number=2),
@@ -154,47 +156,49 @@ def test_the_worst_lost_most() -> None:
         held_out(1.0, 0.0, number=4),
         held_out(0.5, 0.5, number=5),
     )
-    assert numbers(worst(report(examples=examples))) == [4, 2, 3, 5]
+    assert numbers(worst_examples(report(examples=examples))) == [4, 2, 3, 5]
 
 
-def test_the_worst_against_the_reference() -> None:
-    """Where there is a reference, a loss is what was lost since it was accepted."""
-    found = replace(report(examples=EXAMPLES), accepted=REFERENCE)
-    assert numbers(worst(found)) == [2, 4]
+def test_the_worst_examples_against_the_reference() -> None:
+    """With a reference, a loss is one against its scores."""
+    outcome = replace(report(examples=EXAMPLES), accepted=REFERENCE)
+    assert numbers(worst_examples(outcome)) == [2, 4]
     examples = (
         held_out(1.0, 0.5, number=1, accepted=0.5),
         held_out(0.0, 0.5, number=2, accepted=1.0),
         held_out(0.0, 1.0, number=3, accepted=None),
     )
-    assert numbers(worst(report(examples=examples, accepted=REFERENCE))) == [2, 1]
+    assert numbers(worst_examples(report(examples=examples, accepted=REFERENCE))) == [2, 1]
 
 
-def test_how_many_changed() -> None:
-    """In words, against what a reader compares with; nothing where only scores are known."""
-    assert shifts(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
+def test_changed_examples_are_counted() -> None:
+    """A phrase counts them against the earlier program; it is empty without examples."""
+    assert (
+        score_changes(report()) == "1 of 4 held-out examples got worse than the baseline, 1 better"
+    )
     assert REGRESSED.report is not None
-    assert "got worse than the reference, 0 better" in shifts(REGRESSED.report)
-    assert not shifts(report(held_out=()))
+    assert "got worse than the reference, 0 better" in score_changes(REGRESSED.report)
+    assert not score_changes(report(held_out=()))
 
 
-def test_what_was_not_met_decides_what_to_compare_with() -> None:
-    """A gain that is missed is one over the baseline, whatever was accepted."""
-    gain, kept = report("FAIL").verdicts[0], Verdict("no_regression", "PASS", "as good", None)
-    lost = replace(kept, word="FAIL")
-    other = replace(lost, kind="costs_no_more")
-    assert since(report(verdicts=(gain, kept), accepted=REFERENCE)) == "baseline"
-    for verdicts in ((), (kept,), (gain, lost), (gain, other)):
-        assert since(report(verdicts=verdicts, accepted=REFERENCE)) == "accepted"
+def test_unmet_verdicts_decide_on_the_earlier_program() -> None:
+    """It is the baseline if the only unmet verdict is about it, also with a reference."""
+    gain, regression = report("FAIL").verdicts[0], Verdict("no_regression", "PASS", "as good", None)
+    lost = replace(regression, word="FAIL")
+    dearer = replace(lost, kind="costs_no_more")
+    assert earlier_program(report(verdicts=(gain, regression), accepted=REFERENCE)) == "baseline"
+    for verdicts in ((), (regression,), (gain, lost), (gain, dearer)):
+        assert earlier_program(report(verdicts=verdicts, accepted=REFERENCE)) == "accepted"
 
 
-def test_nothing_is_worst_where_all_is_well() -> None:
-    """A program with the best score everywhere has no worst example; nor has an empty report."""
-    assert worst(report(examples=(held_out(1.0, 1.0),))) == []
-    assert worst(report(held_out=())) == []
+def test_no_example_is_worst_where_all_have_the_best_score() -> None:
+    """There is none either where only scores are known."""
+    assert worst_examples(report(examples=(held_out(1.0, 1.0),))) == []
+    assert worst_examples(report(held_out=())) == []
 
 
-XFAILED = replace(told(report("FAIL")), status="xfailed")
-SKIPPED = replace(told(report("PASS")), status="skipped")
+XFAILED = replace(task_summary(report("FAIL")), status="xfailed")
+SKIPPED = replace(task_summary(report("PASS")), status="skipped")
 
 
 @pytest.mark.parametrize(
@@ -216,39 +220,39 @@ SKIPPED = replace(told(report("PASS")), status="skipped")
             "1 of 4 tasks got worse, 1 could not be judged, 1 passed undecided",
         ),
         (
-            [told(report("FAIL"), failed=True), PASSED],
+            [task_summary(report("FAIL"), failed=True), PASSED],
             "1 of 2 tasks failed",
         ),
         (
             [
-                told(report(verdicts=(NO_REFERENCE,)), failed=True),
+                task_summary(report(verdicts=(NO_REFERENCE,)), failed=True),
                 REGRESSED,
             ],
             "1 of 2 tasks got worse, 1 failed",
         ),
     ],
 )
-def test_the_headline_says_what_became_of_the_tasks(tasks: list[TaskSummary], words: str) -> None:
-    """In words, the worst first; only a loss is called worse."""
+def test_the_headline_counts_the_results_of_the_tasks(tasks: list[TaskSummary], words: str) -> None:
+    """The worst result comes first, and only a regression is called worse."""
     assert headline(replace(summary(), tasks=tuple(tasks))) == words
 
 
-def test_a_run_that_was_interrupted_is_said_to_be() -> None:
-    """What passed until then is not all there is."""
+def test_the_headline_of_an_interrupted_run() -> None:
+    """It says that not every task was judged."""
     session = replace(summary(PASSED), interrupted=True)
     assert headline(session) == "The task passed; the run was interrupted"
 
 
 def test_the_worst_task_is_the_first() -> None:
-    """A bad verdict before an error, that before any other failure, and what passed at the end."""
-    missed = told(report("PASS"), failed=True)
-    expected_loss = told(report("FAIL"))
+    """A FAIL comes before an error, that before other failures, and passed tasks come last."""
+    missed = task_summary(report("PASS"), failed=True)
+    expected_loss = task_summary(report("FAIL"))
     order = [REGRESSED, ERRED, missed, expected_loss, UNDECIDED, PASSED]
     assert worst_first(reversed(order)) == order
 
 
-def test_prompts_are_compared_with_those_of_the_same_program() -> None:
-    """Those of the reference, if there is one; else the baseline's."""
-    assert earlier_prompts(report()) == (BEFORE,)
-    found = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED,))
-    assert earlier_prompts(found) == (ACCEPTED,)
+def test_prompts_are_those_of_the_earlier_program() -> None:
+    """They are those of the reference, if there is one, else the baseline's."""
+    assert earlier_prompts(report()) == (BASELINE_PROMPT,)
+    outcome = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED_PROMPT,))
+    assert earlier_prompts(outcome) == (ACCEPTED_PROMPT,)

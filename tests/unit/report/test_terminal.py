@@ -19,7 +19,7 @@ from summaries import (
     hostile,
     report,
     summary,
-    told,
+    task_summary,
 )
 
 from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
@@ -33,49 +33,49 @@ if TYPE_CHECKING:
     from pytest_mipro.report.summary import Summary
 
 WIDTHS = (40, 80, 120, 200)
-TALKATIVE = (0, 1, 2)
+VERBOSITIES = (0, 1, 2)
 INSTRUCTION = " ".join(f"Rule {number}." for number in range(200))
 
 
 def columns(text: str) -> int:
-    """Return how many columns a terminal needs, in the simplest way to say it."""
+    """Return how many columns a terminal needs, by the Unicode database alone."""
     return sum(
-        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "FW")
-        for each in text
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "FW")
+        for letter in text
     )
 
 
-def shown(found: Summary, width: int = 120) -> list[str]:
+def shown(session: Summary, width: int = 120) -> list[str]:
     """Return the lines of the table without their styles."""
-    return ["".join(segment.text for segment in line) for line in table(found, width)]
+    return ["".join(segment.text for segment in line) for line in table(session, width)]
 
 
-def all_texts(found: Summary, width: int) -> Iterable[str]:
-    """Yield everything a terminal is ever shown of ``found``."""
-    yield "\n".join(shown(found, width))
-    for task in found.tasks:
+def all_texts(session: Summary, width: int) -> Iterable[str]:
+    """Yield all texts about ``session`` that a terminal shows."""
+    yield "\n".join(shown(session, width))
+    for task in session.tasks:
         yield details(task, width)
-        yield from (failure(task, width, verbosity) for verbosity in TALKATIVE)
+        yield from (failure(task, width, verbosity) for verbosity in VERBOSITIES)
 
 
 def failing(count: int) -> Report:
-    """Return a report whose compiled program failed so often, each time in another way."""
-    found = report()
+    """Return a report whose compiled program has ``count`` different failures."""
+    outcome = report()
     failures = tuple(
         Failure("ValueError", f"no {number}", f'Traceback:\n  File "a.py"\nValueError: no {number}')
         for number in range(count)
     )
-    return replace(found, compiled=replace(found.compiled, failures=failures))
+    return replace(outcome, compiled=replace(outcome.compiled, failures=failures))
 
 
 class TestFailures:
-    def test_nothing_is_said_where_there_are_none(self) -> None:
-        """A program that answered is not said to have failed."""
-        assert "failed on" not in failure(told(failing(0), failed=True), 120)
+    def test_no_line_without_failures(self) -> None:
+        """A report without failures has no line about them."""
+        assert "failed on" not in failure(task_summary(failing(0), failed=True), 120)
 
     def test_they_are_counted_and_the_first_three_shown(self) -> None:
-        """Each scores 0; what is left out is counted."""
-        text = failure(told(failing(5), failed=True), 120)
+        """The line counts all failures, and says that each scores 0."""
+        text = failure(task_summary(failing(5), failed=True), 120)
         assert "the compiled program failed on 5 of " in text
         assert "each scores 0; the first 3 of 5:" in text
         assert [f"ValueError: no {number}" in text for number in range(5)] == [
@@ -84,23 +84,26 @@ class TestFailures:
         ]
 
     def test_both_programs(self) -> None:
-        """The compiled program's come first."""
-        found = failing(1)
-        found = replace(
-            found, baseline=replace(found.baseline, failures=failing(2).compiled.failures)
+        """The failures of the compiled program come first."""
+        outcome = failing(1)
+        outcome = replace(
+            outcome, baseline=replace(outcome.baseline, failures=failing(2).compiled.failures)
         )
-        text = failure(told(found, failed=True), 200)
+        text = failure(task_summary(outcome, failed=True), 200)
         assert "the compiled program failed on 1 of " in text
         assert "the baseline program failed on 2 of " in text
         assert "all of them:" in text
         assert text.count("Traceback:") == 3
 
     def test_a_hostile_traceback_is_only_shown(self) -> None:
-        """No control character of a model's reaches the terminal."""
-        found = failing(1)
+        """No control character of a model reaches the terminal."""
+        outcome = failing(1)
         evil = (Failure("\x1b[2J", "\x1b[2J", "\x1b]0;owned\x07\n::error::x"),)
         text = failure(
-            told(replace(found, compiled=replace(found.compiled, failures=evil)), failed=True), 80
+            task_summary(
+                replace(outcome, compiled=replace(outcome.compiled, failures=evil)), failed=True
+            ),
+            80,
         )
         assert "\x1b" not in text
         assert "\x07" not in text
@@ -108,7 +111,7 @@ class TestFailures:
 
 class TestTable:
     def test_a_line_a_task(self) -> None:
-        """Where there is room, tasks are lines of a table; an error says what it is below."""
+        """On a wide terminal, each task is a line of a table; an error has its message below."""
         assert shown(summary(), 130) == [
             (
                 "task      n  baseline  compiled               difference  verdict       calls"
@@ -132,7 +135,7 @@ class TestTable:
         ]
 
     def test_some_lines_a_task(self) -> None:
-        """Where a table is too wide, what matters is still one below the other."""
+        """Where a table is too wide, each task has several lines."""
         assert shown(summary(), 80) == [
             "PASS          router",
             "              0.425 -> 0.675  +0.250 [+0.080, +0.400]  n = 40",
@@ -150,7 +153,7 @@ class TestTable:
         ]
 
     def test_a_narrow_terminal(self) -> None:
-        """Nothing is indented that far, and figures stay whole."""
+        """Lines are indented less, and figures are not broken."""
         assert shown(summary(PASSED), 40) == [
             "PASS  router",
             "  0.425 -> 0.675",
@@ -159,21 +162,21 @@ class TestTable:
             "  $0.0456: metric changed…",
         ]
 
-    def test_nothing_to_show(self) -> None:
-        """Without tasks there is no table."""
+    def test_no_table_without_tasks(self) -> None:
+        """A session without tasks has no table."""
         assert table(replace(summary(), tasks=()), 80) == []
 
     @pytest.mark.parametrize("width", WIDTHS)
     def test_an_interrupted_run_says_so(self, width: int) -> None:
-        """Below all tasks, that they are not all there are; without any, pytest says enough."""
-        found = replace(summary(), interrupted=True)
-        whole = [*shown(summary(), width), "interrupted: not all tests were judged"]
-        assert shown(found, width) == whole
-        assert table(replace(found, tasks=()), width) == []
+        """A line below the tasks says so; without tasks there is none."""
+        interrupted = replace(summary(), interrupted=True)
+        lines = [*shown(summary(), width), "interrupted: not all tests were judged"]
+        assert shown(interrupted, width) == lines
+        assert table(replace(interrupted, tasks=()), width) == []
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_only_verdicts_have_a_colour(self, width: int) -> None:
-        """By pytest's names, so that the plugin leaves it to pytest whether there are any."""
+        """Styles have pytest's names, so that pytest decides whether to show colours."""
         lines = table(summary(), width)
         styles = {
             segment.text.strip(): segment.style
@@ -189,8 +192,8 @@ class TestTable:
         }
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_namesakes_are_told_apart(self, width: int) -> None:
-        """Two tests of one name have their ids shown, of which the end is never cut."""
+    def test_tasks_of_one_name_have_their_tests(self, width: int) -> None:
+        """Their test ids are shown, and the end of an id is never cut."""
         tasks = [
             replace(
                 PASSED, test=f"tests/deeply/nested/test_router.py::TestRouter::test_router[{n}]"
@@ -201,30 +204,30 @@ class TestTable:
         assert [sum(f"router[{n}])" in line for line in lines) for n in range(2)] == [1, 1]
         assert not any("answer (" in line for line in lines)
 
-    def test_a_failure_without_a_bad_verdict_says_why(self) -> None:
-        """An assert on a score is no verdict, so the table says what did not hold."""
+    def test_a_failure_without_an_unmet_verdict_has_its_message(self) -> None:
+        """The table shows the assert on a score that failed."""
         text = "assert 0.675 >= 0.8\n +  where"
-        failed = told(report(), failed=True, message=text)
+        failed = task_summary(report(), failed=True, message=text)
         tolerated = replace(report("INCONCLUSIVE").verdicts[0], tolerated=True)
-        passed = told(report(verdicts=(tolerated,)), failed=True, message=text)
+        passed = task_summary(report(verdicts=(tolerated,)), failed=True, message=text)
         for width, task in product(WIDTHS, (failed, passed)):
             lines = shown(summary(task), width)
             assert task.word in "\n".join(lines)
             assert "assert 0.675 >= 0.8" in [line.strip() for line in lines]
 
-    def test_what_got_worse_than_a_reference(self) -> None:
-        """The difference to the baseline would not say it; what passed needs no line."""
+    def test_unmet_verdicts_with_other_figures_have_lines(self) -> None:
+        """A verdict that passed, or has the figures of the task, has none."""
         lost = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1)
-        other = replace(COMPARISON, margin=0.1, low=0.05)
+        same_means = replace(COMPARISON, margin=0.1, low=0.05)
         verdicts = (
-            Verdict("beats_baseline", "INCONCLUSIVE", "so", other),
+            Verdict("beats_baseline", "INCONCLUSIVE", "so", same_means),
             Verdict("no_regression", "FAIL", "worse", lost),
             Verdict("no_regression", "INCONCLUSIVE", "worse", replace(lost, n=7)),
             Verdict("no_regression", "PASS", "as good", replace(lost, n=8)),
             Verdict("no_regression", "FAIL", "no reference", comparison=None),
             Verdict("no_regression", "FAIL", "no reference", comparison=None),
         )
-        task = told(report(verdicts=verdicts), failed=True)
+        task = task_summary(report(verdicts=verdicts), failed=True)
         notes = [
             "no regression:  0.950 -> 0.675  -0.275 [-0.400, -0.100]  n = 40",
             "no regression: INCONCLUSIVE  0.950 -> 0.675  -0.275 [-0.400, -0.100]  n = 7",
@@ -237,39 +240,39 @@ class TestTable:
         ]
 
     def test_an_unknown_cost(self) -> None:
-        """It is said to be unknown, never to be nothing."""
-        unpriced = told(report("PASS", usage=Usage(12, 100, 10)))
+        """It is called unknown, and is not $0."""
+        unpriced = task_summary(report("PASS", usage=Usage(12, 100, 10)))
         assert "   12  unknown  " in shown(summary(unpriced), 200)[1]
         assert "12 LM calls, cost unknown: metric changed" in "\n".join(
             shown(summary(unpriced), 100)
         )
 
     def test_wide_letters_do_not_shift_columns(self) -> None:
-        """What takes two columns is counted as two, what takes none as none."""
+        """The columns of a table are aligned whatever the widths of letters."""
         names = ("你好", "e\u0301te\u0301", "plain")
-        tasks = [told(report("PASS", task=name)) for name in names]
+        tasks = [task_summary(report("PASS", task=name)) for name in names]
         lines = shown(summary(*tasks), 160)
         assert len({columns(line[: line.index("0.425")]) for line in lines[1:]}) == 1
 
     @pytest.mark.parametrize("width", range(30, 220, 7))
     def test_never_too_wide(self, width: int) -> None:
-        """Whatever the terminal, names and messages."""
-        long = told(report("FAIL", task="test_" + "long_" * 60), failed=True)
+        """No line is wider than the terminal, whatever the names and messages."""
+        long = task_summary(report("FAIL", task="test_" + "long_" * 60), failed=True)
         tasks = [*summary().tasks, long, replace(long, test="你" * 300)]
         lines = shown(summary(*tasks), width)
         assert max(map(columns, lines)) <= width
 
     def test_a_summary_is_not_changed(self) -> None:
-        """Rendering only reads."""
-        before = summary().to_dict()
-        found = summary()
-        list(all_texts(found, 80))
-        assert found.to_dict() == before
+        """Rendering only reads it."""
+        session = summary()
+        data = session.to_dict()
+        list(all_texts(session, 80))
+        assert session.to_dict() == data
 
 
 class TestFailure:
-    def test_all_of_it(self) -> None:
-        """What got worse, on which examples, and what changed in the prompt."""
+    def test_its_paragraphs(self) -> None:
+        """A failure shows verdicts, tracebacks, the worst examples and the diff of the prompt."""
         assert failure(REGRESSED, 80).splitlines() == [
             "no regression: FAIL: worse than the reference",
             "the reference is out of date: metric changed",
@@ -302,21 +305,21 @@ class TestFailure:
             "-vv shows all of it; --mipro-report out.html is a page to sort and filter",
         ]
 
-    def test_without_a_reference_the_baseline_counts(self) -> None:
-        """It is what the examples and the prompt are compared with."""
-        examples = [replace(each, accepted=None) for each in EXAMPLES]
-        text = failure(told(report("FAIL", examples=examples), failed=True), 80)
+    def test_the_baseline_is_compared_without_a_reference(self) -> None:
+        """Examples and the prompt are compared with it."""
+        examples = [replace(example, accepted=None) for example in EXAMPLES]
+        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
         assert "    - Route the ticket to a team." in text
         assert "score 1.000 -> 0.000\n" in text
         assert "reference" not in text
 
-    def test_each_verdict_that_did_not_pass(self) -> None:
-        """One that a user tolerates passes."""
+    def test_each_unmet_verdict_is_shown(self) -> None:
+        """A tolerated verdict passes and is not shown."""
         verdicts = report("PASS", "FAIL", "INCONCLUSIVE", sentence="so").verdicts
         tolerated = replace(verdicts[2], tolerated=True, sentence="tolerated")
-        text = failure(told(report(verdicts=(*verdicts, tolerated)), failed=True), 80)
+        text = failure(task_summary(report(verdicts=(*verdicts, tolerated)), failed=True), 80)
         assert text.splitlines()[:3] == [
             "beats baseline: FAIL: so",
             "beats baseline: INCONCLUSIVE: so",
@@ -324,46 +327,46 @@ class TestFailure:
         ]
 
     def test_an_assert_on_a_score(self) -> None:
-        """Without a verdict there are still the figures."""
-        text = failure(told(report(), failed=True), 80)
+        """A failure without a verdict shows the figures."""
+        text = failure(task_summary(report(), failed=True), 80)
         assert text.startswith(
             "baseline 0.425, compiled 0.675, difference +0.250 [+0.080, +0.400], n = 40\n\n"
         )
 
     def test_an_assert_on_a_score_with_a_reference(self) -> None:
-        """Its score is told, too, as the examples are compared with it."""
+        """The figures have the score of the reference, too."""
         assert REGRESSED.report is not None
         missed = replace(REGRESSED.report, verdicts=(), stale="")
-        assert failure(told(missed, failed=True), 120).startswith(
+        assert failure(task_summary(missed, failed=True), 120).startswith(
             "baseline 0.425, reference 0.750, compiled 0.675, "
             "difference from the baseline +0.250 [+0.080, +0.400], n = 40\n\n"
         )
 
-    def test_a_missed_gain_is_about_the_baseline(self) -> None:
-        """The reference was held, so what is looked for is what got worse than before."""
+    def test_a_missed_gain_compares_with_the_baseline(self) -> None:
+        """Where only the gain is missing, examples are compared with the baseline."""
         assert REGRESSED.report is not None
         held = replace(REGRESSED.report.verdicts[1], word="PASS")
         missed = replace(REGRESSED.report.verdicts[0], word="FAIL")
-        found = replace(REGRESSED.report, verdicts=(missed, held))
-        text = failure(told(found, failed=True), 80)
+        outcome = replace(REGRESSED.report, verdicts=(missed, held))
+        text = failure(task_summary(outcome, failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
 
     def test_an_error_is_its_message(self) -> None:
-        """There is nothing else to say."""
+        """An error has no other paragraph."""
         assert failure(summary().tasks[-1], 50) == (
             "the language model failed while running Router:\nLMAuthError: the key was revoked"
         )
 
-    def test_the_same_prompt(self) -> None:
-        """Where only scores changed, that is said."""
+    def test_an_unchanged_prompt_is_named_so(self) -> None:
+        """A line says that the prompt is that of the baseline."""
         same = report("FAIL", prompts_before=report().prompts_after)
-        assert "the prompt is that of the baseline" in failure(told(same, failed=True), 80)
+        assert "the prompt is that of the baseline" in failure(task_summary(same, failed=True), 80)
 
-    def test_all_examples_are_as_good_as_can_be(self) -> None:
-        """Then none is shown."""
+    def test_no_example_is_shown_if_all_have_the_best_score(self) -> None:
+        """A failure without a worst example has no paragraph about examples."""
         good = report("FAIL", examples=(held_out(1.0, 1.0),))
-        assert "held-out" not in failure(told(good, failed=True), 80)
+        assert "held-out" not in failure(task_summary(good, failed=True), 80)
 
     @pytest.mark.parametrize(
         "verbosity, number, heading",
@@ -375,92 +378,94 @@ class TestFailure:
         ],
     )
     def test_more_examples_with_v(self, verbosity: int, number: int, heading: str) -> None:
-        """Three, ten, all; and -q takes nothing away."""
+        """It shows three, ten, or all; -q does not show fewer."""
         examples = [held_out(1.0, 0.0, number=number) for number in range(30)]
-        failed = told(report("FAIL", examples=examples), failed=True)
+        failed = task_summary(report("FAIL", examples=examples), failed=True)
         text = failure(failed, 80, verbosity)
         assert heading in text
         assert text.count("input") == number
 
     @pytest.mark.parametrize("verbosity, lines", [(0, 1), (1, 6), (2, 26)])
     def test_more_of_a_value_with_v(self, verbosity: int, lines: int) -> None:
-        """A line, a few, all."""
+        """A value has one line, a few, or all."""
         words = " ".join(f"word{number:04}" for number in range(200))
-        examples = [held_out(1.0, 0.0, after=words)]
-        text = failure(told(report("FAIL", examples=examples), failed=True), 90, verbosity)
+        examples = [held_out(1.0, 0.0, compiled_team=words)]
+        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 90, verbosity)
         assert sum("word0" in line for line in text.splitlines()) == lines
         assert ("word0199" in text) == (verbosity == 2)
         assert ("…\n" in text) == (verbosity != 2)
 
     def test_more_of_the_prompt_with_v(self) -> None:
-        """Twenty lines at first, and how many more there are."""
+        """A diff has at most twenty lines without -v, and counts the rest."""
         prompt = Prompt("route", "\n".join(f"Rule {number}." for number in range(150)))
-        failed = told(report("FAIL", prompts_after=(prompt,)), failed=True)
-        texts = [failure(failed, 80, verbosity) for verbosity in TALKATIVE]
+        failed = task_summary(report("FAIL", prompts_after=(prompt,)), failed=True)
+        texts = [failure(failed, 80, verbosity) for verbosity in VERBOSITIES]
         assert [text.count("+ Rule") for text in texts] == [18, 98, 150]
         assert "  … 132 more lines with -v\n" in texts[0]
         assert "  … 52 more lines with -vv\n" in texts[1]
         assert "more lines" not in texts[2]
 
-    def test_a_long_instruction_leaves_room_for_the_new_one(self) -> None:
-        """Instructions are often a single line: each is cut, so that both are seen."""
-        prompts = [Prompt("route", f"{who} {INSTRUCTION}") for who in ("Old.", "New.")]
-        found = report("FAIL", prompts_before=(prompts[0],), prompts_after=(prompts[1],))
-        text = failure(told(found, failed=True), 80)
+    def test_both_long_instructions_are_seen(self) -> None:
+        """An instruction of one long line is cut, so that the new one is seen, too."""
+        prompts = [Prompt("route", f"{start} {INSTRUCTION}") for start in ("Old.", "New.")]
+        outcome = report("FAIL", prompts_before=(prompts[0],), prompts_after=(prompts[1],))
+        text = failure(task_summary(outcome, failed=True), 80)
         assert "    - Old. Rule 0." in text
         assert "    + New. Rule 0." in text
         assert "Rule 199." not in text
-        assert "Rule 199." in failure(told(found, failed=True), 80, 1)
+        assert "Rule 199." in failure(task_summary(outcome, failed=True), 80, 1)
 
-    def test_demos_leave_room_for_instructions(self) -> None:
-        """A demo is a line at first, and comes after the instructions of all predictors."""
+    def test_demos_come_after_instructions(self) -> None:
+        """A demo has one line without -v, below the instructions of all predictors."""
         demos = tuple({"q": f"{number} {INSTRUCTION}"} for number in range(8))
-        before = (Prompt("one", "Same."), Prompt("two", "Old."))
-        after = (Prompt("one", "Same.", demos), Prompt("two", "New."))
-        found = told(report("FAIL", prompts_before=before, prompts_after=after), failed=True)
-        lines = [line.strip() for line in failure(found, 60).splitlines()]
+        old = (Prompt("one", "Same."), Prompt("two", "Old."))
+        new = (Prompt("one", "Same.", demos), Prompt("two", "New."))
+        task = task_summary(report("FAIL", prompts_before=old, prompts_after=new), failed=True)
+        lines = [line.strip() for line in failure(task, 60).splitlines()]
         start = lines.index("instruction of two:")
         assert lines[start + 1 : start + 4] == ["- Old.", "+ New.", "demos of one:"]
         assert [line[:5] for line in lines[start + 4 : start + 12]] == [
             f"+ q: {number}"[:5] for number in range(8)
         ]
-        assert INSTRUCTION in " ".join(failure(found, 60, 1).split())
+        assert INSTRUCTION in " ".join(failure(task, 60, 1).split())
 
     def test_several_answers(self) -> None:
-        """Each is shown once, with how often it was given."""
+        """Each answer is shown once with its count."""
         answer = ExampleResult(0.25, ({"team": "web"}, {"team": "billing"}, {"team": "web"}))
         example = replace(held_out(1.0, 0.25), compiled=answer)
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "compiled  2 x team: web / 1 x team: billing" in text
 
-    def test_only_the_score_is_known(self) -> None:
-        """That is said, too."""
+    def test_an_unknown_answer_is_marked(self) -> None:
+        """An answer of which only the score is known has a placeholder."""
         example = replace(held_out(1.0, 0.0), baseline=ExampleResult(1.0))
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "baseline  (not kept)" in text
 
-    def test_an_example_that_is_new(self) -> None:
-        """There is nothing in the reference to compare its score with."""
+    def test_a_new_example_is_named_so(self) -> None:
+        """An example that is not in the reference has no score of it."""
         assert REGRESSED.report is not None
-        found = replace(REGRESSED.report, held_out=(held_out(1.0, 0.0), held_out(1.0, 1.0)))
-        text = failure(replace(REGRESSED, report=found), 80)
+        outcome = replace(REGRESSED.report, held_out=(held_out(1.0, 0.0), held_out(1.0, 1.0)))
+        text = failure(replace(REGRESSED, report=outcome), 80)
         assert "0 of 2 held-out examples got worse than the reference" in text
         assert "  1  score 0.000, baseline 1.000, not in the reference\n" in text
 
-    def test_nothing_was_expected(self) -> None:
-        """An example without a label has no line for it."""
+    def test_an_example_without_a_label(self) -> None:
+        """It has no line for the expected value."""
         example = replace(held_out(1.0, 0.0), expected={})
-        text = failure(told(report("FAIL", examples=[example]), failed=True), 80)
+        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "expected" not in text
 
     def test_lines_of_a_value_stay_below_its_name(self) -> None:
-        """At -v they are lines; before that they are one."""
-        failed = told(report("FAIL", examples=[held_out(1.0, 0.0, ticket="a\nb")]), failed=True)
+        """With -v, each line of a value is a line; without, the value is one line."""
+        failed = task_summary(
+            report("FAIL", examples=[held_out(1.0, 0.0, ticket="a\nb")]), failed=True
+        )
         assert "input     ticket: a\\nb\n" in failure(failed, 80)
         assert "     input     ticket: a\n               b\n" in failure(failed, 80, 1)
 
-    def test_what_else_there_is_to_see(self) -> None:
-        """Each view says how to see more than it does."""
+    def test_the_way_to_more_is_named(self) -> None:
+        """The last line names the flags that show more."""
         assert "-vv" in failure(REGRESSED, 80)
         assert "-vv" not in failure(REGRESSED, 80, 2)
         assert "--mipro-report out.html" in failure(REGRESSED, 80, 2)
@@ -468,7 +473,7 @@ class TestFailure:
 
 class TestDetails:
     def test_verdicts_and_prompts(self) -> None:
-        """All sentences, why it was compiled, and the prompts as they are now."""
+        """Details have all sentences, the reasons of the compile, and the compiled prompts."""
         assert details(REGRESSED, 80).splitlines() == [
             "summary (tests/test_router.py::test_summary)",
             "  beats baseline: PASS: better",
@@ -482,37 +487,39 @@ class TestDetails:
         ]
 
     def test_an_error(self) -> None:
-        """Its whole message."""
+        """The details of an error are its message."""
         assert details(summary().tasks[-1], 120).splitlines() == [
             "broken (tests/test_router.py::test_broken)",
             "  the language model failed while running Router: LMAuthError: the key was revoked",
         ]
 
     def test_no_demos_and_no_instruction(self) -> None:
-        """What is empty is said to be empty."""
-        text = details(told(report("PASS", prompts_after=(Prompt("classify", ""),))), 80)
+        """An empty instruction and a prompt without demos are named so."""
+        text = details(task_summary(report("PASS", prompts_after=(Prompt("classify", ""),))), 80)
         assert "    (empty)" in text.splitlines()
         assert "  compiled demos of classify: none" in text.splitlines()
 
-    def test_nothing_is_left_out(self) -> None:
-        """A long instruction goes on below itself."""
-        text = details(told(report("PASS", prompts_after=(Prompt("route", INSTRUCTION),))), 60)
+    def test_a_long_instruction_is_complete(self) -> None:
+        """It is broken into lines, and none is left out."""
+        text = details(
+            task_summary(report("PASS", prompts_after=(Prompt("route", INSTRUCTION),))), 60
+        )
         assert INSTRUCTION in " ".join(text.split())
 
     @pytest.mark.parametrize("fake", ["x\nother: PASS", "x\r\nother: PASS", "x" * 500])
     def test_no_text_can_fake_a_task(self, fake: str) -> None:
-        """Whatever stands in them, the lines below a task are indented."""
+        """All lines below a task are indented, whatever its texts."""
         prompt = Prompt(fake, fake, ({"q": fake},))
-        found = report("FAIL", sentence=fake, prompts_after=(prompt,), reasons=(fake,))
-        lines = details(told(found), 80).split("\n")
+        outcome = report("FAIL", sentence=fake, prompts_after=(prompt,), reasons=(fake,))
+        lines = details(task_summary(outcome), 80).split("\n")
         assert [line for line in lines if not line.startswith("  ")] == lines[:1]
 
 
 class TestHostile:
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_it_is_shown_not_sent(self, width: int, text: str) -> None:
-        """Whatever a model or dataset smuggles into any field, nobody obeys any of it."""
+    def test_it_is_escaped(self, width: int, text: str) -> None:
+        """A terminal and a CI system obey no text of any field."""
         for output in all_texts(hostile(text), width):
             assert printable(output) == output
             assert all(columns(line) <= width for line in output.split("\n"))
@@ -520,13 +527,13 @@ class TestHostile:
 
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     def test_a_name_stays_in_its_line(self, text: str) -> None:
-        """A name with a line break fakes no second task."""
-        found = told(report("PASS", task=f"{text}\nother: PASS"))
-        assert len(shown(summary(found), 80)) == 3
+        """A name with a line break adds no second task."""
+        task = task_summary(report("PASS", task=f"{text}\nother: PASS"))
+        assert len(shown(summary(task), 80)) == 3
 
     @given(st.text(st.sampled_from("a :#[你\u0301\n\u115f\ufe0f"), max_size=60), st.integers(4, 30))
     def test_no_line_becomes_a_command_by_being_broken(self, text: str, width: int) -> None:
-        """What begins no line of a text may begin one where the text is too wide."""
+        """A command inside a line has an escape where the line is broken before it."""
         prompt = Prompt("p", text)
-        shown_text = details(told(report(prompts_after=(prompt,))), width + 10)
+        shown_text = details(task_summary(report(prompts_after=(prompt,))), width + 10)
         assert printable(shown_text) == shown_text

@@ -50,7 +50,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         identity="f" * 32,
     )
     found = summaries.report("FAIL", examples=(*examples, failed))
-    task = summaries.told(found, failed=True, message="assert FAIL")
+    task = summaries.task_summary(found, failed=True, message="assert FAIL")
     return write(tmp_path_factory.mktemp("table"), summaries.summary(task))
 
 
