@@ -10,7 +10,7 @@ from sessions import DATASET, HELD_OUT, SMALL, TRAIN, VAL, Adder, right, sums
 
 from pytest_mipro import Budget, mipro_optimize
 from pytest_mipro.errors import DatasetError, DeclarationError
-from pytest_mipro.plugin.check import check, declaring_test
+from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown argument": ({"num_trails": 3}, r"no argument 'num_trails'; did you mean 'num_trials'"),
     "argument like no other": (
         {"zzz": 3},
-        r"no argument 'zzz'; known are program, metric, ",
+        r"no argument 'zzz'; expected one of program, metric, ",
     ),
     "metric not callable": ({"metric": "exact"}, r"metric='exact' is not callable; expected a"),
     "metric of one argument": (
@@ -199,7 +199,7 @@ class TestMistakes:
         def test_late(request: pytest.FixtureRequest) -> None:
             raise AssertionError(request)
 
-        with pytest.raises(DeclarationError, match="never asks what came of it"):
+        with pytest.raises(DeclarationError, match="does not request its outcome"):
             check(item(parent, test_silent))
         assert check(item(parent, test_late)).dataset is DATASET
 
