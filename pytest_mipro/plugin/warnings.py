@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 import warnings
 
@@ -17,7 +18,7 @@ class MiproWarning(pytest.PytestWarning):
 def warn_about(node: pytest.Item, text: str) -> None:
     """Warn at the line of the test's file that runs, or, during set-up, at the test itself."""
     file = str(node.path)
-    for frame, line in traceback.walk_stack(None):
+    for frame, line in traceback.walk_stack(inspect.currentframe()):
         if frame.f_code.co_filename == file:
             module = frame.f_globals["__name__"]
             warnings.warn_explicit(text, MiproWarning, file, line, module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -10,8 +11,8 @@ from sessions import DATASET, HELD_OUT, SMALL, TRAIN, VAL, Adder, right, sums
 
 from pytest_mipro import Budget, mipro_optimize
 from pytest_mipro.errors import DatasetError, DeclarationError
-from pytest_mipro.plugin.declaration import check, declaring_test
-from pytest_mipro.task import Options
+from pytest_mipro.plugin.declaration import NAMES, RESOLVED, check, declaring_test
+from pytest_mipro.task import OPTION_NAMES, Options, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,3 +217,12 @@ class TestMistakes:
     def test_a_marked_class_may_have_tests_without_the_fixture(self, sharing: pytest.Class) -> None:
         """A test that has the marker from its class need not request the outcome."""
         assert check(item(sharing, Sharing.test_silent)).dataset is DATASET
+
+
+class TestNames:
+    def test_each_argument_is_used(self) -> None:
+        """An argument is resolved, an option of the search, or an attribute of the task."""
+        attributes = {attribute.name for attribute in fields(Task)}
+        plain = set(NAMES) - RESOLVED - set(OPTION_NAMES)
+        assert set(NAMES) >= RESOLVED | set(OPTION_NAMES)
+        assert plain <= attributes
