@@ -1,25 +1,36 @@
-"""What a test can declare: the decorator and the marker."""
+"""The decorator with which a test declares its task, and the check of what it declares."""
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import pytest
 
+from pytest_mipro import task
+from pytest_mipro.errors import DeclarationError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import dspy
     from typing_extensions import Unpack
 
     from pytest_mipro.models import ModelSpec
-    from pytest_mipro.task import Budget, DatasetSource, Metric, SplitSpec
+    from pytest_mipro.task import Budget, Dataset, DatasetSource, Metric, Options, SplitSpec
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Declaration(TypedDict, total=False):
-    """What ``@mipro_optimize`` and ``@pytest.mark.mipro`` take; all of it is optional."""
+    """
+    The arguments of ``@mipro_optimize`` and ``@pytest.mark.mipro``, all of them optional.
+
+    An argument that is neither in ``RESOLVED`` nor an option of the search is
+    the attribute of ``Task`` with its name.
+    """
 
     program: dspy.Module | type[dspy.Module] | Callable[[], dspy.Module]
     metric: Metric
@@ -53,17 +64,24 @@ class Declaration(TypedDict, total=False):
 
 
 NAMES = tuple(Declaration.__annotations__)
+RESOLVED = frozenset(
+    (
+        *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
+        *("adapter", "name", "repeat"),
+    )
+)
+"""The arguments from which ``TaskRunner`` makes an attribute of the task."""
 
 
 def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
     """
     Declare the program, metric and dataset that a test judges.
 
-    The test gets the ``mipro`` fixture; what is left out here comes from the
-    fixtures ``mipro_program``, ``mipro_metric``, ``mipro_dataset``,
-    ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher`` and ``mipro_adapter``.
-    It is short for ``@pytest.mark.mipro(...)`` with that fixture and wraps
-    nothing.
+    The test gets the ``mipro`` fixture; an argument that is left out comes from
+    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``,
+    ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher`` or ``mipro_adapter``.
+    The decorator is short for ``@pytest.mark.mipro(...)`` with the fixture
+    ``mipro`` and wraps nothing.
 
     Args:
         **declared: See ``Declaration``; the options of the search have the
@@ -73,7 +91,119 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
 
     def declare(test: F) -> F:
         marked: F = pytest.mark.mipro.with_args(**declared)(test)
-        using: F = pytest.mark.usefixtures("mipro")(marked)
-        return using
+        test_with_fixture: F = pytest.mark.usefixtures("mipro")(marked)
+        return test_with_fixture
 
     return declare
+
+
+@dataclass(frozen=True)
+class CheckedDeclaration:
+    """
+    The checked arguments of a test, with the dataset that they name.
+
+    Attributes:
+        values: The arguments, by name.
+        options: The options of the search.
+        dataset: The dataset; None if no argument names one.
+        folder: The folder of the test file.
+
+    """
+
+    values: Mapping[str, Any]
+    options: Options
+    dataset: Dataset | None
+    folder: Path
+
+    @property
+    def task_attributes(self) -> Mapping[str, Any]:
+        """The arguments that are attributes of the task as they are."""
+        used = RESOLVED.union(task.OPTION_NAMES)
+        return {name: value for name, value in self.values.items() if name not in used}
+
+    def load(self, source: DatasetSource) -> Dataset:
+        """Return the dataset at ``source``, read and split as declared."""
+        dataset = task.Dataset.load(
+            source,
+            inputs=self.values.get("inputs"),
+            split=self.values.get("split", task.DEFAULT_SPLIT),
+            folder=self.folder,
+        )
+        if "cluster" in self.values:
+            task.clusters_of(dataset, self.values["cluster"])
+        return dataset
+
+
+def declaring_test(node: pytest.Item) -> str:
+    """Return the node id without parameters, to which a declaration belongs."""
+    name = getattr(node, "originalname", None) or node.name
+    parent = "" if node.parent is None else node.parent.nodeid
+    return f"{parent}::{name}"
+
+
+def check(node: pytest.Item) -> CheckedDeclaration:
+    """
+    Check the arguments of the markers of ``node`` and load the dataset; the closest marker wins.
+
+    Raises:
+        DeclarationError: An argument is unknown or has a value that cannot be used.
+
+    """
+    _refuse_unused_marker(node)
+    values: dict[str, Any] = {}
+    for mark in node.iter_markers("mipro"):
+        _refuse_positional(mark)
+        values = {**mark.kwargs, **values}
+    _refuse_unknown(values)
+    for name, check_value in _checks().items():
+        if name in values:
+            check_value(values[name])
+    options = task.Options.declare(
+        **{name: values[name] for name in task.OPTION_NAMES if name in values}
+    )
+    options.refuse_contradictions()
+    declared = CheckedDeclaration(values, options, None, node.path.parent)
+    if "dataset" not in values:
+        return declared
+    return replace(declared, dataset=declared.load(values["dataset"]))
+
+
+def _checks() -> Mapping[str, Callable[[Any], None]]:
+    """Return the check of each argument that has one; this loads DSPy."""
+    return {
+        "program": task.check_program,
+        "metric": task.check_metric,
+        "adapter": task.check_adapter,
+        "repeat": task.check_repeat,
+        "cluster": task.check_cluster,
+        "budget": task.check_budget,
+    }
+
+
+def _refuse_unused_marker(node: pytest.Item) -> None:
+    """Refuse a test with a marker of its own that cannot request the outcome."""
+    fixtures = {"mipro", "request"}.intersection(getattr(node, "fixturenames", ()))
+    if not fixtures and any(mark.name == "mipro" for mark in node.own_markers):
+        message = (
+            "the test has the marker mipro and does not request its outcome, so it would pass "
+            "with any result; take the fixture `mipro` as an argument, or use @mipro_optimize"
+        )
+        raise DeclarationError(message)
+
+
+def _refuse_positional(mark: pytest.Mark) -> None:
+    if mark.args:
+        message = (
+            f"mipro takes keyword arguments only, got {mark.args[0]!r:.80}; "
+            "name it, e.g. program=... or metric=..."
+        )
+        raise DeclarationError(message)
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
+    for name in values:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(NAMES)}"
+            message = f"mipro has no argument {name!r}; {hint}"
+            raise DeclarationError(message)

@@ -1,4 +1,4 @@
-"""The fixtures: the outcome, and what a declaration leaves out."""
+"""The fixtures: the outcome of a test, and the values that its declaration leaves out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import TASK_RUNNER
+from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
 
 if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
@@ -15,44 +15,45 @@ if TYPE_CHECKING:
 @pytest.fixture
 def mipro(request: pytest.FixtureRequest) -> Outcome:
     """
-    Return the outcome of the test's task: compiled, scored, ready to be judged.
+    Return the outcome of the test's task, with both programs compiled and scored.
 
-    The work is done once per session, and not at all where the store has it.
-    Anything that prevents a verdict is an error of this fixture.
+    The work is done once per session, and not at all if the store has it.
+    An exception that prevents a verdict is an error of this fixture.
     """
-    running = request.config.stash.get(TASK_RUNNER, None)
-    if running is None:
+    runner = request.config.stash.get(TASK_RUNNER, None)
+    if runner is None:
         pytest.skip("needs --mipro")
-    return running.outcome(request)
+    outcome = request.node.stash[OUTCOME] = runner.outcome(request)
+    return outcome
 
 
 @pytest.fixture(scope="session")
 def mipro_program() -> Any:
-    """Override to give the program for tests that declare none."""
+    """Override to give the program of tests that declare none."""
     return None
 
 
 @pytest.fixture(scope="session")
 def mipro_metric() -> Any:
-    """Override to give the metric for tests that declare none."""
+    """Override to give the metric of tests that declare none."""
     return None
 
 
 @pytest.fixture(scope="session")
 def mipro_dataset() -> Any:
-    """Override to give the dataset for tests that declare none."""
+    """Override to give the dataset of tests that declare none."""
     return None
 
 
 @pytest.fixture(scope="session")
 def mipro_lm(request: pytest.FixtureRequest) -> Any:
-    """Override to give the language model; by default the one of the ini file."""
+    """Override to give the language model; the default is that of the ini file."""
     return request.config.getini("mipro_lm") or None
 
 
 @pytest.fixture(scope="session")
 def mipro_prompt_lm() -> Any:
-    """Override to have another model write the instructions."""
+    """Override to write the instructions with another model."""
     return None
 
 

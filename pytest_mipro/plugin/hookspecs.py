@@ -1,4 +1,4 @@
-"""The hooks other plugins and conftest files can implement."""
+"""The hooks that other plugins and conftest files can implement."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @pytest.hookspec(firstresult=True)
 def pytest_mipro_optimize(task: Task) -> dspy.Module | None:
     """
-    Compile a task in your own way; return None to leave it to MIPROv2.
+    Compile a task with another optimizer; return None to leave it to MIPROv2.
 
-    It runs with the task's model and adapter set in DSPy. The class of the
+    The task's model and adapter are set in DSPy meanwhile. The class of the
     optimizer and its options are not part of the compile key by themselves:
     name them in ``pytest_mipro_fingerprint``.
 
@@ -51,7 +51,7 @@ def pytest_mipro_fingerprint(  # type: ignore[empty-body]  # pluggy never calls 
 @pytest.hookspec
 def pytest_mipro_report(outcome: Outcome) -> None:
     """
-    Take note of an outcome, after the test that asked for it; an exception is that test's error.
+    Receive the outcome of a test after that test; an exception is an error of the test.
 
     Example::
 

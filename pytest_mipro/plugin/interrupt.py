@@ -1,4 +1,4 @@
-"""Ctrl-C: an end that comes soon, and says what is safe and how to go on."""
+"""The end of a session after Ctrl-C, and the message about it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_mipro.plugin.options import Settings
+    from pytest_mipro.plugin.settings import Settings
 
 
 def interrupt_message(settings: Settings) -> str:
-    """Return what there is to say after Ctrl-C."""
+    """Return the message after Ctrl-C."""
     return (
-        f"mipro: stopped by Ctrl-C. Everything finished so far is safe in {settings.store}; "
-        "run the same command again to go on from there."
+        "mipro: stopped by Ctrl-C. Everything finished so far is safe in "
+        f"{settings.store_name}; run the same command again to go on from there."
     )
 
 
 def exit_after_interrupt(settings: Settings) -> NoReturn:
-    """End the session as pytest does after Ctrl-C, with a message that says more."""
+    """End the session as pytest does after Ctrl-C, with the message of this plugin."""
     pytest.exit(interrupt_message(settings), returncode=int(pytest.ExitCode.INTERRUPTED))
 
 
 class InterruptHooks:
-    """Hooks that keep pytest from spending the user's patience."""
+    """Hooks that let a session end soon after Ctrl-C."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Watch ``config``'s session."""
-        self._full = bool(getattr(config.option, "fulltrace", False))
+        """Read from ``config`` whether the user wants full tracebacks."""
+        self._is_full = bool(getattr(config.option, "fulltrace", False))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Cut the traceback: pytest reads all its files for half a second and shows none."""
         last = excinfo.traceback.filter(excinfo)[-1:]
-        if last and not self._full:
+        if last and not self._is_full:
             excinfo.traceback = last

@@ -1,4 +1,4 @@
-"""Where the reference of a test is, and who else would write there."""
+"""The node id of a test, and the location of its reference."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def node_id(node: pytest.Item) -> str:
 
 
 def location_of(node: pytest.Item) -> ReferenceLocation:
-    """Return the place of ``node``'s reference."""
+    """Return the location of the reference of ``node``."""
     config = node.config
-    selected = _seen_from(config.invocation_params.dir, node)
+    selection = _selection(node, config.invocation_params.dir)
     return ReferenceLocation.beside(
         node.path,
         _names(node),
-        command=f"pytest --mipro --mipro-update {shlex.quote(selected)}",
+        command=f"pytest --mipro --mipro-update {shlex.quote(selection)}",
         root=config.rootpath,
     )
 
 
 def _names(node: pytest.Item) -> list[str]:
-    classes = [each.name for each in node.listchain() if isinstance(each, pytest.Class)]
+    classes = [parent.name for parent in node.listchain() if isinstance(parent, pytest.Class)]
     return [*classes, node.name]
 
 
-def _seen_from(folder: Path, node: pytest.Item) -> str:
-    """Return what selects ``node`` when pytest is started in ``folder``."""
+def _selection(node: pytest.Item, folder: Path) -> str:
+    """Return the argument that selects ``node`` when pytest is started in ``folder``."""
     try:
         path = os.path.relpath(node.path, folder)
-    except ValueError:  # another drive
+    except ValueError:  # They are on different drives.
         path = str(node.path)
     return "::".join([path.replace(os.sep, "/"), *_names(node)])

@@ -1,4 +1,4 @@
-"""Who writes which reference: no two tests the same, and which files no test does."""
+"""Refuse two tests with the same reference, and find the references of no test."""
 
 from __future__ import annotations
 
@@ -15,106 +15,107 @@ if TYPE_CHECKING:
 
 _NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 """The options of pytest, as it stores them, with which a run leaves tests out."""
-_SENT = "mipro"
-"""What a worker's findings are called on their way to the controller."""
+_OUTPUT = "mipro"
+"""The key of a worker's orphans in ``workeroutput``."""
 
 
 class OrphanedReferences:
-    """Hooks that compare the tests collected with the references there are."""
+    """Hooks that compare the collected tests with the references beside them."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Watch the collection of ``config``'s session."""
+        """Compare the tests of ``config``'s session."""
         self._config = config
-        self._taken: dict[str, str] = {}
+        self._users: dict[str, str] = {}
         self._modules: set[Path] = set()
-        self._partial = False
-        self._sent: list[list[str] | None] = []
+        self._is_partial = False
+        self._worker_orphans: list[list[str] | None] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pycollect_makeitem(self) -> Generator[None, Any, Any]:
-        """Refuse a test whose reference would be another test's."""
-        made = yield
-        for node in made if isinstance(made, list) else [made]:
-            if isinstance(node, pytest.Item):
-                self._take(node)
-        return made
+        """Refuse a test that would have the reference of another test."""
+        result = yield
+        for node in result if isinstance(result, list) else [result]:
+            if isinstance(node, pytest.Item) and "mipro" in getattr(node, "fixturenames", ()):
+                self._add_only_user(node)
+        return result
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Take note of the module."""
+        """Add the module of a test to the collected ones."""
         self._modules.add(item.path)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take note of a module without tests, and of what could not be collected."""
-        self._partial |= report.failed
-        # One that skips itself has tests that nobody sees here.
+        """Add a module without tests to the collected ones."""
+        self._is_partial |= report.failed
+        # A module that skips itself has tests that pytest does not collect here.
         if report.nodeid.endswith(".py") and not report.skipped:
             self._modules.add(self._config.rootpath / report.nodeid)
 
     def pytest_deselected(self) -> None:
-        """Take note that not all tests are run."""
-        self._partial = True
+        """Find no orphans in a session that does not run all tests."""
+        self._is_partial = True
 
     def pytest_sessionfinish(self) -> None:
-        """Send the findings of a worker to the controller."""
+        """Send the orphans that a worker finds to the controller."""
         if hasattr(self._config, "workeroutput"):
-            self._config.workeroutput[_SENT] = None if self._partial else self._orphans()
+            self._config.workeroutput[_OUTPUT] = None if self._is_partial else self._own_orphans()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Receive the findings of a worker; one that crashed has none."""
-        self._sent.append(getattr(node, "workeroutput", {}).get(_SENT))
+        """Receive the orphans that a worker finds; a worker that crashed sends none."""
+        self._worker_orphans.append(getattr(node, "workeroutput", {}).get(_OUTPUT))
 
-    def use(self, node: pytest.Item) -> None:
-        """Take note of a test that asks for its outcome as it runs, without declaring it."""
-        place = location_of(node)
-        for path in (place.scores, place.program):
-            self._taken.setdefault(same_file(path), node.nodeid)
+    def add_user(self, node: pytest.Item) -> None:
+        """Add a test that requests its outcome as it runs, without declaring it."""
+        location = location_of(node)
+        for path in (location.scores, location.program):
+            self._users.setdefault(same_file(path), node.nodeid)
 
     @property
     def orphans(self) -> list[str] | None:
-        """The references of no test, as people see them; None if only some tests were run."""
-        if self._partial or _is_narrowed(self._config):
+        """The paths of the references of no test; None if only some tests were run."""
+        if self._is_partial or _is_narrowed(self._config):
             return None
-        if not self._sent:
-            return self._orphans()
-        found = [set(each) for each in self._sent if each is not None]
-        return sorted(set.intersection(*found)) if len(found) == len(self._sent) else None
+        if not self._worker_orphans:
+            return self._own_orphans()
+        complete = [set(orphans) for orphans in self._worker_orphans if orphans is not None]
+        if len(complete) < len(self._worker_orphans):
+            return None
+        return sorted(set.intersection(*complete))
 
-    def _take(self, node: pytest.Item) -> None:
-        if "mipro" not in getattr(node, "fixturenames", ()):
-            return
-        place = location_of(node)
-        for path in (place.scores, place.program):
-            other = self._taken.setdefault(same_file(path), node.nodeid)
-            if other != node.nodeid:
+    def _add_only_user(self, node: pytest.Item) -> None:
+        location = location_of(node)
+        for path in (location.scores, location.program):
+            user = self._users.setdefault(same_file(path), node.nodeid)
+            if user != node.nodeid:
                 message = (
-                    f"{node.nodeid} and {other} would have the same reference, "
-                    f"{place.show(path)}, on some systems; rename one of them"
+                    f"{node.nodeid} and {user} would have the same reference, "
+                    f"{location.show(path)}, on some systems; rename one of them"
                 )
                 raise pytest.Collector.CollectError(message)
 
-    def _orphans(self) -> list[str]:
+    def _own_orphans(self) -> list[str]:
         root = self._config.rootpath
         return [
             (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
             for folder in sorted({module.parent for module in self._modules})
-            for path in _distinct(self._unknown(folder))
+            for path in _references(self._unused_files(folder))
         ]
 
-    def _unknown(self, folder: Path) -> Iterator[Path]:
-        """Return the references in ``folder`` that no test collected there would write."""
-        collected = {file_name(each.stem) for each in self._modules if each.parent == folder}
-        present = {file_name(each.stem) for each in folder.glob("*.py")}
+    def _unused_files(self, folder: Path) -> Iterator[Path]:
+        """Return the files of references in ``folder`` that no test collected there uses."""
+        modules = [module for module in self._modules if module.parent == folder]
+        collected = {file_name(module.stem) for module in modules}
+        present = {file_name(module.stem) for module in folder.glob("*.py")}
         for path in sorted((folder / FOLDER).glob(f"*/*{SCORES_SUFFIX}")):
-            # A module that was left out, as by collect_ignore or a skip, may want its own.
-            left_out = path.parent.name in present - collected
-            if not left_out and same_file(path) not in self._taken:
+            # A module that collect_ignore or a skip leaves out may use its references.
+            is_left_out = path.parent.name in present - collected
+            if not is_left_out and same_file(path) not in self._users:
                 yield path
 
 
-def _distinct(files: Iterator[Path]) -> list[Path]:
+def _references(files: Iterator[Path]) -> list[Path]:
     """Return one path for the two files of a reference."""
-    return list(dict.fromkeys(each.with_name(f"{_bare(each.name)}.*") for each in files))
+    return list(dict.fromkeys(file.with_name(f"{_bare(file.name)}.*") for file in files))
 
 
 def _bare(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The files that a session's report is written to: checked first, replaced at the end."""
+"""The files of a session's report: checked at the start, written at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from pytest_mipro.reference import write_whole
 
 if TYPE_CHECKING:
+    from pytest_mipro.plugin.options import OptionValue
+    from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.report import Summary
 
 SUFFIXES = (".html", ".md", ".json")
@@ -19,20 +21,20 @@ SUFFIXES = (".html", ".md", ".json")
 
 @dataclass(frozen=True)
 class ReportFile:
-    """One file that a report is written to, in the form that its suffix says."""
+    """One file of the report, in the format of its suffix."""
 
     path: Path
 
     @property
-    def shown(self) -> str:
-        """The path as somebody in the present folder would write it."""
-        here = Path.cwd()
-        inside = self.path.is_relative_to(here)
-        return str(self.path.relative_to(here) if inside else self.path)
+    def name(self) -> str:
+        """The path, relative to the working directory if it is below."""
+        folder = Path.cwd()
+        is_inside = self.path.is_relative_to(folder)
+        return str(self.path.relative_to(folder) if is_inside else self.path)
 
     def write(self, summary: Summary) -> None:
         """
-        Write the report, and leave no half of one where that fails.
+        Write the report; if that fails, an earlier one stays as it is.
 
         Raises:
             OSError: The file cannot be written.
@@ -58,28 +60,23 @@ class ReportFile:
         return render_html(summary)
 
 
-def targets_of(config: pytest.Config) -> tuple[ReportFile, ...]:
+def report_files(settings: Settings) -> tuple[ReportFile, ...]:
     """
-    Return what the flags, or else the ini file, ask for; each can be written.
+    Return the files that the user wants; all of them can be written.
 
     Raises:
         pytest.UsageError: A path has another suffix, or cannot be written.
 
     """
-    flags = config.getoption("mipro_report")
-    source = "--mipro-report" if flags else "mipro_report"
-    start = config.invocation_params.dir if flags else config.rootpath
-    asked = flags or config.getini("mipro_report")
-    found = {start / text: f"{source}={text!r}" for text in asked}
-    for path, named in found.items():
-        _check(path, named)
-    return tuple(map(ReportFile, found))
+    values = {value.folder / value.text: value for value in settings.reports}
+    for path, value in values.items():
+        _check(path, value)
+    return tuple(map(ReportFile, values))
 
 
-def _check(path: Path, named: str) -> None:
+def _check(path: Path, value: OptionValue) -> None:
     if path.suffix not in SUFFIXES:
-        message = f"{named}: expected a file that ends in {', '.join(SUFFIXES)}"
-        raise pytest.UsageError(message)
+        value.refuse(f"a file that ends in {', '.join(SUFFIXES)}")
     if path.suffix == ".html":
         from pytest_mipro.errors import MiproError
         from pytest_mipro.report import require_html
@@ -87,17 +84,17 @@ def _check(path: Path, named: str) -> None:
         try:
             require_html()
         except MiproError as error:
-            message = f"{named}: {error}"
+            message = f"{value}: {error}"
             raise pytest.UsageError(message) from None
     try:
-        _try(path)
+        _try_to_write(path)
     except OSError as error:
-        message = f"{named}: cannot be written: {error}; choose another place"
+        message = f"{value}: cannot be written: {error}; choose another place"
         raise pytest.UsageError(message) from None
 
 
-def _try(path: Path) -> None:
-    """Do all but write the report; what cannot be done now cannot be done then."""
+def _try_to_write(path: Path) -> None:
+    """Do all but write the report, so that the session fails at its start, not at its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         with path.open("ab"):

@@ -1,4 +1,4 @@
-"""The section of the terminal summary: what was judged, accepted, left over and deleted."""
+"""Write the section ``mipro`` of pytest's terminal summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_mipro.plugin.options import Settings
+    from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.report import Summary
 
 
@@ -28,13 +28,13 @@ def write(
     reporter: pytest.TerminalReporter, summary: Summary, notes: Sequence[str], settings: Settings
 ) -> None:
     """
-    Write the section, if there is anything to say.
+    Write the section, unless it is empty.
 
     Args:
-        reporter: Where to.
-        summary: What to show.
-        notes: Further lines.
-        settings: Of the session.
+        reporter: The terminal.
+        summary: The summary of the session.
+        notes: Lines below it.
+        settings: The settings of the session.
 
     """
     width = reporter.config.get_terminal_writer().fullwidth
@@ -56,24 +56,26 @@ def write(
 
 
 def _texts(summary: Summary, settings: Settings) -> Iterator[str]:
+    """Return what was accepted, what is stale or orphaned, and what was deleted."""
     reports = [task.report for task in summary.tasks if task.report is not None]
     yield render_acceptances(reports)
     if summary.orphans is not None:
-        yield render_orphans([each.stale for each in reports if each.stale], summary.orphans)
-    # After Ctrl-C nobody waits for what a large store takes.
+        stale = [report.stale for report in reports if report.stale]
+        yield render_orphans(stale, summary.orphans)
+    # To prune a large store takes longer than a user waits after Ctrl-C.
     if settings.prune is not None and not summary.interrupted:
         yield _prune(settings, settings.prune)
 
 
 def _prune(settings: Settings, days: float) -> str:
-    """Delete from the store what is older than ``days``, and say what that was."""
+    """Delete from the store what was not used for ``days``, and return how much that was."""
     from pytest_mipro.store import Store  # loads SQLAlchemy
 
     if settings.store_file is not None and not settings.store_file.exists():
-        return render_pruned(settings.store, days, {})
+        return render_pruned(settings.store_name, days, {})
     try:
         with closing(Store.open(settings.store_url)) as store:
             removed = store.prune(days)
     except MiproError as error:
         return f"nothing was deleted from the store: {error}"
-    return render_pruned(settings.store, days, removed)
+    return render_pruned(settings.store_name, days, removed)

@@ -1,4 +1,4 @@
-"""What a test has to say about its task, attached to what pytest reports of it."""
+"""The summary of a test's task, attached to pytest's report of the test."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Report
     from pytest_mipro.report import Status
 
-_ATTRIBUTE = "mipro_told"
-"""What xdist carries with the rest of a report: JSON, as a text may hold what UTF-8 cannot."""
+_ATTRIBUTE = "mipro_summary"
+"""The attribute that xdist sends with the report: JSON, as a text may be no valid UTF-8."""
 _VERDICT = "mipro_verdict"
 
 
-def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Attach the summary of a test's task, and what JUnit's XML is to have of it."""
+def attach_summary(
+    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+) -> None:
+    """Attach the summary of a test's task, and its figures as properties for JUnit's XML."""
     summary = _summary(item, call, report)
     if summary is None:
         return
-    setattr(report, _ATTRIBUTE, json.dumps(item.config.stash[TASK_RUNNER].veil(summary.to_dict())))
+    data = item.config.stash[TASK_RUNNER].redact(summary.to_dict())
+    setattr(report, _ATTRIBUTE, json.dumps(data))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
         report.user_properties += properties
 
 
-def told(report: pytest.TestReport) -> TaskSummary | None:
-    """Return what was attached, here or in a worker."""
+def attached_summary(report: pytest.TestReport) -> TaskSummary | None:
+    """Return the summary that this process or a worker attached."""
     text = getattr(report, _ATTRIBUTE, None)
     return None if text is None else TaskSummary.from_dict(json.loads(text))
 
@@ -43,23 +46,31 @@ def told(report: pytest.TestReport) -> TaskSummary | None:
 def _summary(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> TaskSummary | None:
-    if not report.failed and (report.when != "call" or OUTCOME not in item.stash):
-        return None
-    file, line, _ = report.location
-    status, message = _status(report), _message(call, report)
     outcome = item.stash.get(OUTCOME, None)
+    if report.failed:
+        is_wanted = outcome is not None or _declares_task(item)
+    else:
+        is_wanted = outcome is not None and report.when == "call"
+    if not is_wanted:
+        return None
+    file, index, _ = report.location
+    line, status, message = (index or 0) + 1, _status(report), _message(call, report)
     if outcome is not None:
-        found = outcome.report()
-        return summarize(found, file=file, line=(line or 0) + 1, status=status, message=message)
+        return summarize(outcome.report(), file=file, line=line, status=status, message=message)
     return TaskSummary(
         task=item.config.stash[TASK_RUNNER].name_of(item),
         test=node_id(item),
         file=file,
-        line=(line or 0) + 1,
+        line=line,
         status=status,
         word="ERROR",
         message=message,
     )
+
+
+def _declares_task(item: pytest.Item) -> bool:
+    is_requested = "mipro" in getattr(item, "fixturenames", ())
+    return is_requested or item.get_closest_marker("mipro") is not None
 
 
 def _status(report: pytest.TestReport) -> Status:
@@ -75,9 +86,9 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
         return ""
     if call.excinfo is None:
         return str(report.longrepr)
-    # The text that a test or the plugin fails with is better without the exception's name.
-    said = getattr(call.excinfo.value, "msg", None) or call.excinfo.exconly(tryshort=True)
-    return str(said).removeprefix("mipro: ")
+    # The message of pytest.fail() reads better without the exception's name.
+    message = getattr(call.excinfo.value, "msg", None) or call.excinfo.exconly(tryshort=True)
+    return str(message).removeprefix("mipro: ")
 
 
 def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:
@@ -90,8 +101,8 @@ def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:
 def _figures(report: Report) -> Iterator[tuple[str, object]]:
     comparison = report.comparison
     # A test may ask for a kind several times; the worst verdict is reported then.
-    worst = {verdict.kind: verdict for verdict in worst_last(report.verdicts)}
-    for kind, verdict in worst.items():
+    verdicts = {verdict.kind: verdict for verdict in worst_last(report.verdicts)}
+    for kind, verdict in verdicts.items():
         yield f"mipro_{kind}", verdict.word
         if verdict.comparison is not None and verdict.comparison.unit != "score":
             yield "mipro_cost_ratio", verdict.comparison.times(verdict.comparison.difference)

@@ -1,9 +1,9 @@
 """
-What xdist's controller does for its workers, and what they tell it meanwhile.
+The files through which the controller and the workers of xdist exchange progress.
 
-Nobody sees what a worker prints. So workers append lines to a file, and a
-thread of the controller shows what is new in it. There is no file for workers
-on another machine; the tests run there all the same.
+xdist shows nothing of the output of a worker. So workers append lines to a
+file, and a thread of the controller shows the new lines. A worker on another
+machine has no such file; its tests run all the same.
 """
 
 from __future__ import annotations
@@ -24,69 +24,72 @@ from pytest_mipro.plugin.interrupt import interrupt_message
 from pytest_mipro.spending import SharedSpending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from pytest_mipro.plugin.options import Settings
+    from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.records import Usage
 
 _FOLDER = "mipro_folder"
-_OFTEN = "mipro_often"
-"""What a worker is told under these names: see ``Worker``."""
+"""The key of the shared folder in ``workerinput``."""
+_INTERACTIVE = "mipro_interactive"
+"""The key of ``WorkerLines.is_interactive`` in ``workerinput``."""
 _PROGRESS = "progress"
 _POLL = 0.2
+"""Seconds between two looks at the file of progress lines."""
 _REPEATED = 8
-"""Lines within which the same one is shown once: all workers wait for the same other."""
+"""Lines within which an equal line is shown once: all workers may wait for the same lock."""
 
 
 class Controller:
-    """Hooks of the controller while ``--mipro`` is on."""
+    """Hooks of xdist's controller while ``--mipro`` is on."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        """Serve the workers of ``config``'s session."""
+        """Make the folder that the workers of ``config``'s session share."""
         self._config = config
         self._settings = settings
-        self._interrupted = False
+        self._is_interrupted = False
         self._folder = Path(tempfile.mkdtemp(prefix="pytest-mipro-"))
-        self._listener = _Listener(self._folder / _PROGRESS, self._show)
-        self._listener.start()
+        self._printer = _LinePrinter(self._folder / _PROGRESS, self._show)
+        self._printer.start()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where its lines go."""
+        """Send a worker the path of the folder."""
         reporter = self._reporter
+        is_interactive = bool(reporter and reporter.isatty and not os.environ.get("CI"))
         node.workerinput[_FOLDER] = str(self._folder)
-        node.workerinput[_OFTEN] = bool(reporter and reporter.isatty and not os.environ.get("CI"))
+        node.workerinput[_INTERACTIVE] = is_interactive
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Forget a worker that has ended: another process may get its number."""
+        """Remove the process id of a worker that ended: another process may get it."""
         (self._folder / f"{node.gateway.id}.pid").unlink(missing_ok=True)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Pass Ctrl-C on: xdist lets workers go on for five seconds before it does."""
+        """Interrupt the workers at once; xdist waits five seconds first."""
         if excinfo.type is not KeyboardInterrupt:
             return
-        self._interrupted = True
-        if os.name != "nt":  # There it would end them before they have stored what they got.
+        self._is_interrupted = True
+        if os.name != "nt":  # There it would end workers before they have stored their rows.
             for file in self._folder.glob("*.pid"):
                 with suppress(OSError, ValueError):
                     os.kill(int(file.read_text("ascii")), signal.SIGINT)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show what is left to show, and after Ctrl-C how to go on."""
-        self._listener.stop()
-        if self._interrupted:
+        """Show the last lines and, after Ctrl-C, how to go on."""
+        self._printer.stop()
+        if self._is_interrupted:
             terminalreporter.ensure_newline()
             terminalreporter.write_line(interrupt_message(self._settings))
 
     def pytest_unconfigure(self) -> None:
-        """Stop listening, also where there was no summary."""
-        self._listener.stop()
+        """Stop the thread, also in a session without a summary, and remove the folder."""
+        self._printer.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def spent(self) -> dict[str, Usage]:
-        """Return what each worker has spent so far, by its name; calls and cost, no tokens."""
+    def usage_by_worker(self) -> dict[str, Usage]:
+        """Return the usage of each worker so far, by its name: calls and cost, no tokens."""
         return SharedSpending(self._folder, "controller").by_process()
 
     @property
@@ -103,72 +106,77 @@ class Controller:
             reporter.flush()  # Or a log in CI would show nothing of it for minutes.
 
 
+def worker_id(config: pytest.Config) -> str:
+    """Return the name that xdist gives this worker; empty in a process that is none."""
+    return str(getattr(config, "workerinput", {}).get("workerid", ""))
+
+
 def shared_folder(config: pytest.Config) -> Path | None:
-    """Return the folder that all workers of a run share, if ``config`` is of one that can."""
+    """Return the folder that all workers of a run share; None outside such a run."""
     folder = getattr(config, "workerinput", {}).get(_FOLDER)
-    # There is no such folder where the controller is another machine.
+    # The path leads nowhere if the controller runs on another machine.
     return Path(folder) if folder is not None and Path(folder).is_dir() else None
 
 
-class Worker:
+class WorkerLines:
     """
-    What a worker tells its controller.
+    The lines that a worker has its controller show.
 
     Attributes:
-        often: Whether somebody watches who wants to see it move.
+        is_interactive: Whether the controller writes to a terminal that a user watches.
 
     """
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        """Report in, at the controller that has ``told`` the worker how."""
-        self.often = bool(told.get(_OFTEN))
-        self._folder = Path(told[_FOLDER]) if _FOLDER in told else None
-        self._append(f"{told.get('workerid')}.pid", str(os.getpid()))
+    def __init__(self, workerinput: Mapping[str, Any]) -> None:
+        """Leave the worker's process id in the folder that ``workerinput`` names."""
+        self.is_interactive = bool(workerinput.get(_INTERACTIVE))
+        self._folder = Path(workerinput[_FOLDER]) if _FOLDER in workerinput else None
+        self._append(f"{workerinput.get('workerid')}.pid", str(os.getpid()))
 
-    def say(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Have the controller show one line."""
         self._append(_PROGRESS, f"{line}\n")
 
     def _append(self, name: str, text: str) -> None:
-        # There is no such folder where the controller is another machine.
+        # The path leads nowhere if the controller runs on another machine.
         if self._folder is not None and self._folder.is_dir():
             with suppress(OSError), (self._folder / name).open("ab") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
 
 
-class _Listener(threading.Thread):
-    """Shows the lines that are appended to a file, as they come."""
+class _LinePrinter(threading.Thread):
+    """Shows the lines that are appended to a file, soon after they are."""
 
-    def __init__(self, file: Path, show: Any) -> None:
+    def __init__(self, file: Path, show: Callable[[str], None]) -> None:
         super().__init__(name="mipro-progress", daemon=True)
         self.file = file
         self._show = show
-        self._stopped = threading.Event()
-        self._read = 0
+        self._stop_event = threading.Event()
+        self._offset = 0
         self._latest: deque[str] = deque(maxlen=_REPEATED)
 
     def run(self) -> None:
-        while not self._stopped.wait(_POLL):
-            self._catch_up()
+        while not self._stop_event.wait(_POLL):
+            self._show_new_lines()
 
     def stop(self) -> None:
-        """Show what is left, and end."""
-        if not self._stopped.is_set():
-            self._stopped.set()
+        """Show the last lines, and end the thread."""
+        if not self._stop_event.is_set():
+            self._stop_event.set()
             self.join()
-            self._catch_up()
+            self._show_new_lines()
 
-    def _catch_up(self) -> None:
-        for line in self._news():
+    def _show_new_lines(self) -> None:
+        for line in self._new_lines():
             if line not in self._latest:
                 self._show(line)
             self._latest.append(line)
 
-    def _news(self) -> list[str]:
-        """Return the lines that are new; the rest of one comes later."""
+    def _new_lines(self) -> list[str]:
+        """Return the complete lines after the last one that was read."""
         with suppress(OSError), self.file.open("rb") as file:
-            file.seek(self._read)
-            whole, end, _ = file.read().rpartition(b"\n")
-            self._read += len(whole + end)
-            return whole.decode("utf-8", "replace").splitlines()
+            file.seek(self._offset)
+            lines, end, _ = file.read().rpartition(b"\n")
+            self._offset += len(lines + end)
+            return lines.decode("utf-8", "replace").splitlines()
         return []

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_mipro.gate import VERDICT_KINDS
 from pytest_mipro.report import charts, formatting, summary, word_changes
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.references import render_acceptances
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Scorecard,
         SearchLog,
         Usage,
+        Verdict,
     )
     from pytest_mipro.report.formatting import ProgramName
     from pytest_mipro.report.summary import EarlierProgram
@@ -211,6 +213,11 @@ def cost_cells(usage: Usage, examples: int | None = None) -> tuple[str, str, str
     return f"{usage.calls / examples:.1f}", f"{usage.tokens / examples:,.0f}", money
 
 
+def question(verdict: Verdict) -> str:
+    """Return what a verdict answers."""
+    return VERDICT_KINDS[verdict.kind].label
+
+
 def origin_facts(report: Report) -> Iterator[tuple[str, str]]:
     """Yield names and texts about how an outcome came about; a text may be blank."""
     yield "Model", report.model
@@ -247,6 +254,7 @@ FILTERS = {
         example_change,
         excerpt,
         origin_facts,
+        question,
         formatting.calls,
         formatting.cost,
         formatting.duration,

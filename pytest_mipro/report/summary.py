@@ -271,9 +271,7 @@ def _result(task: TaskSummary) -> str:
         return _UNJUDGED
     # Without a comparison, there is no reference that it could be worse than.
     lost = {
-        verdict.kind
-        for verdict in verdicts(task)
-        if verdict.word == "FAIL" and verdict.comparison
+        verdict.kind for verdict in verdicts(task) if verdict.word == "FAIL" and verdict.comparison
     }
     if NO_REGRESSION.key in lost:
         return _WORSE

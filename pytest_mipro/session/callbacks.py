@@ -24,8 +24,7 @@ class Callbacks:
         fingerprint: Returns further parts of the compile key, by name.
         show_line: Shows the user one line.
         show_progress: Shows the user the progress of a task.
-        warn_test: Warns about the running test; takes the text and the ``stacklevel`` of
-            ``warnings.warn``.
+        warn_test: Warns about the test that is running.
         warn_task: Warns about the task of the test that is being set up.
 
     """
@@ -34,7 +33,7 @@ class Callbacks:
     fingerprint: Callable[[Task], Mapping[str, object]]
     show_line: Callable[[str], None]
     show_progress: Callable[[Task, Progress], None]
-    warn_test: Callable[..., None]
+    warn_test: Callable[[str], None]
     warn_task: Callable[[str], None]
 
     def say(self, task: Task, text: str) -> None:

@@ -43,7 +43,7 @@ class Outcome:
         *,
         store_name: str,
         tolerant: bool,
-        warn: Callable[..., None],
+        warn: Callable[[str], None],
     ) -> None:
         """
         Wrap the result of a session.
@@ -54,7 +54,7 @@ class Outcome:
             state: The reference of the test.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
-            warn: Warns about the running test; takes the arguments of ``warnings.warn``.
+            warn: Warns about the running test.
 
         """
         self.task = task
@@ -129,9 +129,8 @@ class Outcome:
             )
         self._verdicts.append(verdict)
         if verdict and verdict.word == "INCONCLUSIVE":
-            # The second frame is the test's.
             question = gate.NO_REGRESSION.label
-            self._warn(f"{self.task.name}: {question}: {verdict!r}", stacklevel=2)
+            self._warn(f"{self.task.name}: {question}: {verdict!r}")
         return verdict
 
     def costs_no_more(

@@ -149,7 +149,7 @@ def test_only_the_step_that_asks_knows_the_key(path: Path) -> None:
 @each_example
 def test_every_flag_exists(path: Path) -> None:
     """The commands are such as ``pytest --help`` knows."""
-    from pytest_mipro.plugin.options import add_options
+    from pytest_mipro.plugin.settings import add_options
 
     parser = pytest.Parser(_ispytest=True)
     add_options(parser)

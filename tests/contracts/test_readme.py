@@ -135,7 +135,7 @@ def test_every_flag_and_fixture_is_in_the_reference() -> None:
     """What ``pytest --help`` and the fixtures offer, the README explains."""
     from pytest_mipro import plugin
     from pytest_mipro.plugin.declaration import NAMES
-    from pytest_mipro.plugin.options import add_options
+    from pytest_mipro.plugin.settings import add_options
 
     text = README.read_text(encoding="utf-8")
     parser = pytest.Parser(_ispytest=True)

@@ -1,4 +1,4 @@
-"""The project that the tests of the plugin run pytest on."""
+"""The projects that the tests of the plugin run pytest on."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def project(
     monkeypatch.setenv("PYTEST_ADDOPTS", OPTIONS)
     monkeypatch.setenv("COLUMNS", "400")  # Room for each task, and each verdict, on one line.
     monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
-    made = Project(pytester, fork_server)
-    made.write(program=PROGRAM, conftest=CONFTEST, test_adder=TEST)
-    return made
+    new = Project(pytester, fork_server)
+    new.write(program=PROGRAM, conftest=CONFTEST, test_adder=TEST)
+    return new
 
 
 @pytest.fixture
 def guarded(project: Project) -> Project:
-    """Write a project whose test asks for a regression, without a reference."""
+    """Write a project whose test judges a regression, without a reference."""
     project.write(test_adder=REGRESSION)
     return project

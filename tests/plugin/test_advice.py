@@ -1,4 +1,4 @@
-"""A warning says where compiling is unlikely to pay, and stops nothing."""
+"""A warning says that compiling is unlikely to pay; the test runs on."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ def test_adder(mipro):
 def test_again(mipro):
     assert mipro.compiled.score >= 0
 """
-SAID = "*test_adder.py:6: MiproWarning: 18 labelled examples (train and val) are too few*"
+ADVICE = "*test_adder.py:6: MiproWarning: 18 labelled examples (train and val) are too few*"
 
 
-def test_it_is_said_once_where_something_is_compiled(project: Project) -> None:
-    """Once for a task, however many tests have it, and not where it comes from the store."""
+def test_a_compile_warns_once(project: Project) -> None:
+    """Two tests of one task cause one warning; an artifact from the store causes none."""
     project.write(test_adder=FEW.replace("METRIC", "right"))
     result = project.run("--mipro")
     result.assert_outcomes(passed=2, warnings=1)
-    result.stdout.fnmatch_lines([SAID])
+    result.stdout.fnmatch_lines([ADVICE])
     again = project.run("--mipro")
     again.assert_outcomes(passed=2, warnings=0)
 
 
-def test_a_filter_hides_it(project: Project) -> None:
-    """It is a category of its own."""
+def test_a_filter_hides_the_warning(project: Project) -> None:
+    """A warning filter can name the category."""
     project.write(test_adder=FEW.replace("METRIC", "right"))
     result = project.run("--mipro", "-W", "ignore::pytest_mipro.MiproWarning")
     result.assert_outcomes(passed=2, warnings=0)
 
 
-def test_a_filter_makes_it_an_error_before_anything_is_paid_for(project: Project) -> None:
-    """The error is the sentence alone."""
+def test_a_filter_makes_the_warning_an_error_before_any_call(project: Project) -> None:
+    """The error shows the sentence and no traceback."""
     project.write(test_adder=FEW.replace("METRIC", "right"))
     result = project.run("--mipro", "-W", "error::pytest_mipro.MiproWarning")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["mipro: 18 labelled examples*"])
-    result.stdout.no_fnmatch_line("*sequence.py*")
+    result.stdout.no_fnmatch_line("*session.py*")
     assert project.calls == 0

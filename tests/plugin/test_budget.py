@@ -1,4 +1,4 @@
-"""``budget=`` ends a search early, never a verdict, and says so."""
+"""``budget=`` ends a search early, and the test is judged all the same."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def test_adder(mipro):
 """
 
 
-def limit(project: Project, text: str) -> None:
-    """Let the test have a budget."""
-    project.write(test_adder=TEST.format(limit=text))
+def write_test(project: Project, limit: str) -> None:
+    """Write a test with a budget."""
+    project.write(test_adder=TEST.format(limit=limit))
 
 
-def test_a_cut_search_is_judged_and_goes_on_under_a_larger_budget(project: Project) -> None:
-    """The same budget takes what it has; a larger one goes on and pays for nothing twice."""
-    limit(project, "lm_calls=320")
+def test_a_cut_search_is_judged_and_continues_under_a_larger_budget(project: Project) -> None:
+    """The same budget takes the stored artifact; a larger one continues the search."""
+    write_test(project, "lm_calls=320")
     first = project.run("--mipro")
     first.assert_outcomes(passed=1)
     first.stdout.fnmatch_lines(["test_adder *  compiled in *, search cut at lm_calls=320*"])
-    spent = project.calls
-    assert 200 < spent <= 320
+    cut_calls = project.calls
+    assert 200 < cut_calls <= 320
 
-    again = project.run("--mipro")
-    again.stdout.fnmatch_lines(["test_adder *  0    $0  from the store, search cut at *"])
-    assert project.calls == spent
+    second = project.run("--mipro")
+    second.stdout.fnmatch_lines(["test_adder *  0    $0  from the store, search cut at *"])
+    assert project.calls == cut_calls
 
-    limit(project, "lm_calls=2000")
+    write_test(project, "lm_calls=2000")
     larger = project.run("--mipro")
     larger.assert_outcomes(passed=1)
     larger.stdout.fnmatch_lines(["*compiling: the search was cut at lm_calls=320, there is more*"])
     larger.stdout.no_fnmatch_line("*search cut at lm_calls=2000*")
     total = project.calls
 
-    limit(project, "tokens=1000000")
+    write_test(project, "tokens=1000000")
     project.run("--mipro").assert_outcomes(passed=1)
     assert project.calls == total

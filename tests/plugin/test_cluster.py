@@ -1,4 +1,4 @@
-"""``cluster=``: examples that are not independent are judged by what they belong to."""
+"""``cluster=``: the verdict counts clusters of examples that are not independent."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_adder(mipro):
 
 
 def test_the_verdict_counts_clusters(project: Project) -> None:
-    """Both verdicts say how many clusters they are from, and frozen ones do, too."""
+    """Both verdicts name the number of clusters, with ``--mipro-frozen``, too."""
     project.write(test_adder=TEST)
     project.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    for more in ((), ("--mipro-frozen",)):
-        result = project.run("--mipro", "-v", *more)
+    for flags in ((), ("--mipro-frozen",)):
+        result = project.run("--mipro", "-v", *flags)
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(
             [

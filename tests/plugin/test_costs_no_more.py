@@ -1,4 +1,4 @@
-"""``mipro.costs_no_more()``: a prompt that triples the bill is a regression, too."""
+"""``mipro.costs_no_more()`` fails a test whose prompt costs much more."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ HERE = pathlib.Path(__file__).parent
 class Metered(ScriptedEngine):
     def complete(self, request):
         response = super().complete(request)
-        asked = sum(len(message.text or "") for message in request.messages) // 4
-        counted = lm15.Usage(input_tokens=asked, output_tokens=2, total_tokens=asked + 2)
-        return replace(response, usage=counted)
+        tokens = sum(len(message.text or "") for message in request.messages) // 4
+        usage = lm15.Usage(input_tokens=tokens, output_tokens=2, total_tokens=tokens + 2)
+        return replace(response, usage=usage)
 
 @pytest.fixture(scope="session")
 def mipro_lm():
@@ -40,19 +40,19 @@ from program import Adder, right, DATASET
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
 def test_adder(mipro):
     mipro.costs_no_more(ratio=50)
-    assert mipro.costs_no_more(ASKED)
+    assert mipro.costs_no_more(ARGUMENTS)
 """
 
 
 @pytest.fixture
 def metered(project: Project) -> Project:
-    """Write a project whose model counts tokens, of which demos take many."""
-    project.write(conftest=METERED, test_adder=TEST.replace("ASKED", "ratio=1.2"))
+    """Write a project whose model counts tokens, so that demos make prompts dearer."""
+    project.write(conftest=METERED, test_adder=TEST.replace("ARGUMENTS", "ratio=1.2"))
     return project
 
 
 def test_a_dearer_prompt_fails_in_all_reports(metered: Project) -> None:
-    """Demos multiply the bill; the terminal, JUnit, JSON, Markdown and HTML say so."""
+    """The terminal, JUnit, JSON, Markdown and HTML show that demos multiply the cost."""
     names = [f"report.{kind}" for kind in ("json", "md", "html")]
     reports = [f"--mipro-report={name}" for name in names]
     result = metered.run("--mipro", "--junitxml=junit.xml", *reports)
@@ -62,11 +62,11 @@ def test_a_dearer_prompt_fails_in_all_reports(metered: Project) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
     tree = ET.parse(metered.path / "junit.xml")
-    properties = [(each.get("name"), each.get("value")) for each in tree.iter("property")]
-    kept = dict(properties)
-    assert len(kept) == len(properties)
-    assert kept["mipro_costs_no_more"] == "FAIL"
-    assert float(kept["mipro_cost_ratio"] or 0) > 1.2
+    elements = list(tree.iter("property"))
+    properties = {element.get("name"): element.get("value") for element in elements}
+    assert len(properties) == len(elements)
+    assert properties["mipro_costs_no_more"] == "FAIL"
+    assert float(properties["mipro_cost_ratio"] or 0) > 1.2
 
     data = json.loads((metered.path / "report.json").read_text(encoding="utf-8"))
     _, verdict = data["tasks"][0]["report"]["verdicts"]
@@ -79,8 +79,8 @@ def test_a_dearer_prompt_fails_in_all_reports(metered: Project) -> None:
 
 
 def test_a_wrong_ratio_is_named(metered: Project) -> None:
-    """The test fails with what was given and what was expected, without a traceback of ours."""
-    metered.write(test_adder=TEST.replace("ASKED", "ratio=0"))
+    """The failure names the value and the expectation, and shows no frame of the plugin."""
+    metered.write(test_adder=TEST.replace("ARGUMENTS", "ratio=0"))
     result = metered.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*ratio=0: expected how many times as much is allowed*"])

@@ -1,4 +1,4 @@
-"""Files that cannot be used: an error that names them and says what to do, and they stay."""
+"""A damaged file causes an error that names it and the next step; the file stays."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def compiled(project: Project) -> Project:
-    """Return the project after a run whose responses DSPy has kept."""
+    """Return the project after a run whose responses are cached."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", cache=True)'))
     project.run("--mipro").assert_outcomes(passed=1)
     return project
 
 
-def refused(project: Project, *lines: str) -> None:
-    """Check that a run is an error of these lines, asks nothing and shows no traceback."""
+def assert_refused(project: Project, *lines: str) -> None:
+    """Check that a run fails with these lines, without an LM call or a traceback."""
     paid = project.calls
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
@@ -30,21 +30,25 @@ def refused(project: Project, *lines: str) -> None:
     assert project.calls == paid
 
 
-def test_a_store_that_cannot_be_used(compiled: Project) -> None:
-    """Nothing is asked, judged or deleted."""
+def test_a_damaged_store_is_an_error(compiled: Project) -> None:
+    """The run makes no LM call, judges nothing and leaves the file as it is."""
     store = compiled.path / ".mipro" / "store.db"
     store.write_bytes(store.read_bytes()[:5000])
-    found = store.read_bytes()
-    refused(compiled, "mipro: the store *: database disk image is malformed; * move it aside *")
-    assert store.read_bytes() == found
+    content = store.read_bytes()
+    assert_refused(
+        compiled, "mipro: the store *: database disk image is malformed; * move it aside *"
+    )
+    assert store.read_bytes() == content
 
 
-def test_responses_that_are_damaged(compiled: Project) -> None:
-    """No language model is blamed for a file, and once it is moved aside the run goes on."""
+def test_a_damaged_response_cache_is_an_error(compiled: Project) -> None:
+    """The error names the file, and once that is moved aside the next run passes."""
     (compiled.path / ".mipro" / "store.db").unlink()
     for file in (compiled.path / ".mipro" / "lm").rglob("cache.db"):
         content = file.read_bytes()
         file.write_bytes(content[: 4 * 4096].ljust(len(content), b"\xa5"))
-    refused(compiled, "mipro: the LM responses kept in *lm* cannot be used: * move it aside *")
+    assert_refused(
+        compiled, "mipro: the LM responses kept in *lm* cannot be used: * move it aside *"
+    )
     (compiled.path / ".mipro" / "lm").rename(compiled.path / "aside")
     compiled.run("--mipro").assert_outcomes(passed=1)

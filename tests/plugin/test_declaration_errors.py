@@ -1,4 +1,4 @@
-"""What is declared wrongly is said at collection, in words, for every test that declares it."""
+"""A wrong declaration is an error at collection that names the mistake."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("declared,lines", MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("arguments, lines", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_an_error_at_collection(
-    project: Project, declared: str, lines: list[str]
+    project: Project, arguments: str, lines: list[str]
 ) -> None:
-    """The message names the mistake, no model is asked, no frame of ours is shown."""
+    """The message names the mistake, without an LM call or a frame of the plugin."""
     (project.path / "broken.jsonl").write_text('{"question": "a", "answer": 1}\n{"question": \n')
-    project.write(test_adder=f"{HEAD}\n@mipro_optimize({declared})\ndef test_adder(mipro): pass\n")
+    project.write(test_adder=f"{HEAD}\n@mipro_optimize({arguments})\ndef test_adder(mipro): pass\n")
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*test_adder.py::test_adder: *"])
@@ -47,19 +47,21 @@ def test_a_mistake_is_an_error_at_collection(
 
 
 @pytest.mark.parametrize(
-    "made, said",
+    "expression, message",
     [
         ("Budget(lm_calls=0)", "expected a whole number of at least 1"),
         ("Dataset(train=[], val=[], test=[])", "the train split is empty"),
         ("Dataset.load('missing.csv')", "missing.csv does not exist"),
     ],
 )
-def test_a_mistake_while_a_test_file_is_imported(project: Project, made: str, said: str) -> None:
-    """The line of the file is shown, and none of ours."""
-    project.write(test_adder=f"from pytest_mipro import Budget, Dataset\nwrong = {made}")
+def test_a_mistake_while_a_test_file_is_imported(
+    project: Project, expression: str, message: str
+) -> None:
+    """The error shows the line of the file, and no frame of the plugin."""
+    project.write(test_adder=f"from pytest_mipro import Budget, Dataset\nwrong = {expression}")
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"    wrong = {made}", f"E *{said}*"])
+    result.stdout.fnmatch_lines([f"    wrong = {expression}", f"E *{message}*"])
     assert "pytest_mipro/" not in result.stdout.str()
     assert "<string>" not in result.stdout.str()
 
@@ -73,7 +75,7 @@ def test_workers_report_a_mistake_without_crashing(project: Project) -> None:
 
 
 def test_an_adapter_fixture_that_gives_no_adapter_is_named(project: Project) -> None:
-    """A fixture is checked where it is used, without a traceback."""
+    """The plugin checks the value of a fixture, and shows no traceback."""
     fixture = "@pytest.fixture\ndef mipro_adapter(): return 'json'\n"
     test = "@mipro_optimize(program=Adder, metric=right, dataset=DATASET)\ndef test_adder(): pass\n"
     project.write(test_adder=f"{HEAD}\n{fixture}\n{test}")
@@ -84,7 +86,7 @@ def test_an_adapter_fixture_that_gives_no_adapter_is_named(project: Project) -> 
 
 
 def test_a_program_that_needs_arguments_is_named(project: Project) -> None:
-    """The error comes from the fixture, without a traceback."""
+    """The error comes from the fixture and shows no traceback."""
     program = (
         (project.path / "program.py").read_text().replace("__init__(self)", "__init__(self, n)")
     )
@@ -96,12 +98,12 @@ def test_a_program_that_needs_arguments_is_named(project: Project) -> None:
 
 
 @pytest.mark.parametrize("missing", ["program", "metric", "dataset"])
-def test_what_is_declared_nowhere_is_named_with_its_fixture(project: Project, missing: str) -> None:
-    """Neither the decorator nor a fixture gives it."""
-    given = {"program": "Adder", "metric": "right", "dataset": "DATASET"}
-    del given[missing]
-    declared = ", ".join(f"{name}={value}" for name, value in given.items())
-    project.write(test_adder=f"{HEAD}\n@mipro_optimize({declared})\ndef test_adder(mipro): pass\n")
+def test_a_missing_argument_is_named_with_its_fixture(project: Project, missing: str) -> None:
+    """The error names both ways to give the argument."""
+    arguments = {"program": "Adder", "metric": "right", "dataset": "DATASET"}
+    del arguments[missing]
+    text = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    project.write(test_adder=f"{HEAD}\n@mipro_optimize({text})\ndef test_adder(mipro): pass\n")
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*no {missing} is declared*mipro_{missing} fixture*"])

@@ -1,4 +1,4 @@
-"""What prevents a verdict is an error of the set-up, never a score, a pass or a failure."""
+"""A problem that prevents a verdict is an error of the set-up, never a score or a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from dspy import lm15
 from scripted import ScriptedEngine
 
-class Dying(ScriptedEngine):
+class Revoked(ScriptedEngine):
     def complete(self, request):
         if self.calls >= LIMIT:
             raise lm15.AuthError("key revoked")
@@ -23,13 +23,13 @@ class Dying(ScriptedEngine):
 
 @pytest.fixture(scope="session")
 def mipro_lm():
-    engine = Dying(pathlib.Path(__file__).parent / "calls.log")
+    engine = Revoked(pathlib.Path(__file__).parent / "calls.log")
     return dspy.LM("scripted", engine=engine, cache=False)
 """
 
 
-def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project) -> None:
-    """When the key dies, the run errs, and the next one pays only for what was missing."""
+def test_a_revoked_key_is_an_error_and_the_next_run_continues(project: Project) -> None:
+    """The run with the revoked key errs, and the next run makes only the missing calls."""
     working = (project.path / "conftest.py").read_text()
     whole = project.run("--mipro")
     project.write(conftest=BROKEN_LM.replace("LIMIT", "60"))
@@ -43,10 +43,10 @@ def test_a_dead_key_is_an_error_and_the_next_run_goes_on(project: Project) -> No
     broken.stdout.no_fnmatch_line("*pytest_mipro/*")
     project.write(conftest=working)
     assert project.calls == 60
-    healed = project.run("--mipro", *store)
-    healed.assert_outcomes(passed=1)
+    repaired = project.run("--mipro", *store)
+    repaired.assert_outcomes(passed=1)
     line = "test_adder  60 * PASS *"
-    healed.stdout.fnmatch_lines([line])
+    repaired.stdout.fnmatch_lines([line])
     whole.stdout.fnmatch_lines([line])
 
 
@@ -61,8 +61,8 @@ def test_a_metric_that_gives_no_score_is_an_error(project: Project) -> None:
     )
 
 
-def test_what_the_program_failed_on_is_counted_and_shown(project: Project) -> None:
-    """A row the program fails on scores 0, and a failing test shows the first three tracebacks."""
+def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None:
+    """A row that the program fails on scores 0, and a failing test shows three tracebacks."""
     program = (project.path / "program.py").read_text()
     raising = """
         if question.startswith("What is 7"):
@@ -73,18 +73,18 @@ def test_what_the_program_failed_on_is_counted_and_shown(project: Project) -> No
     project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
     result = project.run("--mipro")
     result.assert_outcomes(failed=1)
-    said = (
+    line = (
         "*the compiled program failed on 10 of 60 answers, the baseline program failed on 10 of 60*"
     )
-    result.stdout.fnmatch_lines([said])
+    result.stdout.fnmatch_lines([line])
     assert sum(line.strip() == "LookupError: no sevens" for line in result.outlines) == 3
     assert "the first 3 of 20" in result.stdout.str()
 
 
-def test_no_credential_of_a_failing_program_is_kept(
+def test_no_credential_of_a_failing_program_is_stored(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a program raises may have one in it, as a URL does: no file and no log has it."""
+    """An exception of the program can contain a credential, which no file and no log repeats."""
     secret = "sk-" + "search4711" * 4
     monkeypatch.setenv("SEARCH_API_KEY", secret)
     program = (project.path / "program.py").read_text()
@@ -105,8 +105,8 @@ def test_no_credential_of_a_failing_program_is_kept(
     assert not any(secret.encode() in path.read_bytes() for path in files)
 
 
-def test_a_program_with_threads_of_its_own(project: Project) -> None:
-    """They do not know the model, which the error explains, unless they are told as it says."""
+def test_a_program_with_threads_needs_the_context(project: Project) -> None:
+    """Threads without DSPy's context have no model, and the error says how to pass the context."""
     program = (project.path / "program.py").read_text()
     threaded = """
         import contextvars

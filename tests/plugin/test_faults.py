@@ -1,4 +1,4 @@
-"""A provider that fails: passing trouble changes nothing, lasting trouble is an error."""
+"""Passing faults of a provider change no result, lasting faults are errors."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ THREADS = 8
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a run leaves in its store."""
+class StoreContent:
+    """The rows and programs in a store."""
 
     rows: dict[str, str]
     programs: list[str]
 
 
 class Site:
-    """A folder with a test whose model is on a faulty server."""
+    """A folder with a test whose model is served by a faulty server."""
 
     def __init__(self, folder: Path, server: faulty.Server, fork_server: ForkServer | None) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Site:
         (folder / "test_adder.py").write_text(TEST)
 
     def run(self, fault: faulty.Fault, *arguments: str) -> tuple[int, str]:
-        """Run pytest while the server fails like that; return its status and what it printed."""
+        """Run pytest while the server has ``fault``; return the exit status and the output."""
         self.server.reset(fault)
         options = ["-p", "no:cacheprovider", "--rootdir=.", "--mipro"]
         run = start_pytest(
@@ -88,45 +88,45 @@ class Site:
         return run.wait(), output
 
     @property
-    def kept(self) -> Kept:
-        """What is in the store now."""
+    def stored(self) -> StoreContent:
+        """The content of the store."""
         with closing(sqlite3.connect(self.folder / ".mipro" / "store.db")) as connection:
             rows = dict(connection.execute("SELECT key, json_remove(value, '$.seconds') FROM rows"))
             artifacts = list(starmap(json.loads, connection.execute("SELECT value FROM artifacts")))
-        return Kept(rows, [json.dumps(each["state"]) for each in artifacts])
+        return StoreContent(rows, [json.dumps(artifact["state"]) for artifact in artifacts])
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A run without any fault."""
+class CompleteRun:
+    """The results of a run without faults."""
 
-    kept: Kept
+    stored: StoreContent
     calls: int
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[faulty.Server]:
-    """Return a server that does not fail yet."""
-    with faulty.Server.running() as running:
-        yield running
+    """Return a server without faults."""
+    with faulty.Server.running() as faulty_server:
+        yield faulty_server
 
 
 @pytest.fixture(scope="module")
-def whole(
+def complete(
     tmp_path_factory: pytest.TempPathFactory,
     server: faulty.Server,
     fork_server: ForkServer | None,
-) -> Whole:
-    """Return what comes of the test when nothing fails."""
-    site = Site(tmp_path_factory.mktemp("whole"), server, fork_server)
+) -> CompleteRun:
+    """Return the results of the test without faults."""
+    site = Site(tmp_path_factory.mktemp("complete"), server, fork_server)
     status, output = site.run(faulty.none)
     assert status == 0, output
-    return Whole(site.kept, server.calls)
+    return CompleteRun(site.stored, server.calls)
 
 
 @pytest.fixture
 def site(tmp_path: Path, server: faulty.Server, fork_server: ForkServer | None) -> Site:
-    """Return a folder where nothing has run yet."""
+    """Return a folder in which no test has run."""
     return Site(tmp_path, server, fork_server)
 
 
@@ -142,22 +142,26 @@ BREAKS = faulty.sometimes(
 
 
 @pytest.mark.parametrize("fault", [REFUSALS, BREAKS], ids=["429 and 5xx", "broken connections"])
-def test_passing_faults_change_nothing(site: Site, whole: Whole, fault: faulty.Fault) -> None:
-    """Program, rows and verdict are those of a run without faults; only the calls are more."""
+def test_passing_faults_change_nothing(
+    site: Site, complete: CompleteRun, fault: faulty.Fault
+) -> None:
+    """Program, rows and verdict equal those of a run without faults; only the calls are more."""
     status, output = site.run(fault, "--mipro-timeout", "1.5")
 
     assert status == 0, output
-    assert site.kept == whole.kept
+    assert site.stored == complete.stored
     assert site.server.failed > 20
-    assert site.server.calls == whole.calls + site.server.failed
+    assert site.server.calls == complete.calls + site.server.failed
 
 
 LASTING = [(80, faulty.NO_QUOTA), (40, faulty.REVOKED), (35, faulty.NO_QUOTA)]
-"""After how many answers of a run which fault; the last is met by the verdict."""
+"""The answers of each run before its fault; the last fault hits the held-out rows."""
 
 
-def test_lasting_faults_are_errors_and_the_next_run_goes_on(site: Site, whole: Whole) -> None:
-    """The fixture errs with the provider's words, nothing wrong is kept, nothing paid twice."""
+def test_lasting_faults_are_errors_and_the_next_run_continues(
+    site: Site, complete: CompleteRun
+) -> None:
+    """The error shows the provider's message, and no wrong row is stored or paid for twice."""
     paid = 0
     for number, reply in LASTING:
         status, output = site.run(faulty.after(number, reply))
@@ -167,26 +171,26 @@ def test_lasting_faults_are_errors_and_the_next_run_goes_on(site: Site, whole: W
         assert json.loads(reply.body)["error"]["message"] in output
         assert "this is no score" in output
         assert 0 < site.server.failed <= THREADS
-        assert site.kept.rows.items() <= whole.kept.rows.items()
-        assert site.kept.programs in ([], whole.kept.programs)
+        assert site.stored.rows.items() <= complete.stored.rows.items()
+        assert site.stored.programs in ([], complete.stored.programs)
         paid += number
 
-    assert site.kept.programs == whole.kept.programs
+    assert site.stored.programs == complete.stored.programs
 
     status, output = site.run(faulty.none)
 
     assert status == 0, output
-    assert site.kept == whole.kept
-    assert site.server.calls == whole.calls - paid
+    assert site.stored == complete.stored
+    assert site.server.calls == complete.calls - paid
 
 
-def test_demos_too_long_for_the_model_lose_the_search(site: Site) -> None:
+def test_candidates_too_long_for_the_model_lose_the_search(site: Site) -> None:
     """A model with a small context fails rows of candidates with many demos, not the run."""
     status, output = site.run(lambda call: faulty.TOO_LONG if call.demos > 2 else None)
 
     assert status == 0, output
-    failures = [json.loads(row)["failure"] for row in site.kept.rows.values()]
+    failures = [json.loads(row)["failure"] for row in site.stored.rows.values()]
     assert {failure["type"] for failure in failures if failure} == {"ContextWindowExceededError"}
-    (program,) = site.kept.programs
+    (program,) = site.stored.programs
     state: dict[str, Any] = json.loads(program)
     assert len(state["add"]["demos"]) <= 2

@@ -1,4 +1,4 @@
-"""The overridable fixtures, and markers on classes and modules."""
+"""The overridable fixtures, and markers of classes and modules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.uses("pytest")
 
 
-def test_everything_can_come_from_fixtures(project: Project) -> None:
-    """A test that asks for ``mipro`` and declares nothing is judged all the same."""
+def test_fixtures_can_declare_the_whole_task(project: Project) -> None:
+    """A test that requests ``mipro`` without a declaration is judged."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(
         conftest=f"""{conftest}
@@ -38,7 +38,7 @@ def mipro_dataset():
 
 
 def test_the_closest_marker_wins(project: Project) -> None:
-    """A class declares what its tests share; a test overrides one thing."""
+    """The marker of a test overrides that of its class, which overrides that of the module."""
     project.write(
         test_adder="""
         import pytest
@@ -61,8 +61,8 @@ def test_the_closest_marker_wins(project: Project) -> None:
 
 
 def test_tests_of_one_task_share_the_work(project: Project) -> None:
-    """It is done once, and each says what of it it did itself, also if it is run again."""
-    again = """
+    """The first test does the work, also if it runs twice, and the second one names the first."""
+    repeat_hook = """
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item, nextitem):
@@ -73,10 +73,10 @@ def pytest_runtest_protocol(item, nextitem):
 """
     conftest = (project.path / "conftest.py").read_text()
     test = (project.path / "test_adder.py").read_text()
-    asserting = "\n    assert mipro.report().origin == 'compiled'"
+    origin_assert = "\n    assert mipro.report().origin == 'compiled'"
     project.write(
-        conftest=conftest + again,
-        test_adder=test.replace("test_adder", "test_again") + asserting,
+        conftest=conftest + repeat_hook,
+        test_adder=test.replace("test_adder", "test_again") + origin_assert,
         test_other=test.replace("test_adder", "test_other"),
     )
     result = project.run("--mipro")
@@ -90,7 +90,7 @@ def pytest_runtest_protocol(item, nextitem):
 
 
 def test_a_teacher_and_a_prompt_model_can_be_named(project: Project) -> None:
-    """A teacher model answers while bootstrapping, a prompt model while proposing."""
+    """The teacher model answers while bootstrapping, the prompt model while proposing."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(
         conftest=f"""{conftest}
@@ -104,7 +104,7 @@ def mipro_teacher():
 """
     )
     project.run("--mipro").assert_outcomes(passed=1)
-    prompted = (project.path / "prompt.log").read_text().count("call")
-    taught = (project.path / "teacher.log").read_text().count("call")
-    assert 0 < prompted < 20
-    assert 0 < taught <= 20
+    prompt_calls = (project.path / "prompt.log").read_text().count("call")
+    teacher_calls = (project.path / "teacher.log").read_text().count("call")
+    assert 0 < prompt_calls < 20
+    assert 0 < teacher_calls <= 20

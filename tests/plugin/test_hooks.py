@@ -1,4 +1,4 @@
-"""The hooks a conftest can implement."""
+"""The hooks that a conftest file can implement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_mipro_fingerprint(task):
 
 
 def test_another_optimizer_can_compile(project: Project) -> None:
-    """A conftest runs BootstrapFewShot; its program is stored and judged like ours."""
+    """The program that a hook compiles with BootstrapFewShot is stored and judged."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest + OPTIMIZE)
     project.run("--mipro").assert_outcomes(passed=1)
@@ -29,7 +29,7 @@ def test_another_optimizer_can_compile(project: Project) -> None:
     assert project.calls == paid
 
 
-LOOKING = """
+PRICE_LIST = """
 from dspy.clients import costs, model_metadata
 
 def pytest_mipro_optimize(task):
@@ -41,14 +41,14 @@ def pytest_mipro_report(outcome):
 
 
 def test_another_optimizer_has_the_cached_price_list(project: Project) -> None:
-    """While a hook compiles, DSPy looks each model up once; afterwards DSPy is as it was."""
+    """DSPy's price list is cached while a hook compiles, and restored afterwards."""
     conftest = (project.path / "conftest.py").read_text()
-    project.write(conftest=conftest + LOOKING)
+    project.write(conftest=conftest + PRICE_LIST)
     project.run("--mipro").assert_outcomes(passed=1)
 
 
 def test_a_part_added_to_the_key_recompiles(project: Project) -> None:
-    """The reason names the part."""
+    """The reason for the recompile names the part that a hook adds."""
     conftest = (project.path / "conftest.py").read_text()
     part = "\ndef pytest_mipro_fingerprint(task): return {{'index': {}}}\n"
     project.write(conftest=conftest + part.format(1))
@@ -62,7 +62,7 @@ def test_a_part_added_to_the_key_recompiles(project: Project) -> None:
 
 
 def test_the_report_hook_gets_the_outcome(project: Project) -> None:
-    """It is called once per test, after the verdict."""
+    """The hook runs once per test, after the verdict."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(
         conftest=f"""{conftest}
@@ -76,7 +76,7 @@ def pytest_mipro_report(outcome):
 
 
 def test_a_report_hook_that_raises_is_an_error_of_its_test(project: Project) -> None:
-    """The error shows the hook's own line, and the other tests and reports are not lost."""
+    """The error shows the line of the hook; other tests run on and reports are written."""
     conftest = (project.path / "conftest.py").read_text()
     hook = """
 def pytest_mipro_report(outcome):

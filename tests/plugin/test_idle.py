@@ -1,4 +1,4 @@
-"""Without ``--mipro`` the plugin costs nothing and says nothing."""
+"""Without ``--mipro`` the plugin loads nothing heavy and prints nothing."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_session_without_the_flag_loads_no_heavy_module(pytester: pytest.Pytes
     result.stdout.fnmatch_lines(["*LOADED []*"])
 
 
-def test_a_declaring_test_module_loads_no_heavy_module_by_itself() -> None:
-    """The decorator can be imported without DSPy."""
+def test_the_decorator_loads_no_heavy_module() -> None:
+    """A test module can import the decorator without DSPy."""
     code = (
         "import sys; from pytest_mipro import mipro_optimize; "
         f"print(sorted(set(sys.modules) & {set(HEAVY)!r}))"
@@ -40,22 +40,22 @@ def test_a_declaring_test_module_loads_no_heavy_module_by_itself() -> None:
 
 
 def test_declaring_tests_are_skipped_with_the_reason(project: Project) -> None:
-    """The skip says which flag is missing, and no model is asked."""
+    """The reason names the missing flag, and the run makes no LM call."""
     result = project.run("-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*needs --mipro"])
     assert project.calls == 0
 
 
-def test_no_store_is_made_and_nothing_is_printed(project: Project) -> None:
-    """No folder, no header line, no summary."""
+def test_a_session_without_the_flag_leaves_no_trace(project: Project) -> None:
+    """The session makes no folder and prints no line about the plugin."""
     result = project.run()
     assert not (project.path / ".mipro").exists()
     result.stdout.no_fnmatch_line("*mipro:*")
 
 
-def test_a_broken_declaration_is_not_looked_at(project: Project) -> None:
-    """What is skipped need not be right."""
+def test_a_wrong_declaration_is_not_checked(project: Project) -> None:
+    """A skipped test may have a wrong declaration."""
     project.write(
         test_adder="""
         import pytest
@@ -69,14 +69,14 @@ def test_a_broken_declaration_is_not_looked_at(project: Project) -> None:
 
 
 def test_the_marker_is_registered(project: Project) -> None:
-    """Strict markers accept it, and ``--markers`` explains it."""
+    """Strict markers accept the marker, and ``--markers`` explains it."""
     project.run("--strict-markers").assert_outcomes(skipped=1)
     project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.mipro(*declare*"])
 
 
 @pytest.mark.parametrize("flag", ["update", "frozen", "refresh", "rescore", "dry-run"])
-def test_a_flag_that_needs_the_other_is_an_error(project: Project, flag: str) -> None:
-    """A CI that forgot ``--mipro`` must not be green for ever."""
+def test_a_flag_that_needs_mipro_is_an_error(project: Project, flag: str) -> None:
+    """A CI job that lacks ``--mipro`` fails, because it would skip every test."""
     result = project.run(f"--mipro-{flag}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: --mipro-{flag} does nothing without --mipro*add it"])

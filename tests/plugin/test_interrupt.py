@@ -1,4 +1,4 @@
-"""Ctrl-C: pytest's exit status, a clear message, a store that can be used."""
+"""Ctrl-C ends a run soon, with pytest's exit status, a message and a usable store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from project import Project, Run
 
-SOON = 5.0
-"""Seconds a run may go on after Ctrl-C: two, and as many more for a machine that is busy."""
-FOREVER = 60.0
-"""Seconds a call is held back, which nobody should wait for."""
+LONGEST_END = 5.0
+"""Seconds that a run may take to end after Ctrl-C: two, and three more on a busy machine."""
+LONGEST_CALL = 60.0
+"""Seconds that the server holds a call back."""
 
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -29,20 +29,20 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let runs be interrupted, also where this one was started in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let runs handle SIGINT, also if this process was started in the background."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, handler)
 
 
-IN_A_DESTRUCTOR = re.compile(
+IGNORED_IN_DESTRUCTOR = re.compile(
     r"Exception ignored in: .*?^KeyboardInterrupt:? *$", re.DOTALL | re.MULTILINE
 )
-"""What CPython itself prints where an interrupt hits a destructor, of whatever library."""
+"""The lines that CPython prints when an interrupt hits a destructor of any library."""
 
 
 def press(process: Run) -> None:
-    """Interrupt one process, as a program would."""
+    """Interrupt one process."""
     process.send_signal(signal.SIGINT)
 
 
@@ -52,21 +52,21 @@ def press_at_terminal(process: Run) -> None:
 
 
 def press_twice(process: Run) -> None:
-    """Interrupt a process, and again while it is still at it."""
+    """Interrupt a process, and again while it is ending."""
     press_at_terminal(process)
     time.sleep(0.3)
     press_at_terminal(process)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
-@pytest.mark.parametrize("after", [3, 30, 300])
-def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, after: int) -> None:
-    """Interrupted in any phase; the next run does not pay for what was stored."""
+@pytest.mark.parametrize("calls", [3, 30, 300])
+def test_the_message_is_shown_and_the_next_run_continues(project: Project, calls: int) -> None:
+    """After an interrupt in any phase, the next run does not repeat stored calls."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", latency=0.05)'))
     run = project.start("-p", "no:cacheprovider", "--mipro")
     deadline = time.monotonic() + 60
-    while project.calls < after and time.monotonic() < deadline:
+    while project.calls < calls and time.monotonic() < deadline:
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=30)
@@ -75,12 +75,10 @@ def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, aft
     assert "run the same command again" in output
     assert "Traceback" not in output
     paid = project.calls
-    again = project.run("--mipro")
-    again.assert_outcomes(passed=1)
+    project.run("--mipro").assert_outcomes(passed=1)
     (project.path / "calls.log").unlink()
     project.run("--mipro", "--mipro-store", "sqlite:///fresh.db").assert_outcomes(passed=1)
-    whole = project.calls
-    assert paid < whole
+    assert paid < project.calls
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
@@ -89,24 +87,24 @@ def test_ctrl_c_says_what_is_safe_and_the_next_run_goes_on(project: Project, aft
 def test_ctrl_c_does_not_wait_for_the_model(
     project: Project, ctrl_c: Callable[[Run], None], workers: tuple[str, ...]
 ) -> None:
-    """However it comes, and whatever is under way, the run ends soon and says how to go on."""
+    """With calls under way, the run ends soon and shows the message."""
     write(project, tests=2)
     with Model.running(pause=0.02) as model:
         run = start(project, model, *workers)
         model.wait(30)
-        model.plan(hang=FOREVER)
+        model.plan(hang=LONGEST_CALL)
         time.sleep(0.5)
         pressed = time.monotonic()
         ctrl_c(run)
-        output, _ = run.communicate(timeout=FOREVER)
-        assert time.monotonic() - pressed < SOON, output
-    if ctrl_c is press_twice:  # The second may hit pytest in its own closing words.
+        output, _ = run.communicate(timeout=LONGEST_CALL)
+        assert time.monotonic() - pressed < LONGEST_END, output
+    if ctrl_c is press_twice:  # The second may hit pytest while it prints its summary.
         assert run.returncode in {pytest.ExitCode.INTERRUPTED, -signal.SIGINT}, output
         return
     assert run.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "stopped by Ctrl-C. Everything finished so far is safe in sqlite:///store.db" in output
     assert "run the same command again" in output
-    assert "Traceback" not in IN_A_DESTRUCTOR.sub("", output), output
+    assert "Traceback" not in IGNORED_IN_DESTRUCTOR.sub("", output), output
     assert "pytest_mipro/" not in output
 
 
@@ -115,34 +113,34 @@ def test_ctrl_c_does_not_wait_for_the_model(
 def test_a_report_of_an_interrupted_run_counts_its_calls(
     project: Project, workers: tuple[str, ...]
 ) -> None:
-    """What was asked before Ctrl-C was asked, and is not 0."""
+    """The report counts the calls before Ctrl-C, with and without workers."""
     write(project, tests=2)
     with Model.running(pause=0.02) as model:
         run = start(project, model, *workers, "--mipro-report=report.json")
         model.wait(30)
         press_at_terminal(run)
-        output, _ = run.communicate(timeout=FOREVER)
+        output, _ = run.communicate(timeout=LONGEST_CALL)
         assert run.returncode == pytest.ExitCode.INTERRUPTED, output
-        asked = model.counts.asked
+        requests = model.counts.asked
     report = json.loads((project.path / "report.json").read_text(encoding="utf-8"))
     assert report["interrupted"] is True
-    assert asked - 2 * THREADS <= report["usage"]["calls"] <= asked
+    assert requests - 2 * THREADS <= report["usage"]["calls"] <= requests
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
-def test_ctrl_c_loses_nothing_that_is_finished(project: Project) -> None:
-    """All runs together ask the model for no more than what was under way."""
+def test_ctrl_c_loses_no_finished_call(project: Project) -> None:
+    """Interrupted runs repeat no more than the calls that were under way."""
     write(project)
     with Model.running(pause=0.02) as model:
-        start(project, model, store="whole").communicate(timeout=FOREVER)
-        whole = model.counts.asked
+        start(project, model, store="complete").communicate(timeout=LONGEST_CALL)
+        complete = model.counts.asked
         model.forget()
-        for asked in (30, 90, 150):
+        for requests in (30, 90, 150):
             run = start(project, model)
-            model.wait(asked)
+            model.wait(requests)
             press_at_terminal(run)
-            output, _ = run.communicate(timeout=FOREVER)
+            output, _ = run.communicate(timeout=LONGEST_CALL)
             assert run.returncode == pytest.ExitCode.INTERRUPTED, output
-        output, _ = start(project, model).communicate(timeout=FOREVER)
+        output, _ = start(project, model).communicate(timeout=LONGEST_CALL)
         assert "1 passed" in output
-        assert model.counts.asked - whole <= 3 * THREADS * CALLS_PER_ROW
+        assert model.counts.asked - complete <= 3 * THREADS * CALLS_PER_ROW

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: nothing that was paid for and finished is paid for again."""
+"""After SIGKILL at any moment, the next run repeats no finished call."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL, no fork")
 
 KILLS = 30
 ATTEMPTS = 12
-"""Stores at most; a run that survives all that was planned ends one."""
-FEWER = 6
+"""Stores at most; a run that survives its plans is the last one with its store."""
+FEW_KILLS = 6
 PHASES = {"bootstrap", "propose", "search", "final", "held out"}
 
 
@@ -41,13 +41,13 @@ class Runs:
     server: ForkServer
     env: Mapping[str, str]
 
-    def whole(self) -> tuple[bytes, int]:
+    def complete(self) -> tuple[bytes, int]:
         """Run without a kill; return the artifact and the number of calls."""
-        assert self._run("whole") == 0
-        return artifact(self.project, "whole"), self.model.counts.asked
+        assert self._run("complete") == 0
+        return artifact(self.project, "complete"), self.model.counts.asked
 
     def until_done(self, store: str, plans: Iterator[Callable[[int], None]]) -> int:
-        """Run with a new store, with one plan after the other, until one run survives."""
+        """Run with a new store and one plan each until a run survives; return the kills."""
         self.model.forget()
         for kills in count():
             if self._run(store, next(plans)) == 0:
@@ -55,14 +55,14 @@ class Runs:
         raise AssertionError
 
     def _run(self, store: str, plan: Callable[[int], None] = lambda _: None) -> int:
-        """Run with the store of that name to the end, or to the kill that is planned."""
+        """Run with the store of that name until its end or the planned kill."""
         run = self.server.start(options(store), cwd=self.project.path, env=self.env, prepare=plan)
         output, _ = run.communicate(LONGEST)
         assert run.returncode in {0, -signal.SIGKILL}, output
         return run.returncode
 
     def at(self, request: int, phase: str = "") -> Callable[[int], None]:
-        """Plan a kill soon after a request; those of one phase count, or all."""
+        """Plan a kill soon after the request of that number, in one phase or in all."""
         return lambda group: self.model.plan(kill=group, after=request, phase=phase)
 
 
@@ -70,7 +70,7 @@ class Runs:
 def runs(
     project: Project, request: pytest.FixtureRequest, fork_server: ForkServer
 ) -> Iterator[Runs]:
-    """Prepare a project, with or without DSPy's own cache of responses."""
+    """Prepare a project, with or without DSPy's response cache."""
     write(project)
     with Model.running(pause=0.02) as model:
         env = environment(model, cached=getattr(request, "param", False))
@@ -78,7 +78,7 @@ def runs(
 
 
 def plans(runs: Runs, dice: random.Random, kills: int) -> Iterator[Callable[[int], None]]:
-    """Yield plans for so many kills anywhere, beginning in the shortest phases; then none."""
+    """Yield plans for ``kills`` kills, the first in the shortest phases, then plans for none."""
     yield runs.at(3, "bootstrap")
     yield runs.at(2, "propose")
     for _ in range(kills - 2):
@@ -89,9 +89,9 @@ def plans(runs: Runs, dice: random.Random, kills: int) -> Iterator[Callable[[int
         yield lambda _: runs.model.plan()
 
 
-def test_a_killed_compile_goes_on_where_it_was(runs: Runs) -> None:
-    """Killed 30 times, in every phase: the same artifact, and only running rows are paid again."""
-    expected, calls = runs.whole()
+def test_a_killed_compile_continues(runs: Runs) -> None:
+    """30 kills, in every phase, leave the artifact the same and repeat only running rows."""
+    expected, calls = runs.complete()
     dice = random.Random(0)
     killed: Counter[str] = Counter()
     for attempt in range(ATTEMPTS):
@@ -109,35 +109,35 @@ def test_a_killed_compile_goes_on_where_it_was(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("runs", [True], indirect=True)
-def test_with_cached_responses_a_kill_costs_running_calls_alone(runs: Runs) -> None:
-    """DSPy keeps the responses of unfinished rows."""
-    expected, calls = runs.whole()
+def test_with_cached_responses_a_kill_costs_only_running_calls(runs: Runs) -> None:
+    """DSPy's cache has the responses of unfinished rows."""
+    expected, calls = runs.complete()
     (runs.project.path / ".mipro" / "lm").rename(runs.project.path / "away")
-    kills = runs.until_done("killed", plans(runs, random.Random(1), FEWER))
-    assert kills >= FEWER
+    kills = runs.until_done("killed", plans(runs, random.Random(1), FEW_KILLS))
+    assert kills >= FEW_KILLS
     assert artifact(runs.project, "killed") == expected
     assert 0 < runs.model.counts.asked - calls <= kills * THREADS
 
 
-def test_a_kill_at_any_time_breaks_nothing(runs: Runs) -> None:
-    """Whatever is being started, read or written then, the next run goes on."""
-    expected, calls = runs.whole()
+def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:
+    """A kill during start-up, reading or writing leaves a usable store."""
+    expected, calls = runs.complete()
     dice = random.Random(2)
 
-    def later(group: int) -> None:
-        threading.Timer(dice.uniform(0.2, 2.0), end, [group]).start()
+    def kill_later(group: int) -> None:
+        threading.Timer(dice.uniform(0.2, 2.0), kill_group, [group]).start()
 
-    def soon() -> Iterator[Callable[[int], None]]:
-        yield from [later] * FEWER
+    def timed_plans() -> Iterator[Callable[[int], None]]:
+        yield from [kill_later] * FEW_KILLS
         while True:
             yield lambda _: None
 
-    kills = runs.until_done("killed", soon())
+    kills = runs.until_done("killed", timed_plans())
     assert artifact(runs.project, "killed") == expected
     assert runs.model.counts.asked - calls <= kills * THREADS * CALLS_PER_ROW
 
 
-def end(group: int) -> None:
+def kill_group(group: int) -> None:
     """Kill a process group, unless it has ended."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)

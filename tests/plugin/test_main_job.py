@@ -1,4 +1,4 @@
-"""Compile, score, judge, store: the main job from the outside."""
+"""Compile, score, judge and store a task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_rows(mipro, index):
 
 
 def scores(text: str) -> list[str]:
-    """Return what the summary lines say between the task's name and the effort."""
+    """Return the part of each summary line between the task's name and the effort."""
     return re.findall(r"^test_\w+ +(\d+ .*\]  [A-Z]+) ", text, re.MULTILINE)
 
 
@@ -49,8 +49,8 @@ def test_the_compiled_program_beats_the_baseline(project: Project) -> None:
     assert project.calls > 0
 
 
-def test_the_second_run_asks_no_model_and_says_the_same(project: Project) -> None:
-    """Everything comes from the store."""
+def test_the_second_run_makes_no_call(project: Project) -> None:
+    """The second run takes artifact and scores from the store and shows the same verdict."""
     first = project.run("--mipro")
     paid = project.calls
     second = project.run("--mipro")
@@ -60,7 +60,7 @@ def test_the_second_run_asks_no_model_and_says_the_same(project: Project) -> Non
 
 
 def test_workers_give_the_same_verdict_and_compile_once(project: Project) -> None:
-    """With ``-n 2`` four tests on one task pay as much as one process does."""
+    """With ``-n 2``, four tests of one task make as many calls as in one process."""
     project.write(test_adder=SEVERAL)
     alone = project.run("--mipro")
     alone.assert_outcomes(passed=4)
@@ -73,7 +73,7 @@ def test_workers_give_the_same_verdict_and_compile_once(project: Project) -> Non
 
 
 def test_verbose_shows_sentence_instruction_and_demos(project: Project) -> None:
-    """With ``-v`` a reviewer reads the verdict and the compiled prompt."""
+    """With ``-v`` the summary shows the verdict and the compiled prompt."""
     result = project.run("--mipro", "-v")
     result.stdout.fnmatch_lines(
         [
@@ -87,14 +87,14 @@ def test_verbose_shows_sentence_instruction_and_demos(project: Project) -> None:
 
 
 def test_quiet_shows_no_progress(project: Project) -> None:
-    """With ``-q`` there is the summary and nothing before it."""
+    """With ``-q`` the run shows the summary and no progress."""
     result = project.run("--mipro", "-q")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*bootstrapping*")
 
 
 def test_a_failing_verdict_fails_the_test_with_its_sentence(project: Project) -> None:
-    """A model that demos do not help leaves nothing to gain; the assert says so."""
+    """A model that demos do not help fails the assert, which shows the verdict."""
     conftest = (
         (project.path / "conftest.py")
         .read_text()
@@ -107,7 +107,7 @@ def test_a_failing_verdict_fails_the_test_with_its_sentence(project: Project) ->
 
 
 def test_demos_are_shown_inputs_first(project: Project) -> None:
-    """Whatever order the dataset has its fields in."""
+    """The order of fields in the dataset does not matter."""
     program = (project.path / "program.py").read_text()
     swapped = 'dspy.Example(answer=2 * i + 3, question=f"What is {i} + {i + 3}?")'
     original = 'dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3)'

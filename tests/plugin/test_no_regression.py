@@ -1,4 +1,4 @@
-"""``mipro.no_regression()`` and ``mipro.reference`` from the outside."""
+"""``mipro.no_regression()`` and ``mipro.reference``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ A_LITTLE_WORSE = ('"calls.log")', '"calls.log", base=28, per_demo=12)')
 
 
 def change(project: Project, file: str, old: str, new: str) -> None:
-    """Replace a text in one of the project's files."""
+    """Replace a text in a file of the project."""
     text = (project.path / f"{file}.py").read_text()
     assert old in text
     project.write(**{file: text.replace(old, new)})
 
 
 def test_without_a_reference_the_test_fails_with_the_command(guarded: Project) -> None:
-    """The command that is shown accepts a reference, and then the test passes."""
+    """The failure shows a command that accepts a reference, after which the test passes."""
     result = guarded.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*assert FAIL: no reference is accepted yet*"])
@@ -34,20 +34,20 @@ def test_without_a_reference_the_test_fails_with_the_command(guarded: Project) -
 
 
 def test_another_model_is_judged_by_the_accepted_scores(guarded: Project) -> None:
-    """A model that got worse fails the test; the reference is not scored again."""
+    """A worse model fails the test, and the reference is not scored again."""
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     change(guarded, "conftest", *WORSE)
     result = guarded.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*assert FAIL: compiled 0.000, reference 0.*"])
-    # What pytest shows of the assert is cut; this is not.
-    said = " ".join(result.outlines)
-    assert re.search(r"no regression: FAIL: .*p = .*n = 60; worse.*differences.*-update ", said)
+    # pytest cuts the text of the assert, but not that of the section.
+    output = " ".join(result.outlines)
+    assert re.search(r"no regression: FAIL: .*p = .*n = 60; worse.*differences.*-update ", output)
     result.stdout.no_fnmatch_line("*scored again*")
 
 
-def test_doubt_is_a_warning_or_a_failure(guarded: Project) -> None:
-    """INCONCLUSIVE passes with a warning, which a filter can name, or fails if asked to."""
+def test_an_inconclusive_verdict_is_a_warning_or_a_failure(guarded: Project) -> None:
+    """INCONCLUSIVE passes with a warning at the line of the assert, or fails by option."""
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     change(guarded, "conftest", *A_LITTLE_WORSE)
     result = guarded.run("--mipro")
@@ -67,20 +67,22 @@ def test_doubt_is_a_warning_or_a_failure(guarded: Project) -> None:
     guarded.run("--mipro", *filtered, "-o", "mipro_inconclusive=fail").assert_outcomes(failed=1)
 
 
-def test_a_program_that_no_longer_fits_is_told(guarded: Project) -> None:
-    """Under another metric the accepted program is needed; one of other predictors cannot run."""
+def test_an_accepted_program_that_no_longer_fits_is_a_failure(guarded: Project) -> None:
+    """A changed metric needs the accepted program, which must have the present predictors."""
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     change(guarded, "program", "self.add", "self.sum")
     change(guarded, "program", "example.answer ==", "prediction.answer ==")
     change(guarded, "program", "== prediction.answer", "== example.answer")
     result = guarded.run("--mipro")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E*does not fit the code any more: * with other fields: add, sum; *-update *"])
+    result.stdout.fnmatch_lines(
+        ["E*does not fit the code any more: * with other fields: add, sum; *-update *"]
+    )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
-def test_no_common_example_cannot_be_judged(guarded: Project) -> None:
-    """Nothing is compared, nothing passes, and the command to accept anew is there."""
+def test_a_reference_without_common_examples_is_a_failure(guarded: Project) -> None:
+    """The failure shows the command that accepts the reference anew."""
     change(guarded, "program", '"test": ROWS[60:]', '"test": ROWS[60:90]')
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     change(guarded, "program", '"test": ROWS[60:90]', '"test": ROWS[90:]')
@@ -92,8 +94,8 @@ def test_no_common_example_cannot_be_judged(guarded: Project) -> None:
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
-def test_wrong_arguments_show_the_users_line_only(guarded: Project) -> None:
-    """The error names the argument; no traceback from our insides."""
+def test_a_wrong_argument_is_named(guarded: Project) -> None:
+    """The error names the argument, and shows no frame of the plugin."""
     test = (guarded.path / "test_adder.py").read_text()
     wrong = test.replace("no_regression()", "no_regression(tolerance=-1)")
     change(guarded, "test_adder", "no_regression()", "no_regression(alpha=2)")
@@ -110,7 +112,7 @@ def test_wrong_arguments_show_the_users_line_only(guarded: Project) -> None:
 
 
 def test_a_damaged_reference_is_an_error(guarded: Project) -> None:
-    """It is told before anything is paid for, and accepting anew mends it."""
+    """The error precedes all LM calls, and accepting the reference anew repairs it."""
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     scores = guarded.path / "__mipro__" / "test_adder" / "test_adder.json"
     scores.write_text(f"<<<<<<< HEAD\n{scores.read_text()}")
@@ -120,6 +122,6 @@ def test_a_damaged_reference_is_an_error(guarded: Project) -> None:
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["mipro: the reference __mipro__/test_adder/*conflict markers*"])
     assert guarded.calls == paid
-    mended = guarded.run("--mipro", "--mipro-update")
-    mended.assert_outcomes(passed=1)
-    mended.stdout.fnmatch_lines(["test_adder: accepted, in place of files that could not*"])
+    repaired = guarded.run("--mipro", "--mipro-update")
+    repaired.assert_outcomes(passed=1)
+    repaired.stdout.fnmatch_lines(["test_adder: accepted, in place of files that could not*"])

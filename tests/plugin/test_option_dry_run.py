@@ -1,4 +1,4 @@
-"""``--mipro-dry-run`` says what would run, and how much that asks at most."""
+"""``--mipro-dry-run`` shows what would run, with the most LM calls that it would make."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from project import Project
 
 
-def test_nothing_is_asked_and_the_bound_holds(project: Project) -> None:
-    """The test is skipped with what it would take; the run after it takes no more."""
+def test_a_dry_run_makes_no_call_and_its_bound_holds(project: Project) -> None:
+    """The skipped test shows the most LM calls, and the run after it makes no more."""
     dry = project.run("--mipro", "--mipro-dry-run", "-rs")
     dry.assert_outcomes(skipped=1)
     assert dry.ret == pytest.ExitCode.OK
@@ -34,16 +34,16 @@ def test_nothing_is_asked_and_the_bound_holds(project: Project) -> None:
     assert 0 < project.calls <= int(most)
 
 
-def test_what_is_stored_is_judged(project: Project) -> None:
-    """A test that needs no model passes or fails as always; a new price and rows are used."""
+def test_a_stored_task_is_judged(project: Project) -> None:
+    """A test that needs no model is judged; an estimate uses stored rows and ``mipro_price``."""
     project.run("--mipro").assert_outcomes(passed=1)
     paid = project.calls
     project.run("--mipro", "--mipro-dry-run").assert_outcomes(passed=1)
-    again = project.run(
+    rescored = project.run(
         "--mipro", "--mipro-dry-run", "--mipro-rescore", "-o", "mipro_price=scripted: 1 1"
     )
-    again.assert_outcomes(skipped=1)
-    again.stdout.fnmatch_lines(
+    rescored.assert_outcomes(skipped=1)
+    rescored.stdout.fnmatch_lines(
         [
             "mipro: test_adder: would score 120 held-out rows",
             "*  together: at most 120 LM calls, * tokens, about $0.*; tokens as in * stored rows",
@@ -52,8 +52,8 @@ def test_what_is_stored_is_judged(project: Project) -> None:
     assert project.calls == paid
 
 
-def test_it_contradicts_an_update(project: Project) -> None:
-    """What has not run cannot be accepted."""
+def test_a_dry_run_contradicts_an_update(project: Project) -> None:
+    """A dry run has no outcome to accept, so the error names both flags."""
     result = project.run("--mipro", "--mipro-dry-run", "--mipro-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--mipro-update and --mipro-dry-run contradict each other*"])

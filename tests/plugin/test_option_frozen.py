@@ -1,4 +1,4 @@
-"""``--mipro-frozen`` compiles nothing: program and scores are the accepted ones."""
+"""``--mipro-frozen`` compiles nothing and takes the accepted program and scores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 COMMAND = "pytest --mipro --mipro-update test_adder.py::test_adder"
 
 
-def forget(project: Project) -> None:
-    """Delete the store, as on a machine that has only what is committed."""
+def delete_store(project: Project) -> None:
+    """Delete the store, as on a machine that has only the committed files."""
     (project.path / ".mipro" / "store.db").unlink()
 
 
@@ -24,12 +24,12 @@ def change(project: Project, old: str, new: str) -> None:
     project.write(program=text.replace(old, new))
 
 
-def test_a_reference_is_all_it_takes(guarded: Project) -> None:
-    """No store, no call; the verdicts are those of the accepted scores."""
+def test_a_reference_is_enough(guarded: Project) -> None:
+    """Without a store or an LM call, the accepted scores give the verdicts."""
     test = (guarded.path / "test_adder.py").read_text()
     guarded.write(test_adder=f"{test}\n    assert mipro.beats_baseline()\n")
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    forget(guarded)
+    delete_store(guarded)
     paid = guarded.calls
     result = guarded.run("--mipro", "--mipro-frozen", "-v")
     result.assert_outcomes(passed=1)
@@ -45,7 +45,7 @@ def test_a_reference_is_all_it_takes(guarded: Project) -> None:
 
 
 def test_a_missing_reference_is_an_error(guarded: Project) -> None:
-    """Even where the store has the artifact; the command that accepts is there."""
+    """The error shows the command that accepts one, also if the store has the artifact."""
     guarded.run("--mipro")
     paid = guarded.calls
     result = guarded.run("--mipro", "-o", "mipro_frozen=true")
@@ -55,8 +55,8 @@ def test_a_missing_reference_is_an_error(guarded: Project) -> None:
     assert guarded.calls == paid
 
 
-def test_a_stale_reference_is_an_error_that_says_why(guarded: Project) -> None:
-    """What changed is said in words, and the flag to accept wins over the ini option."""
+def test_a_stale_reference_is_an_error_with_the_reason(guarded: Project) -> None:
+    """The error names the change, and ``--mipro-update`` wins over the ini option."""
     guarded.run("--mipro", "--mipro-update")
     change(guarded, "ROWS[:20]", "ROWS[1:20]")
     paid = guarded.calls
@@ -69,7 +69,7 @@ def test_a_stale_reference_is_an_error_that_says_why(guarded: Project) -> None:
 
 
 @pytest.mark.parametrize("contrary", ["update", "refresh"])
-def test_what_contradicts_it_is_a_usage_error(guarded: Project, contrary: str) -> None:
+def test_a_contrary_flag_is_a_usage_error(guarded: Project, contrary: str) -> None:
     """The error names both flags."""
     result = guarded.run("--mipro", "--mipro-frozen", f"--mipro-{contrary}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -1,4 +1,4 @@
-"""Which model answers: flag, marker, fixture, ini; and what happens without one."""
+"""The model comes from flag, marker, fixture or ini file, in this order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ importlib.util.find_spec = find_no_local
 
 
 def test_without_a_model_the_error_shows_the_three_ways(project: Project) -> None:
-    """Flag, ini and fixture, each as it has to be written."""
+    """The error shows how to write the flag, the ini option and the fixture."""
     project.write(conftest=NO_LM)
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
@@ -45,10 +45,10 @@ def test_without_a_model_the_error_shows_the_three_ways(project: Project) -> Non
     [["--mipro-lm", "local"], ["-o", "mipro_lm=local"]],
     ids=["flag", "ini"],
 )
-def test_the_embedded_model_that_is_not_installed_names_the_commands(
+def test_a_missing_embedded_model_names_the_commands(
     project: Project, arguments: list[str]
 ) -> None:
-    """Both installation commands are in the error, ready to be pasted."""
+    """The error shows both installation commands."""
     project.write(conftest=WITHOUT_LOCAL)
     result = project.run("--mipro", *arguments)
     result.assert_outcomes(errors=1)
@@ -62,7 +62,7 @@ def test_the_embedded_model_that_is_not_installed_names_the_commands(
 
 
 def test_the_flag_wins_over_marker_and_fixture(project: Project) -> None:
-    """A name that cannot be a model shows which one was taken."""
+    """An error about a wrong name shows whose name was used."""
     test = (project.path / "test_adder.py").read_text().replace("program=", "lm='marker', program=")
     project.write(test_adder=test)
     project.run("--mipro", "--mipro-lm", "flag").stdout.fnmatch_lines(["*lm='flag': expected*"])
@@ -70,14 +70,14 @@ def test_the_flag_wins_over_marker_and_fixture(project: Project) -> None:
 
 
 def test_the_fixture_wins_over_the_ini_file(project: Project) -> None:
-    """The fixture of the conftest answers, the ini file's model is never built."""
+    """The fixture's model answers, and the model of the ini file is never built."""
     result = project.run("--mipro", "-o", "mipro_lm=ini")
     result.assert_outcomes(passed=1)
     assert project.calls > 0
 
 
-def test_models_made_from_a_name_have_the_timeout_that_was_asked_for(project: Project) -> None:
-    """``mipro_timeout`` reaches the model."""
+def test_a_model_by_name_has_the_timeout_of_the_option(project: Project) -> None:
+    """A model that is built from its name has ``mipro_timeout``."""
     project.write(
         conftest="",
         test_adder="""

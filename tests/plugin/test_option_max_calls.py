@@ -1,4 +1,4 @@
-"""``--mipro-max-calls`` and ``--mipro-max-cost`` limit what all tasks of a session spend."""
+"""``--mipro-max-calls`` and ``--mipro-max-cost`` limit all tasks of a session together."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ import pytest
 if TYPE_CHECKING:
     from project import Project
 
-TWO = """
+TWO_TASKS = """
 from pytest_mipro import mipro_optimize
 from program import Adder, right, DATASET
 
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=1, max_labeled_demos=0)
-def test_one(mipro):
+def test_first(mipro):
     assert mipro.baseline.scores
 
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=2, max_labeled_demos=1)
-def test_other(mipro):
+def test_second(mipro):
     assert mipro.baseline.scores
 """
 THREADS = 8
 
 
 def test_the_tasks_of_a_session_share_its_limit(project: Project) -> None:
-    """The first task takes what it may, the second goes on in the next run."""
-    project.write(test_adder=TWO)
+    """The first task uses the limit up, and the second is compiled in the next run."""
+    project.write(test_adder=TWO_TASKS)
     first = project.run("--mipro", "--mipro-max-calls", "400")
     first.assert_outcomes(passed=1, errors=1)
     first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 400 is*, and not all held-out*"])
     assert project.calls < 400 + THREADS
-    again = project.run("--mipro", "-o", "mipro_max_calls=400")
-    again.assert_outcomes(passed=2)
+    second = project.run("--mipro", "-o", "mipro_max_calls=400")
+    second.assert_outcomes(passed=2)
     assert project.calls < 2 * (400 + THREADS)
 
 
 def test_workers_share_the_limit(project: Project) -> None:
-    """Two processes together exceed it by no more than both had in flight."""
-    project.write(test_adder=TWO)
+    """Two processes together exceed the limit by no more than their running calls."""
+    project.write(test_adder=TWO_TASKS)
     result = project.run("--mipro", "--mipro-max-calls", "350", "-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert 0 < project.calls < 350 + 2 * THREADS
 
 
-def test_a_limit_of_cost_goes_by_the_given_price(project: Project) -> None:
-    """Each call costs 10 and 2 tokens; what was paid is in the summary, and what cut the search."""
+def test_the_limit_of_cost_uses_the_price_of_the_ini_file(project: Project) -> None:
+    """The summary shows the cost of the calls, with 12 tokens each, and that it cut the search."""
     project.pytester.makeini("[pytest]\nmipro_price = scripted: 1000 1000\n")
     result = project.run("--mipro", "--mipro-max-cost", "3.84")
     result.assert_outcomes(passed=1)

@@ -1,4 +1,4 @@
-"""``--mipro-prune`` deletes from the store what was not used for so long."""
+"""``--mipro-prune`` deletes entries of the store that were not used for so many days."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def age(project: Project, days: float) -> None:
-    """Let everything in the store be as old as ``days``."""
+    """Make all entries of the store ``days`` older."""
     with sqlite3.connect(project.path / ".mipro" / "store.db") as store:
         for table in ("rows", "traces", "proposals", "trials", "artifacts"):
             store.execute(f"UPDATE {table} SET used = used - ?", (days * 86_400,))
     store.close()
 
 
-def test_what_is_old_is_deleted_at_the_end(project: Project) -> None:
-    """The summary counts by kind; what the run used stays."""
+def test_old_entries_are_deleted_at_the_end(project: Project) -> None:
+    """The summary counts the deleted entries by kind; those that the run used stay."""
     project.run("--mipro")
     age(project, 40)
     paid = project.calls
@@ -30,21 +30,21 @@ def test_what_is_old_is_deleted_at_the_end(project: Project) -> None:
         ["deleted from sqlite:///.mipro/store.db, as not used for 30 days: * proposals, * rows, *"]
     )
     assert project.calls == paid
-    again = project.run("--mipro", "-o", "mipro_prune=30", "-n", "1")
-    again.assert_outcomes(passed=1)
-    again.stdout.fnmatch_lines(["deleted from *: nothing"])
+    second = project.run("--mipro", "-o", "mipro_prune=30", "-n", "1")
+    second.assert_outcomes(passed=1)
+    second.stdout.fnmatch_lines(["deleted from *: nothing"])
     assert project.calls == paid
 
 
-def test_without_a_store_there_is_nothing_to_delete(project: Project) -> None:
-    """Nor is one made."""
+def test_without_a_store_nothing_is_deleted(project: Project) -> None:
+    """The run does not make a store."""
     result = project.run("--mipro", "--mipro-prune", "1", "-k", "nothing")
     result.stdout.fnmatch_lines(["deleted from *: nothing"])
     assert not (project.path / ".mipro").exists()
 
 
-def test_after_ctrl_c_nobody_waits_for_it(project: Project) -> None:
-    """A run that is stopped deletes nothing."""
+def test_an_interrupted_run_deletes_nothing(project: Project) -> None:
+    """The user does not have to wait for a large store after Ctrl-C."""
     project.run("--mipro")
     age(project, 40)
     project.write(test_stopped="def test_stopped(): raise KeyboardInterrupt")
@@ -55,7 +55,7 @@ def test_after_ctrl_c_nobody_waits_for_it(project: Project) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon"])
 def test_a_wrong_number_is_a_usage_error(project: Project, value: str) -> None:
-    """The error names the flag, the value and what it can be."""
+    """The error names the flag, the value and the expected values."""
     result = project.run("--mipro", "--mipro-prune", value)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*--mipro-prune={value!r}: expected a number of days above 0"])

@@ -1,4 +1,4 @@
-"""``--mipro-refresh`` compiles again what the store has."""
+"""``--mipro-refresh`` compiles tasks again whose artifact is in the store."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from project import Project
 
-TWO = """
+ONE_TASK = """
 from pytest_mipro import mipro_optimize
 from program import Adder, right, DATASET
 
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
-def test_one(mipro):
+def test_first(mipro):
     pass
 
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
-def test_two(mipro):
+def test_second(mipro):
     pass
 """
 
 
-def test_the_models_are_asked_again(project: Project) -> None:
-    """Neither the store nor DSPy's cache answers; the new artifact takes the old one's place."""
+def test_refresh_repeats_the_calls(project: Project) -> None:
+    """Neither the store nor DSPy's cache answers, and the new artifact replaces the old one."""
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", cache=True)'))
     project.run("--mipro")
@@ -30,7 +30,7 @@ def test_the_models_are_asked_again(project: Project) -> None:
     result = project.run("--mipro", "--mipro-refresh", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*compiling: again, as asked for (--mipro-refresh)"])
-    # The held-out rows of the same program are known.
+    # The store has the held-out rows of the same program.
     assert project.calls == 2 * compile_and_score - 120
     paid = project.calls
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", base=31)'))
@@ -41,11 +41,11 @@ def test_the_models_are_asked_again(project: Project) -> None:
     assert project.calls == paid
 
 
-def test_workers_compile_again_once(project: Project) -> None:
-    """Tests that share a task share what was compiled for this run."""
-    project.write(test_adder=TWO)
+def test_workers_refresh_once(project: Project) -> None:
+    """Tests that share a task share the artifact of this run."""
+    project.write(test_adder=ONE_TASK)
     project.run("--mipro")
-    once = project.calls
+    compile_and_score = project.calls
     result = project.run("--mipro", "--mipro-refresh", "-n", "2")
     result.assert_outcomes(passed=2)
-    assert project.calls == 2 * once - 120
+    assert project.calls == 2 * compile_and_score - 120

@@ -1,4 +1,4 @@
-"""``--mipro-report``, what GitHub gets to see, and what JUnit's XML has of a task."""
+"""``--mipro-report``, the output for GitHub and the properties in JUnit's XML."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_accepted(mipro):
 def test_broken(mipro):
     assert mipro.compiled.score
 """
-EXPECTED = """
+NOT_PASSED = """
 import pytest
 from pytest_mipro import mipro_optimize
 from program import Adder, right, DATASET
 
-@pytest.mark.xfail(reason="known to be no better by that much")
+@pytest.mark.xfail(reason="the gain is smaller")
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
-def test_known(mipro):
+def test_xfailed(mipro):
     assert mipro.beats_baseline(margin=0.9)
 
 @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
@@ -94,43 +94,42 @@ def test_echo(mipro, text):
 """
 
 
-def document(project: Project, name: str = "a.json") -> dict[str, Any]:
+def read_report(project: Project, name: str = "a.json") -> dict[str, Any]:
     """Return a JSON report that follows its schema."""
-    found: dict[str, Any] = json.loads((project.path / name).read_text("ascii"))
-    Draft202012Validator(json.loads(SCHEMA.read_text("ascii"))).validate(found)
-    return found
+    report: dict[str, Any] = json.loads((project.path / name).read_text("ascii"))
+    Draft202012Validator(json.loads(SCHEMA.read_text("ascii"))).validate(report)
+    return report
 
 
-def test_what_does_not_count_has_not_passed(project: Project) -> None:
-    """A test that fails as expected, or is skipped after its verdict, is told as what it is."""
-    project.write(test_adder=EXPECTED)
-    ran = project.run("--mipro", *ALL)
-    ran.assert_outcomes(xfailed=1, skipped=1)
-    found = {task["test"].rpartition("::")[2]: task for task in document(project)["tasks"]}
-    assert found["test_known"]["status"] == "xfailed"
-    assert found["test_known"]["word"] == "FAIL"
-    assert found["test_skipped"]["status"] == "skipped"
-    told = (project.path / "c.md").read_text("utf-8")
-    assert "0 of 2 tasks passed, 1 failed as expected, 1 skipped" in told
-    assert "xfailed, verdict FAIL" in told
+def test_expected_failures_and_skips_have_not_passed(project: Project) -> None:
+    """Reports show a test that fails as expected, or is skipped after its verdict, as such."""
+    project.write(test_adder=NOT_PASSED)
+    project.run("--mipro", *ALL).assert_outcomes(xfailed=1, skipped=1)
+    tasks = {task["test"].rpartition("::")[2]: task for task in read_report(project)["tasks"]}
+    assert tasks["test_xfailed"]["status"] == "xfailed"
+    assert tasks["test_xfailed"]["word"] == "FAIL"
+    assert tasks["test_skipped"]["status"] == "skipped"
+    markdown = (project.path / "c.md").read_text("utf-8")
+    assert "0 of 2 tasks passed, 1 failed as expected, 1 skipped" in markdown
+    assert "xfailed, verdict FAIL" in markdown
 
 
 def test_several_reports_at_once(project: Project) -> None:
-    """Each has every task, also the one that erred; the summary names the files."""
+    """Each report has every task, also the one that errs; the summary names the files."""
     project.write(test_adder=TESTS)
     result = project.run("--mipro", *ALL)
     result.assert_outcomes(passed=1, failed=1, errors=1)
     result.stdout.fnmatch_lines(["report: *a.json", "report: *b.html", "report: *c.md"])
-    found = document(project)
-    assert [(task["test"], task["status"], task["word"]) for task in found["tasks"]] == [
+    report = read_report(project)
+    assert [(task["test"], task["status"], task["word"]) for task in report["tasks"]] == [
         ("test_adder.py::test_adder", "passed", "PASS"),
         ("test_adder.py::test_accepted", "failed", "FAIL"),
         ("test_adder.py::test_broken", "error", "ERROR"),
     ]
-    assert found["tasks"][1]["message"].startswith("assert FAIL: no reference is accepted yet")
-    assert "the metric returned None" in found["tasks"][2]["message"]
-    assert found["usage"]["calls"] == project.calls
-    assert not found["interrupted"]
+    assert report["tasks"][1]["message"].startswith("assert FAIL: no reference is accepted yet")
+    assert "the metric returned None" in report["tasks"][2]["message"]
+    assert report["usage"]["calls"] == project.calls
+    assert not report["interrupted"]
     for name in ("b.html", "c.md"):
         text = (project.path / name).read_text("utf-8")
         for task in ("test_adder", "test_accepted", "test_broken"):
@@ -138,79 +137,79 @@ def test_several_reports_at_once(project: Project) -> None:
 
 
 def test_a_report_has_every_example(project: Project) -> None:
-    """Inputs, labels, answers and scores are those of the held-out split, in its order."""
+    """The report has inputs, labels, answers and scores in the order of the held-out split."""
     project.run("--mipro", "--mipro-report", "a.json")
-    (task,) = document(project)["tasks"]
+    (task,) = read_report(project)["tasks"]
     report = task["report"]
     assert (task["file"], task["line"]) == ("test_adder.py", 4)
-    assert [each["inputs"]["question"] for each in report["held_out"]] == [
+    assert [example["inputs"]["question"] for example in report["held_out"]] == [
         f"What is {number} + {number + 3}?" for number in range(60, 120)
     ]
     for side in ("baseline", "compiled"):
-        assert [each[side]["score"] for each in report["held_out"]] == report[side]["scores"]
+        scores = [example[side]["score"] for example in report["held_out"]]
+        assert scores == report[side]["scores"]
         assert report[side]["latency"] > 0
-        for each in report["held_out"]:
-            (prediction,) = each[side]["predictions"]
-            assert (prediction == each["expected"]) == (each[side]["score"] == 1)
+        for example in report["held_out"]:
+            (prediction,) = example[side]["predictions"]
+            assert (prediction == example["expected"]) == (example[side]["score"] == 1)
     search = report["search"]
     assert search["rows"] == 40
     assert [trial["number"] for trial in search["trials"]] == list(range(len(search["trials"])))
     assert search["score"] >= search["baseline"]
 
 
-def test_xdist_changes_nothing_but_who_did_the_work(project: Project) -> None:
-    """Workers send all there is; what was asked is counted over all of them."""
+def test_workers_change_no_report(project: Project) -> None:
+    """The report of a run with workers has the same tasks, and counts the calls of all workers."""
     project.write(test_adder=TESTS)
     project.run("--mipro", "--mipro-report", "alone.json")
     paid = project.calls
     store = "--mipro-store=sqlite:///other.db"
     project.run("--mipro", "-n", "2", store, "--mipro-report", "spread.json")
-    alone, spread = document(project, "alone.json"), document(project, "spread.json")
+    alone, spread = read_report(project, "alone.json"), read_report(project, "spread.json")
     assert spread["usage"]["calls"] == project.calls - paid
-    for one, other in zip(alone["tasks"], spread["tasks"], strict=True):
-        assert {name: one[name] for name in ("test", "file", "line", "status", "word")} == {
-            name: other[name] for name in ("test", "file", "line", "status", "word")
-        }
-        if one["report"] is not None:
-            for same in ("comparison", "verdicts", "held_out", "search", "prompts_after", "key"):
-                assert one["report"][same] == other["report"][same], same
+    for task, spread_task in zip(alone["tasks"], spread["tasks"], strict=True):
+        for key in ("test", "file", "line", "status", "word"):
+            assert task[key] == spread_task[key], key
+        if task["report"] is not None:
+            for key in ("comparison", "verdicts", "held_out", "search", "prompts_after", "key"):
+                assert task["report"][key] == spread_task["report"][key], key
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_junit_has_the_figures_once(project: Project, workers: tuple[str, ...]) -> None:
-    """Each test case has the properties of its task, whoever ran it."""
+    """Each test case has the properties of its task once, with and without workers."""
     project.write(test_adder=TESTS)
     project.run("--mipro", "--junitxml=junit.xml", *workers)
     cases = {
         case.attrib["name"]: [
-            (each.attrib["name"], each.attrib["value"]) for each in case.iter("property")
+            (element.attrib["name"], element.attrib["value"]) for element in case.iter("property")
         ]
         for case in ET.parse(project.path / "junit.xml").iter("testcase")
     }
-    properties = {name: dict(found) for name, found in cases.items()}
-    assert {name: len(found) for name, found in cases.items()} == {
-        name: len(found) for name, found in properties.items()
-    }
+    properties = {name: dict(pairs) for name, pairs in cases.items()}
+    for name, pairs in cases.items():
+        assert len(pairs) == len(properties[name]), name
     assert properties["test_adder"]["mipro_verdict"] == "PASS"
     assert properties["test_adder"]["mipro_beats_baseline"] == "PASS"
     assert float(properties["test_adder"]["mipro_difference"]) > 0
     assert properties["test_adder"]["mipro_n"] == "60"
-    # Who does the work pays at a price that nobody knows; the other one pays nothing.
+    # The test that does the work has an unknown price; the other test has no cost.
     paid = {properties[name]["mipro_cost_usd"] for name in ("test_adder", "test_accepted")}
     assert paid == {"unknown", "0.0"}
     assert properties["test_accepted"]["mipro_no_regression"] == "FAIL"
-    assert properties["test_accepted"]["mipro_beats_baseline"] == "FAIL"  # once of two times
+    assert properties["test_accepted"]["mipro_beats_baseline"] == "FAIL"  # one of its two verdicts
     assert "mipro_reference" not in properties["test_accepted"]
     assert properties["test_broken"] == {"mipro_task": "test_broken", "mipro_verdict": "ERROR"}
 
 
 def test_junit_has_the_score_of_the_reference(project: Project) -> None:
-    """Where there is one."""
+    """A test case with a reference has the reference's score."""
     for arguments in (("--mipro-update",), ("--junitxml=junit.xml",)):
         project.run("--mipro", *arguments)
     tree = ET.parse(project.path / "junit.xml")
-    found = {each.attrib["name"]: each.attrib["value"] for each in tree.iter("property")}
-    assert found["mipro_reference"] == found["mipro_compiled"]
+    elements = tree.iter("property")
+    properties = {element.attrib["name"]: element.attrib["value"] for element in elements}
+    assert properties["mipro_reference"] == properties["mipro_compiled"]
 
 
 @pytest.mark.parametrize(
@@ -222,10 +221,10 @@ def test_junit_has_the_score_of_the_reference(project: Project) -> None:
         ("folder.json", "cannot be written: *Is a directory"),
     ],
 )
-def test_a_wrong_path_is_an_error_before_anything_is_asked(
+def test_a_wrong_path_is_an_error_before_any_call(
     project: Project, path: str, complaint: str
 ) -> None:
-    """The message names the flag and the value, and nothing is compiled."""
+    """The error names the flag and the value, and nothing is compiled."""
     (project.path / "folder.json").mkdir()
     result = project.run("--mipro", "--mipro-report", "good.json", "--mipro-report", path)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -235,8 +234,8 @@ def test_a_wrong_path_is_an_error_before_anything_is_asked(
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(project: Project) -> None:
-    """It is an error before anything is asked."""
+def test_a_folder_without_write_permission_is_an_error(project: Project) -> None:
+    """The error precedes all LM calls."""
     folder = project.path / "locked"
     folder.mkdir(mode=0o500)
     result = project.run("--mipro", "--mipro-report", "locked/a.json")
@@ -245,7 +244,7 @@ def test_a_folder_that_may_not_be_written(project: Project) -> None:
 
 
 def test_html_needs_its_extra(project: Project) -> None:
-    """Without the libraries the error names the command that installs them."""
+    """Without the libraries, the error shows the command that installs them."""
     hide = "import sys; sys.modules['altair'] = None; import pytest; sys.exit(pytest.main())"
     result = project.pytester.run(sys.executable, "-c", hide, "--mipro", "--mipro-report", "a.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -257,31 +256,31 @@ def test_html_needs_its_extra(project: Project) -> None:
     )
 
 
-def test_the_ini_file_asks_for_reports(project: Project) -> None:
-    """A path a line, from the rootdir; a flag comes instead."""
+def test_the_ini_file_names_reports(project: Project) -> None:
+    """The ini option has a path per line, relative to the rootdir; a flag replaces it."""
     project.pytester.makeini("[pytest]\nmipro_report =\n    out/a.json\n    out/c.md\n")
     project.run("--mipro")
     assert sorted(path.name for path in (project.path / "out").iterdir()) == ["a.json", "c.md"]
     project.run("--mipro", "--mipro-report", "b.json")
-    assert document(project, "b.json")["tasks"]
+    assert read_report(project, "b.json")["tasks"]
 
 
 def test_a_report_is_replaced_as_a_whole(project: Project) -> None:
-    """What a shorter report leaves is no rest of a longer one, nor any other file."""
+    """A shorter report leaves neither the end of a longer one nor a temporary file."""
     (project.path / "a.json").write_text("x" * 1_000_000)
     project.run("--mipro", "--mipro-report", "a.json")
-    assert document(project)["tasks"]
+    assert read_report(project)["tasks"]
     assert not [path.name for path in project.path.iterdir() if "a.json" in path.name[1:]]
 
 
-def test_a_report_that_cannot_be_written_any_more(project: Project) -> None:
-    """The run says so and does not pass; what was compiled is kept."""
+def test_a_report_that_cannot_be_written_at_the_end_fails_the_run(project: Project) -> None:
+    """The summary names the report, the run fails, and the store keeps the artifact."""
     project.write(
         test_adder=TESTS.split("@", maxsplit=1)[0] + "@" + TESTS.split("@")[1],
-        test_then="""
+        test_folder="""
         import pathlib, shutil
 
-        def test_takes_the_folder_away():
+        def test_removes_the_folder():
             shutil.rmtree("out", ignore_errors=True)
             pathlib.Path("out").write_text("")
         """,
@@ -296,7 +295,7 @@ def test_a_report_that_cannot_be_written_any_more(project: Project) -> None:
 
 
 def test_without_mipro_there_is_no_report(project: Project) -> None:
-    """Nothing was judged, so nothing is written."""
+    """A session that judges nothing writes no report."""
     project.run("--mipro-report", "a.json").assert_outcomes(skipped=1)
     assert not (project.path / "a.json").exists()
 
@@ -304,10 +303,10 @@ def test_without_mipro_there_is_no_report(project: Project) -> None:
 def test_github_gets_a_summary_and_annotations(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The job summary is appended to, and each failing test is annotated where it is."""
+    """The job's summary gets the report appended, and each failing test gets an annotation."""
     project.write(test_adder=TESTS)
     step = tmp_path / "summary.md"
-    step.write_text("# before\n")
+    step.write_text("# Step 1\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path.parent))
@@ -320,30 +319,30 @@ def test_github_gets_a_summary_and_annotations(
         ]
     )
     text = step.read_text("utf-8")
-    assert text.startswith("# before\n")
+    assert text.startswith("# Step 1\n")
     assert "<!-- pytest-mipro -->" in text
     assert "test_accepted" in text
 
 
-def test_no_annotations_elsewhere(project: Project) -> None:
-    """Outside of GitHub's runners, no line is a command for them."""
+def test_no_annotations_outside_github(project: Project) -> None:
+    """Outside of GitHub's runners, no line has the form of a workflow command."""
     project.write(test_adder=TESTS)
     result = project.run("--mipro", "-vv")
     assert not [line for line in result.outlines if line.lstrip().startswith("::")]
 
 
-def test_hostile_texts_from_end_to_end(project: Project) -> None:
-    """Whatever a dataset, an instruction or a test id holds, all reports are made."""
+def test_hostile_texts_break_no_report(project: Project) -> None:
+    """All reports are written for hostile texts in datasets, instructions and test ids."""
     texts = [text for text in TEXTS.values() if text.strip() and "\ud800" not in text]
     (project.path / "texts.json").write_text(json.dumps(texts))
     project.write(test_adder=HOSTILE)
     result = project.run("--mipro", "-vv", "--junitxml=junit.xml", *ALL)
     result.assert_outcomes(failed=3)
-    assert len(document(project)["tasks"]) == 3
+    assert len(read_report(project)["tasks"]) == 3
     assert ET.parse(project.path / "junit.xml").getroot() is not None
-    written = (project.path / "b.html").read_text("utf-8")
-    assert "<script>alert" not in written
-    # Pytest itself repeats what a user's assert says below its own heading.
+    html = (project.path / "b.html").read_text("utf-8")
+    assert "<script>alert" not in html
+    # Below its own heading, pytest itself repeats the text of a user's assert.
     lines = iter(result.outlines)
     next(line for line in lines if "= mipro =" in line)
     for line in takewhile(lambda line: "= short test summary" not in line, lines):
@@ -352,7 +351,7 @@ def test_hostile_texts_from_end_to_end(project: Project) -> None:
 
 
 def test_no_credential_is_repeated(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that a provider's message repeats is not in the output, nor in any report."""
+    """Neither the output nor a report has the key that a provider's message repeats."""
     secret = "sk-" + "live4711" * 4
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     conftest = (project.path / "conftest.py").read_text()
@@ -367,6 +366,6 @@ def test_no_credential_is_repeated(project: Project, monkeypatch: pytest.MonkeyP
     result = project.run("--mipro", "--junitxml=junit.xml", *ALL)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*incorrect key provided: [*][*][*]*"])
-    written = [(project.path / name).read_text("utf-8") for name in ("a.json", "b.html", "c.md")]
-    for text in [result.stdout.str(), *written, (project.path / "junit.xml").read_text("utf-8")]:
+    reports = [(project.path / name).read_text("utf-8") for name in ("a.json", "b.html", "c.md")]
+    for text in [result.stdout.str(), *reports, (project.path / "junit.xml").read_text("utf-8")]:
         assert secret not in text

@@ -22,7 +22,7 @@ class Drifting(ScriptedEngine):
             self._base, self._per_demo = 0, 0
 
     def dump_state(self):
-        return {"what it says about itself": "nothing new"}
+        return {"engine": "unchanged"}
 
 @pytest.fixture(scope="session")
 def mipro_lm():
@@ -31,13 +31,13 @@ def mipro_lm():
 
 
 def test_drift_is_found(guarded: Project) -> None:
-    """A model that changed under the same name fails against the reference, and only so."""
+    """Only ``--mipro-rescore`` shows that a model under the same name got worse."""
     guarded.write(conftest=DRIFTING)
     guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     paid = guarded.calls
-    same = guarded.run("--mipro", "--mipro-rescore")
-    same.assert_outcomes(passed=1)
-    same.stdout.fnmatch_lines(["test_adder *  120 * from the store"])
+    rescored = guarded.run("--mipro", "--mipro-rescore")
+    rescored.assert_outcomes(passed=1)
+    rescored.stdout.fnmatch_lines(["test_adder *  120 * from the store"])
     assert guarded.calls == paid + 120
     (guarded.path / "drifted").touch()
     guarded.run("--mipro").assert_outcomes(passed=1)
@@ -47,17 +47,17 @@ def test_drift_is_found(guarded: Project) -> None:
     result.stdout.fnmatch_lines(
         ["no regression: FAIL: compiled 0.000, *", "test_adder *  120 * from the reference"]
     )
-    # What is stored is not what the model says today.
+    # The store keeps the earlier answers.
     guarded.run("--mipro").stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
 
 
-def test_workers_answer_again_once(project: Project) -> None:
-    """Tests of one task in several processes hear the same, and it is paid for once."""
+def test_workers_rescore_once(project: Project) -> None:
+    """Tests of one task in two processes share the new answers of a run."""
     test = (project.path / "test_adder.py").read_text()
     project.write(test_other=test.replace("test_adder", "test_other"))
     project.run("--mipro").assert_outcomes(passed=2)
     paid = project.calls
-    for _ in range(2):  # What one run has asked again is not the next one's.
+    for _ in range(2):  # The second run does not use the answers of the first.
         result = project.run("--mipro", "--mipro-rescore", "-n2")
         result.assert_outcomes(passed=2)
         paid += 120

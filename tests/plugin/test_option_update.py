@@ -1,4 +1,4 @@
-"""``--mipro-update`` accepts outcomes, and nothing else writes references."""
+"""``--mipro-update`` accepts outcomes as references, and no other flag writes them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def files(project: Project) -> dict[str, bytes]:
     }
 
 
-def test_it_writes_two_files_and_shows_them(guarded: Project) -> None:
-    """Nothing else does; and a second time, with another store, there is nothing to write."""
+def test_an_update_writes_two_files_and_shows_them(guarded: Project) -> None:
+    """A run without the flag writes no file, and a second update changes none."""
     guarded.run("--mipro")
     assert not (guarded.path / "__mipro__").exists()
     result = guarded.run("--mipro", "--mipro-update", "-v")
@@ -69,13 +69,13 @@ def test_it_writes_two_files_and_shows_them(guarded: Project) -> None:
     )
     written = files(guarded)
     assert list(written) == ["test_adder/test_adder.json", "test_adder/test_adder.program.json"]
-    again = guarded.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
-    again.stdout.fnmatch_lines(["test_adder: reference unchanged: __mipro__/*"])
+    second = guarded.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
+    second.stdout.fnmatch_lines(["test_adder: reference unchanged: __mipro__/*"])
     assert files(guarded) == written
 
 
 def test_a_change_is_shown_as_a_diff(guarded: Project) -> None:
-    """What was accepted before and what is accepted now, side by side."""
+    """The summary compares the earlier with the accepted reference."""
     guarded.run("--mipro", "--mipro-update")
     program = (guarded.path / "program.py").read_text()
     guarded.write(program=program.replace("ROWS[:20]", "ROWS[2:20]"))
@@ -94,7 +94,7 @@ def test_a_change_is_shown_as_a_diff(guarded: Project) -> None:
 
 
 def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) -> None:
-    """Class and parameters are in the name, also what no file name can hold; so with workers."""
+    """The file name has class and parameters, also those that no file name can hold."""
     guarded.write(test_adder=SEVERAL)
     result = guarded.run("--mipro", "--mipro-update", "-n", "2")
     result.assert_outcomes(passed=3)
@@ -113,7 +113,7 @@ def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) 
 
 
 def test_the_program_is_for_plain_dspy_and_holds_no_secret(guarded: Project) -> None:
-    """It loads in a process that has never heard of this plugin; models are left out."""
+    """Plain DSPy loads the file, which has neither models nor credentials."""
     secret = "sk-very-secret"
     guarded.write(
         program=PROGRAM.replace(
@@ -140,14 +140,14 @@ def test_the_program_is_for_plain_dspy_and_holds_no_secret(guarded: Project) -> 
         capture_output=True,
         text=True,
     )
-    demos, lm, knows = run.stdout.split()
+    demos, lm, has_plugin = run.stdout.split()
     assert int(demos) > 0
-    assert (lm, knows) == ("None", "False")
+    assert (lm, has_plugin) == ("None", "False")
     assert "mismatch" not in run.stderr
 
 
 def test_two_tests_of_one_file_name_are_refused(guarded: Project) -> None:
-    """Some systems do not tell the names apart; the error names both tests, with workers too."""
+    """Names that some systems take as equal are an error that names both tests."""
     guarded.write(
         test_adder="""
         from pytest_mipro import mipro_optimize
@@ -170,8 +170,8 @@ def test_two_tests_of_one_file_name_are_refused(guarded: Project) -> None:
         result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_the_error_of_another_fixture_does_not_hide_what_was_accepted(guarded: Project) -> None:
-    """What was written is told, whatever comes after."""
+def test_the_error_of_another_fixture_does_not_hide_the_acceptance(guarded: Project) -> None:
+    """The summary names the accepted reference of a test that errs later."""
     conftest = (guarded.path / "conftest.py").read_text()
     guarded.write(
         conftest=f"{conftest}\n@pytest.fixture\ndef broken(mipro): raise ValueError\n",

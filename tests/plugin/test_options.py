@@ -1,4 +1,4 @@
-"""Flags and ini options with values they cannot have."""
+"""The values of flags and ini options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.uses("pytest")
 
 
 @pytest.mark.parametrize(
-    "arguments,line",
+    "arguments, line",
     [
         (["--mipro-threads", "0"], "*--mipro-threads='0': expected a whole number*"),
         (["--mipro-threads", "many"], "*--mipro-threads='many': expected*"),
@@ -28,40 +28,40 @@ pytestmark = pytest.mark.uses("pytest")
     ],
 )
 def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], line: str) -> None:
-    """The error names the option, the value, and what it can be."""
+    """The error names the option, the value and the expected values."""
     result = project.run("--mipro", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([line])
 
 
-def test_the_ini_option_turns_it_on(project: Project) -> None:
-    """``mipro = true`` is as good as the flag."""
+def test_the_ini_option_switches_the_plugin_on(project: Project) -> None:
+    """``mipro = true`` has the effect of the flag."""
     project.run("-o", "mipro=true").assert_outcomes(passed=1)
 
 
 def test_a_store_that_cannot_be_opened_is_an_error(project: Project) -> None:
-    """The error names the store; no model is asked."""
+    """The error names the store, and the run makes no LM call."""
     result = project.run("--mipro", "--mipro-store", "sqlite:////proc/nowhere/store.db")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*/proc/nowhere/store.db cannot be made*"])
     assert project.calls == 0
 
 
-def test_a_store_that_only_sqlite_can_name(project: Project) -> None:
-    """Such a URL, which errors advise, is passed on as it is; options are no part of a name."""
-    project.run("--mipro", "--mipro-store", "sqlite:///kept.db?timeout=9").assert_outcomes(passed=1)
+def test_a_store_url_with_options_reaches_sqlite(project: Project) -> None:
+    """SQLite gets a URL with options as it is, and the options are no part of the file name."""
+    project.run("--mipro", "--mipro-store", "sqlite:///some.db?timeout=9").assert_outcomes(passed=1)
     paid = project.calls
-    url = f"sqlite:///file:{project.path}/kept.db?immutable=1&uri=true"
+    url = f"sqlite:///file:{project.path}/some.db?immutable=1&uri=true"
     result = project.run("--mipro", "--mipro-store", url)
     result.stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
     assert project.calls == paid
-    assert [each.name for each in project.path.glob("*:*")] == []
-    again = project.run("--mipro", "--mipro-store", "sqlite:///kept.db?timeout=9")
-    again.stdout.fnmatch_lines(["mipro: *store sqlite:///kept.db[?]timeout=9 (* MB)"])
+    assert list(project.path.glob("*:*")) == []
+    second = project.run("--mipro", "--mipro-store", "sqlite:///some.db?timeout=9")
+    second.stdout.fnmatch_lines(["mipro: *store sqlite:///some.db[?]timeout=9 (* MB)"])
 
 
 def test_the_header_shows_no_password(project: Project) -> None:
-    """A store on a server is named without its credentials."""
+    """The header names a store on a server without its credentials."""
     result = project.run("--mipro", "--mipro-store", "postgresql://me:secret@host/db")
     assert "secret" not in result.stdout.str()
     result.stdout.fnmatch_lines(["mipro: *store postgresql://host/db"])

@@ -1,4 +1,4 @@
-"""References that are out of date or belong to no test are told, on full runs only."""
+"""A full run lists references that are out of date or belong to no test."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ORPHANS = [
 ]
 
 
-def leave(folder: Path, *names: str) -> None:
-    """Write files as references of tests that are no more."""
+def write_references(folder: Path, *names: str) -> None:
+    """Write reference files under these names."""
     for name in names:
         path = folder / "__mipro__" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +39,9 @@ def leave(folder: Path, *names: str) -> None:
 
 @pytest.fixture
 def littered(project: Project) -> Project:
-    """Write a project with references of a renamed test and of a module that is gone."""
+    """Write a project with references of a renamed test and of a deleted module."""
     project.write(test_adder=TESTS, test_other=OTHER)
-    leave(
+    write_references(
         project.path,
         "test_adder/test_renamed.json",
         "test_adder/test_renamed.program.json",
@@ -50,9 +50,9 @@ def littered(project: Project) -> Project:
     return project
 
 
-def test_a_full_run_tells(littered: Project) -> None:
-    """A line for each, also for a module without such tests and with workers; all stay."""
-    leave(littered.path, "test_other/test_old.json")
+def test_a_full_run_lists_orphans(littered: Project) -> None:
+    """Each orphan has a line, also beside a plain module and with workers; no file is deleted."""
+    write_references(littered.path, "test_other/test_old.json")
     for arguments in ([], ["."], ["-n", "2"]):
         result = littered.run("--mipro", *arguments)
         result.assert_outcomes(passed=3)
@@ -71,25 +71,25 @@ def test_a_full_run_tells(littered: Project) -> None:
         ["--ignore", "test_adder.py"],
     ],
 )
-def test_a_partial_run_does_not(littered: Project, arguments: list[str]) -> None:
-    """What was left out may be what writes them."""
+def test_a_partial_run_lists_no_orphans(littered: Project, arguments: list[str]) -> None:
+    """A test that was left out may use the reference."""
     result = littered.run("--mipro", *arguments)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("*belongs to no test*")
 
 
-def test_nor_does_a_run_with_a_module_that_cannot_be_collected(littered: Project) -> None:
-    """Its tests are not known."""
+def test_a_run_with_a_broken_module_lists_no_orphans(littered: Project) -> None:
+    """A test of the broken module may use the reference."""
     littered.write(test_broken="import nothing_of_that_name")
     result = littered.run("--mipro", "--continue-on-collection-errors")
     result.stdout.no_fnmatch_line("*belongs to no test*")
 
 
 def test_a_module_that_conftest_leaves_out_keeps_its_references(littered: Project) -> None:
-    """Its file is there, so its tests may be run elsewhere."""
+    """The file exists, so its tests may run in another session."""
     conftest = (littered.path / "conftest.py").read_text()
     littered.write(conftest=f"{conftest}\ncollect_ignore = ['test_other.py']\n")
-    leave(littered.path, "test_other/test_elsewhere.json")
+    write_references(littered.path, "test_other/test_elsewhere.json")
     result = littered.run("--mipro")
     result.stdout.fnmatch_lines(ORPHANS)
     result.stdout.no_fnmatch_line("*test_elsewhere*")
@@ -99,17 +99,17 @@ def test_a_module_that_conftest_leaves_out_keeps_its_references(littered: Projec
     "skip", ["pytest.importorskip('nothing_of_that_name')", "pytest.skip(allow_module_level=True)"]
 )
 def test_a_module_that_skips_itself_keeps_its_references(littered: Project, skip: str) -> None:
-    """Its tests are run where what they need is."""
+    """The tests may run on another machine."""
     littered.write(test_other=f"import pytest\n{skip}\n")
-    leave(littered.path, "test_other/test_elsewhere.json")
+    write_references(littered.path, "test_other/test_elsewhere.json")
     for arguments in ([], ["-n", "1"]):
         result = littered.run("--mipro", *arguments)
         result.stdout.fnmatch_lines(ORPHANS)
         result.stdout.no_fnmatch_line("*test_elsewhere*")
 
 
-def test_a_test_that_asks_as_it_runs_keeps_its_reference(project: Project) -> None:
-    """It names no fixture that could be seen at collection."""
+def test_a_test_that_requests_its_outcome_late_keeps_its_reference(project: Project) -> None:
+    """The test has no fixture that pytest sees at collection."""
     project.write(
         test_adder="""
         import pytest
@@ -126,13 +126,13 @@ def test_a_test_that_asks_as_it_runs_keeps_its_reference(project: Project) -> No
     result.stdout.no_fnmatch_line("*belongs to no test*")
 
 
-def test_without_the_flag_nothing_is_told(littered: Project) -> None:
-    """The plugin is not even looking."""
+def test_without_the_flag_no_orphans_are_listed(littered: Project) -> None:
+    """A session without ``--mipro`` compares no references."""
     littered.run().stdout.no_fnmatch_line("*belongs to no test*")
 
 
-def test_what_is_out_of_date_is_told(project: Project) -> None:
-    """Why, and the command that accepts anew; not where only some tests are run."""
+def test_a_stale_reference_is_listed(project: Project) -> None:
+    """The line of a full run names the change and the command that accepts anew."""
     project.run("--mipro", "--mipro-update")
     program = (project.path / "program.py").read_text()
     project.write(program=program.replace("ROWS[:20]", "ROWS[1:20]"))

@@ -1,4 +1,4 @@
-"""A session with nothing to compile loads nothing that only compiling needs."""
+"""A session with nothing to compile loads no module that only compiling needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from project import Project
 
 NEEDLESS = ("altair", "jinja2", "optuna", "scipy", "vl_convert", "xllamacpp")
-"""What compiling, HTML reports and the embedded model take; SciPy only tests need."""
+"""The modules of compiling, HTML reports and the embedded model, and SciPy, of tests only."""
 
 ALL_VERDICTS = f"""
 import sys
@@ -48,7 +48,7 @@ def test_collector():
 
 
 def test_a_warm_session_loads_no_optimizer_and_no_scipy(project: Project) -> None:
-    """Whatever the verdicts: Optuna, SciPy and what reports are drawn with stay out."""
+    """No kind of verdict loads Optuna, SciPy or the libraries of HTML reports."""
     project.write(test_adder=ALL_VERDICTS)
     project.run("--mipro", "--mipro-update").assert_outcomes(passed=3)
     calls = project.calls
@@ -59,9 +59,9 @@ def test_a_warm_session_loads_no_optimizer_and_no_scipy(project: Project) -> Non
 
 
 @pytest.mark.parametrize("flags, frozen", [(["--mipro"], True), ([], False)])
-def test_a_session_that_judges_keeps_what_is_loaded_out_of_collections(
+def test_garbage_collections_leave_loaded_modules_out(
     project: Project, flags: list[str], frozen: bool
 ) -> None:
-    """Collections go on while tests run, and a session without the flag changes nothing."""
+    """The collector runs while tests do; only a session with ``--mipro`` freezes objects."""
     project.write(test_adder=COLLECTOR)
     project.run("-s", *flags).stdout.fnmatch_lines([f"*COLLECTOR True {frozen}*"])

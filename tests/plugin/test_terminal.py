@@ -1,4 +1,4 @@
-"""What a run leaves on the terminal, under pytest's own options for it."""
+"""The output of a run under pytest's options for the terminal."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ BAD = TEST.replace("beats_baseline()", "beats_baseline(margin=0.6)")
 SCORED = TEST.replace("beats_baseline()", "compiled.score > 0.99")
 ERRING = TEST.replace("metric=right", "metric=lambda *_: None")
 VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS")
-"""They are about the terminal of whoever tests this."""
+"""The variables that describe the terminal of the test run."""
 SECTION = re.compile(r"^=+ mipro =+$", re.MULTILINE)
 FAILURE = re.compile(r"^-+ mipro -+$", re.MULTILINE)
 WORST = " held-out examples got worse than the baseline"
 
 
 @dataclass(frozen=True)
-class Red:
-    """A project of which tests fail, and which is compiled."""
+class FailingProject:
+    """A compiled project whose tests fail."""
 
     path: Path
     server: ForkServer
 
     def output(self, *arguments: str, file: str = "test_bad.py", **variables: str) -> str:
-        """Return what a run of pytest prints."""
-        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        """Return the output of a run of pytest."""
         env = {
-            **kept,
+            **{name: value for name, value in os.environ.items() if name not in VARIABLES},
             "PYTHONPATH": str(SUPPORT),
             "DSPY_CACHEDIR": str(self.path / "dspy-cache"),
             **variables,
@@ -52,9 +51,9 @@ class Red:
 
 
 @pytest.fixture(scope="module")
-def red(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Red:
-    """Write a project and compile it; all runs after that are quick."""
-    path = tmp_path_factory.mktemp("red")
+def failing(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> FailingProject:
+    """Write a project and compile it, so that all later runs are quick."""
+    path = tmp_path_factory.mktemp("failing")
     files = {
         "program": PROGRAM,
         "conftest": CONFTEST,
@@ -65,30 +64,30 @@ def red(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Re
     }
     for name, text in files.items():
         (path / f"{name}.py").write_text(text, encoding="ascii")
-    made = Red(path, fork_server)
-    made.output()
-    return made
+    project = FailingProject(path, fork_server)
+    project.output()
+    return project
 
 
 def section(text: str) -> str:
-    """Return what the summary says of the tasks."""
+    """Return the section of the summary about the tasks."""
     return SECTION.split(text)[1].partition("\n=")[0].strip("\n")
 
 
-def beside(text: str) -> str:
-    """Return what is shown with the first failure."""
+def failure_section(text: str) -> str:
+    """Return the section below the first failure."""
     return re.split(r"^[=_]+ ", FAILURE.split(text)[1], flags=re.MULTILINE)[0].strip("\n")
 
 
-def test_a_red_build(red: Red) -> None:
-    """What got worse, by how much, on which examples, and what changed; then the table."""
-    text = red.output()
-    said, worst, prompt, more = beside(text).split("\n\n")
-    assert said.startswith("beats baseline: FAIL: compiled 0.767, baseline 0.333, difference")
+def test_a_failure_and_the_table(failing: FailingProject) -> None:
+    """A failure shows the verdict, the worst examples and the prompt; the table follows."""
+    text = failing.output()
+    verdict, worst, prompt, hint = failure_section(text).split("\n\n")
+    assert verdict.startswith("beats baseline: FAIL: compiled 0.767, baseline 0.333, difference")
     assert re.match(rf"\d+ of 60{WORST}, \d+ better; the worst 3:\n  1  score 1.000", worst)
     assert worst.count("     baseline  answer: ") == 3
     assert prompt.startswith("the prompt since the baseline:\n  demos of add:\n    + question: ")
-    assert "-vv" in more
+    assert "-vv" in hint
     assert section(text).splitlines() == [
         "FAIL          test_adder",
         "              0.333 -> 0.767  +0.433 [+0.264, +0.574]  n = 60",
@@ -97,35 +96,35 @@ def test_a_red_build(red: Red) -> None:
     assert "\x1b" not in text
 
 
-def test_how_much_is_said(red: Red) -> None:
-    """With -q as much, with -v the prompts and more examples, with -vv all of it."""
-    quiet, loud, louder = (red.output(flag) for flag in ("-q", "-v", "-vv"))
-    assert [text.count("     baseline  ") for text in (quiet, loud, louder)][:2] == [3, 10]
-    assert louder.count("     baseline  ") > 10
+def test_verbosity(failing: FailingProject) -> None:
+    """``-q`` changes nothing, ``-v`` adds prompts and examples, ``-vv`` shows all examples."""
+    quiet, verbose, complete = (failing.output(flag) for flag in ("-q", "-v", "-vv"))
+    assert [text.count("     baseline  ") for text in (quiet, verbose, complete)][:2] == [3, 10]
+    assert complete.count("     baseline  ") > 10
     assert "compiled instruction of add:" not in quiet
-    for text in (loud, louder):
+    for text in (verbose, complete):
         assert "  compiled instruction of add:" in section(text)
         assert "  beats baseline: FAIL: compiled 0.767" in section(text)
-    assert section(quiet) == section(red.output())
+    assert section(quiet) == section(failing.output())
     assert "store sqlite" not in quiet
 
 
 @pytest.mark.parametrize("style", ["auto", "short", "native"])
-def test_styles_of_tracebacks(red: Red, style: str) -> None:
-    """Whatever the style, it is shown; what pytest says of it is not ours."""
-    assert WORST in beside(red.output(f"--tb={style}"))
+def test_styles_of_tracebacks(failing: FailingProject, style: str) -> None:
+    """Each style of traceback has the section below the failure."""
+    assert WORST in failure_section(failing.output(f"--tb={style}"))
 
 
-def test_a_line_for_each_failure(red: Red) -> None:
-    """With ``--tb=line``, what else is shown is pytest's choice; the table is there."""
-    text = red.output("--tb=line")
+def test_tracebacks_of_one_line(failing: FailingProject) -> None:
+    """With ``--tb=line``, the table follows pytest's lines."""
+    text = failing.output("--tb=line")
     assert re.search(r"test_bad\.py:\d+: ", text)
     assert section(text).startswith("FAIL          test_adder\n")
 
 
-def test_without_tracebacks_or_header(red: Red) -> None:
-    """There is only the table."""
-    text = red.output("--tb=no", "--no-header")
+def test_without_tracebacks_or_header(failing: FailingProject) -> None:
+    """With ``--tb=no --no-header``, the run shows only the table."""
+    text = failing.output("--tb=no", "--no-header")
     assert not FAILURE.search(text)
     assert section(text).startswith("FAIL          test_adder\n")
     assert "store sqlite" not in text
@@ -142,28 +141,28 @@ def test_without_tracebacks_or_header(red: Red) -> None:
     ],
 )
 def test_colours(
-    red: Red, arguments: tuple[str, ...], variables: dict[str, str], is_painted: bool
+    failing: FailingProject, arguments: tuple[str, ...], variables: dict[str, str], is_painted: bool
 ) -> None:
-    """A verdict has one where pytest has some."""
-    text = red.output(*arguments, **variables)
+    """A verdict has a colour if pytest uses colours."""
+    text = failing.output(*arguments, **variables)
     assert ("\x1b" in text) == is_painted
     assert ("\x1b[31mFAIL" in text) == is_painted
 
 
 @pytest.mark.parametrize("columns", [40, 66, 100, 160])
-def test_widths(red: Red, columns: int) -> None:
-    """Nothing of it is wider than the terminal."""
-    text = red.output("-v", file="test_three.py", COLUMNS=str(columns))
-    for ours in (beside(text), section(text)):
-        assert max(map(len, ours.splitlines())) <= columns
+def test_widths(failing: FailingProject, columns: int) -> None:
+    """No line of a section is wider than the terminal."""
+    text = failing.output("-v", file="test_three.py", COLUMNS=str(columns))
+    for lines in (failure_section(text).splitlines(), section(text).splitlines()):
+        assert max(map(len, lines)) <= columns
     table = section(text)
-    for what in ("FAIL", "not judged", "ERROR", "+0.433 [+0.264, +0.574]", "the metric returned"):
-        assert what in table
+    for cell in ("FAIL", "not judged", "ERROR", "+0.433 [+0.264, +0.574]", "the metric returned"):
+        assert cell in table
     assert ("difference" in table.splitlines()[0]) == (columns == 160)
 
 
-def test_workers(red: Red) -> None:
-    """What a worker of xdist found is shown as if it had been found here."""
-    alone, spread = (red.output(*flags, COLUMNS="100") for flags in ((), ("-n1",)))
-    assert beside(alone) == beside(spread)
+def test_workers(failing: FailingProject) -> None:
+    """The output with a worker of xdist equals that without."""
+    alone, spread = (failing.output(*flags, COLUMNS="100") for flags in ((), ("-n1",)))
+    assert failure_section(alone) == failure_section(spread)
     assert section(alone) == section(spread)

@@ -1,4 +1,4 @@
-"""Several workers, several terminals: one compile, whoever dies."""
+"""Several workers or terminals compile a task once, also if one of them dies."""
 
 from __future__ import annotations
 
@@ -24,83 +24,83 @@ pytestmark = [
     pytest.mark.uses("pytest-xdist"),
 ]
 
-PATIENCE = 60.0
-"""Seconds a run gets to say what is waited for."""
-TAKEN_OVER = 10.0
-"""Seconds from the death of who compiles to somebody else's first calls."""
+LONGEST_WAIT = 60.0
+"""Seconds that a run has to print an expected line."""
+LONGEST_TAKEOVER = 10.0
+"""Seconds from the death of the compiling process to the first calls of another one."""
 HELD = 40
-"""Requests after which a compile gets no answer, so that it cannot end before it is killed."""
+"""Requests after which the model holds back its answers, so that a compile cannot end."""
 
-NAMED = """
+WRITE_PID = """
 import pathlib
 
 def pytest_configure(config):
     worker = getattr(config, "workerinput", {}).get("workerid", "alone")
-    pathlib.Path(f"{worker}.number").write_text(str(os.getpid()))
+    pathlib.Path(f"{worker}.pid").write_text(str(os.getpid()))
 """
-"""For a conftest: each process leaves its number."""
+"""Code of a conftest file that writes the id of each process to a file."""
 
 
 @pytest.fixture
 def model() -> Generator[Model]:
-    """Serve a model that is asked by several processes."""
+    """Serve a model for several processes."""
     with Model.running(pause=0.02) as served:
         yield served
 
 
-def finished(run: Run) -> str:
-    """Return what a run printed once it has ended."""
+def output_of(run: Run) -> str:
+    """Return the output of a run once it has ended."""
     output, _ = run.communicate(timeout=120)
     return output
 
 
 def scores(output: str) -> list[str]:
-    """Return what the summary says of the tasks, but for the effort."""
+    """Return the lines of the summary about tasks, without the effort."""
     return re.findall(r"^(adder\b.*\]  (?:[A-Z]+|not judged))  ", output, re.MULTILINE)
 
 
-def number_of(project: Project, worker: str) -> int:
-    """Return the number of a worker's process."""
-    file: Path = project.path / f"{worker}.number"
+def pid_of(project: Project, worker: str) -> int:
+    """Return the id of a worker's process."""
+    file: Path = project.path / f"{worker}.pid"
     return int(file.read_text(encoding="ascii"))
 
 
-def kill_holder(project: Project, output: str) -> None:
-    """Kill the worker that the lines so far say compiles."""
+def kill_compiling_worker(project: Project, output: str) -> None:
+    """Kill the worker that compiles according to the output."""
     (worker,) = re.findall(r"waiting for pytest's worker (gw\d)", output)[:1]
-    os.kill(number_of(project, worker), signal.SIGKILL)
+    os.kill(pid_of(project, worker), signal.SIGKILL)
 
 
-def seconds_of_silence(model: Model) -> float:
-    """Return how long it is until the model is asked what only somebody else can ask."""
-    died = time.monotonic()
+def takeover_seconds(model: Model) -> float:
+    """Return the seconds until the model gets a request that only another process can make."""
+    start_time = time.monotonic()
     model.plan()
-    model.wait(HELD + THREADS + 1)  # Who has died has not had more than a call per thread held.
-    return time.monotonic() - died
+    model.wait(HELD + THREADS + 1)  # The dead process had one held call per thread at most.
+    return time.monotonic() - start_time
 
 
 def read_until(run: Run, text: str) -> str:
-    """Read what a run prints until a line has ``text``."""
-    read = ""
-    impatience = threading.Timer(PATIENCE, run.kill)
-    impatience.start()
+    """Read the output of a run until a line has ``text``."""
+    output = ""
+    timer = threading.Timer(LONGEST_WAIT, run.kill)
+    timer.start()
     try:
         for line in run.stdout or ():
-            read += line
+            output += line
             if text in line:
-                return read
+                return output
     finally:
-        impatience.cancel()
-    raise AssertionError(read)
+        timer.cancel()
+    raise AssertionError(output)
 
 
 def test_four_workers_compile_once(project: Project, model: Model) -> None:
-    """The calls, the verdicts and the artifact are those of one process; progress is seen once."""
+    """Calls, verdicts and artifact equal those of one process; progress is shown once."""
     write(project, tests=TESTS)
-    alone = finished(start(project, model, store="alone"))
+    alone = output_of(start(project, model, store="alone"))
     calls = model.counts.asked
     model.forget()
-    spread = finished(start(project, model, "-n", "4", store="spread"))
+    spread = output_of(start(project, model, "-n", "4", store="spread"))
     assert f"{TESTS} passed" in alone
     assert f"{TESTS} passed" in spread
     assert model.counts.asked == calls
@@ -112,42 +112,42 @@ def test_four_workers_compile_once(project: Project, model: Model) -> None:
 
 
 def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
-    """Only the test it was running fails; another worker compiles to the end, soon."""
-    write(project, tests=TESTS, conftest=NAMED)
+    """Only the test of the dead worker fails, and another worker goes on compiling soon."""
+    write(project, tests=TESTS, conftest=WRITE_PID)
     model.plan(hold=HELD)
     run = start(project, model, "-n", "2")
     output = read_until(run, "waiting for pytest's worker")
     model.wait(HELD + 1)
-    kill_holder(project, output)
-    assert seconds_of_silence(model) < TAKEN_OVER
-    output += finished(run)
+    kill_compiling_worker(project, output)
+    assert takeover_seconds(model) < LONGEST_TAKEOVER
+    output += output_of(run)
     assert f"1 failed, {TESTS - 1} passed" in output
     assert "crashed while running" in output
     assert artifact(project)
 
 
 def test_two_terminals_compile_once(project: Project, model: Model) -> None:
-    """The second says whom it waits for, and has the same verdict."""
+    """The second shows that it waits for the first, and has the same verdict."""
     write(project)
     model.plan(hold=1)
     first = start(project, model)
     model.wait(2)
     second = start(project, model)
-    told = read_until(second, "waiting for another pytest run")
+    output = read_until(second, "waiting for another pytest run")
     model.plan()
-    outputs = [finished(first), told + finished(second)]
+    outputs = [output_of(first), output + output_of(second)]
     assert all("1 passed" in output for output in outputs)
     assert scores(outputs[0]) == scores(outputs[1]) != []
     calls = model.counts.asked
     model.forget()
-    finished(start(project, model, store="alone"))
+    output_of(start(project, model, store="alone"))
     assert model.counts.asked == calls
 
 
-def test_a_terminal_that_dies_is_inherited_from(project: Project, model: Model) -> None:
-    """Who waits goes on with what the dead one has stored."""
+def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> None:
+    """The waiting run continues with the stored rows of the dead one."""
     write(project)
-    finished(start(project, model, store="alone"))
+    output_of(start(project, model, store="alone"))
     calls = model.counts.asked
     model.forget()
     model.plan(hold=HELD)
@@ -156,8 +156,8 @@ def test_a_terminal_that_dies_is_inherited_from(project: Project, model: Model) 
     second = start(project, model)
     read_until(second, "waiting for another pytest run")
     os.killpg(first.pid, signal.SIGKILL)
-    assert seconds_of_silence(model) < TAKEN_OVER
-    assert "1 passed" in finished(second)
-    finished(first)
+    assert takeover_seconds(model) < LONGEST_TAKEOVER
+    assert "1 passed" in output_of(second)
+    output_of(first)
     assert artifact(project) == artifact(project, "alone")
     assert model.counts.asked - calls <= THREADS * CALLS_PER_ROW

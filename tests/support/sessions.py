@@ -198,7 +198,7 @@ class Recorder:
             fingerprint=self._fingerprint,
             show_line=self._show_line,
             show_progress=self._show_progress,
-            warn_test=lambda text, stacklevel: self.warnings.append(text),
+            warn_test=self.warnings.append,
             warn_task=self.advice.append,
         )
 

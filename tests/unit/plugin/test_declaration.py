@@ -1,7 +1,8 @@
-"""What a test declares wrongly is named when it is collected."""
+"""The check of what a test declares."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -10,33 +11,33 @@ from sessions import DATASET, HELD_OUT, SMALL, TRAIN, VAL, Adder, right, sums
 
 from pytest_mipro import Budget, mipro_optimize
 from pytest_mipro.errors import DatasetError, DeclarationError
-from pytest_mipro.plugin.check import check, declaring_test
-from pytest_mipro.task import Options
+from pytest_mipro.plugin.declaration import NAMES, RESOLVED, check, declaring_test
+from pytest_mipro.task import OPTION_NAMES, Options, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WHOLE: dict[str, Any] = {"program": Adder, "metric": right, "dataset": DATASET}
-DECLARED = pytest.mark.mipro.with_args
+COMPLETE: dict[str, Any] = {"program": Adder, "metric": right, "dataset": DATASET}
+MARKER = pytest.mark.mipro.with_args
 
 
 class Sharing:
-    """Has tests that share a declaration; its name keeps pytest from running them."""
+    """Tests that share a declaration; pytest does not collect a class of this name."""
 
-    pytestmark = DECLARED(**WHOLE, name="of the class", seed=1)
+    pytestmark = MARKER(**COMPLETE, name="of the class", seed=1)
 
-    @DECLARED(name="of the test")
+    @MARKER(name="of the test")
     def test_overriding(self, mipro: object) -> None:
-        """Declare something else."""
+        """Override an argument of the class."""
 
     def test_silent(self) -> None:
-        """Ask for no outcome."""
+        """Request no outcome."""
 
 
 @pytest.fixture
 def parent(request: pytest.FixtureRequest) -> pytest.Module:
-    """Return this file as pytest collects it; tests can be made in it."""
+    """Return this module as pytest collects it, as the parent of new tests."""
     module = request.node.getparent(pytest.Module)
     assert module is not None
     return module
@@ -44,15 +45,15 @@ def parent(request: pytest.FixtureRequest) -> pytest.Module:
 
 @pytest.fixture
 def sharing(parent: pytest.Module) -> pytest.Class:
-    """Return a class with tests."""
-    made: pytest.Class = pytest.Class.from_parent(parent, name="Sharing")
-    return made
+    """Return the class ``Sharing`` as pytest collects it."""
+    collected: pytest.Class = pytest.Class.from_parent(parent, name="Sharing")
+    return collected
 
 
 def item(parent: pytest.Collector, test: Callable[..., Any]) -> pytest.Item:
     """Return a test as pytest collects it."""
-    made: pytest.Item = pytest.Function.from_parent(parent, name=test.__name__, callobj=test)
-    return made
+    node: pytest.Item = pytest.Function.from_parent(parent, name=test.__name__, callobj=test)
+    return node
 
 
 def declaring(parent: pytest.Module, **values: Any) -> pytest.Item:
@@ -65,16 +66,16 @@ def declaring(parent: pytest.Module, **values: Any) -> pytest.Item:
     return item(parent, test_adder)
 
 
-class TestDeclared:
+class TestCheck:
     def test_a_declaration_is_checked_and_loaded(self, parent: pytest.Module) -> None:
         """The check returns the values, the options, the dataset and the folder."""
-        declared = check(declaring(parent, **WHOLE, **SMALL, name="adder"))
-        assert declared.values == {**WHOLE, **SMALL, "name": "adder"}
+        declared = check(declaring(parent, **COMPLETE, **SMALL, name="adder"))
+        assert declared.values == {**COMPLETE, **SMALL, "name": "adder"}
         assert declared.options == Options.declare(**SMALL)
         assert declared.dataset is DATASET
         assert declared.folder == parent.path.parent
 
-    def test_everything_can_be_left_out(self, parent: pytest.Module) -> None:
+    def test_all_arguments_can_be_left_out(self, parent: pytest.Module) -> None:
         """An empty declaration has default options and no dataset."""
         declared = check(declaring(parent))
         assert (declared.values, declared.options, declared.dataset) == ({}, Options(), None)
@@ -85,17 +86,19 @@ class TestDeclared:
         path.write_text("".join(f'{{"q": {i}, "a": 0, "part": "test"}}\n' for i in range(3)))
         rows = {"dataset": path, "inputs": ["q"], "split": "part"}
         with pytest.raises(DatasetError, match="train split is empty"):
-            check(declaring(parent, **{**WHOLE, **rows}))
+            check(declaring(parent, **{**COMPLETE, **rows}))
         splits = {"train": [{"q": 1, "a": 0}], "val": [{"q": 2, "a": 0}], "test": path}
         rows = {"dataset": splits, "inputs": ["q"]}
         with pytest.raises(DatasetError, match="share"):
-            check(declaring(parent, **{**WHOLE, **rows}))
+            check(declaring(parent, **{**COMPLETE, **rows}))
         splits["train"], splits["val"] = [{"q": 7, "a": 0}], [{"q": 8, "a": 0}]
-        dataset = check(declaring(parent, **{**WHOLE, **rows})).dataset
+        dataset = check(declaring(parent, **{**COMPLETE, **rows})).dataset
         assert dataset is not None
         assert [example.q for example in dataset.test] == [0, 1, 2]
 
-    def test_a_fixtures_dataset_is_checked_like_a_declared_one(self, parent: pytest.Module) -> None:
+    def test_the_dataset_of_a_fixture_is_checked_like_a_declared_one(
+        self, parent: pytest.Module
+    ) -> None:
         """A dataset from a fixture needs the declared cluster field, too."""
         declared = check(declaring(parent, cluster="document"))
         with pytest.raises(DatasetError, match="cluster='document'"):
@@ -103,14 +106,14 @@ class TestDeclared:
         assert check(declaring(parent, cluster="answer")).load(DATASET) is DATASET
 
     def test_the_closest_marker_wins(self, sharing: pytest.Class) -> None:
-        """A class declares what its tests share; a test overrides one thing."""
+        """The marker of a test overrides single arguments of the marker of its class."""
         declared = check(item(sharing, Sharing.test_overriding))
-        assert declared.values == {**WHOLE, "name": "of the test", "seed": 1}
+        assert declared.values == {**COMPLETE, "name": "of the test", "seed": 1}
 
     def test_a_declaration_belongs_to_the_test_without_its_parameters(
         self, parent: pytest.Module
     ) -> None:
-        """The node id of a declaration leaves out the parameters."""
+        """All parameter sets of a test share its declaration."""
 
         def test_adder(mipro: object) -> None:
             raise AssertionError(mipro)
@@ -123,18 +126,18 @@ class TestDeclared:
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown argument": ({"num_trails": 3}, r"no argument 'num_trails'; did you mean 'num_trials'"),
-    "argument like no other": (
+    "argument of no similar name": (
         {"zzz": 3},
-        r"no argument 'zzz'; known are program, metric, ",
+        r"no argument 'zzz'; expected one of program, metric, ",
     ),
     "metric not callable": ({"metric": "exact"}, r"metric='exact' is not callable; expected a"),
     "metric of one argument": (
         {"metric": lambda example: 1},
         r"<lambda> cannot be called with an example and a prediction: it takes \(example\), ",
     ),
-    "adapter no instance": ({"adapter": dspy.JSONAdapter}, r"adapter=JSONAdapter is not a dspy"),
-    "program no module": ({"program": 3}, r"program=3 is not a dspy\.Module"),
-    "program class no module": ({"program": dict}, r"program=dict is not a dspy\.Module"),
+    "adapter class": ({"adapter": dspy.JSONAdapter}, r"adapter=JSONAdapter is not a dspy"),
+    "program of another type": ({"program": 3}, r"program=3 is not a dspy\.Module"),
+    "program of another class": ({"program": dict}, r"program=dict is not a dspy\.Module"),
     "missing file": (
         {"dataset": "nowhere.jsonl", "inputs": ["question"]},
         r"dataset file .*unit/plugin/nowhere\.jsonl does not exist",
@@ -148,7 +151,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         r"the test split is empty \(3 train, 4 val, 0 test\)",
     ),
     "inputs not marked": ({"dataset": [dspy.Example(a=1)]}, r"which of its fields.*inputs="),
-    "cluster missing": (
+    "cluster field missing": (
         {"cluster": "document"},
         r"cluster='document': test\[0\] has no value in that field; it has .*'question'",
     ),
@@ -156,9 +159,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"cluster": "answer", "dataset": {"train": TRAIN, "val": VAL, "test": sums(20, 1)}},
         r"cluster='answer': all 1 held-out examples are in one cluster, '43'",
     ),
-    "cluster no name": ({"cluster": 3}, r"cluster=3: expected the name of a field"),
-    "repeat no number": ({"repeat": True}, r"repeat=True: expected a whole number of at least 1"),
-    "budget no budget": ({"budget": {"x": 1}}, r"budget=\{'x': 1\}: expected pytest_mipro\.Budget"),
+    "cluster of another type": ({"cluster": 3}, r"cluster=3: expected the name of a field"),
+    "repeat of another type": (
+        {"repeat": True},
+        r"repeat=True: expected a whole number of at least 1",
+    ),
+    "budget of another type": (
+        {"budget": {"x": 1}},
+        r"budget=\{'x': 1\}: expected pytest_mipro\.Budget",
+    ),
     "wrong option": ({"auto": "huge"}, r"auto='huge': .*'light', 'medium' or 'heavy'"),
     "contradicting options": ({"num_trials": 3}, r"auto='light' sets num_candidates and num_tri"),
 }
@@ -171,38 +180,49 @@ class TestMistakes:
     ) -> None:
         """The error has the value and the expectation."""
         with pytest.raises(DeclarationError, match=message):
-            check(declaring(parent, **{**WHOLE, **values}))
+            check(declaring(parent, **{**COMPLETE, **values}))
 
-    def test_a_budget_is_none_of_them(self, parent: pytest.Module) -> None:
-        """The check keeps the budget for the task."""
+    def test_a_budget_is_accepted(self, parent: pytest.Module) -> None:
+        """A budget is an attribute of the task."""
         budget = Budget(lm_calls=3)
-        assert check(declaring(parent, **WHOLE, budget=budget)).values["budget"] is budget
+        assert check(declaring(parent, **COMPLETE, budget=budget)).task_attributes == {
+            "budget": budget
+        }
 
     def test_positional_arguments_are_refused(self, parent: pytest.Module) -> None:
-        """Only keywords say what an argument is."""
+        """A positional argument is an error that shows its value."""
 
-        @DECLARED(Adder)
+        @MARKER(Adder)
         def test_adder(mipro: object) -> None:
             raise AssertionError(mipro)
 
         with pytest.raises(DeclarationError, match=r"keyword arguments only, got <class .*Adder"):
             check(item(parent, test_adder))
 
-    def test_a_marked_test_that_asks_for_nothing_is_refused(self, parent: pytest.Module) -> None:
+    def test_a_marked_test_without_the_fixture_is_refused(self, parent: pytest.Module) -> None:
         """A marked test needs the fixture ``mipro``, or ``request``."""
 
-        @DECLARED(**WHOLE)
+        @MARKER(**COMPLETE)
         def test_silent() -> None:
             pass
 
-        @DECLARED(**WHOLE)
+        @MARKER(**COMPLETE)
         def test_late(request: pytest.FixtureRequest) -> None:
             raise AssertionError(request)
 
-        with pytest.raises(DeclarationError, match="never asks what came of it"):
+        with pytest.raises(DeclarationError, match="does not request its outcome"):
             check(item(parent, test_silent))
         assert check(item(parent, test_late)).dataset is DATASET
 
-    def test_a_class_may_have_tests_that_need_no_outcome(self, sharing: pytest.Class) -> None:
-        """A class may mark tests that do not need the outcome."""
+    def test_a_marked_class_may_have_tests_without_the_fixture(self, sharing: pytest.Class) -> None:
+        """A test that has the marker from its class need not request the outcome."""
         assert check(item(sharing, Sharing.test_silent)).dataset is DATASET
+
+
+class TestNames:
+    def test_each_argument_is_used(self) -> None:
+        """An argument is resolved, an option of the search, or an attribute of the task."""
+        attributes = {attribute.name for attribute in fields(Task)}
+        plain = set(NAMES) - RESOLVED - set(OPTION_NAMES)
+        assert set(NAMES) >= RESOLVED | set(OPTION_NAMES)
+        assert plain <= attributes

@@ -1,0 +1,308 @@
+"""The settings of a session, each with the option that sets it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from pytest_mipro.plugin.options import OPTION, Lines, Switch, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_mipro.plugin.options import Option, OptionValue
+
+T = TypeVar("T")
+
+DEFAULT_STORE = ".mipro/store.db"
+DEFAULT_TIMEOUT = 60
+INCONCLUSIVE = ("fail", "warn")
+_SQLITE = "sqlite:///"
+
+
+def _whole(value: OptionValue) -> int | None:
+    if not value.text:
+        return None
+    if not value.text.isdecimal() or int(value.text) < 1:
+        value.refuse("a whole number of at least 1")
+    return int(value.text)
+
+
+def _above_zero(unit: str) -> Callable[[OptionValue], float]:
+    def parse(value: OptionValue) -> float:
+        try:
+            number = float(value.text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            value.refuse(f"a number of {unit} above 0")
+        return number
+
+    return parse
+
+
+def _optional(parse: Callable[[OptionValue], T]) -> Callable[[OptionValue], T | None]:
+    return lambda value: parse(value) if value.text else None
+
+
+def _inconclusive(value: OptionValue) -> str:
+    if value.text not in INCONCLUSIVE:
+        value.refuse(" or ".join(INCONCLUSIVE))
+    return value.text
+
+
+def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
+    name, _, text = value.text.rpartition(":")
+    try:
+        input_price, output_price = map(float, text.split())
+    except ValueError:
+        input_price = output_price = math.nan
+    if not (name.strip() and 0 <= input_price < math.inf and 0 <= output_price < math.inf):
+        value.refuse(
+            "a model and US dollars per million input and output tokens, such as "
+            "`openai/my-model: 0.15 0.60`"
+        )
+    return name.strip(), (input_price, output_price)
+
+
+def _store_url(value: OptionValue) -> str:
+    url = value.text or f"{_SQLITE}{DEFAULT_STORE}"
+    path = _path_in(url)
+    return url if path is None else f"{_SQLITE}{(value.folder / path).as_posix()}"
+
+
+def _path_in(url: str) -> str | None:
+    """Return the path of a file, with the options after it; None if SQLite alone can read it."""
+    path = url.removeprefix(_SQLITE)
+    return None if path == url or path.startswith((":", "file:")) else path or None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    The checked flags and ini options of one session.
+
+    This is the table of the options: a field with an option in its metadata is
+    a flag, an ini option, or both.
+
+    Attributes:
+        folder: The folder of the default store, the response cache and reports.
+
+    """
+
+    folder: Path
+    lm: str | None = field(
+        metadata=Text(
+            "The language model, before marker, fixture and ini option: a DSPy model string "
+            "such as openai/gpt-4o-mini, or 'local' for the embedded model.",
+            metavar="NAME",
+            has_ini=False,
+        ).metadata
+    )
+    default_lm: str | None = field(
+        metadata=Text(
+            "The language model, unless a fixture, marker or flag names another.",
+            name="lm",
+            has_flag=False,
+        ).metadata
+    )
+    threads: int | None = field(
+        metadata=Text(
+            "Rows evaluated at the same time (default: 8; the embedded model takes 1).",
+            metavar="N",
+            parse=_whole,
+        ).metadata
+    )
+    timeout: float = field(
+        metadata=Text(
+            f"Seconds an LM call may take at most (default: {DEFAULT_TIMEOUT}).",
+            metavar="SECONDS",
+            parse=_above_zero("seconds"),
+            default=str(DEFAULT_TIMEOUT),
+        ).metadata
+    )
+    repeat: int | None = field(
+        metadata=Text(
+            "Times each held-out example is answered, before marker and ini option; its score "
+            "is the mean (default: 1).",
+            metavar="K",
+            parse=_whole,
+            has_ini=False,
+        ).metadata
+    )
+    default_repeat: int = field(
+        metadata=Text(
+            "Times each held-out example is answered, unless a flag or marker says it.",
+            name="repeat",
+            parse=_whole,
+            default="1",
+            has_flag=False,
+        ).metadata
+    )
+    store_url: str = field(
+        metadata=Text(
+            f"SQLAlchemy URL of the store (default: {_SQLITE}{DEFAULT_STORE} under the rootdir).",
+            name="store",
+            metavar="URL",
+            parse=_store_url,
+        ).metadata
+    )
+    update: bool = field(
+        metadata=Switch(
+            "Accept each outcome as the test's reference, in __mipro__ beside the test."
+        ).metadata
+    )
+    frozen: bool = field(
+        metadata=Switch(
+            "Compile nothing: take program and scores from the accepted reference.",
+            has_ini=True,
+        ).metadata
+    )
+    refresh: bool = field(
+        metadata=Switch(
+            "Compile again what the store has, and ask the models again for it."
+        ).metadata
+    )
+    rescore: bool = field(
+        metadata=Switch("Answer the held-out examples again, whatever the store has.").metadata
+    )
+    dry_run: bool = field(
+        metadata=Switch(
+            "Say what would run and how much it would ask at most; ask nothing."
+        ).metadata
+    )
+    inconclusive: str = field(
+        metadata=Text(
+            "What no_regression() does where the examples do not decide (default: warn).",
+            metavar="|".join(INCONCLUSIVE),
+            parse=_inconclusive,
+            default="warn",
+        ).metadata
+    )
+    max_calls: int | None = field(
+        metadata=Text(
+            "Most LM calls of this session, all tasks together.",
+            metavar="N",
+            parse=_whole,
+        ).metadata
+    )
+    max_cost: float | None = field(
+        metadata=Text(
+            "Most that the LM calls of this session may cost, in US dollars.",
+            metavar="USD",
+            parse=_optional(_above_zero("US dollars")),
+        ).metadata
+    )
+    prices: Mapping[str, tuple[float, float]] = field(
+        metadata=Lines(
+            "Prices of models, a line each: NAME: US dollars per million input tokens, and "
+            "per million output tokens.",
+            name="price",
+            parse=_price,
+            collect=dict,
+            has_flag=False,
+        ).metadata
+    )
+    reports: tuple[OptionValue, ...] = field(
+        metadata=Lines(
+            "Write a report to a file that ends in .html, .md or .json; may be given several "
+            "times.",
+            name="report",
+            metavar="PATH",
+        ).metadata
+    )
+    prune: float | None = field(
+        metadata=Text(
+            "At the end, delete from the store what was not used for so many days.",
+            metavar="DAYS",
+            parse=_optional(_above_zero("days")),
+        ).metadata
+    )
+
+    @property
+    def store_file(self) -> Path | None:
+        """The file that the store is in, if it is in one."""
+        path = _path_in(self.store_url)
+        return None if path is None else Path(path.partition("?")[0])
+
+    @property
+    def store_name(self) -> str:
+        """The store's URL for people: without credentials, relative where it can be."""
+        scheme, _, rest = self.store_url.partition("://")
+        name = f"{scheme}://{rest.rpartition('@')[2]}"
+        return name.replace(f"{self.folder.parent.as_posix()}/", "")
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Settings:
+        """
+        Read the settings of a session.
+
+        Raises:
+            pytest.UsageError: A flag or ini option has a value it cannot have.
+
+        """
+        values: dict[str, Any] = {name: option.read(config) for name, option in _options()}
+        settings = cls(folder=config.rootpath / ".mipro", **values)
+        return _without_contradictions(settings, config)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the flags and the ini options."""
+    group = parser.getgroup("mipro", "compiling and judging DSPy programs (pytest-mipro)")
+    text = "Run the tests that compile prompts; without it they are skipped."
+    group.addoption("--mipro", action="store_true", default=None, help=text)
+    parser.addini("mipro", text, type="bool")
+    for _, option in _options():
+        option.declare(parser, group)
+
+
+def is_on(config: pytest.Config) -> bool:
+    """Whether this session compiles and judges, also while its conftest files are loaded."""
+    early = getattr(config.known_args_namespace, "mipro", None)
+    flag = config.getoption("mipro", default=early)
+    return bool(config.getini("mipro") if flag is None else flag)
+
+
+def refuse_idle_flags(config: pytest.Config) -> None:
+    """
+    Refuse flags that do nothing in a session without ``--mipro``.
+
+    Raises:
+        pytest.UsageError: There is one.
+
+    """
+    for _, option in _options():
+        if isinstance(option, Switch) and option.has_set_flag(config):
+            message = (
+                f"{option.flag} does nothing without --mipro: every such test is skipped; add it"
+            )
+            raise pytest.UsageError(message)
+
+
+def _options() -> Iterator[tuple[str, Option]]:
+    """Return each field of the settings that an option sets, with the option."""
+    for setting in fields(Settings):
+        if (option := setting.metadata.get(OPTION)) is not None:
+            yield setting.name, replace(option, name=option.name or setting.name)
+
+
+def _without_contradictions(settings: Settings, config: pytest.Config) -> Settings:
+    """Return settings that can be carried out; a flag switches off a contrary ini option."""
+    contrary = [name for name in ("update", "refresh") if getattr(settings, name)]
+    if contrary and config.getoption("mipro_frozen"):
+        message = (
+            f"--mipro-{contrary[0]} and --mipro-frozen contradict each other: "
+            "one gives new references or programs, the other takes what was accepted; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.dry_run and settings.update:
+        message = (
+            "--mipro-update and --mipro-dry-run contradict each other: one accepts what a run "
+            "came to, the other runs nothing; choose one"
+        )
+        raise pytest.UsageError(message)
+    return replace(settings, frozen=settings.frozen and not contrary)

@@ -1,0 +1,89 @@
+"""The start of a session with ``--mipro``: what is imported, registered and announced."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_mipro import __version__
+from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, SETTINGS, TASK_RUNNER
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import pytest
+
+    from pytest_mipro.plugin.settings import Settings
+
+_MEGABYTE = 1_000_000
+
+
+@contextmanager
+def loading() -> Generator[None]:
+    """
+    Keep Python's garbage collector away from imports, which leave no garbage.
+
+    The modules, above all those of DSPy, stay until the process ends. So later
+    collections leave them out, too: pytest makes two when a session ends, and
+    Python more as it exits. All of this together took a third of the time of a
+    session with nothing to compile.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def start(config: pytest.Config) -> None:
+    """Read the settings and register the hooks of a session with ``--mipro``."""
+    from pytest_mipro.plugin.interrupt import InterruptHooks
+    from pytest_mipro.plugin.orphans import OrphanedReferences
+    from pytest_mipro.plugin.settings import Settings
+
+    settings = config.stash[SETTINGS] = Settings.from_config(config)
+    orphans = config.stash[ORPHANS] = OrphanedReferences(config)
+    config.pluginmanager.register(orphans)
+    config.pluginmanager.register(InterruptHooks(config))
+    if not hasattr(config, "workerinput"):
+        from pytest_mipro.plugin.report_files import report_files
+        from pytest_mipro.plugin.reports import Reports
+
+        config.pluginmanager.register(Reports(config, settings, report_files(settings)))
+    if _has_workers(config):
+        from pytest_mipro.plugin.xdist import Controller
+
+        controller = config.stash[CONTROLLER] = Controller(config, settings)
+        config.pluginmanager.register(controller)
+    else:
+        from pytest_mipro.plugin.task_runner import TaskRunner  # loads DSPy
+
+        config.stash[TASK_RUNNER] = TaskRunner(config, settings, orphans)
+
+
+def header(settings: Settings) -> str:
+    """Return the line in pytest's header: the version, the model and the store."""
+    model = settings.lm or settings.default_lm or "as declared"
+    return f"mipro: {__version__}, model {model}, store {settings.store_name}{_size(settings)}"
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Whether this is xdist's controller, which collects and runs no tests."""
+    return getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
+def _size(settings: Settings) -> str:
+    """Return the size of a store in a file, so that a cold cache in CI shows at once."""
+    if settings.store_file is None:
+        return ""
+    try:
+        size = settings.store_file.stat().st_size
+    except FileNotFoundError:
+        return " (new)"
+    except OSError:
+        return ""  # The store raises an error that says why, once it is opened.
+    return f" ({size / _MEGABYTE:.1f} MB)"

@@ -1,0 +1,164 @@
+"""Build the task of a test from its declaration, its fixtures and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pytest_mipro.errors import DeclarationError
+from pytest_mipro.models import resolve_model
+from pytest_mipro.plugin.node import node_id
+from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from pytest_mipro.plugin.declaration import CheckedDeclaration
+    from pytest_mipro.plugin.settings import Settings
+
+_DEFAULT_THREADS = 8
+
+
+@dataclass(frozen=True)
+class TaskModels:
+    """
+    The models of a task and its teacher.
+
+    Attributes:
+        lm: Answers for the program.
+        adapter: The adapter that suits ``lm``; None leaves DSPy's default.
+        max_threads: Most calls that ``lm`` takes at a time; None is no limit.
+        prompt_lm: Writes instructions.
+        teacher: The program that demos are bootstrapped from, if not the baseline.
+        teacher_lm: Answers for the teacher, if not ``lm``.
+
+    """
+
+    lm: dspy.BaseLM
+    adapter: dspy.Adapter | None
+    max_threads: int | None
+    prompt_lm: dspy.BaseLM
+    teacher: dspy.Module | None
+    teacher_lm: dspy.BaseLM | None
+
+    @property
+    def lms(self) -> list[dspy.BaseLM]:
+        """All language models."""
+        return [lm for lm in (self.lm, self.prompt_lm, self.teacher_lm) if lm is not None]
+
+
+class TaskBuilder:
+    """Builds the task of one test; an argument that is not declared comes from its fixture."""
+
+    def __init__(
+        self, request: pytest.FixtureRequest, declared: CheckedDeclaration, settings: Settings
+    ) -> None:
+        """Build from what the requesting test declared."""
+        self._request = request
+        self._declared = declared
+        self._settings = settings
+
+    def models(self) -> TaskModels:
+        """
+        Return the models of the task.
+
+        Raises:
+            ModelError: There is no model, or one that cannot be called.
+
+        """
+        timeout = self._settings.timeout
+        model = resolve_model(self._settings.lm or self._value("lm"), timeout)
+        teacher = self._value("teacher")
+        is_program = isinstance(teacher, dspy.Module)
+        teacher_lm = None
+        if teacher is not None and not is_program:
+            teacher_lm = resolve_model(teacher, timeout).lm
+        prompt_lm = self._value("prompt_lm")
+        return TaskModels(
+            lm=model.lm,
+            adapter=model.adapter,
+            max_threads=model.threads,
+            prompt_lm=(
+                teacher_lm or model.lm
+                if prompt_lm is None
+                else resolve_model(prompt_lm, timeout).lm
+            ),
+            teacher=teacher if is_program else None,
+            teacher_lm=teacher_lm,
+        )
+
+    def task(self, name: str, models: TaskModels, warn: Callable[[str], None]) -> Task:
+        """
+        Return the task.
+
+        Args:
+            name: Its name.
+            models: Its models.
+            warn: Warns the user about the test.
+
+        Raises:
+            DeclarationError: An argument is missing or cannot be used.
+
+        """
+        program = build_program(self._required("program"))
+        return Task(
+            name=name,
+            test=node_id(self._request.node),
+            program=program,
+            metric=self._metric(),
+            dataset=self._declared.dataset or self._declared.load(self._required("dataset")),
+            lm=models.lm,
+            prompt_lm=models.prompt_lm,
+            teacher=models.teacher,
+            teacher_lm=models.teacher_lm,
+            adapter=self._adapter() or models.adapter,
+            options=self._declared.options,
+            threads=self._threads(models.max_threads),
+            repeat=self._repeat(name, warn, sampled=is_sampled(program, models.lm)),
+            **self._declared.task_attributes,
+        )
+
+    def _value(self, name: str) -> Any:
+        if name in self._declared.values:
+            return self._declared.values[name]
+        return self._request.getfixturevalue(f"mipro_{name}")
+
+    def _required(self, name: str) -> Any:
+        value = self._value(name)
+        if value is None:
+            message = (
+                f"no {name} is declared; give {name}=... to @mipro_optimize, "
+                f"or override the mipro_{name} fixture"
+            )
+            raise DeclarationError(message)
+        return value
+
+    def _metric(self) -> Any:
+        metric = self._required("metric")
+        check_metric(metric)
+        return metric
+
+    def _adapter(self) -> Any:
+        adapter = self._value("adapter")
+        check_adapter(adapter)
+        return adapter
+
+    def _threads(self, most: int | None) -> int:
+        threads = self._settings.threads or _DEFAULT_THREADS
+        return threads if most is None else min(threads, most)
+
+    def _repeat(self, name: str, warn: Callable[[str], None], *, sampled: bool) -> int:
+        settings, values = self._settings, self._declared.values
+        repeat = settings.repeat or values.get("repeat", settings.default_repeat)
+        if repeat == 1 or sampled:
+            return int(repeat)
+        warn(
+            f"{name}: repeat={repeat} is of no use at temperature 0, where every answer would be "
+            "the same, so each held-out example is answered once; give the model a temperature "
+            "above 0, or leave repeat out"
+        )
+        return 1

@@ -1,0 +1,132 @@
+"""The table of options, and the settings of a session."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_mipro.plugin.options import OPTION, Option, OptionValue, Switch
+from pytest_mipro.plugin.settings import Settings, add_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def session_config(pytester: pytest.Pytester, *arguments: str) -> pytest.Config:
+    """Return the config of a session with these arguments, in which the plugin is off."""
+    return pytester.parseconfig("--rootdir", str(pytester.path), *arguments)
+
+
+def settings(pytester: pytest.Pytester, *arguments: str) -> Settings:
+    """Return the settings of a session with these arguments."""
+    return Settings.from_config(session_config(pytester, *arguments))
+
+
+def options() -> dict[str, Option]:
+    """Return the option of each field of the settings."""
+    return {
+        setting.name: setting.metadata[OPTION]
+        for setting in fields(Settings)
+        if OPTION in setting.metadata
+    }
+
+
+def flags() -> Sequence[str]:
+    """Return the flags in the help of pytest."""
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    (group,) = [group for group in parser._groups if group.name == "mipro"]
+    return [name for option in group.options for name in option.names()]
+
+
+class TestTable:
+    def test_each_setting_has_an_option(self) -> None:
+        """Only the folder, which follows from the rootdir, cannot be set."""
+        assert {setting.name for setting in fields(Settings)} - options().keys() == {"folder"}
+
+    def test_each_option_with_a_flag_is_declared_once(self) -> None:
+        """The help has a flag for each option that has one, and ``--mipro``."""
+        expected = [
+            f"--mipro-{(option.name or name).replace('_', '-')}"
+            for name, option in options().items()
+            if option.has_flag
+        ]
+        assert flags() == ["--mipro", *expected]
+
+    def test_each_option_is_documented_by_its_metavar(self) -> None:
+        """A flag with a value shows in the help what the value is."""
+        for name, option in options().items():
+            has_value = option.has_flag and not isinstance(option, Switch)
+            assert (option.metavar is not None) == has_value, name
+            assert re.fullmatch(r"[A-Z'].*\.", option.help), name
+
+
+class TestFromConfig:
+    def test_defaults(self, pytester: pytest.Pytester) -> None:
+        """Without flags and ini options, the settings are those of the README."""
+        defaults = settings(pytester)
+        assert (defaults.lm, defaults.default_lm, defaults.threads) == (None, None, None)
+        assert (defaults.timeout, defaults.repeat, defaults.default_repeat) == (60.0, None, 1)
+        assert defaults.inconclusive == "warn"
+        assert (defaults.max_calls, defaults.max_cost, defaults.prune) == (None, None, None)
+        assert (defaults.prices, defaults.reports) == ({}, ())
+        switches = [name for name, option in options().items() if isinstance(option, Switch)]
+        assert not any(getattr(defaults, name) for name in switches)
+        assert defaults.store_name == "sqlite:///.mipro/store.db"
+        assert defaults.store_file == pytester.path / ".mipro" / "store.db"
+
+    def test_a_flag_wins_over_the_ini_option(self, pytester: pytest.Pytester) -> None:
+        """Models and repetitions keep both values, as a marker stands between them."""
+        ini = ["threads=2", "timeout=5", "max_calls=7", "prune=3", "inconclusive=fail"]
+        arguments = [word for text in ini for word in ("-o", f"mipro_{text}")]
+        from_ini = settings(pytester, *arguments, "-o", "mipro_lm=ini", "-o", "mipro_repeat=4")
+        assert (from_ini.threads, from_ini.timeout, from_ini.max_calls) == (2, 5.0, 7)
+        assert (from_ini.prune, from_ini.inconclusive) == (3.0, "fail")
+        assert (from_ini.lm, from_ini.default_lm) == (None, "ini")
+        assert (from_ini.repeat, from_ini.default_repeat) == (None, 4)
+        flag = settings(pytester, *arguments, "--mipro-threads=1", "--mipro-inconclusive=warn")
+        assert (flag.threads, flag.inconclusive, flag.max_calls) == (1, "warn", 7)
+
+    def test_lines_of_the_ini_file(self, pytester: pytest.Pytester) -> None:
+        """Each line is a price or a report; report flags replace the lines."""
+        pytester.makeini(
+            "[pytest]\nmipro_price =\n    a/b:1: 0.5 2\n    c: 0 0\n"
+            "mipro_report =\n    x.md\n    y.json\n"
+        )
+        from_ini = settings(pytester)
+        assert from_ini.prices == {"a/b:1": (0.5, 2.0), "c": (0.0, 0.0)}
+        assert from_ini.reports == tuple(
+            OptionValue(name, "mipro_report", pytester.path) for name in ("x.md", "y.json")
+        )
+        flag = settings(pytester, "--mipro-report", "z.html")
+        assert [str(value) for value in flag.reports] == ["--mipro-report='z.html'"]
+
+    def test_an_ini_option_yields_to_a_contrary_flag(self, pytester: pytest.Pytester) -> None:
+        """``mipro_frozen = true`` in the ini file does not forbid an update."""
+        assert settings(pytester, "-o", "mipro_frozen=true").frozen
+        for flag in ("--mipro-update", "--mipro-refresh"):
+            assert not settings(pytester, flag, "-o", "mipro_frozen=true").frozen
+            with pytest.raises(pytest.UsageError, match=f"{flag} and --mipro-frozen contradict"):
+                settings(pytester, flag, "--mipro-frozen")
+
+
+class TestStore:
+    @pytest.mark.parametrize(
+        "url, name, file",
+        [
+            ("sqlite:///a.db?timeout=9", "sqlite:///a.db?timeout=9", "a.db"),
+            ("sqlite:///:memory:", "sqlite:///:memory:", None),
+            ("sqlite:///file:a.db?uri=true", "sqlite:///file:a.db?uri=true", None),
+            ("postgresql://me:secret@host/db", "postgresql://host/db", None),
+        ],
+    )
+    def test_name_and_file(
+        self, pytester: pytest.Pytester, url: str, name: str, file: str | None
+    ) -> None:
+        """The name has no credentials, and only a URL of a plain file has a file."""
+        store = settings(pytester, "-o", f"mipro_store={url}")
+        assert store.store_name == name
+        assert store.store_file == (None if file is None else pytester.path / file)
