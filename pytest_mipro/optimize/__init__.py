@@ -1,8 +1,8 @@
 """
-What compiles a program.
+The optimizer that compiles a program.
 
-``mipro/`` is our MIPROv2: bootstrap demos, propose instructions, search both.
-It bounds what a compile asks before it asks anything.
+``mipro/`` is our MIPROv2: it bootstraps demos, proposes instructions and
+searches both. It also bounds the LM calls of a compile before the first one.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

@@ -81,7 +81,7 @@ class Inner(dspy.Module):
     """Solves a question with the help of a thought."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
         self.solve = dspy.ChainOfThought("question, thought -> answer")
 
     def forward(self, question: str, thought: str) -> object:
@@ -93,7 +93,7 @@ class TwoStep(dspy.Module):
     """Has a predictor of its own, and one in a module of its own."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
         self.think = dspy.Predict("question -> thought")
         self.inner = Inner()
 

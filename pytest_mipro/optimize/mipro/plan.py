@@ -72,36 +72,60 @@ class Plan:
         train, val = _divided(trainset, valset)
         options.refuse_contradictions()
         if options.auto is None:
-            count = options.num_candidates or 0
-            trials = options.num_trials
-            if trials is None:
-                message = (
-                    f"auto=None needs num_trials; for num_candidates={count} and {predictors} "
-                    f"predictor(s) about {_trials(count, predictors, options)} are a good number"
-                )
-                raise DeclarationError(message)
-            instructions, minibatch, candidates = count, options.minibatch, trials
-        else:
-            count, most = AUTO[options.auto]
-            trials = _trials(count, predictors, options)
-            instructions = count if options.zero_shot else count // 2
-            val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
-            minibatch = len(val) > _SMALL_VALSET
-            candidates = 2 * trials  # Most are measured on few rows, so more can be tried.
-        if minibatch and options.minibatch_size > len(val):
-            message = (
-                f"minibatch_size={options.minibatch_size} is larger than the validation set "
-                f"({len(val)} examples); lower it, or set minibatch=False"
-            )
-            raise DeclarationError(message)
-        rows = options.minibatch_size if minibatch else len(val)
+            return cls._of_numbers(options, predictors, train, val)
+        count, most = AUTO[options.auto]
+        trials = _trials(count, predictors, options)
+        val = tuple(random.Random(options.seed).sample(val, min(most, len(val))))
         return cls(
             trainset=train,
             valset=val,
-            instructions=instructions,
+            instructions=count if options.zero_shot else count // 2,
             demos=_demo_plan(options, count),
-            limits=SearchLimits(trials, rows, options.seed, candidates),
+            # Most candidates are measured on few rows, so twice as many can be tried.
+            limits=SearchLimits(
+                trials,
+                _minibatch_rows(options, val, minibatch=len(val) > _SMALL_VALSET),
+                options.seed,
+                candidates=2 * trials,
+            ),
         )
+
+    @classmethod
+    def _of_numbers(
+        cls,
+        options: Options,
+        predictors: int,
+        train: tuple[dspy.Example, ...],
+        val: tuple[dspy.Example, ...],
+    ) -> Plan:
+        """Return the plan of ``num_candidates`` and ``num_trials``."""
+        count, trials = options.num_candidates or 0, options.num_trials
+        if trials is None:
+            message = (
+                f"auto=None needs num_trials; for num_candidates={count} and {predictors} "
+                f"predictor(s) about {_trials(count, predictors, options)} are a good number"
+            )
+            raise DeclarationError(message)
+        rows = _minibatch_rows(options, val, minibatch=options.minibatch)
+        return cls(
+            trainset=train,
+            valset=val,
+            instructions=count,
+            demos=_demo_plan(options, count),
+            limits=SearchLimits(trials, rows, options.seed, candidates=trials),
+        )
+
+
+def _minibatch_rows(options: Options, val: Sequence[dspy.Example], *, minibatch: bool) -> int:
+    if not minibatch:
+        return len(val)
+    if options.minibatch_size > len(val):
+        message = (
+            f"minibatch_size={options.minibatch_size} is larger than the validation set "
+            f"({len(val)} examples); lower it, or set minibatch=False"
+        )
+        raise DeclarationError(message)
+    return options.minibatch_size
 
 
 def _divided(

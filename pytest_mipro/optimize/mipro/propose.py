@@ -317,18 +317,21 @@ def ask(
     settings = {"lm": lm, "usage_tracker": meter}
     if adapter is not None:
         settings["adapter"] = adapter
-    (output,) = signature.output_fields
     with dspy.context(**settings):
-        try:
-            answer = partial(dspy.Predict(signature), **request)
-            text = retry_lm_errors(answer, "proposing instructions")[output]
-        except AdapterParseError as error:
-            logger.warning("the prompt model's answer for %s could not be read: %s", output, error)
-            text = None
-        except ContextWindowExceededError as error:
-            logger.warning("the prompt model cannot take the request for %s: %s", output, error)
-            text = None
+        text = _answer(signature, request)
     return Proposal(key, text if isinstance(text, str) else "", meter.usage)
+
+
+def _answer(signature: type[dspy.Signature], request: dict[str, str]) -> object:
+    (output,) = signature.output_fields
+    try:
+        predict = partial(dspy.Predict(signature), **request)
+        return retry_lm_errors(predict, "proposing instructions")[output]
+    except AdapterParseError as error:
+        logger.warning("the prompt model's answer for %s could not be read: %s", output, error)
+    except ContextWindowExceededError as error:
+        logger.warning("the prompt model cannot take the request for %s: %s", output, error)
+    return None
 
 
 def program_code(program: dspy.Module) -> str:

@@ -30,7 +30,7 @@ class Threshold(dspy.Module):
         self.predict = dspy.Predict("number -> answer")
 
     def forward(self, number: int) -> dspy.Prediction:
-        return dspy.Prediction(answer=number >= len(self.predict.signature.instructions))
+        return dspy.Prediction(answer=number >= len(self.predictors()[0].signature.instructions))
 
 
 def says_yes(_: dspy.Example, prediction: dspy.Prediction) -> bool:

@@ -119,7 +119,7 @@ def search(
     workers = WorkerPool(ContextThreadPool(threads))
     evaluator = Evaluator(metric if callable(metric) else CountingMetric(), {}, "evaluation")
     limits = SearchLimits(trials, rows, seed, trials)
-    on_progress = [].append if reports is None else reports.append
+    on_progress = reports.append if reports is not None else lambda _: None
     stored_rows = StoredRows(evaluator, store, workers)
     work = Search(stored_rows, examples(val), limits, on_progress)
     return run_to_completion(work.run(space), workers)

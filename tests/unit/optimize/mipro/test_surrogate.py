@@ -47,6 +47,7 @@ def test_a_sample_ranks_all_candidates_and_depends_on_the_generator_alone() -> N
 def test_the_pool_of_a_large_space_has_the_best_options() -> None:
     """The pool of very many candidates is limited, and has the measured and the best ones."""
     layout = Layout(sizes=(20, 20, 20), spreads=(INSTRUCTION,) * 3)
+    bad: dict[tuple[int, ...], list[float]]
     bad = {(choice, choice, choice): BAD for choice in range(1, 20)}
     pool = Surrogate(layout, {(0, 0, 0): GOOD, **bad}).pool()
     assert len(pool) <= 512 + 20
