@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,21 +102,19 @@ def test_no_regression(
 
 @pytest.mark.parametrize("tolerant", [True, False])
 def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: bool) -> None:
-    """The warning names the task and stands at the line of the test."""
+    """The warning names the task and has the sentence."""
+    texts: list[str] = []
     result = outcome(
         tmp_path,
         after=A_LITTLE_LESS,
         reference=accepted(WON),
         tolerant=tolerant,
-        warn=warnings.warn,
+        warn=texts.append,
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        verdict = result.no_regression()
+    verdict = result.no_regression()
     assert (verdict.word, bool(verdict)) == ("INCONCLUSIVE", tolerant)
     assert ("this counts as passed" in verdict.sentence) is tolerant
-    expected = [(f"test_adder: no regression: {verdict!r}", __file__)] if tolerant else []
-    assert [(str(warning.message), warning.filename) for warning in caught] == expected
+    assert texts == ([f"test_adder: no regression: {verdict!r}"] if tolerant else [])
 
 
 @pytest.mark.parametrize(
