@@ -1,8 +1,8 @@
 """
-What a task is, by content: the keys under which results are stored and found again.
+The fingerprint of a task by content, and the keys under which results are stored.
 
 Programs, metrics, models and data are described as JSON and digested; nothing is run.
-Where two fingerprints differ, their parts say what changed.
+The parts of two fingerprints say in words what changed.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

@@ -130,7 +130,7 @@ class CodeWalker:
             return plain(self._relocated(value) if isinstance(value, str) else value)
         key = (id(value), self._lenient)
         if key not in self._descriptions:
-            # Describes the value while its own description is not finished: it may hold itself.
+            # For a value that contains itself, while its description is not finished.
             self.set_description(value, {"again": path_of(type(value))})
             if not isinstance(value, type):
                 self.follow(type(value))
@@ -173,7 +173,7 @@ class CodeWalker:
         return name
 
     def _relocated(self, text: str) -> str:
-        """Return a path in a project of the user relative to the project; other texts as is."""
+        """Return ``text`` without the project's folder if it is a path in a project of the user."""
         projects = (path for path in self._projects if f"{text}{os.sep}".startswith(path))
         project = next(projects, None) if pathlib.Path(text).is_absolute() else None
         return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
@@ -191,13 +191,14 @@ class CodeWalker:
             self._follow_function(code, name)
 
     def _name(self, code: Code) -> str:
-        """Return a unique name for ``code``: closures from one factory share their path."""
+        """Return a name for ``code`` that no other code has."""
         if not is_users(code):
             return path_of(code)
         if code is self._metric:
             return METRIC_NAME
         # Not __qualname__ alone: functools.wraps copies the name of another function.
         name = f"{_module_of(code)}.{source_of(code).qualname or code.__qualname__}"
+        # Closures from one factory share their path.
         self._name_counts[name] += 1
         count = self._name_counts[name]
         return name if count == 1 else f"{name} ({count})"

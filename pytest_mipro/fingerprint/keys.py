@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.canonical import JSON
+    from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, Task
 
 ALGORITHM = 3
-"""Raised whenever the engine would choose differently for the same inputs."""
+"""The version of the search; a change that can give another artifact raises it by one."""
 
 _TEACHER = "teacher"
 """The owner of the parts of a teacher's predictors."""
@@ -35,13 +36,16 @@ _PREDICTOR_KINDS = {
     "model": Kind.PREDICTOR_MODEL,
 }
 
-_describe_content = singledispatch(values.describe_object)
-for _type, _describe in (
-    *values.DESCRIBERS.items(),
-    *models.DESCRIBERS.items(),
-    *programs.DESCRIBERS.items(),
-):
-    _describe_content.register(_type, _describe)
+
+def _content_describer() -> Describe:
+    describe = singledispatch(values.describe_object)
+    for describers in (values.DESCRIBERS, models.DESCRIBERS, programs.DESCRIBERS):
+        for cls, function in describers.items():
+            describe.register(cls, function)
+    return describe
+
+
+_describe_content = _content_describer()
 
 
 def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
@@ -130,7 +134,7 @@ def of_answers(
 
 
 def of_prompts(program: dspy.Module) -> str:
-    """Return the key of all that a search can change in ``program``, and of its fields."""
+    """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
     return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
 

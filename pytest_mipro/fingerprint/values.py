@@ -42,7 +42,7 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
 
     Args:
         value: Any value.
-        walker: Describes the values walker.
+        walker: Describes the values inside.
         label: The name of the value in messages.
 
     """
@@ -52,13 +52,7 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     if get_origin(value) is not None:
         return str(value)
     if is_users(type(value)):
-        memory = memory_of(type(value))
-        state = {
-            name: walker.describe(item, f"{label}.{name}")
-            for name, item in sorted(state_of(value).items())
-            if name not in memory
-        }
-        return {"class": path_of(type(value)), "state": state}
+        return _describe_instance(value, walker, label)
 
     def describe_item(item: object) -> JSON:
         if item is value:
@@ -66,6 +60,16 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
         return walker.describe(item, label)
 
     return plain(value, describe_item)
+
+
+def _describe_instance(value: object, walker: CodeWalker, label: str) -> JSON:
+    memory = memory_of(type(value))
+    state = {
+        name: walker.describe(item, f"{label}.{name}")
+        for name, item in sorted(state_of(value).items())
+        if name not in memory
+    }
+    return {"class": path_of(type(value)), "state": state}
 
 
 def _describe_scalar(value: object, walker: CodeWalker, label: str) -> JSON:

@@ -1,8 +1,8 @@
 """
-What a test declares: the task, its dataset with three splits, its options and its budget.
+The declaration of a test: the task, its dataset with three splits, its options and its budget.
 
-Everything is checked when it is made, so the other rooms never meet a wrong declaration.
-Nothing here asks a language model or knows pytest.
+All values are checked here, so the other rooms get no wrong declaration.
+Nothing here calls a language model or imports pytest.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

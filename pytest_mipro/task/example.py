@@ -106,8 +106,8 @@ def _require_example(value: object, location: str) -> dspy.Example:
 def _refuse_undeclared_inputs(example: dspy.Example, location: str, remedy: str) -> None:
     if getattr(example, "_input_keys", None) is None:
         message = (
-            f"{location} does not say which of its fields {sorted(map(str, example.keys()))} are "
-            f"inputs; declare them with {remedy}"
+            f"{location} declares no inputs among its fields {sorted(map(str, example.keys()))}; "
+            f"declare them with {remedy}"
         )
         raise DatasetError(message)
 
@@ -123,7 +123,7 @@ def _refuse_field_names(example: dspy.Example, location: str) -> None:
     try:
         names = list(example.toDict())
     except RecursionError as error:
-        message = f"{location} holds itself; a field holds text, numbers, lists or dictionaries"
+        message = f"{location} contains itself; a field holds text, numbers, lists or dictionaries"
         raise DatasetError(message) from error
     for name in names:
         if not isinstance(name, str):

@@ -52,7 +52,7 @@ def _bounds(split: object) -> tuple[float, float]:
     ):
         message = (
             f"split={split!r}: expected three positive shares for train, val and test, "
-            "e.g. split=(40, 30, 30), or the name of the field that says train, val or test"
+            "e.g. split=(40, 30, 30), or the name of a field with the value train, val or test"
         )
         raise DatasetError(message)
     total = sum(shares)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
 
 from pytest_mipro.redaction import credentials, is_secret, redact, snake_case
+
+if TYPE_CHECKING:
+    from pytest_mipro.canonical import JSON
 
 SECRET = "sk-do-not-show-5f1d"
 
@@ -102,7 +105,7 @@ def test_parameters_are_no_credentials() -> None:
 
 def test_redact_replaces_secrets_in_all_texts() -> None:
     """Texts at any depth lose the secret, and other values stay as they are."""
-    value = {"message": f"401 for ?key={SECRET}", "rows": [SECRET, 3, None, True], "n": 0.5}
+    value: JSON = {"message": f"401 for ?key={SECRET}", "rows": [SECRET, 3, None, True], "n": 0.5}
 
     assert redact(value, [SECRET]) == {
         "message": "401 for ?key=***",

@@ -1,334 +1,74 @@
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dspy
+import fingerprints
 import pytest
+from alterations import ALTERATIONS
+from fingerprints import (
+    all_keys,
+    assert_changes,
+    changes_between,
+    evaluation_key,
+    predictions_key,
+)
+from key_scenarios import PRINT_KEYS, SCENARIOS
+from routing_project import EDITS, EVALUATE, NEITHER, PROJECT, RECOMPILE, Edit
 from scripted import ScriptedEngine
+from ticket_project import FILES
 
 from pytest_mipro import MIPROv2, fingerprint
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint import of_answers, of_evaluation, of_metric, of_prompts, of_task
+from pytest_mipro.fingerprint import of_metric, of_prompts, of_task
 from pytest_mipro.store import Store
-from pytest_mipro.task import identity
+from pytest_mipro.task import OPTION_NAMES, Options, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from dspy import lm15
+    from fingerprints import Load
 
     from pytest_mipro.task import Task
 
-# --- What a change leads to ----------------------------------------------------------------
-
-PROJECT = '''\
-"""Routes tickets."""
-
-from pathlib import Path
-from typing import Literal
-
-import dspy
-
-from pytest_mipro.task import Dataset
-from pytest_mipro.task import Options, Task
-
-LIMIT = 200
-RULES = {"invoice": "billing", "price": "sales"}
-HERE = str(Path(__file__).parent)
+pytestmark = pytest.mark.uses("dspy", "pydantic")
 
 
-class Route(dspy.Signature):
-    """Route the ticket."""
-
-    ticket: str = dspy.InputField(desc="what they wrote")
-    team: Literal["billing", "sales"] = dspy.OutputField(desc="who answers")
-
-
-class Router(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.route = dspy.Predict(Route)
-        self.agent = dspy.ReAct("ticket -> customer", tools=[look_up])
-        self.customers = Path(__file__).with_name("customers.txt")
-
-    def forward(self, ticket):
-        # Most tickets are short.
-        return self.route(ticket=clean(ticket))
+def load_task(load: Load, project: str) -> Task:
+    """Return the task of a version of the routing project."""
+    task: Task = load({"routing.py": project}).task()
+    return task
 
 
-def look_up(name: str) -> str:
-    """Find a customer."""
-    return name.title()
-
-
-def clean(text):
-    return text.strip()[:LIMIT].removeprefix(HERE)
-
-
-def graded(weight):
-    def metric(example, prediction, trace=None, slack=0.25):
-        if prediction.team not in RULES.values():
-            return 0
-        return weight * (example.team == prediction.team) + slack * metric.bonus
-
-    metric.bonus = 1
-    return metric
-
-
-def unused():
-    return 1
-
-
-def rows(*tickets):
-    examples = [dspy.Example(ticket=text, team=team) for text, team in tickets]
-    return tuple(example.with_inputs("ticket") for example in examples)
-
-
-TRAIN = rows(("Invoice?", "billing"), ("Where is my refund?", "billing"), ("What price?", "sales"))
-VAL = rows(("Pay twice?", "billing"), ("A discount?", "sales"), ("Volume?", "sales"))
-TEST = rows(("Tax?", "billing"), ("Offer?", "sales"), ("Demo?", "sales"))
-
-
-def task():
-    program = Router()
-    program.route.demos = [dspy.Example(ticket="Hello", team="sales")]
-    program.route.config = {"top_p": 0.5, "stop": ["end"]}
-    lm = dspy.LM(
-        "openai/gpt-one",
-        temperature=0.2,
-        api_base="https://one.example/v1",
-        api_key="sk-one",
-        timeout=30,
-    )
-    return Task(
-        name="router",
-        test="test_router.py::test_router",
-        program=program,
-        metric=graded(1),
-        dataset=Dataset(TRAIN, VAL, TEST),
-        lm=lm,
-        prompt_lm=dspy.LM("openai/gpt-writer"),
-        adapter=dspy.ChatAdapter(),
-        options=Options(auto=None, num_candidates=3, num_trials=8, seed=1),
-        threads=8,
-    )
-'''
-
-
-@pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Task]]:
-    """Give a function that writes a version of the project, each in a folder, and imports it."""
-    count = 0
-
-    def declared(text: str) -> Task:
-        nonlocal count
-        count += 1
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        (folder / "routing.py").write_text(text, encoding="utf-8")
-        monkeypatch.syspath_prepend(folder)
-        sys.modules.pop("routing", None)
-        task: Task = importlib.import_module("routing").task()
-        return task
-
-    yield declared
-    sys.modules.pop("routing", None)
-
-
-def edited(old: str, new: str) -> str:
-    """Return the project after one edit."""
-    assert PROJECT.count(old) == 1, f"{old!r} is not in the project exactly once"
-    return PROJECT.replace(old, new)
-
-
-def held_out(task: Task) -> set[str]:
-    """Return what the held-out rows of the program as it came are stored under."""
-    shared = of_evaluation(task.program, task.metric, task.lm, task.adapter, task.version)
+def held_out_keys(task: Task) -> set[str]:
+    """Return the keys of the baseline's held-out rows."""
     prompts = of_prompts(task.program)
-    return {f"{shared}/{prompts}/{identity(example)}" for example in task.dataset.test}
+    return {
+        f"{evaluation_key(task)}/{prompts}/{identity(example)}" for example in task.dataset.test
+    }
 
 
-def led_to(load: Callable[[str], Task], change: Change) -> tuple[str, ...]:
-    """Return what has to be done for the project's task after a change, and why."""
-    task = load(PROJECT)
-    known, stored = of_task(task), held_out(task)
-    task = load(edited(change.old, change.new))
-    found = of_task(task)
-    if found.key != known.key:
-        return (RECOMPILE, *found.changes_since(known.parts))
-    missing = len(held_out(task) - stored)
-    return (EVALUATE, f"{missing} missing") if missing else (NEITHER,)
+@pytest.mark.parametrize("edit, expected", EDITS.values(), ids=EDITS)
+def test_consequences_of_an_edit(load: Load, edit: Edit, expected: tuple[str, ...]) -> None:
+    """An edit leads to a compile for its reasons, to held-out rows to evaluate, or to nothing."""
+    task = load_task(load, PROJECT)
+    original, stored = of_task(task), held_out_keys(task)
+    task = load_task(load, edit.apply())
+    current = of_task(task)
+    missing = len(held_out_keys(task) - stored)
 
-
-@dataclass(frozen=True)
-class Change:
-    """One edit of the project."""
-
-    old: str
-    new: str
-
-
-RECOMPILE, EVALUATE, NEITHER = "recompile", "re-evaluate", "neither"
-CHANGES: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "instruction": (
-        Change("Route the ticket.", "Route it."),
-        (RECOMPILE, "instruction of route changed (routing.py:16)"),
-    ),
-    "field type": (
-        Change('Literal["billing", "sales"]', 'Literal["billing", "sales", "legal"]'),
-        (RECOMPILE, "fields of route changed (routing.py:16)"),
-    ),
-    "field description": (
-        Change("who answers", "who replies"),
-        (RECOMPILE, "fields of route changed (routing.py:16)"),
-    ),
-    "field renamed": (
-        Change("team: Literal", "group: Literal"),
-        (RECOMPILE, "fields of route changed (routing.py:16)"),
-    ),
-    "demo": (
-        Change('ticket="Hello", team="sales"', 'ticket="Hello", team="billing"'),
-        (RECOMPILE, "demos of route changed"),
-    ),
-    "fields of a demo in another order": (
-        Change('ticket="Hello", team="sales"', 'team="sales", ticket="Hello"'),
-        (NEITHER,),
-    ),
-    "Predict.config": (
-        Change('"top_p": 0.5', '"top_p": 0.6'),
-        (RECOMPILE, "config of route changed"),
-    ),
-    "Predict.config in another order": (
-        Change('"top_p": 0.5, "stop": ["end"]', '"stop": ["end"], "top_p": 0.5'),
-        (NEITHER,),
-    ),
-    "module source": (
-        Change("ticket=clean(ticket))", 'ticket=clean(ticket) + ".")'),
-        (RECOMPILE, "code of routing.Router changed (routing.py:23)"),
-    ),
-    "helper function": (
-        Change("text.strip()", "text.lstrip()"),
-        (RECOMPILE, "code of routing.clean changed (routing.py:40)"),
-    ),
-    "constant of a helper function": (
-        Change("LIMIT = 200", "LIMIT = 300"),
-        (RECOMPILE, "value of LIMIT in routing.clean changed"),
-    ),
-    "tool source": (
-        Change("name.title()", "name.upper()"),
-        (RECOMPILE, "code of routing.look_up changed (routing.py:35)"),
-    ),
-    "metric body": (
-        Change("            return 0\n", "            return 0.5\n"),
-        (RECOMPILE, "metric changed (routing.py:45)"),
-    ),
-    "metric closure value": (
-        Change("graded(1)", "graded(2)"),
-        (RECOMPILE, "value of weight in metric changed"),
-    ),
-    "metric default argument": (
-        Change("slack=0.25", "slack=0.5"),
-        (RECOMPILE, "metric changed (routing.py:45)"),
-    ),
-    "metric attribute": (
-        Change("metric.bonus = 1", "metric.bonus = 2"),
-        (RECOMPILE, "value of metric.bonus in metric changed"),
-    ),
-    "metric constant": (
-        Change('"price": "sales"', '"cost": "sales"'),
-        (RECOMPILE, "value of RULES in metric changed"),
-    ),
-    "metric constant in another order": (
-        Change('"invoice": "billing", "price": "sales"', '"price": "sales", "invoice": "billing"'),
-        (NEITHER,),
-    ),
-    "train row added": (
-        Change("TRAIN = rows(", 'TRAIN = rows(("New?", "sales"), '),
-        (RECOMPILE, "1 train row added", "3 train rows moved"),
-    ),
-    "train row removed": (
-        Change(', ("What price?", "sales")', ""),
-        (RECOMPILE, "1 train row removed"),
-    ),
-    "train label corrected": (
-        Change('("What price?", "sales")', '("What price?", "billing")'),
-        (RECOMPILE, "1 train row added", "1 train row removed"),
-    ),
-    "train rows in another order": (
-        Change(
-            '("Invoice?", "billing"), ("Where is my refund?", "billing")',
-            '("Where is my refund?", "billing"), ("Invoice?", "billing")',
-        ),
-        (RECOMPILE, "2 train rows moved"),
-    ),
-    "val row added": (
-        Change('("Volume?", "sales")', '("Volume?", "sales"), ("New?", "sales")'),
-        (RECOMPILE, "1 val row added"),
-    ),
-    "val rows in another order": (
-        Change(
-            '("Pay twice?", "billing"), ("A discount?", "sales")',
-            '("A discount?", "sales"), ("Pay twice?", "billing")',
-        ),
-        (RECOMPILE, "2 val rows moved"),
-    ),
-    "test rows added": (
-        Change("TEST = rows(", 'TEST = rows(("New?", "sales"), ("Newer?", "sales"), '),
-        (EVALUATE, "2 missing"),
-    ),
-    "test label corrected": (
-        Change('("Demo?", "sales")', '("Demo?", "billing")'),
-        (EVALUATE, "1 missing"),
-    ),
-    "test row removed": (Change(', ("Demo?", "sales")', ""), (NEITHER,)),
-    "test rows in another order": (
-        Change(
-            '("Tax?", "billing"), ("Offer?", "sales")', '("Offer?", "sales"), ("Tax?", "billing")'
-        ),
-        (NEITHER,),
-    ),
-    "model": (Change("openai/gpt-one", "openai/gpt-two"), (RECOMPILE, "model changed")),
-    "temperature": (Change("temperature=0.2", "temperature=0.3"), (RECOMPILE, "model changed")),
-    "endpoint": (Change("one.example", "two.example"), (RECOMPILE, "model changed")),
-    "api key": (Change("sk-one", "sk-two"), (NEITHER,)),
-    "timeout": (Change("timeout=30", "timeout=60"), (NEITHER,)),
-    "prompt model": (
-        Change("gpt-writer", "gpt-author"),
-        (RECOMPILE, "prompt model changed"),
-    ),
-    "adapter": (Change("ChatAdapter", "JSONAdapter"), (RECOMPILE, "adapter changed")),
-    "seed": (Change("seed=1", "seed=2"), (RECOMPILE, "option seed changed")),
-    "trials": (Change("num_trials=8", "num_trials=16"), (RECOMPILE, "option num_trials changed")),
-    "threads": (Change("threads=8", "threads=1"), (NEITHER,)),
-    "name": (Change('name="router"', 'name="routing"'), (NEITHER,)),
-    "comment": (Change("# Most tickets are short.", "# Just so."), (NEITHER,)),
-    "comment outside of all that is used": (
-        Change('"""Routes tickets."""', '"""Routes tickets."""  # quickly'),
-        (NEITHER,),
-    ),
-    "blank lines": (Change("def clean", "\n\ndef clean"), (NEITHER,)),
-    "unused function": (
-        Change("    return 1\n\n\ndef rows", "    return 2\n\n\ndef rows"),
-        (NEITHER,),
-    ),
-}
-
-
-@pytest.mark.parametrize("change, expected", CHANGES.values(), ids=CHANGES)
-def test_what_a_change_leads_to(
-    load: Callable[[str], Task], change: Change, expected: tuple[str, ...]
-) -> None:
-    """Each input leads to a recompile, to scoring held-out rows, or to nothing, and is named."""
-    assert led_to(load, change) == expected
+    if current.key != original.key:
+        assert (RECOMPILE, *current.changes_since(original.parts)) == expected
+    else:
+        assert ((EVALUATE, f"{missing} missing") if missing else (NEITHER,)) == expected
 
 
 @pytest.mark.parametrize(
@@ -339,23 +79,20 @@ def test_what_a_change_leads_to(
         ("numpy", (NEITHER,)),
     ],
 )
-def test_what_an_upgrade_leads_to(
-    load: Callable[[str], Task],
-    monkeypatch: pytest.MonkeyPatch,
-    package: str,
-    expected: tuple[str, ...],
+def test_consequences_of_an_upgrade(
+    load: Load, monkeypatch: pytest.MonkeyPatch, package: str, expected: tuple[str, ...]
 ) -> None:
-    """Another version of what chooses or asks makes an artifact stale, and DSPy's also rows."""
-    task = load(PROJECT)
-    before, rows = of_task(task), held_out(task)
+    """Another version of DSPy or Optuna leads to a compile, one of DSPy to held-out rows, too."""
+    task = load_task(load, PROJECT)
+    original, stored = of_task(task), held_out_keys(task)
 
     monkeypatch.setattr(
         fingerprint.keys, "version", lambda name: "99" if name == package else version(name)
     )
 
-    changes = of_task(task).changes_since(before.parts)
+    changes = of_task(task).changes_since(original.parts)
     assert ((RECOMPILE, *changes) if changes else (NEITHER,)) == expected
-    assert (held_out(task) != rows) is (package == "dspy")
+    assert (held_out_keys(task) != stored) is (package == "dspy")
 
 
 @pytest.mark.parametrize(
@@ -368,23 +105,13 @@ def test_what_an_upgrade_leads_to(
     ],
     ids=["closure", "generator", "default argument", "Predict.config"],
 )
-def test_what_has_no_content_asks_for_a_version(
-    load: Callable[[str], Task], old: str, new: str
-) -> None:
-    """Nothing is guessed: the error says what cannot be hashed, and version= is the way out."""
-    task = load(edited(old, new))
+def test_value_without_content_needs_a_version(load: Load, old: str, new: str) -> None:
+    """The error says which value cannot be hashed, and version= is the next step."""
+    project = Edit(old, new).apply()
 
     with pytest.raises(FingerprintError, match=r"cannot be hashed.*declare version="):
-        of_task(task)
-    assert of_task(load(edited(old, new).replace("threads=8", 'version="1"'))).key
-
-
-# --- Predictions without the metric --------------------------------------------------------
-
-
-def answers(task: Task) -> str:
-    """Return the key that all predictions of ``task`` share."""
-    return of_answers(task.program, task.lm, task.adapter, task.version)
+        of_task(load_task(load, project))
+    assert of_task(load_task(load, project.replace("threads=8", 'version="1"'))).key
 
 
 @pytest.mark.parametrize(
@@ -407,13 +134,13 @@ def answers(task: Task) -> str:
         ("adapter", False),
     ],
 )
-def test_what_changes_a_prediction(load: Callable[[str], Task], name: str, same: bool) -> None:
-    """Predictions are known again under another metric, and not under anything else."""
-    change, _ = CHANGES[name]
+def test_key_of_predictions(load: Load, name: str, same: bool) -> None:
+    """Code, model and adapter change the key that predictions share; the metric does not."""
+    edit, _ = EDITS[name]
 
-    before, after = answers(load(PROJECT)), answers(load(edited(change.old, change.new)))
+    keys = {predictions_key(load_task(load, project)) for project in (PROJECT, edit.apply())}
 
-    assert (after == before) is same
+    assert (len(keys) == 1) is same
 
 
 @pytest.mark.parametrize(
@@ -429,83 +156,173 @@ def test_what_changes_a_prediction(load: Callable[[str], Task], name: str, same:
         ("test label corrected", True),
     ],
 )
-def test_what_changes_a_score(load: Callable[[str], Task], name: str, same: bool) -> None:
-    """The metric alone turns an answer into a score."""
-    change, _ = CHANGES[name]
+def test_key_of_a_metric(load: Load, name: str, same: bool) -> None:
+    """The metric's code and the values that it uses change its key, and nothing else does."""
+    edit, _ = EDITS[name]
 
-    before = of_metric(load(PROJECT).metric)
-    after = of_metric(load(edited(change.old, change.new)).metric)
+    keys = {of_metric(load_task(load, project).metric) for project in (PROJECT, edit.apply())}
 
-    assert (after == before) is same
-
-
-# --- Elsewhere -----------------------------------------------------------------------------
-
-PRINT_KEYS = """\
-import json
-import sys
-
-from pytest_mipro.fingerprint import of_answers, of_evaluation, of_prompts, of_task
-from routing import task
-
-declared = task()
-shared = (declared.program, declared.lm, declared.adapter)
-print(json.dumps([
-    of_task(declared).key,
-    of_evaluation(declared.program, declared.metric, declared.lm, declared.adapter),
-    of_answers(*shared),
-    of_prompts(declared.program),
-]))
-"""
+    assert (len(keys) == 1) is same
 
 
-def keys_in(folder: Path, seed: str, text: str) -> list[str]:
-    """Return the keys of the project in ``folder`` from a process of its own."""
-    folder.mkdir()
-    for name, content in {"routing.py": text, "print_keys.py": PRINT_KEYS}.items():
-        (folder / name).write_text(content, encoding="utf-8")
-        os.utime(folder / name, (int(seed), int(seed)))
-    done = subprocess.run(
-        [sys.executable, "print_keys.py"],
+OPTIONS = {
+    "auto": "medium",
+    "num_candidates": 3,
+    "num_trials": 7,
+    "max_bootstrapped_demos": 1,
+    "max_labeled_demos": 0,
+    "seed": 0,
+    "init_temperature": 0.5,
+    "metric_threshold": 0.0,
+    "minibatch": False,
+    "minibatch_size": 10,
+    "view_data_batch_size": 5,
+    "program_aware_proposer": False,
+    "data_aware_proposer": False,
+    "tip_aware_proposer": False,
+    "fewshot_aware_proposer": False,
+}
+
+
+@pytest.mark.parametrize("name", OPTION_NAMES)
+def test_options_are_parts_of_the_key(load: Load, name: str) -> None:
+    """A changed option is one change, named after the option."""
+    task = load(FILES).task()
+
+    current = of_task(replace(task, options=Options.declare(**{name: OPTIONS[name]})))
+
+    assert_changes(of_task(task), current, f"option {name} changed")
+
+
+def test_all_options_are_in_the_table() -> None:
+    """A new option needs a value above that is not its default."""
+    assert set(OPTIONS) == {option.name for option in fields(Options)}
+
+
+def test_teacher_is_part_of_the_key(load: Load) -> None:
+    """The parts of a teacher are those of a program, with the teacher as their owner."""
+    task = load(FILES).task()
+    teacher = type(task.program)()
+    original = of_task(replace(task, teacher=teacher))
+    teacher.classify.demos = [dspy.Example(ticket="Hello?", queue="sales")]
+
+    current = of_task(replace(task, teacher=teacher))
+
+    assert "teacher instruction of classify added" in changes_between(of_task(task), original)
+    assert_changes(original, current, "teacher demos of classify changed")
+
+
+def test_algorithm_version_is_part_of_the_key(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version of the search changes the key."""
+    task = load(FILES).task()
+    original = of_task(task)
+
+    monkeypatch.setattr(fingerprint.keys, "ALGORITHM", fingerprint.ALGORITHM + 1)
+
+    assert_changes(original, of_task(task), "algorithm version changed")
+
+
+def test_extra_parts_are_parts_of_the_key(load: Load) -> None:
+    """A part that a plugin adds is named by the plugin."""
+    task = load(FILES).task()
+    plain = of_task(task)
+    first, second = (of_task(task, {"prompt library": {"version": n}}) for n in (1, 2))
+
+    assert_changes(plain, first, "prompt library added")
+    assert_changes(first, second, "prompt library changed")
+    assert_changes(first, plain, "prompt library removed")
+
+
+@pytest.mark.parametrize("name", ["metric", "code of user_code.clean", "train row 1", "a/b"])
+def test_extra_part_replaces_no_part(load: Load, name: str) -> None:
+    """An extra part with the words of another part is a part of its own."""
+    task = load(FILES).task()
+
+    original, current = of_task(task), of_task(task, {name: 1})
+
+    assert current.changes_since(original.parts) == (f"{name} added",)
+    assert len(current.parts) == len(original.parts) + 1
+
+
+def test_extra_part_without_a_json_form_is_refused(load: Load) -> None:
+    """The error names the part and the hook that adds it."""
+    with pytest.raises(FingerprintError, match=r"'index' that pytest_mipro_fingerprint adds"):
+        of_task(load(FILES).task(), {"index": object()})
+
+
+@pytest.fixture(scope="module")
+def keys_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Return the scenarios' keys in another process, folder and hash seed, with other API keys."""
+    folder = tmp_path_factory.mktemp("else where")
+    files = {**FILES, "routing.py": PROJECT, "scenarios.py": SCENARIOS, "print_keys.py": PRINT_KEYS}
+    for name, text in files.items():
+        path = folder / name
+        path.write_text(text.replace('"sk-one"', '"sk-two"'), encoding="utf-8")
+        os.utime(path, (4242, 4242))
+    process = subprocess.run(
+        [sys.executable, "print_keys.py", "4242", str(Path(fingerprints.__file__).parent)],
         cwd=folder,
-        env={**os.environ, "PYTHONHASHSEED": seed},
+        env={**os.environ, "PYTHONHASHSEED": "4242"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         timeout=120,
     )
-    keys: list[str] = json.loads(done.stdout)
+    keys: dict[str, list[str]] = json.loads(process.stdout)
     return keys
 
 
-def test_keys_are_the_same_elsewhere(load: Callable[[str], Task], tmp_path: Path) -> None:
-    """Another folder, process, hash seed, time of change and key for the model change no key."""
-    task = load(PROJECT)
-    here = [
-        of_task(task).key,
-        of_evaluation(task.program, task.metric, task.lm, task.adapter),
-        answers(task),
-        of_prompts(task.program),
-    ]
+@pytest.mark.parametrize("name", re.findall(r'^    "([\w\' .]+)": ', SCENARIOS, re.MULTILINE))
+def test_keys_are_the_same_in_another_process(
+    load: Load, keys_elsewhere: dict[str, list[str]], name: str
+) -> None:
+    """Hash seed, addresses, process, folder, file times and API keys are no parts of a key."""
+    scenarios = load({**FILES, "routing.py": PROJECT, "scenarios.py": SCENARIOS}).SCENARIOS
 
-    elsewhere = keys_in(tmp_path / "else where", "4242", edited("sk-one", "sk-two"))
+    keys = all_keys(scenarios[name]())
 
-    assert here == elsewhere
+    assert all(re.fullmatch(r"[0-9a-f]{32}", key) for key in keys)
+    assert keys == keys_elsewhere[name]
 
 
-# --- More trials ---------------------------------------------------------------------------
+EVALUATION = {
+    "nothing": False,
+    "instruction": False,
+    "demo": False,
+    "train row added": False,
+    "test row added": False,
+    "prompt model": False,
+    "api key": False,
+    "attribute of the program": True,
+    "model": True,
+    "max_tokens": True,
+    "adapter": True,
+    "adapter attribute": True,
+    "version": True,
+}
 
 
-class Recording(ScriptedEngine):
-    """Counts what it is asked to answer."""
+@pytest.mark.parametrize("name, changes", EVALUATION.items())
+def test_evaluation_key(load: Load, name: str, changes: bool) -> None:
+    """Code, metric, model and adapter change the key that rows share; prompts do not."""
+    declared = load(FILES)
+    _, alter = ALTERATIONS[name]
+
+    altered = alter(declared.task(), declared)
+
+    assert (evaluation_key(altered) != evaluation_key(declared.task())) is changes
+
+
+class CountingEngine(ScriptedEngine):
+    """Counts the task model's calls by their prompts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: Counter[str] = Counter()
+        self.prompts: Counter[str] = Counter()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         if "proposed_instruction" not in (request.messages[-1].text or ""):
-            self.asked[repr((request.system, request.messages))] += 1
+            self.prompts[repr((request.system, request.messages))] += 1
         return super().complete(request)
 
 
@@ -520,13 +337,13 @@ def sums(count: int, first: int) -> list[dspy.Example]:
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
-    """Say whether the prediction has the example's answer."""
+    """Return whether the prediction has the example's answer."""
     return bool(example.answer == prediction.answer)
 
 
 def compile_with(store: Store, num_trials: int, seed: int) -> tuple[Counter[str], str]:
-    """Compile a small program; return what was asked, and what came of it."""
-    engine = Recording()
+    """Compile a small program; return the calls by prompt, and the compiled program's state."""
+    engine = CountingEngine()
     lm = dspy.LM("scripted", engine=engine, cache=False)
     optimizer = MIPROv2(
         metric=exact,
@@ -546,21 +363,21 @@ def compile_with(store: Store, num_trials: int, seed: int) -> tuple[Counter[str]
         minibatch_size=16,
         program_aware_proposer=False,
     )
-    return engine.asked, json.dumps(compiled.dump_state(), sort_keys=True)
+    return engine.prompts, json.dumps(compiled.dump_state(), sort_keys=True)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_more_trials_continue_the_search(seed: int) -> None:
-    """After 8 trials, 16 ask only for what 8 have not asked, and end where 16 alone do."""
+    """After 8 trials in the store, 16 repeat no call, and have the result of 16 without them."""
     shared, alone = Store.in_memory(), Store.in_memory()
 
     first, _ = compile_with(shared, 8, seed)
-    second, continued = compile_with(shared, 16, seed)
-    fresh, afresh = compile_with(alone, 16, seed)
+    second, continued_state = compile_with(shared, 16, seed)
+    uninterrupted, state = compile_with(alone, 16, seed)
     shared.close()
     alone.close()
 
     assert (first + second).most_common(1)[0][1] == 1
-    assert second.keys() == fresh.keys() - first.keys()
-    assert continued == afresh
+    assert second.keys() == uninterrupted.keys() - first.keys()
+    assert continued_state == state
     assert second

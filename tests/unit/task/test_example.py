@@ -74,7 +74,7 @@ def test_rows_without_declared_inputs_are_refused(source: Any) -> None:
     """The error has the names of the fields and the two ways to declare inputs."""
     refused(
         source,
-        "dataset[0] does not say which of its fields ['answer', 'question'] are inputs",
+        "dataset[0] declares no inputs among its fields ['answer', 'question']",
         "inputs=[...]",
         "Example.with_inputs(...)",
         inputs=None,
@@ -96,7 +96,7 @@ def test_a_row_that_holds_itself_is_refused(field: str) -> None:
     endless: dict[str, Any] = {}
     endless["again"] = endless
     row = dspy.Example({"question": "q", "answer": 1, field: endless}).with_inputs("question")
-    with pytest.raises(DatasetError, match=r"dataset\[0\].*holds itself"):
+    with pytest.raises(DatasetError, match=r"dataset\[0\].*contains itself"):
         Dataset.load([row])
 
 

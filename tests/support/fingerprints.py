@@ -1,0 +1,90 @@
+"""Small tasks, their keys, and the check of the words for a change."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pytest_mipro.fingerprint import of_answers, of_evaluation, of_prompts, of_task
+from pytest_mipro.task import Dataset, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+    from typing import TypeAlias
+
+    from pytest_mipro.fingerprint import Fingerprint
+
+    Load: TypeAlias = Callable[[Mapping[str, str]], ModuleType]
+
+
+class Question(dspy.Signature):
+    """Answer the question."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+def changes_between(original: Fingerprint, current: Fingerprint) -> list[str]:
+    """Return in words what changed, without locations in files."""
+    return [
+        re.sub(r" \(\w+\.py:\d+\)$", "", change) for change in current.changes_since(original.parts)
+    ]
+
+
+def assert_changes(original: Fingerprint, current: Fingerprint, *expected: str) -> None:
+    """Check the words for the changes, and that the key changed if and only if there are any."""
+    assert sorted(changes_between(original, current)) == sorted(expected)
+    assert (original.key == current.key) == (not expected)
+
+
+def evaluation_key(task: Task) -> str:
+    """Return the key that all rows of ``task`` share."""
+    return of_evaluation(task.program, task.metric, task.lm, task.adapter, task.version)
+
+
+def predictions_key(task: Task) -> str:
+    """Return the key that all predictions of ``task`` share."""
+    return of_answers(task.program, task.lm, task.adapter, task.version)
+
+
+def all_keys(task: Task) -> list[str]:
+    """Return the keys of ``task``, of its rows, of its predictions and of its prompts."""
+    return [
+        of_task(task).key,
+        evaluation_key(task),
+        predictions_key(task),
+        of_prompts(task.program),
+    ]
+
+
+def simple_task(metric: Any, program: dspy.Module | None = None, **changes: Any) -> Task:
+    """Return a small task with ``metric``."""
+    rows = [dspy.Example(question=f"{n}", answer="yes").with_inputs("question") for n in range(3)]
+    lm = dspy.LM("openai/gpt-test")
+    return Task(
+        name="small",
+        test="test_small.py::test_small",
+        program=program or dspy.Predict("question -> answer"),
+        metric=metric,
+        dataset=Dataset((rows[0],), (rows[1],), (rows[2],)),
+        lm=lm,
+        prompt_lm=lm,
+        **changes,
+    )
+
+
+def holding(value: object) -> Any:
+    """Return a metric with ``value`` in its closure."""
+
+    def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+        return bool(prediction.answer == value)
+
+    return metric
+
+
+def length(example: dspy.Example, prediction: Any, trace: object = None) -> int:
+    """Return the number of characters of an answer."""
+    return len(prediction.answer)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from fingerprints import evaluation_key, simple_task
+
+from pytest_mipro.fingerprint import of_task
+
+if TYPE_CHECKING:
+    from fingerprints import Load
+
+pytestmark = pytest.mark.uses("dspy", "pydantic")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (
+            "JUDGE = None\ndef metric(e, p, trace=None):\n    global JUDGE\n"
+            "    JUDGE = JUDGE or object()\n    return True\n"
+        ),
+        (
+            "def make():\n    count = 0\n    def metric(e, p, trace=None):\n"
+            "        nonlocal count\n        count += 1\n        return True\n    return metric\n"
+            "metric = make()\n"
+        ),
+        "def metric(e, p, trace=None):\n    metric.calls += 1\n    return True\nmetric.calls = 0\n",
+        (
+            "KNOWN = {}\ndef judge(question):\n    if question not in KNOWN:\n"
+            "        KNOWN[question] = True\n    return KNOWN[question]\n"
+            "def metric(e, p, trace=None):\n    return judge(e)\n"
+        ),
+        "COUNT = {'calls': 0}\ndef metric(e, p, trace=None):\n    COUNT['calls'] += 1\n",
+        "SEEN = []\ndef metric(e, p, trace=None):\n    SEEN.append(p)\n    return True\n",
+        (
+            "def make():\n    known = {}\n    def metric(e, p, trace=None):\n"
+            "        return known.setdefault(p, True)\n    return metric\nmetric = make()\n"
+        ),
+        (
+            "def metric(e, p, trace=None):\n    metric.seen.add(p)\n    return True\n"
+            "metric.seen = set()\n"
+        ),
+        "def metric(e, p, trace=None, known={}):\n    return known.setdefault(p, True)\n",
+        "def metric(e, p, trace=None, *, seen=[]):\n    seen.append(p)\n    return True\n",
+        (
+            "class Judge:\n    def __init__(self):\n        self.known, self.calls = {}, 0\n"
+            "    def __call__(self, e, p, trace=None):\n        self.calls += 1\n"
+            "        return self.judge(p)\n"
+            "    def judge(self, p):\n        return self.known.setdefault(p, True)\n"
+            "metric = Judge()\n"
+        ),
+    ],
+    ids=[
+        *("global", "closure", "attribute"),
+        *("global dictionary", "counter", "global list", "dictionary in a closure", "set"),
+        *("default", "default of a keyword", "attributes of an object"),
+    ],
+)
+def test_memory_of_a_metric_changes_no_key(load: Load, code: str) -> None:
+    """A value that a function sets or mutates itself is no part of a key."""
+    task = simple_task(load({"user_code.py": code}).metric)
+    keys = (of_task(task).key, evaluation_key(task))
+
+    task.metric(None, None)
+
+    assert (of_task(task).key, evaluation_key(task)) == keys
+
+
+def test_state_from_before_the_calls_changes_the_key(load: Load) -> None:
+    """An attribute that only methods outside of a call mutate is no memory."""
+    code = (
+        "class Judge:\n    def __init__(self):\n        self.words = ['always']\n"
+        "    def add(self, word):\n        self.words.append(word)\n        return self\n"
+        "    def __call__(self, e, p, trace=None):\n        return p in self.words\n"
+        "metric = Judge().add('before')\n"
+    )
+    original = simple_task(load({"user_code.py": code}).metric)
+    edited = simple_task(load({"user_code.py": code.replace("'before'", "'after'")}).metric)
+    assert of_task(edited).key != of_task(original).key
+
+
+def test_inner_variable_hides_no_closure_value(load: Load) -> None:
+    """An inner function's variable of the same name makes no memory of a closure value."""
+    code = (
+        "def make(word):\n    def metric(e, p, trace=None):\n        def inner():\n"
+        "            def innermost():\n                return other\n"
+        "            other = 1\n            return innermost\n"
+        "        return other, inner\n    other = word\n    return metric\n"
+    )
+    make = load({"user_code.py": code}).make
+
+    assert of_task(simple_task(make("a"))).key != of_task(simple_task(make("b"))).key

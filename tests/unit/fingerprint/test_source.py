@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+from fingerprints import length
+
+from pytest_mipro.fingerprint import location
+from pytest_mipro.fingerprint.source import source_of
+
+if TYPE_CHECKING:
+    from fingerprints import Load
+
+pytestmark = pytest.mark.uses("dspy", "pydantic")
+
+
+def test_source_of_a_lambda_is_text(load: Load) -> None:
+    """The content of a lambda is its source, not its bytecode, which Python versions change."""
+    code = "metric = lambda e, p, trace=None: (  # a comment\n    e.answer == p.answer\n)\n"
+
+    source = source_of(load({"user_code.py": code}).metric)
+
+    assert source.content == "lambda e, p, trace=None: e.answer == p.answer"
+    assert source.location == "user_code.py:1"
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", len, object()])
+def test_location_of_a_value_without_source_is_empty(value: object) -> None:
+    """Plain values, builtin functions and instances have no location."""
+    assert not location(value)
+
+
+def test_location_of_a_decorated_function_is_the_function() -> None:
+    """The location is the line of the function, not of its decorator's wrapper."""
+    line = length.__code__.co_firstlineno
+
+    assert location(length) == f"fingerprints.py:{line}"
+    assert location(functools.cache(length)) == location(length)

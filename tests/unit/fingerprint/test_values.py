@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dspy
+import pytest
+from fingerprints import assert_changes, evaluation_key, holding, simple_task
+from ticket_project import edited
+
+from pytest_mipro.errors import DeclarationError, FingerprintError
+from pytest_mipro.fingerprint import of_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fingerprints import Load
+
+pytestmark = pytest.mark.uses("dspy", "pydantic")
+
+
+@pytest.mark.parametrize(
+    "code, old, new",
+    [
+        (
+            (
+                "RULES = {'a': {'b': 1, 'c': 2}, 'd': 3}\n"
+                "def metric(e, p, trace=None):\n    return RULES\n"
+            ),
+            "{'a': {'b': 1, 'c': 2}, 'd': 3}",
+            "{'d': 3, 'a': {'c': 2, 'b': 1}}",
+        ),
+        (
+            (
+                "def make(rules):\n    def metric(e, p, trace=None):\n        return rules\n"
+                "    return metric\nmetric = make({'a': 1, 'b': 2})\n"
+            ),
+            "{'a': 1, 'b': 2}",
+            "{'b': 2, 'a': 1}",
+        ),
+        (
+            (
+                "import dspy\njudge = dspy.Predict('a -> b', extra_body={'min_p': 1, 'top_k': 2})\n"
+                "def metric(e, p, trace=None):\n    return judge(a=p.answer)\n"
+            ),
+            "{'min_p': 1, 'top_k': 2}",
+            "{'top_k': 2, 'min_p': 1}",
+        ),
+        (
+            (
+                "import dspy\njudge = dspy.Predict('a -> b')\n"
+                "judge.demos = [dspy.Example(a='1', b='2')]\n"
+                "def metric(e, p, trace=None):\n    return judge(a=p.answer)\n"
+            ),
+            "a='1', b='2'",
+            "b='2', a='1'",
+        ),
+    ],
+    ids=["in a global", "in a closure", "in Predict.config", "of a demo"],
+)
+def test_order_of_a_dictionary_changes_no_key(load: Load, code: str, old: str, new: str) -> None:
+    """Equal dictionaries with different orders of keys have the same description."""
+    files = {"user_code.py": code}
+    original = simple_task(load(files).metric)
+
+    reordered = simple_task(load(edited("user_code.py", old, new, files)).metric)
+
+    assert of_task(reordered).key == of_task(original).key
+    assert evaluation_key(reordered) == evaluation_key(original)
+
+
+@pytest.mark.parametrize("make", [dict, dspy.Example], ids=["dictionary", "example"])
+def test_value_that_contains_itself_has_a_key(make: Callable[..., Any]) -> None:
+    """A cyclic value in a closure has a key, which its other items change."""
+
+    def cyclic(word: str) -> object:
+        value = make(word=word)
+        value["itself"] = [value]
+        return value
+
+    keys = [of_task(simple_task(holding(cyclic(word)))).key for word in "aab"]
+
+    assert keys[0] == keys[1] != keys[2]
+
+
+WITHOUT_CONTENT = {
+    "an object": object,
+    "a lock": threading.Lock,
+    "a generator": lambda: (n for n in range(3)),
+    "an object inside a list": lambda: [object()],
+    "an object inside a dictionary": lambda: {"a": object()},
+}
+
+
+@pytest.mark.parametrize("make", WITHOUT_CONTENT.values(), ids=WITHOUT_CONTENT)
+def test_value_without_content_is_refused(make: Callable[[], object]) -> None:
+    """The error names the value, its type, and version= as the next step."""
+    with pytest.raises(FingerprintError, match="declare version=") as error:
+        of_task(simple_task(holding(make())))
+
+    assert "value in metric is <" in str(error.value)
+    assert isinstance(error.value, DeclarationError)
+
+
+@pytest.mark.parametrize("make", WITHOUT_CONTENT.values(), ids=WITHOUT_CONTENT)
+def test_version_stands_for_a_value_without_content(make: Callable[[], object]) -> None:
+    """With version= there is a key, which the version changes and the value does not."""
+    first, second, bumped = (
+        of_task(simple_task(holding(make()), version=version)) for version in ("1", "1", "2")
+    )
+
+    assert_changes(first, second)
+    assert_changes(first, bumped, "declared version changed")
+
+
+def test_version_hides_no_value_with_content() -> None:
+    """With version=, a closure value with content still changes the key."""
+    first, second = (of_task(simple_task(holding(value), version="1")) for value in ("a", "b"))
+
+    assert first.key != second.key
+
+
+def test_generator_in_a_closure_is_not_consumed() -> None:
+    """The description of a metric reads no iterator in its closure."""
+    numbers = iter([1, 2, 3])
+
+    of_task(simple_task(holding(numbers), version="1"))
+
+    assert list(numbers) == [1, 2, 3]
+
+
+def test_evaluation_key_refuses_a_value_without_content() -> None:
+    """A value without content has no evaluation key, unless a version is declared."""
+    task = simple_task(holding(object()))
+
+    with pytest.raises(FingerprintError, match="version="):
+        evaluation_key(task)
+    assert evaluation_key(replace(task, version="1")) != evaluation_key(replace(task, version="2"))
+
+
+def test_empty_closure_cell_has_a_key() -> None:
+    """A closure variable that is bound later is described as None."""
+
+    def make() -> Any:
+        def metric(example: dspy.Example, prediction: Any, trace: object = None) -> Any:
+            return later
+
+        key = of_task(simple_task(metric)).key
+        later = 1
+        return key, later
+
+    key, _ = make()
+    assert re.fullmatch(r"[0-9a-f]{32}", key)
