@@ -11,7 +11,7 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.evaluate.failures import blame_program
+from pytest_mipro.evaluate.failures import failure_of
 from pytest_mipro.evaluate.prediction_form import form_of
 from pytest_mipro.evaluate.retrying import retry_lm_errors
 from pytest_mipro.evaluate.scoring import call_metric
@@ -104,7 +104,7 @@ class Evaluator:
                 raise
             # ruff: ignore[blind-except]: a user's program may raise any exception.
             except Exception as error:
-                failure = blame_program(error)
+                failure = failure_of(error)
                 return RunResult(
                     None, None, (), None, failure, meter.usage, meter.seconds, meter.spent
                 )

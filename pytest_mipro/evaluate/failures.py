@@ -1,21 +1,21 @@
 """
-Whose fault is an exception: the program's, the provider's or the metric's.
+Decide whether the program, the provider or the metric caused an exception.
 
-The one place that decides it, for bootstrapping, proposals, search and verdict:
+Bootstrapping, proposals, search and verdict all use this module:
 
-=================================================  ============================================
-what happened                                      what becomes of it
-=================================================  ============================================
-429, 5xx, timeout, reset, DNS, no JSON             the provider's, and passing: asked again, see
-                                                   ``retries.py``; then the run stops
-key, billing, configuration, a request refused     the provider's, and lasting: the run stops
-prompt too long, answer unreadable, an exception   the program's: a failure of the row, score 0
-in the user's module
-the metric raises or returns no score              the metric's: the run stops
-=================================================  ============================================
+==================================================  ==========================================
+exception                                           consequence
+==================================================  ==========================================
+429, 5xx, timeout, reset, DNS, response not JSON    the provider's, and temporary: retried, see
+                                                    ``retrying.py``; then the run stops
+key, billing, configuration, invalid request        the provider's, and permanent: the run
+                                                    stops
+prompt too long, response that cannot be parsed,    the program's: a failure of the row,
+an exception in the user's module                   score 0
+the metric raises or returns no score               the metric's: the run stops
+==================================================  ==========================================
 
-An error that a language model call ended with counts however the program goes
-on, also if it swallows it.
+The error of a language model call counts even if the program catches it.
 """
 
 from __future__ import annotations
@@ -47,36 +47,39 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Row
 
 _NO_LM = "No LM is loaded"
-"""How DSPy begins its error where its settings name no model; ours always name one."""
+"""The beginning of DSPy's error if its settings have no model; those of a row have one."""
 _FRAMES = 8
-_ROOM = str(Path(__file__).parent)
+"""Innermost frames of a traceback that a failure shows."""
+_FOLDER = str(Path(__file__).parent)
 _TOO_MANY_REQUESTS = 429
-_PASSING_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
+_TEMPORARY_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
 
 
-def _nothing(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     pass
 
 
 class CallWatch(BaseCallback):
     """
-    Remembers language model errors, also those a program goes on to swallow.
+    Records the first error of a language model call, even if the program catches it.
 
     Args:
-        hold: Called with the name of the model before each call, which does not begin before
-            this returns.
-        answered: Called after each call that was answered.
+        before_call: Called with the name of the model before each call, which begins when this
+            returns.
+        after_response: Called after each call that succeeded.
 
     """
 
     def __init__(
-        self, hold: Callable[[str], object] = _nothing, answered: Callable[[], object] = _nothing
+        self,
+        before_call: Callable[[str], object] = _do_nothing,
+        after_response: Callable[[], object] = _do_nothing,
     ) -> None:
         super().__init__()
         self.error: BaseException | None = None
-        self._hold = hold
-        self._answered = answered
+        self._before_call = before_call
+        self._after_response = after_response
 
     def on_lm_start(
         self,
@@ -84,8 +87,8 @@ class CallWatch(BaseCallback):
         instance: object,
         inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
     ) -> None:
-        """Wait until a call may begin."""
-        self._hold(str(getattr(instance, "model", "")))
+        """Report a call that is about to begin."""
+        self._before_call(str(getattr(instance, "model", "")))
 
     def on_lm_end(
         self,
@@ -93,86 +96,95 @@ class CallWatch(BaseCallback):
         outputs: dict[str, Any] | None,  # ruff: ignore[unused-method-argument]  # the same
         exception: BaseException | None = None,
     ) -> None:
-        """Keep the first error the program is not to blame for."""
+        """Report a response, or keep the first error that the program did not cause."""
         if exception is None:
-            self._answered()
+            self._after_response()
         if self.error is not None or not isinstance(exception, Exception):
             return
-        behind = list(_behind(exception, set()))
-        # Whatever else a model of the user's own class raises is no answer either.
-        self.error = infrastructure_cause(exception) or (exception if behind else None)
+        is_too_long = not list(_chain(exception, set()))
+        # DSPy does not convert the errors of a model of the user's own class.
+        self.error = infrastructure_cause(exception) or (None if is_too_long else exception)
 
 
 def infrastructure_cause(error: BaseException) -> BaseException | None:
     """
-    Return the language model error behind ``error``, if there is one.
+    Return the language model error that caused ``error``, or None.
 
-    A prompt that is too long for the model is the candidate's own doing, so
-    it does not count.
+    A prompt that is too long for the model does not count: the candidate caused it.
     """
-    behind = list(_behind(error, set()))
-    for kind in (dspy.LMError, InfrastructureError):
-        for each in behind:
-            if isinstance(each, kind):
-                return each
+    chain = list(_chain(error, set()))
+    for error_type in (dspy.LMError, InfrastructureError):
+        for cause in chain:
+            if isinstance(cause, error_type):
+                return cause
     return None
 
 
-def _behind(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
-    """Yield ``error``, what it groups, and what it was raised from or during."""
-    if id(error) in seen or isinstance(error, ContextWindowExceededError):
+def _chain(error: BaseException, visited: set[int]) -> Iterator[BaseException]:
+    """Yield ``error`` and the errors in its group, its cause and its context."""
+    if id(error) in visited or isinstance(error, ContextWindowExceededError):
         return
-    seen.add(id(error))
+    visited.add(id(error))
     yield error
     # By name, because Python 3.10 has groups only from a package.
-    grouped = getattr(error, "exceptions", ())
-    around = (error.__cause__, error.__context__)
-    for each in (*(grouped if isinstance(grouped, tuple) else ()), *around):
-        if isinstance(each, BaseException):
-            yield from _behind(each, seen)
+    group = getattr(error, "exceptions", ())
+    members = group if isinstance(group, tuple) else ()
+    for related in (*members, error.__cause__, error.__context__):
+        if isinstance(related, BaseException):
+            yield from _chain(related, visited)
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether a language model error may be gone when the same is asked again."""
+def is_temporary(error: BaseException) -> bool:
+    """Whether a retry of the call may succeed."""
     if isinstance(error, Exception) and is_retryable_lm_error(error):
         return True
     if isinstance(error, LMStreamAssemblyError):
-        return True  # The connection broke off in the middle of the answer.
+        return True  # The connection broke during the response.
     if type(error) is dspy.LMProviderError:
-        # Something came that was no answer: a gateway's page, for the most part.
-        return error.status is None or error.status in {200, *_PASSING_STATUS}
+        # The response was not the provider's; most often it is the page of a gateway.
+        return error.status is None or error.status in {200, *_TEMPORARY_STATUS}
     if isinstance(error, dspy.LMError):
         return isinstance(error, dspy.LMUnexpectedError) and _is_network(error.__cause__)
     return _is_network(error)
 
 
 def _is_network(error: BaseException | None) -> bool:
-    """Whether an exception that DSPy did not sort is one of the network's or the server's."""
-    return isinstance(error, _NETWORK) or getattr(error, "status_code", None) in _PASSING_STATUS
+    """Whether an exception that DSPy did not convert comes from the network or the server."""
+    return isinstance(error, _NETWORK) or getattr(error, "status_code", None) in _TEMPORARY_STATUS
 
 
 def is_rate_limit(error: BaseException) -> bool:
-    """Whether the provider asked to be asked less often."""
+    """Whether the provider limits the rate of calls."""
     status = getattr(error, "status_code", None)
     return isinstance(error, dspy.LMRateLimitError) or status == _TOO_MANY_REQUESTS
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return for how many seconds the provider asked to be left alone, if it did."""
-    hint = getattr(error, "retry_after", None)
-    usable = isinstance(hint, int | float) and math.isfinite(hint) and hint > 0
-    return hint if usable else None
+    """Return the seconds that the provider asks to wait, or None."""
+    seconds = getattr(error, "retry_after", None)
+    is_time = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
+    return seconds if is_time else None
 
 
-def surface(error: BaseException, doing: str, tried: str = "") -> InfrastructureError:
-    """Return ``error`` as what stops a run, naming what was being done, and how often."""
+def infrastructure_error(
+    error: BaseException, description: str, attempts: str = ""
+) -> InfrastructureError:
+    """
+    Return the error that stops the run because of ``error``.
+
+    Args:
+        error: The error of a language model call.
+        description: The work that made the call, such as ``"scoring with the metric"``.
+        attempts: The number of attempts, in words.
+
+    """
     if isinstance(error, InfrastructureError):
         return error
-    message = f"the language model failed while {doing}: {named(error)}"
-    return InfrastructureError("\n".join(filter(None, [message, tried])))
+    message = f"the language model failed while {description}: {type_and_message(error)}"
+    return InfrastructureError("\n".join(filter(None, [message, attempts])))
 
 
-def named(error: BaseException) -> str:
+def type_and_message(error: BaseException) -> str:
     """Return the type and the message of ``error``."""
     return f"{type(error).__name__}: {_message(error)}"
 
@@ -180,43 +192,43 @@ def named(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    # ruff: ignore[blind-except]: the user's class may raise anything; its error is what counts.
+    # ruff: ignore[blind-except]: ``str`` of a user's class may raise; only its error matters.
     except Exception:
         return "<exception str() failed>"
-    return _veiled(text)
+    return _redacted(text)
 
 
-def _veiled(text: str) -> str:
+def _redacted(text: str) -> str:
     """Return ``text``, which is logged and stored, without credentials, such as one in a URL."""
     lm = dspy.settings.lm
     return str(redact(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
 
 
 def frames_of(function: object, error: BaseException) -> str:
-    """Return where ``function`` raised ``error``: the last line of its file, then the innermost."""
+    """Return the last line of the file of ``function`` that raised ``error``, and the innermost."""
     trace = traceback.extract_tb(error.__traceback__)
-    frames = [each for each in trace if not each.filename.startswith(_ROOM)]
+    frames = [frame for frame in trace if not frame.filename.startswith(_FOLDER)]
     if not frames:
         code = getattr(function, "__code__", None)
         return f"at {code.co_filename}:{code.co_firstlineno}" if code else "at an unknown place"
-    own = [each for each in frames if each.filename == frames[0].filename]
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
     shown = [own[-1], frames[-1]]
-    lines = (f"at {each.filename}:{each.lineno} in {each.name}: {each.line}" for each in shown)
+    lines = (f"at {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in shown)
     return "\n".join(dict.fromkeys(lines))
 
 
-def blame_program(error: BaseException) -> Failure:
-    """Return ``error`` as the failure of one row."""
-    trace = _from_the_program_on(error.__traceback__)
+def failure_of(error: BaseException) -> Failure:
+    """Return the failure of a row whose program raised ``error``."""
+    trace = _from_program(error.__traceback__)
     frames = traceback.format_exception(type(error), error, trace, limit=-_FRAMES)
-    return Failure(type(error).__name__, _message(error), _veiled("".join(frames)))
+    return Failure(type(error).__name__, _message(error), _redacted("".join(frames)))
 
 
-def _from_the_program_on(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames that lead from us to the program."""
+def _from_program(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this package that call the program."""
     start = trace
     while trace is not None:
-        if trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(_ROOM):
+        if trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(_FOLDER):
             start = trace.tb_next
         trace = trace.tb_next
     return start
@@ -224,32 +236,36 @@ def _from_the_program_on(trace: TracebackType | None) -> TracebackType | None:
 
 def refuse_broken(program: str, rows: Sequence[Row]) -> None:
     """
-    Raise ProgramError if a program failed on more than half of ``rows`` in the same way.
+    Raise if a program failed on more than half of ``rows`` with the same exception.
 
-    Such a program is broken, and no score says how bad it is.
+    Such a program is broken, and its score would not be a measurement.
 
     Args:
-        program: What the message calls it, such as ``"the baseline program"``.
+        program: Its name in the message, such as ``"the baseline program"``.
         rows: Its held-out rows.
+
+    Raises:
+        ProgramError: It is broken.
 
     """
     failures = [row.failure for row in rows if row.failure is not None]
-    for kind, count in Counter(failure.type for failure in failures).most_common(1):
-        if 2 * count <= len(rows):
-            return
-        first = next(failure for failure in failures if failure.type == kind)
-        message = (
-            f"{program} failed on {count} of {len(rows)} held-out examples with {kind}: it is "
-            f"broken, which is no score; make it answer at least half of them. The first "
-            f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
-        )
-        raise ProgramError(message)
+    most_common = Counter(failure.type for failure in failures).most_common(1)
+    if not most_common or 2 * most_common[0][1] <= len(rows):
+        return
+    ((error_type, count),) = most_common
+    first = next(failure for failure in failures if failure.type == error_type)
+    message = (
+        f"{program} failed on {count} of {len(rows)} held-out examples with {error_type}: it is "
+        f"broken, which is no score; make it answer at least half of them. The first "
+        f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
+    )
+    raise ProgramError(message)
 
 
 def _advice(failure: Failure) -> str:
     if not failure.message.startswith(_NO_LM):
         return ""
     return (
-        "\na thread that the program starts itself does not know the model; let dspy.Parallel "
+        "\na thread that the program starts itself has no model in its settings; let dspy.Parallel "
         "start it, or run it with contextvars.copy_context().run"
     )

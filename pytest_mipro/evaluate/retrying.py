@@ -12,11 +12,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from pytest_mipro.evaluate.failures import (
     CallWatch,
     infrastructure_cause,
-    is_passing,
+    infrastructure_error,
     is_rate_limit,
-    named,
+    is_temporary,
     retry_after,
-    surface,
+    type_and_message,
 )
 from pytest_mipro.evaluate.throttle import JITTER, RANDOM, Throttle, current_throttle
 from pytest_mipro.spending import begin_call, cached_price_list, end_call
@@ -48,7 +48,7 @@ def retry_lm_errors(work: Callable[[], T], description: str) -> T:
     try:
         result: T = attempts.retrying()(attempts.run, work)
     except _CallFailed as failed:
-        error = surface(failed.error, description, attempts.summary)
+        error = infrastructure_error(failed.error, description, attempts.summary)
         # At once: until the run handles the error, other threads would begin calls in vain.
         attempts.throttle.stop_because(error)
         raise error from failed.__cause__
@@ -61,7 +61,7 @@ class _CallFailed(Exception):
     """An attempt failed because a language model call did."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(named(error))
+        super().__init__(type_and_message(error))
         self.error = error
 
 
@@ -140,7 +140,7 @@ class _Attempts:
 
     def _report(self, state: RetryCallState) -> None:
         error, seconds = _error_of(state), state.upcoming_sleep
-        provider_error = named(error)
+        provider_error = type_and_message(error)
         self.throttle.add_error(self, provider_error)
         if is_rate_limit(error):
             self.throttle.pause(seconds)
@@ -152,7 +152,7 @@ class _Attempts:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, _CallFailed) and is_passing(error.error)
+    return isinstance(error, _CallFailed) and is_temporary(error.error)
 
 
 def _error_of(state: RetryCallState) -> BaseException:

@@ -9,7 +9,12 @@ import dspy
 
 from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import MetricError
-from pytest_mipro.evaluate.failures import frames_of, infrastructure_cause, named, surface
+from pytest_mipro.evaluate.failures import (
+    frames_of,
+    infrastructure_cause,
+    infrastructure_error,
+    type_and_message,
+)
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -29,9 +34,9 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
         value = metric(example, prediction, *trace)
     except Exception as error:  # A metric of the user may raise any exception.
         if (cause := infrastructure_cause(error)) is not None:
-            raise surface(cause, "scoring with the metric") from error
+            raise infrastructure_error(cause, "scoring with the metric") from error
         where = frames_of(metric, error)
-        message = f"the metric raised {named(error)}\n{where}\n{_shown(example)}"
+        message = f"the metric raised {type_and_message(error)}\n{where}\n{_shown(example)}"
         raise MetricError(message) from error
     score = _score_of(value)
     if score is None:

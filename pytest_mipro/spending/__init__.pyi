@@ -1,11 +1,11 @@
 from .account import Account as Account
-from .account import Limit as Limit
-from .account import LimitKind as LimitKind
 from .account import Purpose as Purpose
-from .account import Remaining as Remaining
-from .account import amount as amount
 from .account import current_account as current_account
-from .account import limits_of as limits_of
+from .limits import Limit as Limit
+from .limits import LimitKind as LimitKind
+from .limits import Remaining as Remaining
+from .limits import amount as amount
+from .limits import limits_of as limits_of
 from .meter import UsageMeter as UsageMeter
 from .meter import begin_call as begin_call
 from .meter import end_call as end_call

@@ -1,4 +1,4 @@
-"""Counting what language models were really asked."""
+"""Count the language model calls of one row, and their tokens."""
 
 from __future__ import annotations
 
@@ -18,40 +18,38 @@ if TYPE_CHECKING:
 
 class _Call(NamedTuple):
     model: str
-    began: float
+    start_time: float
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("mipro_call", default=None)
 
 
 def begin_call(model: str) -> None:
-    """Take note that ``model`` is asked now, in this context."""
+    """Record that a call of ``model`` begins in this context."""
     _CALL.set(_Call(model, time.monotonic()))
 
 
 class UsageMeter:
     """
-    Stands in for DSPy's usage tracker in the context of one row.
+    Replaces DSPy's usage tracker in the context of one row.
 
-    DSPy reports to it every answer that came from a model, and none that came
-    from a cache.
+    DSPy reports to it each response of a model, and no response from a cache.
 
     Attributes:
-        usage: What was asked.
-        seconds: How long those calls took together; None without any whose
-            beginning is known.
+        usage: The usage of all calls.
+        seconds: Their duration, summed; None if no call has a recorded beginning.
 
     """
 
     def __init__(self, purpose: Purpose | None = None) -> None:
         """
-        Start at nothing, if the account that is charged allows it.
+        Start at zero, if the current account admits the row.
 
         Args:
-            purpose: What is asked for; None goes by the account's stage.
+            purpose: The purpose of the calls; None stands for the account's stage.
 
         Raises:
-            BudgetExceeded: What may be spent is spent.
+            BudgetExceeded: As ``Account.admit``.
             ModelError: As ``Account.admit``.
 
         """
@@ -60,82 +58,81 @@ class UsageMeter:
         if self._account is not None:
             self._account.admit()
         self._lock = threading.Lock()
-        self._before = Usage()
-        self._recalled = Usage()
-        self._answered = 0
-        self._uncounted = False
+        self._earlier_usage = Usage()
+        self._cached_usage = Usage()
+        self._responses = 0
+        self._is_uncounted = False
         self.usage = Usage()
         self.seconds: float | None = None
 
     @property
     def spent(self) -> Usage | None:
         """
-        What the last attempt took, as if it had been the first.
+        The usage of the last attempt, cached responses included.
 
-        None where that is not known: an answer came from a cache that does not
-        say, or the provider did not count.
+        None if it is unknown: a cached response has no usage, or the provider did not count.
         """
-        last = self.usage - self._before + self._recalled
-        if self._uncounted:
+        last_attempt = self.usage - self._earlier_usage + self._cached_usage
+        if self._is_uncounted:
             return None
-        if last.calls >= self._answered:
-            return last
-        # What an attempt before it has paid for came from DSPy's cache.
-        return self.usage if self.usage.calls == self._answered else None
+        if last_attempt.calls >= self._responses:
+            return last_attempt
+        # DSPy's cache had the responses that an earlier attempt has paid for.
+        return self.usage if self.usage.calls == self._responses else None
 
     def begin_attempt(self) -> None:
-        """Take note that the work begins, or begins again."""
+        """Record that an attempt at the row begins."""
         with self._lock:
-            self._before = self.usage
-            self._recalled = Usage()
-            self._answered = 0
+            self._earlier_usage = self.usage
+            self._cached_usage = Usage()
+            self._responses = 0
 
-    def note_answer(self) -> None:
-        """Take note that a call was answered, by a model or from a cache."""
+    def count_response(self) -> None:
+        """Count a response, of a model or from a cache."""
         with self._lock:
-            self._answered += 1
+            self._responses += 1
 
     def __deepcopy__(self, _memo: object) -> UsageMeter:
-        """Stay one meter where DSPy copies its settings for a thread."""
+        """Return this meter: DSPy copies its settings for each thread."""
         return self
 
     def add_usage(self, model: str, entry: dict[str, Any] | None) -> None:
-        """Take one answer's usage entry, as DSPy hands it over."""
+        """Add the usage entry of one response, as DSPy reports it."""
         entry = entry or {}
-        call = _usage_of(entry)
+        usage = _usage_of(entry)
         account = self._account
         if account is not None:
-            call = account.charge(self._purpose or account.stage, model, call)
-        asked = _CALL.get()
+            usage = account.charge(self._purpose or account.stage, model, usage)
+        call = _CALL.get()
         with self._lock:
-            self.usage += call
-            self._uncounted |= not _is_counted(entry)
-            if asked is not None:
-                self.seconds = (self.seconds or 0.0) + time.monotonic() - asked.began
+            self.usage += usage
+            self._is_uncounted |= not _is_counted(entry)
+            if call is not None:
+                self.seconds = (self.seconds or 0.0) + time.monotonic() - call.start_time
 
-    def add_recalled(self, model: str, entry: dict[str, Any]) -> None:
-        """Take what an answer from a cache took when it was asked for: not charged again."""
+    def add_cached(self, model: str, entry: dict[str, Any]) -> None:
+        """Add the usage entry of a cached response, without a charge."""
         if not _is_counted(entry):
             return
-        call = _usage_of(entry)
+        usage = _usage_of(entry)
         if self._account is not None:
-            call = self._account.priced(model, call)
+            usage = self._account.priced(model, usage)
         with self._lock:
-            self._recalled += call
+            self._cached_usage += usage
 
 
 def end_call() -> None:
-    """Take note that a call was answered, in this context."""
+    """Record that the call in this context has its response."""
     meter = dspy.settings.usage_tracker
     if isinstance(meter, UsageMeter):
-        meter.note_answer()
+        meter.count_response()
 
 
 def recall(entry: dict[str, Any]) -> None:
-    """Take note that the call in this context was answered from a cache that knows its usage."""
-    meter, asked = dspy.settings.usage_tracker, _CALL.get()
-    if isinstance(meter, UsageMeter) and asked is not None:
-        meter.add_recalled(asked.model, entry)
+    """Record that the call in this context has a cached response with this usage entry."""
+    meter, call = dspy.settings.usage_tracker, _CALL.get()
+    if isinstance(meter, UsageMeter) and call is not None:
+        meter.add_cached(call.model, entry)
 
 
 def _usage_of(entry: dict[str, Any]) -> Usage:
@@ -143,10 +140,10 @@ def _usage_of(entry: dict[str, Any]) -> Usage:
 
 
 def _is_counted(entry: dict[str, Any]) -> bool:
-    numbers = [entry.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return all(isinstance(each, int) for each in numbers) and any(numbers)
+    counts = [entry.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return all(isinstance(count, int) for count in counts) and any(counts)
 
 
 def _tokens(entry: dict[str, Any], name: str) -> int:
-    value = entry.get(name)
-    return value if isinstance(value, int) else 0
+    count = entry.get(name)
+    return count if isinstance(count, int) else 0

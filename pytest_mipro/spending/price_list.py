@@ -1,20 +1,18 @@
 """
-Cache what DSPy's price list says of a model, while language models are asked.
+Cache the entries of DSPy's price list while language models are called.
 
-DSPy looks a model up in its price list after each call, for the cost, and
-with some adapters before each call, for what the model supports. The list
-names no model of a vLLM or llama.cpp server and few that Ollama serves. For a
-model that it does not name, DSPy searches the whole list twice per call: for
-the name in the response and for the name that was requested. That doubles the
-processor time of a call, and threads spend it one after another.
+DSPy looks a model up in its price list after each call, for the cost, and with some adapters
+before each call, for the capabilities of the model. The list has no model of a vLLM or llama.cpp
+server and few of Ollama. For a model that is not in the list, DSPy searches the whole list twice
+per call: for the name in the response and for the name in the request. That doubles the processor
+time of a call, and threads take turns at it.
 
-DSPy has no public way to avoid that and to leave everything else as it is. No
-setting turns costs off. An LM with an engine of its own has no cost at all,
-and a provider that ``dspy.lm15.register_provider`` declares gives the LM
-another name, and so other keys in every cache. So this module replaces, while
-a block runs, the function by which two modules of DSPy look a model up. They
-only read what it returns. ``tests/contracts/test_price_list.py`` notices when
-any of this changes.
+DSPy has no public way to avoid the search without other effects. No setting turns costs off. An
+LM with an engine of its own has no cost at all, and a provider that
+``dspy.lm15.register_provider`` declares changes the name of the LM, and so the keys of every
+cache. So this module replaces, while a block runs, the function with which two modules of DSPy
+look a model up. They only read its result. ``tests/contracts/test_price_list.py`` fails when a
+version of DSPy changes any of this.
 """
 
 from __future__ import annotations
@@ -36,48 +34,48 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 _READERS = (capabilities, costs)
-"""The modules of DSPy that import the function, and use it for each call of a model."""
-_MODELS = 1024
-"""Entries a cache keeps at most: a server may name another model in each response."""
+"""The modules of DSPy that call the function before or after each call of a model."""
+_MAX_ENTRIES = 1024
+"""Maximum size of the cache: a server may name a different model in each response."""
 
 
 class CachedLookup:
     """
-    Looks each model up once, and returns what DSPy would return.
+    Looks each model up once, and returns the same entries as DSPy.
 
-    The entries stay valid until the process ends, because DSPy loads its price
-    list once per process.
+    An entry stays valid until the process ends, because DSPy loads its price list once per
+    process.
 
     Args:
-        look_up: DSPy's function, whatever its arguments.
+        look_up: DSPy's function; its arguments are passed on.
 
     """
 
     def __init__(self, look_up: Callable[..., Entry]) -> None:
         self._look_up = look_up
-        self._cached = lru_cache(_MODELS)(look_up)
+        self._cached = lru_cache(_MAX_ENTRIES)(look_up)
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any, **options: Any) -> Entry:  # ruff: ignore[any-type] - DSPy's
-        """Return a copy of a model's entry, as DSPy does, because a caller may change it."""
+        """Return a copy of a model's entry, because a caller may change it."""
         try:
-            with self._lock:  # Without it, threads that begin together would all search the list.
+            with self._lock:  # Or threads that start together would all search the list.
                 entry = self._cached(*arguments, **options)
-        except TypeError:  # An argument has no hash, or DSPy itself refuses the arguments.
+        except TypeError:  # An argument has no hash, or the arguments are wrong.
             return self._look_up(*arguments, **options)
         return deepcopy(entry)
 
 
 class Replacement:
     """
-    Replaces a function in the modules that import it, while any block needs that.
+    Replaces a function in the modules that import it, while any block is active.
 
-    A module that has something else under the name of the function keeps it.
+    A module in which the function's name refers to another object does not change.
 
     Args:
-        modules: Where the function is replaced.
-        function: What is replaced, under its own name.
-        replacement: What it is replaced by.
+        modules: The modules.
+        function: The function.
+        replacement: The function that takes its place.
 
     """
 
@@ -91,22 +89,22 @@ class Replacement:
         self._name = function.__name__
         self._function = function
         self._replacement = replacement
-        self._blocks = 0
+        self._active_blocks = 0
         self._lock = threading.Lock()
 
     @contextmanager
     def active(self) -> Generator[None]:
-        """Replace the function while the block runs; the last of several blocks restores it."""
-        self._count(+1)
+        """Replace the function while the block runs; the last active block restores it."""
+        self._add_blocks(+1)
         try:
             yield
         finally:
-            self._count(-1)
+            self._add_blocks(-1)
 
-    def _count(self, change: int) -> None:
+    def _add_blocks(self, number: int) -> None:
         with self._lock:
-            self._blocks += change
-            if self._blocks:
+            self._active_blocks += number
+            if self._active_blocks:
                 self._exchange(self._function, self._replacement)
             else:
                 self._exchange(self._replacement, self._function)
@@ -121,5 +119,5 @@ _REPLACEMENT = Replacement(_READERS, model_info, CachedLookup(model_info))
 
 
 def cached_price_list() -> AbstractContextManager[None]:
-    """Let DSPy look each model up once, in all threads, while the block runs."""
+    """Let DSPy look each model up only once, in all threads, while the block runs."""
     return _REPLACEMENT.active()

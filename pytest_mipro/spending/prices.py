@@ -1,4 +1,4 @@
-"""What a token costs: as the user says, or as DSPy's price list has it."""
+"""The prices of models: those that the user sets, and those of DSPy's price list."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MILLION = 1_000_000
 @dataclass(frozen=True)
 class Price:
     """
-    What one model charges, in US dollars per million tokens.
+    The price of one model, in US dollars per million tokens.
 
     Attributes:
-        asked: For tokens it reads.
-        answered: For tokens it writes.
+        asked: The price of input tokens.
+        answered: The price of output tokens.
 
     """
 
@@ -30,36 +30,36 @@ class Price:
     answered: float
 
     def of(self, usage: Usage) -> float:
-        """Return what ``usage`` costs, without what a provider's own cache takes off."""
-        asked, answered = usage.prompt_tokens, usage.completion_tokens
-        return (self.asked * asked + self.answered * answered) / MILLION
+        """Return the cost of ``usage``, without the discount of a provider's own cache."""
+        input_tokens, output_tokens = usage.prompt_tokens, usage.completion_tokens
+        return (self.asked * input_tokens + self.answered * output_tokens) / MILLION
 
 
 class Prices:
     """
-    The prices of all models.
+    Looks up the price of a model.
 
     Args:
-        given: What the user says, by model name; goes before the list.
+        user_prices: Prices that the user sets, by model; they take precedence over the list.
 
     """
 
-    def __init__(self, given: Mapping[str, Price] | None = None) -> None:
-        self._known: dict[str, Price | None] = dict(given or {})
+    def __init__(self, user_prices: Mapping[str, Price] | None = None) -> None:
+        self._prices: dict[str, Price | None] = dict(user_prices or {})
 
     def of(self, model: str) -> Price | None:
-        """Return the price of ``model``, or None where nobody knows it."""
-        if model not in self._known:
-            self._known[model] = _listed(model)
-        return self._known[model]
+        """Return the price of ``model``, or None if it is unknown."""
+        if model not in self._prices:
+            self._prices[model] = _list_price(model)
+        return self._prices[model]
 
 
-def _listed(model: str) -> Price | None:
+def _list_price(model: str) -> Price | None:
     provider, slash, name = model.partition("/")
     if not slash:
-        return None  # Nothing is loaded for the name of a model that no provider has.
+        return None  # The list names no model without a provider, and need not be loaded.
     info = model_info(provider, name)
-    asked, answered = (rate(info, f"{way}_cost_per_token") for way in ("input", "output"))
-    if asked is None or answered is None:
+    input_rate, output_rate = (rate(info, f"{way}_cost_per_token") for way in ("input", "output"))
+    if input_rate is None or output_rate is None:
         return None
-    return Price(asked * MILLION, answered * MILLION)
+    return Price(input_rate * MILLION, output_rate * MILLION)

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other of what they have spent."""
+"""Share the spending of the processes of one run through files."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WIDTH = 24
-"""Characters of a number in a file that other processes read while it is written."""
+"""Characters per number: a fixed width, because other processes read during a write."""
 _STARTS = (0, _WIDTH, 2 * _WIDTH)
 
 
 class SharedSpending:
     """
-    What other processes of the same run have spent; each tells it in a file of its own.
+    Writes the spending of this process to a file, and reads the files of the other processes.
 
     Args:
-        folder: Where the files are; all processes have the same.
-        name: What this process is called among them.
+        folder: The folder of the files, the same in all processes.
+        name: The name of this process.
 
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
-        self._own = folder / f"{name}.spent"
+        self._own_file = folder / f"{name}.spent"
 
     def tell(self, usage: Usage) -> None:
-        """Let the others know what this process has spent."""
+        """Write the total usage of this process."""
         text = "".join(f"{number:{_WIDTH}}" for number in (usage.calls, usage.priced, usage.usd))
-        # Never empty in between, or a reader would take it for nothing.
-        mode = "r+b" if self._own.exists() else "wb"
-        with suppress(OSError), self._own.open(mode) as file:
+        # Mode "wb" would empty the file first, and a reader could take that for no spending.
+        mode = "r+b" if self._own_file.exists() else "wb"
+        with suppress(OSError), self._own_file.open(mode) as file:
             file.write(text.encode("ascii"))
 
     def spent(self) -> Usage:
-        """Return what the others have spent."""
+        """Return the total usage of the other processes."""
         return Usage.total(self.by_process().values())
 
     def by_process(self) -> dict[str, Usage]:
-        """Return what each of the others has spent, by what it is called."""
-        files = [each for each in self._folder.glob("*.spent") if each != self._own]
-        return {each.stem: _read(each) for each in files}
+        """Return the usage of each other process, by its name."""
+        files = [file for file in self._folder.glob("*.spent") if file != self._own_file]
+        return {file.stem: _read(file) for file in files}
 
 
 def _read(file: Path) -> Usage:
+    """Return the usage in ``file``; a file that cannot be read counts as no usage."""
     with suppress(OSError, ValueError):
         text = file.read_text(encoding="ascii")
         if len(text) == len(_STARTS) * _WIDTH:

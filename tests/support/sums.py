@@ -61,7 +61,7 @@ class Function(dspy.Module):
     """A program without a language model that counts its calls by question."""
 
     def __init__(self, function: Callable[[str], object] = add) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.function = function
         self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class Asking(dspy.Module):
     """A program that calls a language model, and may catch its error and add by itself."""
 
     def __init__(self, *, catches: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.predict = dspy.Predict("question -> answer")
         self.catches = catches
 

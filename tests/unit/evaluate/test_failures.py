@@ -20,13 +20,13 @@ from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.failures import (
     CallWatch,
-    blame_program,
+    failure_of,
     infrastructure_cause,
-    is_passing,
+    infrastructure_error,
     is_rate_limit,
+    is_temporary,
     refuse_broken,
     retry_after,
-    surface,
 )
 from pytest_mipro.records import Failure, Row, Usage
 
@@ -49,19 +49,19 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     return error
 
 
-def during(error: Exception, other: BaseException) -> Exception:
-    """Return ``error`` as raised while ``other`` was handled."""
-    error.__context__ = other
+def during(error: Exception, context: BaseException) -> Exception:
+    """Return ``error`` as raised while ``context`` was handled."""
+    error.__context__ = context
     return error
 
 
-def hidden(error: Exception, other: BaseException) -> Exception:
-    """Return ``error`` as raised ``from None`` while ``other`` was handled."""
-    error.__context__, error.__suppress_context__ = other, True
+def hidden(error: Exception, context: BaseException) -> Exception:
+    """Return ``error`` as raised ``from None`` while ``context`` was handled."""
+    error.__context__, error.__suppress_context__ = context, True
     return error
 
 
-# --- Whose fault ---------------------------------------------------------------------------
+# --- Causes --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -78,23 +78,23 @@ def hidden(error: Exception, other: BaseException) -> Exception:
     ids=["itself", "ours", "cause", "context", "from None", "cause of a cause", "mixed"],
 )
 def test_language_model_error_is_found(error: Exception, cause: Exception | None) -> None:
-    """However the program wraps it, the error behind it is the provider's."""
+    """The cause is the provider's error, in whatever way the program wraps it."""
     assert infrastructure_cause(error) is (cause or error)
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "error_type",
     [
-        kind
-        for kind in vars(exceptions).values()
-        if isinstance(kind, type)
-        and issubclass(kind, dspy.LMError)
-        and not issubclass(kind, ContextWindowExceededError)
+        error_type
+        for error_type in vars(exceptions).values()
+        if isinstance(error_type, type)
+        and issubclass(error_type, dspy.LMError)
+        and not issubclass(error_type, ContextWindowExceededError)
     ],
 )
-def test_every_language_model_error_counts(kind: type[dspy.LMError]) -> None:
-    """Rate limits, dead keys, outages and unknown failures are never the program's."""
-    error = kind("no answer")
+def test_every_language_model_error_is_a_cause(error_type: type[dspy.LMError]) -> None:
+    """No class of DSPy's errors is a failure of the program."""
+    error = error_type("no response")
 
     assert infrastructure_cause(error) is error
 
@@ -113,20 +113,20 @@ def test_every_language_model_error_counts(kind: type[dspy.LMError]) -> None:
     ids=["value", "parse", "long", "caused by long", "during parse", "timeout", "connection"],
 )
 def test_other_errors_are_the_programs(error: Exception) -> None:
-    """Answers that cannot be parsed and prompts that are too long are the candidate's doing."""
+    """Unparsable responses, long prompts and the program's own exceptions have no such cause."""
     assert infrastructure_cause(error) is None
 
 
 def test_cycle_of_causes_ends() -> None:
-    """Errors that name each other as cause are looked at once."""
-    one, two = ValueError("1"), ValueError("2")
-    one.__cause__, two.__cause__ = two, one
+    """Two errors that have each other as cause do not loop."""
+    first, second = ValueError("1"), ValueError("2")
+    first.__cause__, second.__cause__ = second, first
 
-    assert infrastructure_cause(one) is None
+    assert infrastructure_cause(first) is None
 
 
 def test_error_behind_both_a_cause_and_a_context_is_found() -> None:
-    """An error raised from another one while a model error is handled does not hide it."""
+    """A cause does not hide the model error in the context."""
     error = during(ValueError("x"), RATE)
     error.__cause__ = KeyError("not the reason")
 
@@ -134,30 +134,30 @@ def test_error_behind_both_a_cause_and_a_context_is_found() -> None:
 
 
 def test_error_in_a_group_is_found() -> None:
-    """A program that asks in a task group fails with a group."""
+    """A program that calls models in a task group raises a group."""
     group = getattr(builtins, "ExceptionGroup", None)
     if group is None:
         pytest.skip("Python 3.10 has no exception groups")
 
-    assert infrastructure_cause(group("asked", [ValueError("x"), RATE])) is RATE
+    assert infrastructure_cause(group("calls failed", [ValueError("x"), RATE])) is RATE
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[faulty.Server]:
-    """Return a server that fails as it is told to."""
+    """Return a server that replies with the error of a test."""
     with faulty.Server.running() as running:
         yield running
 
 
-PASSING = [
+TEMPORARY = [
     *("LIMITED", "LIMITED_WITHOUT_HINT", "BROKEN", "UNAVAILABLE"),
     *("DROPPED", "HANGING", "CUT", "GARBAGE", "HTML"),
 ]
-LASTING = ["NO_QUOTA", "REVOKED", "FORBIDDEN", "REFUSED", "NOT_FOUND"]
+PERMANENT = ["NO_QUOTA", "REVOKED", "FORBIDDEN", "REFUSED", "NOT_FOUND"]
 
 
 def caught_from(server: faulty.Server, reply: faulty.Reply) -> Exception:
-    """Return what DSPy raises when a server replies like that."""
+    """Return the error that DSPy raises for a reply of the server."""
     server.reset(lambda _: reply)
     lm = dspy.LM(
         "openai/faulty",
@@ -173,26 +173,26 @@ def caught_from(server: faulty.Server, reply: faulty.Reply) -> Exception:
     return caught.value
 
 
-@pytest.mark.parametrize("name", [*PASSING, *LASTING])
-def test_what_a_server_can_do(server: faulty.Server, name: str) -> None:
-    """Each way to fail, as it comes over the wire, is the provider's, and passes or lasts."""
+@pytest.mark.parametrize("name", [*TEMPORARY, *PERMANENT])
+def test_errors_over_the_wire(server: faulty.Server, name: str) -> None:
+    """An error reply of a server is the provider's, and either temporary or permanent."""
     error = caught_from(server, getattr(faulty, name))
 
     assert infrastructure_cause(error) is error
-    assert is_passing(error) == (name in PASSING)
+    assert is_temporary(error) == (name in TEMPORARY)
     assert is_rate_limit(error) == name.startswith("LIMITED")
-    hint = float(faulty.HINT["Retry-After"])
-    hinted = name in {"LIMITED", "BROKEN", "UNAVAILABLE"}
-    assert retry_after(error) == (hint if hinted else None)
+    seconds = float(faulty.HINT["Retry-After"])
+    has_time = name in {"LIMITED", "BROKEN", "UNAVAILABLE"}
+    assert retry_after(error) == (seconds if has_time else None)
 
 
-def test_a_prompt_too_long_is_none_of_the_servers_faults(server: faulty.Server) -> None:
-    """The one refusal that is the candidate's own doing, as it comes over the wire."""
+def test_a_prompt_that_is_too_long_over_the_wire(server: faulty.Server) -> None:
+    """The candidate caused this reply of a server, so it has no provider's error as cause."""
     assert infrastructure_cause(caught_from(server, faulty.TOO_LONG)) is None
 
 
-def test_name_that_does_not_resolve_may_pass() -> None:
-    """Where DNS fails, the network is to blame."""
+def test_a_host_name_that_does_not_resolve_is_temporary() -> None:
+    """A failure of DNS is an error of the network."""
     lm = dspy.LM(
         "openai/faulty",
         api_base="http://nowhere.invalid/v1",
@@ -204,20 +204,20 @@ def test_name_that_does_not_resolve_may_pass() -> None:
     with pytest.raises(dspy.LMError) as caught:
         lm("hello")
 
-    assert is_passing(caught.value)
+    assert is_temporary(caught.value)
 
 
-@pytest.mark.parametrize("hint", [None, "soon", -1, 0, float("inf"), float("nan")])
-def test_what_is_no_time_is_no_hint(hint: Any) -> None:
-    """A provider's hint that cannot be waited for is left aside."""
+@pytest.mark.parametrize("value", [None, "soon", -1, 0, float("inf"), float("nan")])
+def test_a_retry_after_that_is_no_time_is_ignored(value: Any) -> None:
+    """Only a positive finite number is a time to wait."""
     error = LMRateLimitError("slow down")
-    error.retry_after = hint
+    error.retry_after = value
 
     assert retry_after(error) is None
 
 
-def test_the_models_error_is_named_not_our_wrapping_of_it() -> None:
-    """An error that stops a run and comes by again still shows the provider's words."""
+def test_the_providers_error_precedes_our_wrapper() -> None:
+    """The cause of a wrapped provider's error is the provider's error."""
     assert infrastructure_cause(caused(InfrastructureError("ours"), RATE)) is RATE
 
 
@@ -225,7 +225,7 @@ def test_the_models_error_is_named_not_our_wrapping_of_it() -> None:
 
 
 class Unreachable(ScriptedEngine):
-    """Fails with the given errors, one per call, then answers."""
+    """Raises one of ``errors`` per call, and then responds."""
 
     def __init__(self, *errors: Exception) -> None:
         super().__init__(base=100)
@@ -238,18 +238,18 @@ class Unreachable(ScriptedEngine):
         return response
 
 
-def ask(*errors: Exception) -> tuple[CallWatch, list[Exception]]:
-    """Ask a model once per error and once more, swallowing; return what was seen."""
+def watched(*errors: Exception) -> tuple[CallWatch, list[Exception]]:
+    """Call a model once per error and once more; return the watch and the raised errors."""
     watch = CallWatch()
     lm = dspy.LM("scripted", engine=Unreachable(*errors), cache=False, num_retries=0)
     raised: list[Exception] = []
     with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), callbacks=[watch]):
         for _ in range(len(errors) + 1):
-            raised += _raised_by_asking()
+            raised += _errors_of_a_call()
     return watch, raised
 
 
-def _raised_by_asking() -> list[Exception]:
+def _errors_of_a_call() -> list[Exception]:
     try:
         dspy.Predict("question -> answer")(question="1 + 1")
     except dspy.LMError as error:
@@ -257,32 +257,32 @@ def _raised_by_asking() -> list[Exception]:
     return []
 
 
-def test_swallowed_error_is_remembered() -> None:
-    """A program that goes on after a model error does not hide it."""
-    watch, raised = ask(RATE)
+def test_a_caught_error_is_recorded() -> None:
+    """A program that catches a model error does not hide it."""
+    watch, raised = watched(RATE)
 
     assert isinstance(watch.error, LMRateLimitError)
     assert len(raised) == 1
 
 
-def test_first_error_is_kept() -> None:
-    """Later errors do not replace the one that began it."""
-    watch, raised = ask(LMAuthError("dead key"), LMTransportError("reset"))
+def test_the_first_error_is_recorded() -> None:
+    """A later error does not replace it."""
+    watch, raised = watched(LMAuthError("dead key"), LMTransportError("reset"))
 
     assert isinstance(watch.error, LMAuthError)
     assert len(raised) == 2
 
 
-def test_answers_leave_no_error() -> None:
-    """Nothing is remembered of calls that were answered."""
-    watch, raised = ask()
+def test_responses_record_no_error() -> None:
+    """After calls that succeed there is no error."""
+    watch, raised = watched()
 
     assert watch.error is None
     assert raised == []
 
 
-def test_long_prompt_is_not_remembered() -> None:
-    """A prompt that is too long is no reason to stop, and hides no later reason."""
+def test_a_long_prompt_is_not_recorded() -> None:
+    """A prompt that is too long is no error of the provider, and hides no later one."""
     watch = CallWatch()
 
     watch.on_lm_end("1", None, LONG)
@@ -293,37 +293,37 @@ def test_long_prompt_is_not_remembered() -> None:
     assert watch.error is RATE
 
 
-def test_watch_sees_only_its_own_context() -> None:
+def test_a_watch_records_its_own_context_only() -> None:
     """Rows that run at the same time do not share their errors."""
-    mine, other = CallWatch(), CallWatch()
-    with dspy.context(lm=scripted_lm(), callbacks=[mine]):
+    working, failing = CallWatch(), CallWatch()
+    with dspy.context(lm=scripted_lm(), callbacks=[working]):
         dspy.Predict("question -> answer")(question="1 + 1")
     lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
-    with dspy.context(lm=lm, callbacks=[other]), pytest.raises(LMRateLimitError):
+    with dspy.context(lm=lm, callbacks=[failing]), pytest.raises(LMRateLimitError):
         dspy.Predict("question -> answer")(question="1 + 1")
 
-    assert mine.error is None
-    assert isinstance(other.error, LMRateLimitError)
+    assert working.error is None
+    assert isinstance(failing.error, LMRateLimitError)
 
 
-def test_watch_holds_calls_and_hears_answers() -> None:
-    """Before each call it waits until the model may be asked; after an answer it says so."""
-    heard: list[str] = []
-    watch = CallWatch(heard.append, lambda: heard.append("answered"))
+def test_a_watch_reports_calls_and_responses() -> None:
+    """It reports each call with its model, and each response."""
+    events: list[str] = []
+    watch = CallWatch(events.append, lambda: events.append("response"))
     lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
     with dspy.context(lm=lm, callbacks=[watch]):
-        _raised_by_asking()
-        _raised_by_asking()
+        _errors_of_a_call()
+        _errors_of_a_call()
 
-    assert heard == ["scripted", "scripted", "answered"]
-
-
-# --- What is said --------------------------------------------------------------------------
+    assert events == ["scripted", "scripted", "response"]
 
 
-def test_surface_says_what_happened_and_how_to_go_on() -> None:
-    """The error names what was done, what failed, that it is no score, and the next step."""
-    message = str(surface(RATE, "evaluating Router"))
+# --- Messages ------------------------------------------------------------------------------
+
+
+def test_an_infrastructure_error_has_the_cause_and_the_next_step() -> None:
+    """Its message has the work, the provider's error, that it is no score, and the next step."""
+    message = str(infrastructure_error(RATE, "evaluating Router"))
 
     assert "failed while evaluating Router: LMRateLimitError: " in message
     assert "slow down" in message
@@ -331,11 +331,11 @@ def test_surface_says_what_happened_and_how_to_go_on() -> None:
     assert "the same command goes on from there" in message
 
 
-def test_surface_leaves_our_own_error_alone() -> None:
-    """What already stops a run is not wrapped again."""
+def test_an_infrastructure_error_is_not_wrapped() -> None:
+    """An error that already stops the run is the same object."""
     error = InfrastructureError("the model is gone")
 
-    assert surface(error, "evaluating Router") is error
+    assert infrastructure_error(error, "evaluating Router") is error
 
 
 def fail_deeply(depth: int) -> None:
@@ -345,18 +345,18 @@ def fail_deeply(depth: int) -> None:
     raise ValueError("no number in 'many'")
 
 
-def blamed(call: Any) -> Any:
+def failure_from(call: Any) -> Any:
     """Return the failure of a call."""
     try:
         call()
-    except Exception as error:  # ruff: ignore[blind-except]  # as the runner does
-        return blame_program(error)
+    except Exception as error:  # ruff: ignore[blind-except]  # as the evaluator does
+        return failure_of(error)
     raise AssertionError("it did not fail")
 
 
-def test_blame_says_type_message_and_place() -> None:
-    """A failure is text that shows where the program broke."""
-    failure = blamed(lambda: fail_deeply(0))
+def test_a_failure_has_type_message_and_traceback() -> None:
+    """The traceback has the function and the file that raised."""
+    failure = failure_from(lambda: fail_deeply(0))
 
     assert failure.type == "ValueError"
     assert failure.message == "no number in 'many'"
@@ -365,17 +365,17 @@ def test_blame_says_type_message_and_place() -> None:
     assert "test_failures.py" in failure.traceback
 
 
-def test_blame_of_a_deep_failure_is_short_and_ends_at_the_error() -> None:
-    """Only the innermost frames are kept."""
-    failure = blamed(lambda: fail_deeply(200))
+def test_a_deep_traceback_is_shortened() -> None:
+    """A failure has the innermost frames only."""
+    failure = failure_from(lambda: fail_deeply(200))
 
     assert 1 <= failure.traceback.count("in fail_deeply") <= 8
     assert 'raise ValueError("no number' in failure.traceback
     assert len(failure.traceback) < 1500
 
 
-def test_blame_shows_the_cause() -> None:
-    """An error raised from another one keeps it."""
+def test_a_failure_has_the_cause() -> None:
+    """The traceback includes that of the error's cause."""
 
     def fail() -> None:
         try:
@@ -383,59 +383,59 @@ def test_blame_shows_the_cause() -> None:
         except KeyError as error:
             raise ValueError("no queue") from error
 
-    failure = blamed(fail)
+    failure = failure_from(fail)
 
     assert failure.type == "ValueError"
     assert "KeyError: 'queue'" in failure.traceback
 
 
-class Unspeakable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
-def test_blame_of_an_error_without_words() -> None:
-    """An exception that cannot be printed is a failure like others."""
+def test_an_exception_that_cannot_be_printed_is_a_failure() -> None:
+    """An exception whose ``str`` raises has a failure with its type."""
 
     def fail() -> None:
-        raise Unspeakable
+        raise UnprintableError
 
-    failure = blamed(fail)
+    failure = failure_from(fail)
 
-    assert failure.type == "Unspeakable"
+    assert failure.type == "UnprintableError"
     assert type(failure).from_dict(failure.to_dict()) == failure
 
 
-def test_blame_begins_with_the_program() -> None:
-    """Frames that lead from us to the program are not shown."""
-    bench = Evaluator(lambda *_: True, {}, "key")
+def test_the_traceback_begins_with_the_program() -> None:
+    """It has no frame of this package or of tenacity."""
+    evaluator = Evaluator(lambda *_: True, {}, "key")
 
     class Broken(dspy.Module):
         def forward(self, question: str) -> None:
             raise ValueError(question)
 
-    run = bench.run(Broken(), dspy.Example(question="?").with_inputs("question"))
+    run = evaluator.run(Broken(), dspy.Example(question="?").with_inputs("question"))
 
     assert run.failure is not None
     assert "in forward" in run.failure.traceback
-    assert "runner.py" not in run.failure.traceback
+    assert "evaluator.py" not in run.failure.traceback
     assert "tenacity" not in run.failure.traceback
 
 
 # --- Broken programs -----------------------------------------------------------------------
 
 
-def rows(*types: str | None) -> list[Row]:
-    """Return rows that failed with exceptions of these types, or did not fail."""
+def rows(*error_types: str | None) -> list[Row]:
+    """Return rows that failed with exceptions of these types, or with None did not fail."""
     return [
         Row(
             str(n),
-            0.0 if kind else 1.0,
+            0.0 if error_type else 1.0,
             None,
             Usage(),
-            Failure(kind, f"no. {n}", f"trace {n}\n") if kind else None,
+            Failure(error_type, f"no. {n}", f"trace {n}\n") if error_type else None,
         )
-        for n, kind in enumerate(types)
+        for n, error_type in enumerate(error_types)
     ]
 
 
@@ -450,8 +450,8 @@ def rows(*types: str | None) -> list[Row]:
         ("KeyError", "ValueError", "TypeError"),
     ],
 )
-def test_a_bad_program_has_a_score(types: tuple[str | None, ...]) -> None:
-    """Up to half of the rows may fail alike, and all in ways of their own."""
+def test_a_bad_program_is_not_refused(types: tuple[str | None, ...]) -> None:
+    """Up to half of the rows may fail with one type of exception, and all with several."""
     refuse_broken("the baseline program", rows(*types))
 
 
@@ -463,8 +463,8 @@ def test_a_bad_program_has_a_score(types: tuple[str | None, ...]) -> None:
         (("ValueError", *["KeyError"] * 3), 3),
     ],
 )
-def test_a_broken_program_has_none(types: tuple[str | None, ...], count: int) -> None:
-    """More than half failing alike is an error that says how many, with what, and shows one."""
+def test_a_broken_program_is_refused(types: tuple[str | None, ...], count: int) -> None:
+    """The error has the number of failures, their type and the first traceback."""
     with pytest.raises(ProgramError) as caught:
         refuse_broken("the compiled program", rows(*types))
 
@@ -474,14 +474,14 @@ def test_a_broken_program_has_none(types: tuple[str | None, ...], count: int) ->
     assert message.endswith(f"trace {types.index('KeyError')}")
 
 
-def test_infrastructure_error_says_what_is_safe_and_how_to_go_on() -> None:
-    """Whoever knows the count and the command can fill them in."""
-    error = surface(RATE, "running Router", "asked 3 times, over 9 s")
+def test_an_infrastructure_error_has_the_stored_rows_and_the_command() -> None:
+    """The number of stored rows and the command are added after the error was made."""
+    error = infrastructure_error(RATE, "running Router", "asked 3 times, over 9 s")
     error.stored = 41
     error.command = "pytest --mipro tests/test_router.py"
 
-    *_, tried, rest = str(error).splitlines()
-    assert tried == "asked 3 times, over 9 s"
+    *_, attempts, rest = str(error).splitlines()
+    assert attempts == "asked 3 times, over 9 s"
     assert rest == (
         "this is no score; everything finished so far is safe in the store, which holds 41 rows, "
         "and `pytest --mipro tests/test_router.py` goes on from there"

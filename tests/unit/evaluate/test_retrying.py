@@ -28,13 +28,13 @@ pytestmark = pytest.mark.uses("tenacity")
 SHORT = RetryPolicy(attempts=4, first_wait=0.01, longest_wait=0.1, total=1.0)
 
 
-def limited(hint: float | None = None) -> dspy.LMRateLimitError:
-    """Return a rate limit, with or without a time to wait."""
+def rate_limit(hint: float | None = None) -> dspy.LMRateLimitError:
+    """Return a rate limit error, with or without a time to wait."""
     return dspy.LMRateLimitError("slow down", status=429, retry_after=hint)
 
 
-class Troubled(ScriptedEngine):
-    """Raises the given errors, one per call, then answers; remembers when it was called."""
+class FlakyEngine(ScriptedEngine):
+    """Raises one of ``errors`` per call, and then responds; records the times of its calls."""
 
     def __init__(self, *errors: Exception) -> None:
         super().__init__(base=100)
@@ -50,12 +50,12 @@ class Troubled(ScriptedEngine):
 
     @property
     def waits(self) -> list[float]:
-        """The seconds between calls."""
-        return [later - sooner for sooner, later in zip(self.times, self.times[1:], strict=False)]
+        """The seconds between consecutive calls."""
+        return [end - start for start, end in zip(self.times, self.times[1:], strict=False)]
 
 
-def asking(engine: ScriptedEngine, *, swallow: bool = False) -> Callable[[], str]:
-    """Return work that asks ``engine`` once, and may hide that this failed."""
+def call_of(engine: ScriptedEngine, *, catches: bool = False) -> Callable[[], str]:
+    """Return work that calls ``engine`` once, and may catch its error."""
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
 
     def work() -> str:
@@ -63,28 +63,28 @@ def asking(engine: ScriptedEngine, *, swallow: bool = False) -> Callable[[], str
             try:
                 return str(dspy.Predict("question -> answer")(question="1 + 1").answer)
             except Exception:
-                if not swallow:
+                if not catches:
                     raise
                 return "made up"
 
     return work
 
 
-def tried(
+def retried(
     work: Callable[[], str], policy: RetryPolicy = SHORT, throttle: Throttle | None = None
 ) -> str:
-    """Return what comes of asking persistently."""
+    """Return the result of work that is retried by ``policy``."""
     return throttled(throttle or Throttle(policy), retry_lm_errors, work, "testing")
 
 
-# --- What is asked again -----------------------------------------------------------------------
+# --- Which errors are retried ------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     "error",
     [
-        limited(),
+        rate_limit(),
         dspy.LMServerError("503", status=503),
         dspy.LMTimeoutError("408", status=408),
         dspy.LMTransportError("reset"),
@@ -93,12 +93,12 @@ def tried(
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("swallow", [False, True])
-def test_passing_trouble_is_asked_again(error: Exception, swallow: bool) -> None:
-    """The answer is that of an untroubled call, also where the program swallows the trouble."""
-    engine = Troubled(error, error)
+@pytest.mark.parametrize("catches", [False, True])
+def test_a_temporary_error_is_retried(error: Exception, catches: bool) -> None:
+    """The result is that of a call without errors, even if the program catches them."""
+    engine = FlakyEngine(error, error)
 
-    assert tried(asking(engine, swallow=swallow)) == "2"
+    assert retried(call_of(engine, catches=catches)) == "2"
     assert engine.calls == 3
 
 
@@ -114,13 +114,13 @@ def test_passing_trouble_is_asked_again(error: Exception, swallow: bool) -> None
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("swallow", [False, True])
-def test_lasting_trouble_stops_at_once(error: Exception, swallow: bool) -> None:
-    """What asking again cannot help ends the run with the provider's words."""
-    engine = Troubled(error)
+@pytest.mark.parametrize("catches", [False, True])
+def test_a_permanent_error_is_not_retried(error: Exception, catches: bool) -> None:
+    """The run stops with the provider's message after one call."""
+    engine = FlakyEngine(error)
 
     with pytest.raises(InfrastructureError, match=str(error)) as caught:
-        tried(asking(engine, swallow=swallow))
+        retried(call_of(engine, catches=catches))
 
     assert engine.calls == 1
     assert "failed while testing" in str(caught.value)
@@ -139,26 +139,26 @@ def test_lasting_trouble_stops_at_once(error: Exception, swallow: bool) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_other_errors_pass_as_they_are(error: BaseException) -> None:
-    """What no provider is to blame for is raised at once, and is the same object."""
-    raised: list[int] = []
+def test_an_error_of_the_program_is_raised_unchanged(error: BaseException) -> None:
+    """The same object is raised after one attempt."""
+    attempts: list[int] = []
 
     def work() -> str:
-        raised.append(1)
+        attempts.append(1)
         raise error
 
     with pytest.raises(type(error)) as caught:
-        tried(work)
+        retried(work)
 
     assert caught.value is error
-    assert len(raised) == 1
+    assert len(attempts) == 1
 
 
-class Unsorted(dspy.BaseLM):
-    """A model of the user's own class, whose errors DSPy does not sort."""
+class UsersModel(dspy.BaseLM):
+    """A model of the user's own class, whose errors DSPy does not convert."""
 
     def __init__(self, *errors: Exception) -> None:
-        super().__init__(model="unsorted")
+        super().__init__(model="users-model")
         self.errors = list(errors)
 
     def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
@@ -166,7 +166,7 @@ class Unsorted(dspy.BaseLM):
 
 
 class StatusError(Exception):
-    """An error as SDKs have them."""
+    """An error with a status code, as SDKs raise it."""
 
     def __init__(self, status_code: int) -> None:
         super().__init__(f"status {status_code}")
@@ -176,51 +176,51 @@ class StatusError(Exception):
 @pytest.mark.usefixtures("clock")
 @pytest.mark.filterwarnings("ignore:.*forward.*:DeprecationWarning")
 @pytest.mark.parametrize(
-    "error, asked",
+    "error, calls",
     [(StatusError(429), 4), (StatusError(502), 4), (TimeoutError(), 4), (StatusError(401), 1)],
 )
-def test_a_model_of_the_users_own_is_no_exception(error: Exception, asked: int) -> None:
-    """What such a model raises is no answer; status and network say whether it may pass."""
-    lm = Unsorted(*[error] * 20)
+def test_errors_of_a_users_model_are_retried(error: Exception, calls: int) -> None:
+    """The status code or the type tells whether an unconverted error is temporary."""
+    lm = UsersModel(*[error] * 20)
 
     def work() -> str:
         try:
             lm("hello")
-        except Exception:  # ruff: ignore[blind-except]  # a program that hides its trouble
+        except Exception:  # ruff: ignore[blind-except]  # the program catches its error
             return "made up"
-        return "answered"
+        return "response"
 
     with pytest.raises(InfrastructureError, match=type(error).__name__):
-        tried(work, RetryPolicy(attempts=4, first_wait=0.001, total=0.02 if asked > 1 else 1))
+        retried(work, RetryPolicy(attempts=4, first_wait=0.001, total=0.02 if calls > 1 else 1))
 
-    assert 20 - len(lm.errors) >= asked
+    assert 20 - len(lm.errors) >= calls
 
 
 @pytest.mark.usefixtures("clock")
-def test_each_attempt_has_a_trace_of_its_own() -> None:
-    """What an attempt left in the trace before it failed is gone."""
-    engine = Troubled()
-    ask = asking(engine)
+def test_each_attempt_begins_with_an_empty_trace() -> None:
+    """The trace has no calls of a failed attempt."""
+    engine = FlakyEngine()
+    call = call_of(engine)
 
     def work() -> str:
-        ask()
+        call()
         if engine.calls < 3:
             raise dspy.LMServerError("503")
         return str(len(dspy.settings.trace))
 
-    assert tried(work) == "1"
+    assert retried(work) == "1"
 
 
-# --- How long ----------------------------------------------------------------------------------
+# --- How long they are retried -----------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("clock")
-def test_patience_ends() -> None:
-    """After the last attempt the error says how often, over how long, and how to go on."""
-    engine = Troubled(*[dspy.LMServerError("overloaded")] * 9)
+def test_the_number_of_attempts_is_limited() -> None:
+    """The error has the number and the duration of the attempts, and the next step."""
+    engine = FlakyEngine(*[dspy.LMServerError("overloaded")] * 9)
 
     with pytest.raises(InfrastructureError) as caught:
-        tried(asking(engine))
+        retried(call_of(engine))
 
     assert engine.calls == 4
     assert "LMServerError: overloaded\nasked 4 times, over 0 s\n" in str(caught.value)
@@ -228,78 +228,80 @@ def test_patience_ends() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_time_ends() -> None:
-    """No wait begins that would end after the total."""
-    engine = Troubled(*[dspy.LMServerError("overloaded")] * 99)
+def test_the_total_time_is_limited() -> None:
+    """No wait begins that would end after ``total`` seconds."""
+    engine = FlakyEngine(*[dspy.LMServerError("overloaded")] * 99)
     policy = RetryPolicy(attempts=99, first_wait=0.05, longest_wait=0.05, total=0.2)
 
     with pytest.raises(InfrastructureError):
-        tried(asking(engine), policy)
+        retried(call_of(engine), policy)
 
     assert 2 <= engine.calls <= 4
     assert engine.times[-1] - engine.times[0] <= 0.2
 
 
 @pytest.mark.usefixtures("clock")
-def test_waits_double_and_differ() -> None:
-    """Each wait is at least twice the first of the one before, and no two runs wait the same."""
+def test_waits_double_at_least_and_are_random() -> None:
+    """Waits have at least the lengths 1, 2 and 4, and differ between two runs."""
     waits = []
     for _ in range(2):
-        engine = Troubled(*[dspy.LMServerError("overloaded")] * 3)
-        tried(asking(engine))
+        engine = FlakyEngine(*[dspy.LMServerError("overloaded")] * 3)
+        retried(call_of(engine))
         waits.append(engine.waits)
 
-    for wait in waits:
-        assert [least <= each for least, each in zip([0.01, 0.02, 0.04], wait, strict=True)] == [
-            True
-        ] * 3
+    for run in waits:
+        assert all(low <= wait for low, wait in zip([0.01, 0.02, 0.04], run, strict=True))
     assert waits[0] != waits[1]
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
-    "hint, least, most",
+    "hint, low, high",
     [(0.1, 0.1, 0.4), (3600.0, 0.1, 0.4), (0.0, 0.01, 0.2), (float("nan"), 0.01, 0.2)],
     ids=["honoured", "capped", "zero", "nan"],
 )
-def test_the_providers_hint(hint: float, least: float, most: float) -> None:
-    """``Retry-After`` is waited for, up to the longest wait; what is no time is no hint."""
-    engine = Troubled(limited(hint))
+def test_a_retry_waits_for_the_time_of_the_provider(hint: float, low: float, high: float) -> None:
+    """``Retry-After`` sets the first wait, up to ``longest_wait``, unless it is no time."""
+    engine = FlakyEngine(rate_limit(hint))
 
-    tried(asking(engine), RetryPolicy(first_wait=0.01, longest_wait=0.1))
+    retried(call_of(engine), RetryPolicy(first_wait=0.01, longest_wait=0.1))
 
     (wait,) = engine.waits
-    assert least <= wait < most
+    assert low <= wait < high
 
 
-def test_rate_limits_are_put_up_with_while_others_are_answered(clock: Clock) -> None:
-    """A slow provider makes a run slow, not fail, for as long as it answers anything."""
-    engine = Troubled(*[limited()] * 25)
+def test_rate_limits_are_retried_while_other_calls_succeed(clock: Clock) -> None:
+    """A slow provider makes a run slow, and does not end it while any call succeeds."""
+    engine = FlakyEngine(*[rate_limit()] * 25)
     throttle = Throttle(RetryPolicy(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.2))
     clock.during_wait = throttle.record_response
 
-    assert tried(asking(engine), throttle=throttle) == "2"
+    assert retried(call_of(engine), throttle=throttle) == "2"
     assert engine.calls == 26
 
 
 @pytest.mark.usefixtures("clock")
-def test_rate_limits_end_when_nothing_is_answered() -> None:
-    """A provider that only ever refuses is given up after the total."""
-    engine = Troubled(*[limited()] * 99)
+def test_rate_limits_end_the_run_if_no_call_succeeds() -> None:
+    """The run stops after ``total`` seconds without a response."""
+    engine = FlakyEngine(*[rate_limit()] * 99)
 
     with pytest.raises(InfrastructureError, match="slow down"):
-        tried(
-            asking(engine), RetryPolicy(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6)
+        retried(
+            call_of(engine), RetryPolicy(attempts=2, first_wait=0.02, longest_wait=0.02, total=0.6)
         )
 
     assert 3 < engine.calls <= 30
 
 
-def test_the_trouble_is_known_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits can be told why, unless others are answered meanwhile."""
+def test_the_throttle_has_the_error_during_retries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other threads can read the error until the call succeeds, unless other calls succeed."""
     throttle = Throttle(RetryPolicy(first_wait=0.01, longest_wait=0.01))
-    engine = Troubled(*[limited()] * 100_000)
-    thread = threading.Thread(target=tried, args=(asking(engine),), kwargs={"throttle": throttle})
+    engine = FlakyEngine(*[rate_limit()] * 100_000)
+    thread = threading.Thread(
+        target=retried, args=(call_of(engine),), kwargs={"throttle": throttle}
+    )
     assert not throttle.provider_error
     thread.start()
     while not throttle.provider_error:
@@ -315,118 +317,118 @@ def test_the_trouble_is_known_until_it_is_over(monkeypatch: pytest.MonkeyPatch) 
     assert not throttle.provider_error
 
 
-# --- All together ------------------------------------------------------------------------------
+# --- Pauses of all threads ---------------------------------------------------------------------
 
 
-def test_a_rate_limit_holds_everybody(clock: Clock) -> None:
-    """While one waits for a rate limit nobody else begins a call, then they come one by one."""
+def test_a_rate_limit_delays_the_calls_of_all_threads(clock: Clock) -> None:
+    """Calls of other threads begin after the pause, at different times."""
     throttle = Throttle(RetryPolicy(first_wait=0.01, longest_wait=1))
-    first, others = Troubled(limited(0.3)), [Troubled() for _ in range(5)]
+    first, delayed = FlakyEngine(rate_limit(0.3)), [FlakyEngine() for _ in range(5)]
 
-    def ask_together() -> None:
+    def call_together() -> None:
         clock.during_wait = clock.do_nothing
-        started = clock.now
-        for other in others:
-            clock.now = started
-            tried(asking(other), throttle=throttle)
-        clock.now = started
+        start = clock.now
+        for engine in delayed:
+            clock.now = start
+            retried(call_of(engine), throttle=throttle)
+        clock.now = start
 
-    clock.during_wait = ask_together
-    tried(asking(first), throttle=throttle)
+    clock.during_wait = call_together
+    retried(call_of(first), throttle=throttle)
 
-    begun = [other.times[0] - first.times[0] for other in others]
-    assert min(begun) >= 0.3
-    assert max(begun) - min(begun) > 0.005
+    delays = [engine.times[0] - first.times[0] for engine in delayed]
+    assert min(delays) >= 0.3
+    assert max(delays) - min(delays) > 0.005
 
 
 @pytest.mark.usefixtures("clock")
-def test_calls_in_the_middle_of_a_row_are_held_too() -> None:
-    """A program of several calls does not go on asking during a pause."""
+def test_a_pause_delays_later_calls_of_a_row() -> None:
+    """The second call of a program waits for a pause that begins after the first."""
     throttle = Throttle()
-    engine = Troubled()
-    ask = asking(engine)
+    engine = FlakyEngine()
+    call = call_of(engine)
 
     def work() -> str:
-        ask()
+        call()
         throttle.pause(0.2)
-        return ask()
+        return call()
 
-    tried(work, throttle=throttle)
+    retried(work, throttle=throttle)
 
     assert engine.waits[0] >= 0.2
 
 
-def test_other_trouble_holds_nobody(clock: Clock) -> None:
-    """A connection that broke is the matter of one row."""
+def test_other_errors_delay_no_other_thread(clock: Clock) -> None:
+    """A broken connection delays its own row alone."""
     throttle = Throttle(RetryPolicy(first_wait=2.0))
-    troubled, other = Troubled(dspy.LMTransportError("reset")), Troubled()
-    clock.during_wait = lambda: other.times or tried(asking(other), throttle=throttle)
-    tried(asking(troubled), throttle=throttle)
+    flaky, working = FlakyEngine(dspy.LMTransportError("reset")), FlakyEngine()
+    clock.during_wait = lambda: working.times or retried(call_of(working), throttle=throttle)
+    retried(call_of(flaky), throttle=throttle)
 
-    assert other.times == troubled.times[:1]
+    assert working.times == flaky.times[:1]
 
 
 # --- Stopping ----------------------------------------------------------------------------------
 
 
 class Interrupted(Throttle):
-    """Is stopped by another thread as soon as somebody waits."""
+    """A throttle that another thread stops at the first wait."""
 
     def wait(self, seconds: float) -> bool:
         threading.Thread(target=self.stop).start()
         return super().wait(seconds)
 
 
-@pytest.mark.parametrize("waiting", ["to ask again", "for a pause"])
-def test_stopping_ends_all_waits(waiting: str) -> None:
-    """Whoever waits when the run stops gives up, however long the wait would be."""
+@pytest.mark.parametrize("reason", ["retry", "pause"])
+def test_stopping_ends_all_waits(reason: str) -> None:
+    """A stop of the run ends a wait of any length."""
     throttle = Interrupted(RetryPolicy(first_wait=3600, longest_wait=3600, total=9999))
-    engine = Troubled(*([dspy.LMServerError("503")] if waiting == "to ask again" else []))
-    if waiting == "for a pause":
+    engine = FlakyEngine(*([dspy.LMServerError("503")] if reason == "retry" else []))
+    if reason == "pause":
         throttle.pause(3600)
 
     with pytest.raises(InfrastructureError, match="stopping"):
-        tried(asking(engine), throttle=throttle)
+        retried(call_of(engine), throttle=throttle)
 
-    assert engine.calls == (waiting == "to ask again")
+    assert engine.calls == (reason == "retry")
 
 
-def test_what_is_under_way_when_the_run_stops_is_finished() -> None:
-    """A row that is answered after that is a row; one that fails is not asked again."""
+def test_a_call_that_runs_during_a_stop_finishes() -> None:
+    """A row whose call succeeds is returned; one whose call fails is not retried."""
     throttle = Throttle()
-    answered, refused = asking(Troubled()), asking(engine := Troubled(limited(9.0)))
+    succeeding, failing = call_of(FlakyEngine()), call_of(engine := FlakyEngine(rate_limit(9.0)))
 
-    def row() -> str:
+    def stop_and_succeed() -> str:
         throttle.stop()
-        return retry_lm_errors(answered, "testing")
+        return retry_lm_errors(succeeding, "testing")
 
-    def failing() -> str:
+    def stop_and_fail() -> str:
         throttle.stop()
-        return retry_lm_errors(refused, "testing")
+        return retry_lm_errors(failing, "testing")
 
-    assert throttled(throttle, row) == "2"
+    assert throttled(throttle, stop_and_succeed) == "2"
     throttle = Throttle()
     with pytest.raises(InfrastructureError, match="slow down"):
-        throttled(throttle, failing)
+        throttled(throttle, stop_and_fail)
     assert engine.calls == 1
 
 
-def test_nothing_begins_after_lasting_trouble() -> None:
-    """Who comes next hears the provider's words, and asks nobody."""
+def test_no_call_begins_after_a_permanent_error() -> None:
+    """Later work raises the same error without a call."""
     throttle = Throttle()
     with pytest.raises(InfrastructureError, match="no credit") as first:
-        tried(asking(Troubled(dspy.LMBillingError("no credit"))), throttle=throttle)
-    engine = Troubled()
+        retried(call_of(FlakyEngine(dspy.LMBillingError("no credit"))), throttle=throttle)
+    engine = FlakyEngine()
     with pytest.raises(InfrastructureError, match="no credit") as second:
-        tried(asking(engine), throttle=throttle)
+        retried(call_of(engine), throttle=throttle)
     assert engine.calls == 0
     assert str(second.value) == str(first.value)
 
 
 @pytest.mark.usefixtures("clock")
-def test_waiting_leaves_the_seeded_draws_alone() -> None:
-    """Jitter does not use up the random numbers of a program that has seeded them."""
-    errors = [limited(0.01), dspy.LMServerError("503")]
+def test_waits_do_not_use_the_seeded_generator() -> None:
+    """The random part of a wait does not change the state of ``random``."""
+    errors = [rate_limit(0.01), dspy.LMServerError("503")]
 
     def work() -> str:
         if errors:
@@ -434,17 +436,17 @@ def test_waiting_leaves_the_seeded_draws_alone() -> None:
         return "done"
 
     random.seed(5)
-    before = random.getstate()
+    state = random.getstate()
 
-    assert tried(work) == "done"
-    assert random.getstate() == before
+    assert retried(work) == "done"
+    assert random.getstate() == state
 
 
-def test_outside_of_workers_there_is_a_pace_too() -> None:
-    """Work that nobody started on threads is asked again like any other."""
+def test_work_outside_of_a_pool_is_retried() -> None:
+    """Work in the caller's thread has a throttle of its own."""
     with dspy.context(lm=scripted_lm(base=100)):
-        answer = retry_lm_errors(
-            lambda: dspy.Predict("question -> answer")(question="1 + 1"), "asking"
+        prediction = retry_lm_errors(
+            lambda: dspy.Predict("question -> answer")(question="1 + 1"), "testing"
         )
 
-    assert answer.answer == "2"
+    assert prediction.answer == "2"

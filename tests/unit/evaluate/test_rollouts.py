@@ -23,45 +23,45 @@ EXAMPLES = [
 
 
 def right(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
-    """Compare the answer."""
+    """Return whether the prediction has the example's answer."""
     return bool(example.answer == prediction.answer)
 
 
 def evaluate(
     lm: dspy.LM, store: Store, count: int, program: dspy.Module | None = None
 ) -> list[tuple[Row, ...]]:
-    """Return the rows of a program, ``count`` each."""
-    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "answers"), count)
+    """Return ``count`` rows of a program on each example."""
+    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "prediction"), count)
     workers = WorkerPool(ContextThreadPool(2))
     programs = [program or dspy.Predict("question -> answer")]
-    (found,) = run_to_completion(rollouts.evaluate(programs, EXAMPLES, store, workers), workers)
-    assert rollouts.stored(store, programs[0], EXAMPLES) == found
+    (rows,) = run_to_completion(rollouts.evaluate(programs, EXAMPLES, store, workers), workers)
+    assert rollouts.stored(store, programs[0], EXAMPLES) == rows
     assert rollouts.missing(store, programs, EXAMPLES) == [0] * count
-    return found
+    return rows
 
 
 def calls(lm: dspy.LM) -> int:
-    """Return how often the model was asked."""
+    """Return the number of calls of the model."""
     engine = lm._engine_spec
     assert isinstance(engine, ScriptedEngine)
     return engine.calls
 
 
-def test_each_rollout_is_asked_once(store: Store) -> None:
-    """More rollouts ask for the new ones alone, and keep the rows of those before."""
+def test_a_rollout_is_evaluated_once(store: Store) -> None:
+    """A larger number of rollouts evaluates only the additional ones."""
     lm = scripted_lm()
-    one = evaluate(lm, store, 1)
+    single = evaluate(lm, store, 1)
     three = evaluate(lm, store, 3)
     assert calls(lm) == 3 * len(EXAMPLES)
-    assert [answers[0] for answers in three] == [answers[0] for answers in one]
-    assert len({row.key for answers in three for row in answers}) == 3 * len(EXAMPLES)
-    assert len({row.answer for answers in three for row in answers}) == 3 * len(EXAMPLES)
-    assert evaluate(lm, store, 2) == [answers[:2] for answers in three]
+    assert [rows[0] for rows in three] == [rows[0] for rows in single]
+    assert len({row.key for rows in three for row in rows}) == 3 * len(EXAMPLES)
+    assert len({row.answer for rows in three for row in rows}) == 3 * len(EXAMPLES)
+    assert evaluate(lm, store, 2) == [rows[:2] for rows in three]
     assert calls(lm) == 3 * len(EXAMPLES)
 
 
-def test_a_rollout_is_no_other_request() -> None:
-    """DSPy's cache takes rollouts apart; the first one is what is asked without any."""
+def test_rollouts_differ_in_dspys_cache() -> None:
+    """Each rollout but the first has a ``rollout_id`` of its own."""
     lm = scripted_lm(cache=True)
     rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key"), 3)
     models = [evaluator.settings["lm"] for evaluator in rollouts._evaluators]
@@ -69,8 +69,8 @@ def test_a_rollout_is_no_other_request() -> None:
     assert [model.kwargs.get("rollout_id") for model in models] == [None, 1, 2]
 
 
-def test_a_predictor_with_its_own_model_asks_it_anew(store: Store) -> None:
-    """A model inside the program is asked again as well, and the program stays as it is."""
+def test_a_predictors_own_model_has_rollouts_too(store: Store) -> None:
+    """A model inside the program is called per rollout, and the program does not change."""
     own = scripted_lm()
     program = dspy.Predict("question -> answer")
     program.set_lm(own)
@@ -80,18 +80,18 @@ def test_a_predictor_with_its_own_model_asks_it_anew(store: Store) -> None:
     assert "rollout_id" not in own.kwargs
 
 
-def test_nothing_stored(store: Store) -> None:
-    """A rollout that the store lacks is missing as a whole."""
+def test_a_rollout_that_is_not_stored_is_missing(store: Store) -> None:
+    """The store has the rows of one rollout, and none of the second."""
     lm = scripted_lm()
     program = dspy.Predict("question -> answer")
     evaluate(lm, store, 1, program)
-    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "answers"), 2)
+    rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "prediction"), 2)
     assert rollouts.stored(store, program, EXAMPLES) is None
     assert rollouts.missing(store, [program], EXAMPLES) == [0, len(EXAMPLES)]
 
 
 @pytest.mark.parametrize("scores, mean", [([0.25], 0.25), ([0.0, 1.0], 0.5), ([0.1] * 3, 0.1)])
-def test_the_mean(scores: list[float], mean: float) -> None:
-    """A score is the mean over the rollouts; that of one is its own."""
-    answers = tuple(Row(str(number), score) for number, score in enumerate(scores))
-    assert mean_score(answers) == pytest.approx(mean)
+def test_mean_score(scores: list[float], mean: float) -> None:
+    """The score of an example is the mean over its rollouts."""
+    rows = tuple(Row(str(number), score) for number, score in enumerate(scores))
+    assert mean_score(rows) == pytest.approx(mean)

@@ -21,12 +21,12 @@ PREDICTION = dspy.Prediction(answer="2")
 
 
 def returning(value: object) -> Any:
-    """Return a metric that always says ``value``."""
+    """Return a metric that returns ``value``."""
     return lambda example, prediction, trace=None: value
 
 
 class Feedback(dspy.Prediction):
-    """What metrics for other optimizers return."""
+    """A subclass of Prediction, as metrics for other optimizers return it."""
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ class Feedback(dspy.Prediction):
     ],
     ids=repr,
 )
-def test_score(value: object, score: float) -> None:
+def test_a_score_is_converted_to_float(value: object, score: float) -> None:
     """A bool, a number of Python or NumPy, or a Prediction with one is a score."""
-    found = call_metric(returning(value), EXAMPLE, PREDICTION)
+    result = call_metric(returning(value), EXAMPLE, PREDICTION)
 
-    assert found == score
-    assert type(found) is float
+    assert result == score
+    assert type(result) is float
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15))
@@ -99,8 +99,8 @@ def test_every_finite_number_is_its_own_score(value: float) -> None:
     ],
     ids=lambda value: f"{value!r:.40}",
 )
-def test_what_is_no_score_is_refused(value: object) -> None:
-    """The error shows the value, what a score may be, and the example."""
+def test_a_value_that_is_no_score_is_an_error(value: object) -> None:
+    """The message has the value, the expected types and the example."""
     with pytest.raises(MetricError) as caught:
         call_metric(returning(value), EXAMPLE, PREDICTION)
 
@@ -111,29 +111,29 @@ def test_what_is_no_score_is_refused(value: object) -> None:
     assert '{"answer":"2","question":"What is 1 + 1?"}' in message
 
 
-def test_metric_gets_what_it_is_to_judge() -> None:
-    """Example and prediction arrive as they are, the trace only where there is one."""
-    seen: list[tuple[Any, ...]] = []
+def test_a_metric_gets_example_and_prediction() -> None:
+    """They are the same objects, and a trace follows only if the caller passes one."""
+    calls: list[tuple[Any, ...]] = []
 
     def metric(*arguments: object) -> bool:
-        seen.append(arguments)
+        calls.append(arguments)
         return True
 
     call_metric(metric, EXAMPLE, PREDICTION)
     call_metric(metric, EXAMPLE, PREDICTION, ["step"])
 
-    assert seen[0][0] is EXAMPLE
-    assert seen[0][1] is PREDICTION
-    assert [arguments[2:] for arguments in seen] == [(), (["step"],)]
+    assert calls[0][0] is EXAMPLE
+    assert calls[0][1] is PREDICTION
+    assert [arguments[2:] for arguments in calls] == [(), (["step"],)]
 
 
-def test_metric_without_a_trace_parameter_scores_rows() -> None:
-    """Two parameters are enough where no trace is judged."""
+def test_a_metric_needs_no_trace_parameter() -> None:
+    """Without a trace, a metric of two parameters is called with two arguments."""
     assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION) == 1
 
 
-def test_metric_that_raises_is_named_with_its_error() -> None:
-    """The error says what was raised, on which example, and keeps the cause."""
+def test_a_metric_that_raises_is_a_metric_error() -> None:
+    """The message has the exception and the example; the exception is the cause."""
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         return bool(prediction.label == example.answer)
@@ -151,8 +151,8 @@ class Misspelt:
 
 
 @pytest.mark.parametrize("metric", [Misspelt(), Misspelt().__call__, partial(Misspelt())])
-def test_metric_that_raises_in_a_library_is_shown_at_its_own_line(metric: Any) -> None:
-    """The line of the metric comes first, then that of whatever it called."""
+def test_an_exception_in_a_library_shows_the_line_of_the_metric(metric: Any) -> None:
+    """The line of the metric comes first, and then the line that raised."""
     with pytest.raises(MetricError) as caught:
         call_metric(metric, EXAMPLE, PREDICTION)
 
@@ -162,8 +162,8 @@ def test_metric_that_raises_in_a_library_is_shown_at_its_own_line(metric: Any) -
     assert "example.py" in second
 
 
-def test_metric_that_cannot_be_called_is_shown_where_it_is_defined() -> None:
-    """None of our own lines is to blame."""
+def test_a_metric_with_wrong_parameters_shows_its_definition() -> None:
+    """The message has no line of this package."""
 
     def metric(example: dspy.Example) -> bool:
         return bool(example)
@@ -179,7 +179,7 @@ def test_metric_that_cannot_be_called_is_shown_where_it_is_defined() -> None:
     "error", [AssertionError("no"), ZeroDivisionError(), RecursionError("deep")]
 )
 def test_any_exception_of_a_metric_is_a_metric_error(error: Exception) -> None:
-    """Whatever the user's code raises, it is no score."""
+    """No type of exception is a score."""
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         raise error
@@ -188,8 +188,8 @@ def test_any_exception_of_a_metric_is_a_metric_error(error: Exception) -> None:
         call_metric(metric, EXAMPLE, PREDICTION)
 
 
-def test_judge_that_cannot_be_reached_is_not_the_metrics_fault() -> None:
-    """A language model error stops the run as one, and is named."""
+def test_an_lm_error_of_a_judge_is_an_infrastructure_error() -> None:
+    """The message has the work, and the LM error is the cause."""
     error = LMRateLimitError("slow down")
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
@@ -200,8 +200,8 @@ def test_judge_that_cannot_be_reached_is_not_the_metrics_fault() -> None:
     assert caught.value.__cause__ is error
 
 
-def test_judge_that_cannot_be_parsed_is_a_metric_error() -> None:
-    """A judge that answers nonsense gave no score."""
+def test_an_unparsable_response_of_a_judge_is_a_metric_error() -> None:
+    """The call succeeded, so the metric returned no score."""
     signature: Any = dspy.ensure_signature("a -> b")
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
@@ -212,8 +212,8 @@ def test_judge_that_cannot_be_parsed_is_a_metric_error() -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_in_a_metric_passes(stop: type[BaseException]) -> None:
-    """The user stopping the run is no error of the metric."""
+def test_ctrl_c_in_a_metric_is_raised(stop: type[BaseException]) -> None:
+    """A stop by the user is not converted to an error of the metric."""
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
         raise stop
@@ -233,8 +233,8 @@ def test_ctrl_c_in_a_metric_passes(stop: type[BaseException]) -> None:
     ],
     ids=["long", "object", "lone surrogate", "nan", "empty"],
 )
-def test_any_example_can_be_shown(example: dspy.Example) -> None:
-    """The error about a metric is never hidden by an error about its example."""
+def test_any_example_can_be_printed(example: dspy.Example) -> None:
+    """An example that is hard to print does not hide the error of the metric."""
     with pytest.raises(MetricError, match="the metric returned None") as caught:
         call_metric(returning(None), example, PREDICTION)
 

@@ -37,10 +37,10 @@ pytestmark = pytest.mark.uses("dspy")
         (None, Usage(1)),
     ],
 )
-def test_call_is_counted_whatever_it_says_about_tokens(
+def test_a_call_counts_with_and_without_tokens(
     entry: dict[str, Any] | None, expected: Usage
 ) -> None:
-    """A provider that reports no tokens still was asked."""
+    """A call counts also if the provider reports no tokens."""
     meter = UsageMeter()
 
     meter.add_usage("openai/gpt-test", entry)
@@ -50,19 +50,20 @@ def test_call_is_counted_whatever_it_says_about_tokens(
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6))))
 def test_calls_add_up(calls: list[tuple[int, int]]) -> None:
-    """A meter shows the sum of all calls, whatever the model."""
+    """The usage is the sum over all calls of all models."""
     meter = UsageMeter()
 
-    for number, (asked, answered) in enumerate(calls):
-        meter.add_usage(f"m{number}", {"prompt_tokens": asked, "completion_tokens": answered})
+    for number, (prompt_tokens, completion_tokens) in enumerate(calls):
+        entry = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        meter.add_usage(f"m{number}", entry)
 
-    assert meter.usage == Usage(
-        len(calls), sum(asked for asked, _ in calls), sum(answered for _, answered in calls)
-    )
+    prompt_total = sum(prompt_tokens for prompt_tokens, _ in calls)
+    completion_total = sum(completion_tokens for _, completion_tokens in calls)
+    assert meter.usage == Usage(len(calls), prompt_total, completion_total)
 
 
-def test_new_meter_shows_nothing() -> None:
-    """Nothing was asked yet."""
+def test_a_new_meter_has_no_usage() -> None:
+    """It has not counted a call."""
     assert UsageMeter().usage == Usage()
 
 
@@ -70,93 +71,95 @@ ENTRY = {"prompt_tokens": 10, "completion_tokens": 2}
 
 
 class TestSpent:
-    def test_what_was_paid_for_and_answered(self) -> None:
-        """Two calls that a model answered took what both took."""
+    def test_it_is_the_sum_of_the_calls(self) -> None:
+        """An attempt of two calls has the usage of both."""
         meter = UsageMeter()
         meter.begin_attempt()
         for _ in range(2):
             meter.add_usage("m", ENTRY)
-            meter.note_answer()
+            meter.count_response()
         assert meter.spent == Usage(2, 20, 4)
 
-    def test_no_calls_take_nothing(self) -> None:
-        """A program that asks no model is known to take nothing."""
+    def test_it_is_zero_without_calls(self) -> None:
+        """The usage of a program without a model is known."""
         meter = UsageMeter()
         meter.begin_attempt()
         assert meter.spent == Usage()
 
-    def test_an_answer_from_a_cache_is_unknown(self) -> None:
-        """It is not 0 tokens."""
+    def test_it_is_unknown_after_a_cached_response(self) -> None:
+        """A cached response without usage does not count as 0 tokens."""
         meter = UsageMeter()
         meter.begin_attempt()
-        meter.note_answer()
+        meter.count_response()
         assert meter.spent is None
 
-    def test_an_answer_from_a_cache_that_knows_its_usage(self) -> None:
-        """It took what it took when it was asked for, at today's price, and is paid only once."""
+    def test_it_has_the_usage_of_a_cached_response(self) -> None:
+        """A cached response has its original tokens at the present price, and is not charged."""
         account = Account(prices=Prices({"m": Price(asked=1.0, answered=2.0)}))
         with account.current():
             meter = UsageMeter()
         meter.begin_attempt()
-        meter.add_recalled("m", ENTRY)
-        meter.note_answer()
+        meter.add_cached("m", ENTRY)
+        meter.count_response()
         assert meter.spent == Usage(1, 10, 2, priced=1, usd=14e-6)
         assert meter.usage == account.usage == Usage()
 
-    def test_what_is_recalled_again_counts_once(self) -> None:
-        """The last attempt's answers are what counts."""
+    def test_a_cached_response_counts_once(self) -> None:
+        """Only the responses of the last attempt count."""
         meter = UsageMeter()
         for _ in range(2):
             meter.begin_attempt()
-            meter.add_recalled("m", ENTRY)
-            meter.note_answer()
+            meter.add_cached("m", ENTRY)
+            meter.count_response()
         assert meter.spent == Usage(1, 10, 2)
 
-    def test_a_cache_that_did_not_count_leaves_it_unknown(self) -> None:
-        """No tokens are not 0 tokens, in a cache neither."""
+    def test_it_is_unknown_if_a_cached_response_has_no_tokens(self) -> None:
+        """A cached entry of 0 tokens was not counted by the provider."""
         meter = UsageMeter()
         meter.begin_attempt()
-        meter.add_recalled("m", {"prompt_tokens": 0, "completion_tokens": 0})
-        meter.note_answer()
+        meter.add_cached("m", {"prompt_tokens": 0, "completion_tokens": 0})
+        meter.count_response()
         assert meter.spent is None
 
     @pytest.mark.parametrize("entry", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}])
-    def test_what_the_provider_did_not_count_is_unknown(self, entry: dict[str, Any] | None) -> None:
-        """Nor is it where a provider reports no tokens."""
+    def test_it_is_unknown_if_the_provider_did_not_count(
+        self, entry: dict[str, Any] | None
+    ) -> None:
+        """A response without tokens does not count as 0 tokens."""
         meter = UsageMeter()
         meter.begin_attempt()
         meter.add_usage("m", entry)
-        meter.note_answer()
+        meter.count_response()
         assert meter.spent is None
 
-    def test_an_attempt_that_failed_is_no_part_of_it(self) -> None:
-        """A row that was asked again costs what the last attempt took."""
+    def test_it_leaves_out_failed_attempts(self) -> None:
+        """A retried row has the usage of its last attempt."""
         meter = UsageMeter()
         meter.begin_attempt()
         meter.add_usage("m", ENTRY)
-        meter.note_answer()
+        meter.count_response()
         meter.begin_attempt()
         for _ in range(2):
             meter.add_usage("m", ENTRY)
-            meter.note_answer()
+            meter.count_response()
         assert meter.usage.calls == 3
         assert meter.spent == Usage(2, 20, 4)
 
-    def test_what_an_earlier_attempt_paid_for_is(self) -> None:
-        """The second attempt found the first call in DSPy's cache, where the first put it."""
+    def test_it_includes_cached_calls_of_an_earlier_attempt(self) -> None:
+        """The second attempt reads the response of the first from DSPy's cache."""
         meter = UsageMeter()
         meter.begin_attempt()
         meter.add_usage("m", ENTRY)
-        meter.note_answer()
+        meter.count_response()
         meter.begin_attempt()
-        meter.note_answer()
+        meter.count_response()
         meter.add_usage("m", ENTRY)
-        meter.note_answer()
+        meter.count_response()
         assert meter.spent == Usage(2, 20, 4)
 
 
 def test_calls_from_several_threads_are_all_counted() -> None:
-    """No call is lost when answers arrive at the same time."""
+    """No call is lost if responses arrive at the same time."""
     meter = UsageMeter()
 
     def count() -> None:
@@ -170,8 +173,8 @@ def test_calls_from_several_threads_are_all_counted() -> None:
     assert meter.usage == Usage(16_000, 16_000)
 
 
-def test_copy_for_a_thread_is_the_same_meter() -> None:
-    """DSPy copies the tracker in its settings; the count stays in one place."""
+def test_a_copy_for_a_thread_is_the_same_meter() -> None:
+    """DSPy copies its settings per thread, and all copies count in one meter."""
     meter = UsageMeter()
 
     copy.deepcopy({"usage_tracker": meter})["usage_tracker"].add_usage("m", {"prompt_tokens": 3})
@@ -179,38 +182,38 @@ def test_copy_for_a_thread_is_the_same_meter() -> None:
     assert meter.usage == Usage(1, 3)
 
 
-def ask(number: int = 1) -> None:
-    """Ask the current model."""
+def call_model(number: int = 1) -> None:
+    """Call the current model."""
     dspy.Predict("question -> answer")(question=f"{number} + 1")
 
 
-def test_meter_counts_what_dspy_asks() -> None:
-    """In DSPy's settings, a meter sees each answer with its tokens."""
+def test_a_meter_counts_the_calls_of_dspy() -> None:
+    """In DSPy's settings, a meter gets each response with its tokens."""
     meter = UsageMeter()
 
     with dspy.context(lm=scripted_lm(), usage_tracker=meter):
-        ask(1)
-        ask(2)
+        call_model(1)
+        call_model(2)
 
     assert meter.usage == Usage(2, 20, 4)
 
 
-def test_answers_from_the_cache_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same request twice is one call."""
+def test_cached_responses_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated request is one call."""
     cache = Cache(enable_disk_cache=False, enable_memory_cache=True, disk_cache_dir="")
-    monkeypatch.setitem(vars(dspy), "cache", cache)  # not the user's own in their home
+    monkeypatch.setitem(vars(dspy), "cache", cache)  # and not the user's cache
     meter, lm = UsageMeter(), scripted_lm(log=tmp_path / "calls", cache=True)
 
     with dspy.context(lm=lm, usage_tracker=meter):
-        ask()
-        ask()
+        call_model()
+        call_model()
 
     assert (tmp_path / "calls").read_text() == "call\n"
     assert meter.usage == Usage(1, 10, 2)
 
 
 class Parallel(dspy.Module):
-    """Asks three times at once, with DSPy's own threads."""
+    """A program that makes three calls at the same time, in threads of DSPy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,24 +222,24 @@ class Parallel(dspy.Module):
     def forward(self) -> list[Any]:
         example = dspy.Example(question="1 + 1").with_inputs("question")
         work = [(self.predict, example) for _ in range(3)]
-        found: list[Any] = dspy.Parallel(num_threads=3, disable_progress_bar=True)(work)
-        return found
+        predictions: list[Any] = dspy.Parallel(num_threads=3, disable_progress_bar=True)(work)
+        return predictions
 
 
 def dspy_threads() -> None:
-    """Ask three times at once, in threads of DSPy."""
+    """Make three calls at the same time, in threads of DSPy."""
     Parallel()()
 
 
 def our_threads() -> None:
-    """Ask three times at once, in threads that copy the context."""
+    """Make three calls at the same time, in threads that copy the context."""
     with ContextThreadPool(3) as threads:
-        list(threads.map(ask, range(3)))
+        list(threads.map(call_model, range(3)))
 
 
 @pytest.mark.parametrize("run", [our_threads, dspy_threads], ids=["ours", "dspy.Parallel"])
 def test_calls_of_a_programs_threads_are_counted(run: Callable[[], object]) -> None:
-    """A program that asks in threads is charged for all of them."""
+    """The usage of a row includes the calls of its program's threads."""
     meter = UsageMeter()
 
     with dspy.context(lm=scripted_lm(), usage_tracker=meter):
@@ -245,15 +248,15 @@ def test_calls_of_a_programs_threads_are_counted(run: Callable[[], object]) -> N
     assert meter.usage == Usage(3, 30, 6)
 
 
-def test_meters_of_two_rows_are_apart() -> None:
-    """What one row asks is not charged to another."""
-    one, two = UsageMeter(), UsageMeter()
+def test_two_rows_have_separate_meters() -> None:
+    """A call counts in the meter of its own row."""
+    first, second = UsageMeter(), UsageMeter()
 
     with dspy.context(lm=scripted_lm()):
-        with dspy.context(usage_tracker=one):
-            ask()
-        with dspy.context(usage_tracker=two):
-            ask()
-            ask()
+        with dspy.context(usage_tracker=first):
+            call_model()
+        with dspy.context(usage_tracker=second):
+            call_model()
+            call_model()
 
-    assert (one.usage.calls, two.usage.calls) == (1, 2)
+    assert (first.usage.calls, second.usage.calls) == (1, 2)

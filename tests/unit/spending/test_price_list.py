@@ -24,12 +24,12 @@ pytestmark = pytest.mark.usefixtures("packaged_list")
 
 @pytest.fixture
 def packaged_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have DSPy read the price list it came with, not the one on the network."""
+    """Let DSPy read the price list that it ships, not the one on the network."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
 class Search:
-    """A lookup that takes a moment, and counts."""
+    """A slow lookup that records the models."""
 
     def __init__(self) -> None:
         self.models: list[str] = []
@@ -37,9 +37,9 @@ class Search:
     def __call__(
         self, provider: str, model: str, *, namespaces: tuple[str, ...] | None = None
     ) -> dict[str, Any]:
-        """Return an entry that says what it was looked up by."""
+        """Return an entry that has the arguments."""
         self.models.append(model)
-        time.sleep(0.002)  # For other threads to come in between.
+        time.sleep(0.002)  # So that other threads can run in between.
         if model == "damaged":
             raise ValueError(model)
         return {"by": [provider, model], "namespaces": namespaces}
@@ -54,38 +54,38 @@ class TestCachedLookup:
         assert entries == [{"by": ["openai", "mine"], "namespaces": None}] * 3
         assert search.models == ["mine"]
 
-    def test_what_an_entry_depends_on_is_told_apart(self) -> None:
-        """A provider, a model and namespaces each have entries of their own."""
+    def test_all_arguments_are_part_of_the_key(self) -> None:
+        """Another provider, model or namespace has another entry."""
         lookup = CachedLookup(Search())
         assert lookup("vllm", "mine")["by"] == ["vllm", "mine"]
         assert lookup("openai", "mine")["by"] == ["openai", "mine"]
         assert lookup("openai", "other")["by"] == ["openai", "other"]
         assert lookup("openai", "other", namespaces=("xai",))["namespaces"] == ("xai",)
 
-    def test_a_changed_entry_stays_with_who_changed_it(self) -> None:
-        """A caller gets a copy, down to the lists in it."""
+    def test_a_caller_cannot_change_the_cached_entry(self) -> None:
+        """A caller gets a deep copy."""
         lookup = CachedLookup(Search())
         changed = lookup("openai", "mine")
         changed["by"].append("changed")
         changed["new"] = True
         assert lookup("openai", "mine") == {"by": ["openai", "mine"], "namespaces": None}
 
-    def test_threads_that_begin_together_search_once(self) -> None:
-        """The first of them looks the model up, and the others wait for it."""
+    def test_threads_that_start_together_search_once(self) -> None:
+        """The first thread looks the model up, and the others wait for its result."""
         search, start = Search(), Barrier(8)
         lookup = CachedLookup(search)
 
-        def ask() -> dict[str, Any]:
+        def look_up() -> dict[str, Any]:
             start.wait()
             return lookup("openai", "mine")
 
         with ThreadPoolExecutor(8) as threads:
-            entries = [asked.result() for asked in [threads.submit(ask) for _ in range(8)]]
+            entries = [future.result() for future in [threads.submit(look_up) for _ in range(8)]]
         assert entries == [{"by": ["openai", "mine"], "namespaces": None}] * 8
         assert search.models == ["mine"]
 
-    def test_an_error_is_not_kept(self) -> None:
-        """It is raised as DSPy raises it, and the list is searched again."""
+    def test_an_error_is_not_cached(self) -> None:
+        """The error of DSPy's function is raised, and the next call searches again."""
         search = Search()
         lookup = CachedLookup(search)
         for _ in range(2):
@@ -93,24 +93,24 @@ class TestCachedLookup:
                 lookup("openai", "damaged")
         assert search.models == ["damaged"] * 2
 
-    def test_what_has_no_hash_is_looked_up_each_time(self) -> None:
-        """DSPy takes a list of namespaces as well as a tuple."""
+    def test_arguments_without_a_hash_are_not_cached(self) -> None:
+        """DSPy accepts namespaces as a list, too."""
         lookup: Callable[..., dict[str, Any]] = CachedLookup(Search())
         assert lookup("openai", "mine", namespaces=["xai"])["namespaces"] == ["xai"]
 
-    def test_wrong_arguments_are_refused_by_dspy(self) -> None:
-        """Who leaves out the model sees the error of DSPy's function."""
+    def test_wrong_arguments_raise_the_error_of_dspy(self) -> None:
+        """Without a model the error is that of DSPy's function."""
         with pytest.raises(TypeError, match="model"):
             CachedLookup(Search())("openai")
 
 
 def slow() -> str:
-    """Stand for what is replaced."""
+    """Stand for the function."""
     return "slow"
 
 
 def fast() -> str:
-    """Stand for what it is replaced by."""
+    """Stand for its replacement."""
     return "fast"
 
 
@@ -124,22 +124,22 @@ def modules() -> tuple[ModuleType, ModuleType]:
 
 class TestReplacement:
     def test_it_lasts_as_long_as_the_block(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """All modules have the other function in the block, and their own after it."""
+        """All modules have the replacement in the block, and the function after it."""
         with Replacement(modules, slow, fast).active():
             assert [module.slow for module in modules] == [fast, fast]
         assert [module.slow for module in modules] == [slow, slow]
 
-    def test_an_error_ends_it(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """A block that raises restores the function, too."""
+    def test_an_error_restores_the_function(self, modules: tuple[ModuleType, ModuleType]) -> None:
+        """The function is back after a block that raises."""
         replacement = Replacement(modules, slow, fast)
         with pytest.raises(KeyError), replacement.active():
             raise KeyError
         assert modules[0].slow is slow
 
-    def test_the_last_of_several_blocks_ends_it(
+    def test_the_last_of_several_blocks_restores_the_function(
         self, modules: tuple[ModuleType, ModuleType]
     ) -> None:
-        """Blocks of several threads overlap in any order."""
+        """Overlapping blocks may end in any order."""
         replacement = Replacement(modules, slow, fast)
         first, second = ExitStack(), ExitStack()
         first.enter_context(replacement.active())
@@ -149,28 +149,26 @@ class TestReplacement:
         second.close()
         assert modules[0].slow is slow
 
-    def test_many_threads_leave_the_modules_as_they_were(
+    def test_blocks_of_many_threads_restore_the_function(
         self, modules: tuple[ModuleType, ModuleType]
     ) -> None:
-        """In a block of any thread, the function is replaced all the time."""
+        """In a block of any thread the modules have the replacement, and after all blocks not."""
         replacement = Replacement(modules, slow, fast)
 
         def enter_and_leave() -> set[str]:
-            answers = set()
+            results = set()
             for _ in range(200):
                 with replacement.active():
-                    answers |= {module.slow() for module in modules}
-            return answers
+                    results |= {module.slow() for module in modules}
+            return results
 
         with ThreadPoolExecutor(8) as threads:
-            for answers in [threads.submit(enter_and_leave) for _ in range(8)]:
-                assert answers.result() == {"fast"}
+            for future in [threads.submit(enter_and_leave) for _ in range(8)]:
+                assert future.result() == {"fast"}
         assert [module.slow for module in modules] == [slow, slow]
 
-    def test_what_somebody_else_has_replaced_stays(
-        self, modules: tuple[ModuleType, ModuleType]
-    ) -> None:
-        """A module that has another function keeps it, before, in and after a block."""
+    def test_another_replacement_stays(self, modules: tuple[ModuleType, ModuleType]) -> None:
+        """A function that other code has put in its place stays before, in and after a block."""
         first, second = modules
         first.slow = str  # type: ignore[attr-defined]
         with Replacement(modules, slow, fast).active():
@@ -178,35 +176,35 @@ class TestReplacement:
             second.slow = int  # type: ignore[attr-defined]
         assert (first.slow, second.slow) == (str, int)
 
-    def test_a_module_without_the_function_gets_none(self) -> None:
-        """Another DSPy may import it elsewhere: it is slow there, and works."""
+    def test_a_module_without_the_function_does_not_change(self) -> None:
+        """A version of DSPy that imports it elsewhere is slow, and works."""
         module = ModuleType("other")
-        before = dict(vars(module))
+        attributes = dict(vars(module))
         with Replacement((module,), slow, fast).active():
-            assert vars(module) == before
-        assert vars(module) == before
+            assert vars(module) == attributes
+        assert vars(module) == attributes
 
 
 def lookups() -> list[object]:
-    """Return the functions by which DSPy looks models up now."""
+    """Return the functions with which DSPy looks models up at present."""
     return [vars(module)["model_info"] for module in (capabilities, costs)]
 
 
 class TestCachedPriceList:
-    def test_dspy_is_as_it_was_outside_of_a_block(self) -> None:
-        """Importing this package changes nothing in DSPy, and no block leaves a trace."""
+    def test_dspy_is_unchanged_outside_of_a_block(self) -> None:
+        """DSPy has its own function before and after a block."""
         assert lookups() == [model_info, model_info]
         with cached_price_list():
             assert model_info not in lookups()
         assert lookups() == [model_info, model_info]
 
-    def test_work_with_models_looks_them_up_once(self) -> None:
-        """All that the evaluation of rows asks persistently is in a block."""
+    def test_retried_work_is_in_a_block(self) -> None:
+        """Each attempt at a row uses the cached price list."""
         assert model_info not in retry_lm_errors(lookups, "looking")
         assert lookups() == [model_info, model_info]
 
-    def test_work_that_fails_restores_dspy(self) -> None:
-        """A program that raises does not keep the block open."""
+    def test_failing_work_restores_dspy(self) -> None:
+        """A program that raises ends the block."""
 
         def fail() -> None:
             assert model_info not in lookups()
@@ -231,7 +229,7 @@ LONG = lm15.Usage(input_tokens=250_000, output_tokens=50, total_tokens=250_050)
 def estimate(
     provider: str, model: str, usage: lm15.Usage, tier: str, **options: Any
 ) -> tuple[float | None, dict[str, Any]]:
-    """Return DSPy's estimate of the cost of an answer, and where it has it from."""
+    """Return DSPy's estimate of the cost of a response, and its source."""
     response = lm15.Response(
         id="1",
         model=model,
@@ -263,7 +261,7 @@ def estimate(
         ("mine", "my-model", USAGE, "default", (), False),
     ],
 )
-def test_cost_is_what_dspy_says_without(
+def test_costs_are_the_same_outside_of_a_block(
     provider: str,
     model: str,
     usage: lm15.Usage,
@@ -272,7 +270,7 @@ def test_cost_is_what_dspy_says_without(
     *,
     is_priced: bool,
 ) -> None:
-    """The first answer in a block and later ones cost what they cost outside of it."""
+    """The first response in a block and later ones have the cost that DSPy estimates."""
 
     def priced() -> tuple[float | None, dict[str, Any]]:
         return estimate(provider, model, usage, tier, namespaces=namespaces)
