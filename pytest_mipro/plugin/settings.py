@@ -164,15 +164,17 @@ class Settings:
     )
     refresh: bool = field(
         metadata=Switch(
-            "Compile again what the store has, and ask the models again for it."
+            "Compile tasks again whose artifact is in the store, with new LM calls."
         ).metadata
     )
     rescore: bool = field(
-        metadata=Switch("Answer the held-out examples again, whatever the store has.").metadata
+        metadata=Switch(
+            "Answer the held-out examples again, also those that the store has rows of."
+        ).metadata
     )
     dry_run: bool = field(
         metadata=Switch(
-            "Say what would run and how much it would ask at most; ask nothing."
+            "Show what would run, with the most LM calls that it would make; make none."
         ).metadata
     )
     inconclusive: str = field(
@@ -217,7 +219,7 @@ class Settings:
     )
     prune: float | None = field(
         metadata=Text(
-            "At the end, delete from the store what was not used for so many days.",
+            "At the end, delete entries of the store that were not used for so many days.",
             metavar="DAYS",
             parse=_optional(_above_zero("days")),
         ).metadata

@@ -25,7 +25,7 @@ from scripted import scripted_lm
 
 @pytest.fixture(scope="session")
 def mipro_lm():
-    return scripted_lm(known={TEAMS!r}, base=20, per_demo=20)
+    return scripted_lm(teams={TEAMS!r}, base=20, per_demo=20)
 """
 
 
@@ -113,7 +113,7 @@ def test_the_engine_works_without_pytest(folder: Project) -> None:
     setting = script.replace(
         configure,
         "from scripted import scripted_lm\nfrom test_routing import Route, right_team\n"
-        f"dspy.configure(lm=scripted_lm(known={TEAMS!r}, base=20, per_demo=20))\n"
+        f"dspy.configure(lm=scripted_lm(teams={TEAMS!r}, base=20, per_demo=20))\n"
         "rows = [\n    dspy.Example(ticket=f'{word} {number}', team=team).with_inputs('ticket')\n"
         f"    for number in range(40) for word, team in {TEAMS!r}.items()\n]\n"
         "trainset, valset = rows[:40], rows[40:]",

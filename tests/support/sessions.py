@@ -1,7 +1,7 @@
 """
-Sessions as pytest starts them, but without pytest: tasks, models, stores, references.
+Sessions without pytest, with their tasks, models, stores and references.
 
-Everything that tests of a session and of its outcome need is built here.
+The tests of the session room build their objects with it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ SMALL = {
     "max_bootstrapped_demos": 1,
     "max_labeled_demos": 1,
 }
-"""Options of the smallest search that has every phase."""
+"""The options of the smallest search with all phases."""
 COMPILE, ROWS = 20, 12
-"""Calls that it takes with the dataset below, and those for the held-out rows of both programs."""
+"""The calls of this search on ``DATASET``, and those for the held-out rows of both programs."""
 
 
 class Adder(dspy.Module):
@@ -85,12 +85,12 @@ def right(example: dspy.Example, prediction: dspy.Prediction, trace: object = No
 
 
 def nearly_right(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float:
-    """Return a score that gets smaller with the distance to the answer."""
+    """Return a score that decreases with the distance to the answer."""
     return 1 - float(abs(example.answer - prediction.answer)) / 2
 
 
 def sums(first: int, count: int) -> tuple[dspy.Example, ...]:
-    """Return ``count`` sums with their answers; no two ranges share one."""
+    """Return ``count`` sums with their answers; separate ranges share no sum."""
     return tuple(
         dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3).with_inputs("question")
         for i in range(first, first + count)
@@ -108,14 +108,14 @@ def held_out(*examples: dspy.Example) -> Dataset:
 
 class Model:
     """
-    An engine that adds wrongly without demos and rightly with some, unless told otherwise.
+    An engine that counts its requests and answers with a scripted engine.
 
-    It holds the scripted engine instead of being one, so that the keys of a task need not
-    follow all of its code each time.
+    It wraps the scripted engine instead of inheriting from it, so that the
+    fingerprint of a task need not follow the code of that class.
 
     Attributes:
         questions: The last turns of the requests so far.
-        limit: Calls after which its key is revoked; None for never.
+        limit: The number of calls after which the key is revoked; None for never.
 
     """
 
@@ -130,7 +130,7 @@ class Model:
 
     @property
     def calls(self) -> int:
-        """How often it has answered."""
+        """The number of answers so far."""
         return len(self.questions)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
@@ -142,16 +142,16 @@ class Model:
         return self._engine.complete(request)
 
     def drift_to(self, engine: ScriptedEngine) -> None:
-        """Answer like another engine from now on, under the same name."""
+        """Answer with another engine, under the same name."""
         self._engine = engine
 
     def dump_state(self) -> dict[str, int]:
-        """Return what decides the answers, as far as the model says it."""
+        """Return the state of the first engine, also after a drift."""
         return self._state
 
 
 def adding(base: int = 0, per_demo: int = 100) -> Model:
-    """Return a model that adds rightly for so many requests in a hundred."""
+    """Return a model that adds ``base`` percent of sums rightly, and ``per_demo`` more per demo."""
     return Model(ScriptedEngine(base=base, per_demo=per_demo))
 
 
@@ -243,12 +243,12 @@ class Checkout:
 
     @property
     def store_url(self) -> str:
-        """Where the store is."""
+        """The URL of the store."""
         return f"sqlite:///{self.folder / 'store.db'}"
 
     @property
     def folder(self) -> Path:
-        """The folder in which a session keeps everything."""
+        """The folder of the store and the response cache."""
         return self.root / ".mipro"
 
     @property
@@ -258,26 +258,26 @@ class Checkout:
         return {path.name: path.read_bytes() for path in sorted(files)}
 
     def task(self, test: str = TEST, **values: Any) -> Task:
-        """Return what a test declares; ``values`` replace options and fields of the task."""
+        """Return the task of a test; ``values`` replace options and attributes of the task."""
         options = {name: values.pop(name) for name in OPTION_NAMES if name in values}
         lm = dspy.LM("scripted", engine=self.model, cache=self.keeps_responses)
         writer = dspy.LM("scripted", engine=self.writer, cache=False)
-        made = Task(
+        task = Task(
             name=test,
             test=f"test_sums.py::{test}",
             program=Adder(),
             metric=right,
             dataset=DATASET,
             lm=lm,
-            # DSPy keeps nothing for two models of one name, which saves these tests much time.
+            # With two models of one name DSPy caches no response, which makes tests faster.
             prompt_lm=lm if self.keeps_responses else writer,
             options=Options.declare(**{**SMALL, **options}),
             threads=1,
         )
-        return replace(made, **values)
+        return replace(task, **values)
 
     def place(self, test: str = TEST) -> ReferenceLocation:
-        """Return where the reference of a test is."""
+        """Return the location of the reference of a test."""
         command = COMMAND.replace(TEST, test)
         return ReferenceLocation.beside(
             self.root / "test_sums.py", [test], command=command, root=self.root
@@ -292,7 +292,7 @@ class Checkout:
         shared: Path | None = None,
         **policy: bool,
     ) -> Generator[Run]:
-        """Start a run; ``policy`` is what the user asks of all its tasks."""
+        """Start a run with a policy of these attributes."""
         session = Session(
             store_url=store_url or self.store_url,
             store_name=".mipro/store.db",
@@ -309,24 +309,24 @@ class Checkout:
             session.close()
 
     def outcome(self, task: Task | None = None, **values: Any) -> Outcome:
-        """Return the outcome of one test, which is alone in its run."""
+        """Return the outcome of the only test of a run."""
         with self.session(**values) as run:
             return run.outcome(task)
 
     def estimate(self, task: Task | None = None, **values: Any) -> Estimate | None:
-        """Return what a dry run says of one test."""
+        """Return the estimate of the only test of a dry run."""
         with self.session(**values) as run:
             return run.estimate(task)
 
     def copied_to(self, root: Path, *names: str) -> Checkout:
-        """Copy folders of this checkout to another one, with models that were not asked yet."""
+        """Return another checkout with copies of these folders and with new models."""
         for name in names:
             shutil.copytree(self.root / name, root / name)
         return Checkout(root)
 
 
 class FirstRun(NamedTuple):
-    """A run that compiled and accepted a task, and the checkout it left."""
+    """The outcome of a run that compiled and accepted a task, and its checkout."""
 
     checkout: Checkout
     outcome: Outcome
@@ -334,7 +334,7 @@ class FirstRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A session, and the checkout it runs in."""
+    """A session and its checkout."""
 
     checkout: Checkout
     session: Session
@@ -345,7 +345,7 @@ class Run:
         return self.session.outcome(task, self._place(task))
 
     def estimate(self, task: Task | None = None) -> Estimate | None:
-        """Return what the outcome of a test would ask."""
+        """Return the estimate of a test."""
         task = task or self.checkout.task()
         return self.session.estimate(task, self._place(task))
 
@@ -354,14 +354,14 @@ class Run:
 
 
 def instructed(program: Adder, instruction: str) -> Adder:
-    """Give a program another instruction, and return it."""
+    """Set the instruction of a program, and return the program."""
     assert program.add.signature is not None
     program.add.signature = program.add.signature.with_instructions(instruction)
     return program
 
 
 def with_demos(task: Task) -> dspy.Module:
-    """Return the task's program with a labelled demo; as an optimizer, it asks no model."""
+    """Return the task's program with a labelled demo: an optimizer without LM calls."""
     program: dspy.Module = task.program.deepcopy()
     for predictor in program.predictors():
         predictor.demos = [task.dataset.train[0]]
@@ -382,25 +382,25 @@ class Host:
 
 
 def scorecard(scores: Sequence[float], costs: Sequence[ExampleCost | None] = ()) -> Scorecard:
-    """Return a scorecard of so many sums."""
+    """Return a scorecard with these scores of sums."""
     examples = tuple(map(identity, sums(20, len(scores))))
     return Scorecard(examples, tuple(scores), Usage(len(scores)), costs=tuple(costs))
 
 
 def scored(program: dspy.Module, card: Scorecard) -> ScoredProgram:
-    """Return a program with its scores."""
+    """Return a program with the scores of a scorecard."""
     return ScoredProgram(program, card, tuple(map(ExampleResult, card.scores)))
 
 
 def artifact_of(task: Task, program: dspy.Module) -> Artifact:
-    """Return a compiled program as it is stored."""
+    """Return the artifact of a compiled program."""
     return Artifact("key", task.test, {}, {}, dump_state(program), Usage(9), 1.0, "2026-01-02")
 
 
 def judged_of(
     task: Task, program: dspy.Module, baseline: Scorecard, compiled: Scorecard
 ) -> TaskResult:
-    """Return a task's two programs with these scores, as they come from the store."""
+    """Return the result of a task whose programs have these scores, as from the store."""
     return TaskResult(
         artifact=artifact_of(task, program),
         reasons=(),
