@@ -131,18 +131,15 @@ def test_every_python_block_compiles(source: str) -> None:
     assert make(source, "README.md", "exec") is not None
 
 
-def test_every_flag_and_fixture_is_in_the_reference() -> None:
-    """What ``pytest --help`` and the fixtures offer, the README explains."""
+def test_each_option_argument_and_fixture_is_in_the_reference() -> None:
+    """The README explains all flags, ini options, arguments and fixtures."""
     from pytest_mipro import plugin
     from pytest_mipro.plugin.declaration import NAMES
-    from pytest_mipro.plugin.settings import add_options
+    from pytest_mipro.plugin.settings import options
 
     text = README.read_text(encoding="utf-8")
-    parser = pytest.Parser(_ispytest=True)
-    add_options(parser)
-    (group,) = [each for each in parser._groups if each.name == "mipro"]
-    flags = [name for option in group.options for name in option.names()]
+    flags = [option.flag for _, option in options() if option.has_flag]
+    ini_options = [option.key for _, option in options() if option.has_ini]
     fixtures = [name for name in plugin.__all__ if name.startswith("mipro")]
-    assert flags
-    for name in [*flags, *fixtures, *NAMES]:
+    for name in ["--mipro", *flags, *ini_options, *fixtures, *NAMES]:
         assert f"`{name}" in text, name
