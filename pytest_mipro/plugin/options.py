@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
-
-OPTION = "option"
-"""The key of a field's option in the metadata of its setting."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,6 @@ class Option:
     def key(self) -> str:
         """The name in the ini file, and of the flag in ``config.option``."""
         return f"mipro_{self.name}"
-
-    @property
-    def metadata(self) -> Mapping[str, Option]:
-        """The metadata of the field that the option sets."""
-        return {OPTION: self}
 
     def declare(self, parser: pytest.Parser, group: pytest.OptionGroup) -> None:
         """Declare the flag and the ini option."""

@@ -1,20 +1,14 @@
 """The settings of a session, each with the option that sets it."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import pytest
 
-from pytest_mipro.plugin.options import OPTION, Lines, Switch, Text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from pytest_mipro.plugin.options import Option, OptionValue
+from pytest_mipro.plugin.options import Lines, Option, OptionValue, Switch, Text
 
 T = TypeVar("T")
 
@@ -86,8 +80,8 @@ class Settings:
     """
     The checked flags and ini options of one session.
 
-    This is the table of the options: a field with an option in its metadata is
-    a flag, an ini option, or both.
+    This is the table of the options: a field that is annotated with an option
+    is a flag, an ini option, or both.
 
     Attributes:
         folder: The folder of the default store, the response cache and reports.
@@ -95,133 +89,135 @@ class Settings:
     """
 
     folder: Path
-    lm: str | None = field(
-        metadata=Text(
+    lm: Annotated[
+        str | None,
+        Text(
             "The language model, before marker, fixture and ini option: a DSPy model string "
             "such as openai/gpt-4o-mini, or 'local' for the embedded model.",
             metavar="NAME",
             has_ini=False,
-        ).metadata
-    )
-    default_lm: str | None = field(
-        metadata=Text(
+        ),
+    ]
+    default_lm: Annotated[
+        str | None,
+        Text(
             "The language model, unless a fixture, marker or flag names another.",
             name="lm",
             has_flag=False,
-        ).metadata
-    )
-    threads: int | None = field(
-        metadata=Text(
+        ),
+    ]
+    threads: Annotated[
+        int | None,
+        Text(
             "Rows evaluated at the same time (default: 8; the embedded model takes 1).",
             metavar="N",
             parse=_whole,
-        ).metadata
-    )
-    timeout: float = field(
-        metadata=Text(
+        ),
+    ]
+    timeout: Annotated[
+        float,
+        Text(
             f"Seconds an LM call may take at most (default: {DEFAULT_TIMEOUT}).",
             metavar="SECONDS",
             parse=_above_zero("seconds"),
             default=str(DEFAULT_TIMEOUT),
-        ).metadata
-    )
-    repeat: int | None = field(
-        metadata=Text(
+        ),
+    ]
+    repeat: Annotated[
+        int | None,
+        Text(
             "Times each held-out example is answered, before marker and ini option; its score "
             "is the mean (default: 1).",
             metavar="K",
             parse=_whole,
             has_ini=False,
-        ).metadata
-    )
-    default_repeat: int = field(
-        metadata=Text(
+        ),
+    ]
+    default_repeat: Annotated[
+        int,
+        Text(
             "Times each held-out example is answered, unless a flag or marker says it.",
             name="repeat",
             parse=_whole,
             default="1",
             has_flag=False,
-        ).metadata
-    )
-    store_url: str = field(
-        metadata=Text(
+        ),
+    ]
+    store_url: Annotated[
+        str,
+        Text(
             f"SQLAlchemy URL of the store (default: {_SQLITE}{DEFAULT_STORE} under the rootdir).",
             name="store",
             metavar="URL",
             parse=_store_url,
-        ).metadata
-    )
-    update: bool = field(
-        metadata=Switch(
-            "Accept each outcome as the test's reference, in __mipro__ beside the test."
-        ).metadata
-    )
-    frozen: bool = field(
-        metadata=Switch(
-            "Compile nothing: take program and scores from the accepted reference.",
-            has_ini=True,
-        ).metadata
-    )
-    refresh: bool = field(
-        metadata=Switch(
-            "Compile again what the store has, and ask the models again for it."
-        ).metadata
-    )
-    rescore: bool = field(
-        metadata=Switch("Answer the held-out examples again, whatever the store has.").metadata
-    )
-    dry_run: bool = field(
-        metadata=Switch(
-            "Say what would run and how much it would ask at most; ask nothing."
-        ).metadata
-    )
-    inconclusive: str = field(
-        metadata=Text(
+        ),
+    ]
+    update: Annotated[
+        bool, Switch("Accept each outcome as the test's reference, in __mipro__ beside the test.")
+    ]
+    frozen: Annotated[
+        bool,
+        Switch(
+            "Compile nothing: take program and scores from the accepted reference.", has_ini=True
+        ),
+    ]
+    refresh: Annotated[
+        bool, Switch("Compile tasks again whose artifact is in the store, with new LM calls.")
+    ]
+    rescore: Annotated[
+        bool, Switch("Answer the held-out examples again, also those that the store has rows of.")
+    ]
+    dry_run: Annotated[
+        bool, Switch("Show what would run, with the most LM calls that it would make; make none.")
+    ]
+    inconclusive: Annotated[
+        str,
+        Text(
             "What no_regression() does where the examples do not decide (default: warn).",
             metavar="|".join(INCONCLUSIVE),
             parse=_inconclusive,
             default="warn",
-        ).metadata
-    )
-    max_calls: int | None = field(
-        metadata=Text(
-            "Most LM calls of this session, all tasks together.",
-            metavar="N",
-            parse=_whole,
-        ).metadata
-    )
-    max_cost: float | None = field(
-        metadata=Text(
+        ),
+    ]
+    max_calls: Annotated[
+        int | None,
+        Text("Most LM calls of this session, all tasks together.", metavar="N", parse=_whole),
+    ]
+    max_cost: Annotated[
+        float | None,
+        Text(
             "Most that the LM calls of this session may cost, in US dollars.",
             metavar="USD",
             parse=_optional(_above_zero("US dollars")),
-        ).metadata
-    )
-    prices: Mapping[str, tuple[float, float]] = field(
-        metadata=Lines(
+        ),
+    ]
+    prices: Annotated[
+        Mapping[str, tuple[float, float]],
+        Lines(
             "Prices of models, a line each: NAME: US dollars per million input tokens, and "
             "per million output tokens.",
             name="price",
             parse=_price,
             collect=dict,
             has_flag=False,
-        ).metadata
-    )
-    reports: tuple[OptionValue, ...] = field(
-        metadata=Lines(
-            "Write a report to a file that ends in .html, .md or .json; may be given several "
-            "times.",
+        ),
+    ]
+    reports: Annotated[
+        tuple[OptionValue, ...],
+        Lines(
+            "Write a report to a file that ends in .html, .md or .json; can be repeated.",
             name="report",
             metavar="PATH",
-        ).metadata
-    )
-    prune: float | None = field(
-        metadata=Text(
-            "At the end, delete from the store what was not used for so many days.",
+        ),
+    ]
+    prune: Annotated[
+        float | None,
+        Text(
+            "At the end, delete entries of the store that were not used for so many days.",
             metavar="DAYS",
             parse=_optional(_above_zero("days")),
-        ).metadata
-    )
+        ),
+    ]
 
     @property
     def store_file(self) -> Path | None:
@@ -237,7 +233,7 @@ class Settings:
         return name.replace(f"{self.folder.parent.as_posix()}/", "")
 
     @classmethod
-    def from_config(cls, config: pytest.Config) -> Settings:
+    def from_config(cls, config: pytest.Config) -> "Settings":
         """
         Read the settings of a session.
 
@@ -245,7 +241,7 @@ class Settings:
             pytest.UsageError: A flag or ini option has a value it cannot have.
 
         """
-        values: dict[str, Any] = {name: option.read(config) for name, option in _options()}
+        values: dict[str, Any] = {name: option.read(config) for name, option in options()}
         settings = cls(folder=config.rootpath / ".mipro", **values)
         return _without_contradictions(settings, config)
 
@@ -256,7 +252,7 @@ def add_options(parser: pytest.Parser) -> None:
     text = "Run the tests that compile prompts; without it they are skipped."
     group.addoption("--mipro", action="store_true", default=None, help=text)
     parser.addini("mipro", text, type="bool")
-    for _, option in _options():
+    for _, option in options():
         option.declare(parser, group)
 
 
@@ -275,7 +271,7 @@ def refuse_idle_flags(config: pytest.Config) -> None:
         pytest.UsageError: There is one.
 
     """
-    for _, option in _options():
+    for _, option in options():
         if isinstance(option, Switch) and option.has_set_flag(config):
             message = (
                 f"{option.flag} does nothing without --mipro: every such test is skipped; add it"
@@ -283,14 +279,14 @@ def refuse_idle_flags(config: pytest.Config) -> None:
             raise pytest.UsageError(message)
 
 
-def _options() -> Iterator[tuple[str, Option]]:
-    """Return each field of the settings that an option sets, with the option."""
+def options() -> Iterator[tuple[str, Option]]:
+    """Return the name of each setting that an option sets, with the option."""
     for setting in fields(Settings):
-        if (option := setting.metadata.get(OPTION)) is not None:
+        for option in get_args(setting.type)[1:]:
             yield setting.name, replace(option, name=option.name or setting.name)
 
 
-def _without_contradictions(settings: Settings, config: pytest.Config) -> Settings:
+def _without_contradictions(settings: Settings, config: pytest.Config) -> "Settings":
     """Return settings that can be carried out; a flag switches off a contrary ini option."""
     contrary = [name for name in ("update", "refresh") if getattr(settings, name)]
     if contrary and config.getoption("mipro_frozen"):

@@ -25,7 +25,7 @@ from scripted import scripted_lm
 
 @pytest.fixture(scope="session")
 def mipro_lm():
-    return scripted_lm(known={TEAMS!r}, base=20, per_demo=20)
+    return scripted_lm(teams={TEAMS!r}, base=20, per_demo=20)
 """
 
 
@@ -113,7 +113,7 @@ def test_the_engine_works_without_pytest(folder: Project) -> None:
     setting = script.replace(
         configure,
         "from scripted import scripted_lm\nfrom test_routing import Route, right_team\n"
-        f"dspy.configure(lm=scripted_lm(known={TEAMS!r}, base=20, per_demo=20))\n"
+        f"dspy.configure(lm=scripted_lm(teams={TEAMS!r}, base=20, per_demo=20))\n"
         "rows = [\n    dspy.Example(ticket=f'{word} {number}', team=team).with_inputs('ticket')\n"
         f"    for number in range(40) for word, team in {TEAMS!r}.items()\n]\n"
         "trainset, valset = rows[:40], rows[40:]",
@@ -131,18 +131,15 @@ def test_every_python_block_compiles(source: str) -> None:
     assert make(source, "README.md", "exec") is not None
 
 
-def test_every_flag_and_fixture_is_in_the_reference() -> None:
-    """What ``pytest --help`` and the fixtures offer, the README explains."""
+def test_each_option_argument_and_fixture_is_in_the_reference() -> None:
+    """The README explains all flags, ini options, arguments and fixtures."""
     from pytest_mipro import plugin
     from pytest_mipro.plugin.declaration import NAMES
-    from pytest_mipro.plugin.settings import add_options
+    from pytest_mipro.plugin.settings import options
 
     text = README.read_text(encoding="utf-8")
-    parser = pytest.Parser(_ispytest=True)
-    add_options(parser)
-    (group,) = [each for each in parser._groups if each.name == "mipro"]
-    flags = [name for option in group.options for name in option.names()]
+    flags = [option.flag for _, option in options() if option.has_flag]
+    ini_options = [option.key for _, option in options() if option.has_ini]
     fixtures = [name for name in plugin.__all__ if name.startswith("mipro")]
-    assert flags
-    for name in [*flags, *fixtures, *NAMES]:
+    for name in ["--mipro", *flags, *ini_options, *fixtures, *NAMES]:
         assert f"`{name}" in text, name

@@ -164,7 +164,7 @@ def test_lasting_faults_are_errors_and_the_next_run_continues(
     """The error shows the provider's message, and no wrong row is stored or paid for twice."""
     paid = 0
     for number, reply in LASTING:
-        status, output = site.run(faulty.after(number, reply))
+        status, output = site.run(faulty.lasting(number, reply))
 
         assert status == pytest.ExitCode.TESTS_FAILED
         assert "ERROR at setup of test_adder" in output

@@ -121,7 +121,7 @@ def test_a_report_of_an_interrupted_run_counts_its_calls(
         press_at_terminal(run)
         output, _ = run.communicate(timeout=LONGEST_CALL)
         assert run.returncode == pytest.ExitCode.INTERRUPTED, output
-        requests = model.counts.asked
+        requests = model.counts.requests
     report = json.loads((project.path / "report.json").read_text(encoding="utf-8"))
     assert report["interrupted"] is True
     assert requests - 2 * THREADS <= report["usage"]["calls"] <= requests
@@ -133,7 +133,7 @@ def test_ctrl_c_loses_no_finished_call(project: Project) -> None:
     write(project)
     with Model.running(pause=0.02) as model:
         start(project, model, store="complete").communicate(timeout=LONGEST_CALL)
-        complete = model.counts.asked
+        complete = model.counts.requests
         model.forget()
         for requests in (30, 90, 150):
             run = start(project, model)
@@ -143,4 +143,4 @@ def test_ctrl_c_loses_no_finished_call(project: Project) -> None:
             assert run.returncode == pytest.ExitCode.INTERRUPTED, output
         output, _ = start(project, model).communicate(timeout=LONGEST_CALL)
         assert "1 passed" in output
-        assert model.counts.asked - complete <= 3 * THREADS * CALLS_PER_ROW
+        assert model.counts.requests - complete <= 3 * THREADS * CALLS_PER_ROW

@@ -44,7 +44,7 @@ class Runs:
     def complete(self) -> tuple[bytes, int]:
         """Run without a kill; return the artifact and the number of calls."""
         assert self._run("complete") == 0
-        return artifact(self.project, "complete"), self.model.counts.asked
+        return artifact(self.project, "complete"), self.model.counts.requests
 
     def until_done(self, store: str, plans: Iterator[Callable[[int], None]]) -> int:
         """Run with a new store and one plan each until a run survives; return the kills."""
@@ -63,7 +63,7 @@ class Runs:
 
     def at(self, request: int, phase: str = "") -> Callable[[int], None]:
         """Plan a kill soon after the request of that number, in one phase or in all."""
-        return lambda group: self.model.plan(kill=group, after=request, phase=phase)
+        return lambda group: self.model.plan(kill=group, at=request, phase=phase)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_killed_compile_continues(runs: Runs) -> None:
         killed.update(runs.model.counts.killed)
         assert artifact(runs.project, store) == expected
         # A row is stored as a whole: its first calls are lost with the last.
-        assert runs.model.counts.asked - calls <= kills * THREADS * CALLS_PER_ROW
+        assert runs.model.counts.requests - calls <= kills * THREADS * CALLS_PER_ROW
         # A kill among the held-out rows leaves none for the phase before them in this store.
         if killed.total() >= KILLS and set(killed) == PHASES:
             break
@@ -116,7 +116,7 @@ def test_with_cached_responses_a_kill_costs_only_running_calls(runs: Runs) -> No
     kills = runs.until_done("killed", plans(runs, random.Random(1), FEW_KILLS))
     assert kills >= FEW_KILLS
     assert artifact(runs.project, "killed") == expected
-    assert 0 < runs.model.counts.asked - calls <= kills * THREADS
+    assert 0 < runs.model.counts.requests - calls <= kills * THREADS
 
 
 def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:
@@ -134,7 +134,7 @@ def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:
 
     kills = runs.until_done("killed", timed_plans())
     assert artifact(runs.project, "killed") == expected
-    assert runs.model.counts.asked - calls <= kills * THREADS * CALLS_PER_ROW
+    assert runs.model.counts.requests - calls <= kills * THREADS * CALLS_PER_ROW
 
 
 def kill_group(group: int) -> None:

@@ -52,7 +52,7 @@ def test_a_warm_session_loads_no_optimizer_and_no_scipy(project: Project) -> Non
     project.write(test_adder=ALL_VERDICTS)
     project.run("--mipro", "--mipro-update").assert_outcomes(passed=3)
     calls = project.calls
-    result = project.run("--mipro", "-s", "-p", "no:hypothesispytest", "-p", "no:anyio")
+    result = project.unforked.run("--mipro", "-s", "-p", "no:hypothesispytest", "-p", "no:anyio")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["*LOADED []*"])
     assert project.calls == calls
@@ -64,4 +64,4 @@ def test_garbage_collections_leave_loaded_modules_out(
 ) -> None:
     """The collector runs while tests do; only a session with ``--mipro`` freezes objects."""
     project.write(test_adder=COLLECTOR)
-    project.run("-s", *flags).stdout.fnmatch_lines([f"*COLLECTOR True {frozen}*"])
+    project.unforked.run("-s", *flags).stdout.fnmatch_lines([f"*COLLECTOR True {frozen}*"])

@@ -98,12 +98,12 @@ def test_four_workers_compile_once(project: Project, model: Model) -> None:
     """Calls, verdicts and artifact equal those of one process; progress is shown once."""
     write(project, tests=TESTS)
     alone = output_of(start(project, model, store="alone"))
-    calls = model.counts.asked
+    calls = model.counts.requests
     model.forget()
     spread = output_of(start(project, model, "-n", "4", store="spread"))
     assert f"{TESTS} passed" in alone
     assert f"{TESTS} passed" in spread
-    assert model.counts.asked == calls
+    assert model.counts.requests == calls
     assert scores(spread) == scores(alone) != []
     assert artifact(project, "spread") == artifact(project, "alone")
     assert len(re.findall(r"=+ mipro =+", spread)) == 1
@@ -138,17 +138,17 @@ def test_two_terminals_compile_once(project: Project, model: Model) -> None:
     outputs = [output_of(first), output + output_of(second)]
     assert all("1 passed" in output for output in outputs)
     assert scores(outputs[0]) == scores(outputs[1]) != []
-    calls = model.counts.asked
+    calls = model.counts.requests
     model.forget()
     output_of(start(project, model, store="alone"))
-    assert model.counts.asked == calls
+    assert model.counts.requests == calls
 
 
 def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> None:
     """The waiting run continues with the stored rows of the dead one."""
     write(project)
     output_of(start(project, model, store="alone"))
-    calls = model.counts.asked
+    calls = model.counts.requests
     model.forget()
     model.plan(hold=HELD)
     first = start(project, model)
@@ -160,4 +160,4 @@ def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> Non
     assert "1 passed" in output_of(second)
     output_of(first)
     assert artifact(project) == artifact(project, "alone")
-    assert model.counts.asked - calls <= THREADS * CALLS_PER_ROW
+    assert model.counts.requests - calls <= THREADS * CALLS_PER_ROW

@@ -1,4 +1,4 @@
-"""The example on the embedded model, made small."""
+"""A small copy of the example on the embedded model."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_example(folder: Path) -> None:
         test.replace("    seed=7,\n", f"    seed=7,{OPTIONS}"), encoding="utf-8"
     )
     lines = (EXAMPLE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-    kept = [
+    selection = [
         line
         for split, count in (("train", 16), ("val", 8), ("test", 14))
-        for line in [each for each in lines if f'"split": "{split}"' in each][:count]
+        for line in [line for line in lines if f'"split": "{split}"' in line][:count]
     ]
-    (folder / "questions.jsonl").write_text("\n".join(kept), encoding="utf-8")
+    (folder / "questions.jsonl").write_text("\n".join(selection), encoding="utf-8")

@@ -1,10 +1,10 @@
 """
-A chat-completions server on loopback that fails as it is told to.
+A chat-completions server on loopback with chosen faults.
 
-It speaks as much of OpenAI's API as DSPy needs, and answers like the model of
-``scripted.py``. Whether a call fails is decided by a hash of the request and
-by how often the same request has come, so that a run meets the same faults
-at any speed.
+It implements the part of OpenAI's API that DSPy needs, and answers like the
+model of ``scripted.py``. A hash of the request and the number of equal requests
+so far decide whether a call fails, so that a run meets the same faults at any
+speed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _HANG = 20.0
 @dataclass(frozen=True)
 class Reply:
     """
-    What a call gets.
+    The reply to a call.
 
     Attributes:
-        body: What is sent.
+        body: The body.
         status: The HTTP status.
         headers: Further headers.
-        how: ``send`` it all, ``reset`` the connection instead, ``hang``,
+        how: ``send`` the reply, ``reset`` the connection instead, ``hang``,
             ``cut`` the body in the middle, or send it ``raw``, without HTTP.
 
     """
@@ -51,7 +51,7 @@ class Reply:
 
 
 def error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return an error as OpenAI words it."""
+    """Return an error in OpenAI's format."""
     body = {"error": {"message": message, "type": code, "code": code}}
     return Reply(json.dumps(body).encode(), status, tuple((headers or {}).items()))
 
@@ -76,13 +76,13 @@ HTML = Reply(b"<html><body>Bad gateway</body></html>", 200, (("Content-Type", "t
 @dataclass(frozen=True)
 class Call:
     """
-    A request, as a fault sees it.
+    A call, as the argument of a fault.
 
     Attributes:
-        number: How many calls have come with this one, of any kind.
-        turn: How often this very request has come, with this time.
-        chance: A number below 100, decided by the request and the turn.
-        demos: How many demos the request shows.
+        number: The number of calls so far, with this one.
+        turn: The number of equal requests so far, with this one.
+        chance: A number below 100 that depends on the request and the turn.
+        demos: The number of demos in the request.
 
     """
 
@@ -102,7 +102,7 @@ def none(_call: Call) -> Reply | None:
 
 
 def sometimes(*replies: Reply, percent: int = 20, most: int = 3) -> Fault:
-    """Fail this share of the calls, the same request at most ``most`` times."""
+    """Fail ``percent`` percent of the calls, and equal requests at most ``most`` times."""
 
     def fault(call: Call) -> Reply | None:
         if call.turn > most or call.chance >= percent:
@@ -112,13 +112,13 @@ def sometimes(*replies: Reply, percent: int = 20, most: int = 3) -> Fault:
     return fault
 
 
-def after(number: int, reply: Reply) -> Fault:
-    """Fail every call that comes after the first ``number``."""
+def lasting(number: int, reply: Reply) -> Fault:
+    """Fail all calls after the first ``number``."""
     return lambda call: reply if call.number > number else None
 
 
 class Server:
-    """A server in a thread of this process; change ``fault`` at any time."""
+    """A server in a thread of this process; ``fault`` may change at any time."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -130,13 +130,13 @@ class Server:
         self.closing = threading.Event()
 
     def reset(self, fault: Fault = none) -> None:
-        """Forget all calls, and fail as ``fault`` says from now on."""
+        """Forget all calls, and apply ``fault`` to those that follow."""
         with self._lock:
             self.fault, self.calls, self.failed = fault, 0, 0
             self._turns.clear()
 
     def reply(self, body: Mapping[str, Any]) -> Reply:
-        """Return what a call gets."""
+        """Return the reply to a call."""
         turns = [str(message["content"]) for message in body["messages"]]
         request = hashlib.sha256(json.dumps([turns, body.get("temperature")]).encode()).hexdigest()
         with self._lock:
@@ -156,17 +156,17 @@ class Server:
     @classmethod
     @contextmanager
     def running(cls) -> Generator[Server]:
-        """Serve while the context lasts."""
-        served = cls()
-        handler = type("Handler", (_Handler,), {"served": served})
+        """Run a server while the context lasts."""
+        server = cls()
+        handler = type("Handler", (_Handler,), {"server_state": server})
         http = _Http(("127.0.0.1", 0), handler)
-        served.address = f"http://127.0.0.1:{http.server_address[1]}/v1"
+        server.address = f"http://127.0.0.1:{http.server_address[1]}/v1"
         thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield served
+            yield server
         finally:
-            served.closing.set()
+            server.closing.set()
             http.shutdown()
             http.server_close()
             thread.join()
@@ -177,20 +177,20 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Stay silent where a client went away."""
+        """Print nothing if a client closes its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    served: ClassVar[Server]
+    server_state: ClassVar[Server]
 
     def do_POST(self) -> None:
-        """Answer, or fail."""
+        """Send the reply to a call."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        reply = self.served.reply(body)
+        reply = self.server_state.reply(body)
         if reply.how == "hang":
-            self.served.closing.wait(_HANG)
+            self.server_state.closing.wait(_HANG)
         if reply.how in {"hang", "reset"}:
             self._reset()
         elif reply.how == "raw":
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = reply.how == "cut"
 
     def _reset(self) -> None:
-        # Without lingering, closing sends a reset instead of an orderly end.
+        # A linger time of 0 makes close() send a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.rfile.close()

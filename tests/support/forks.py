@@ -270,7 +270,7 @@ def _import_all() -> None:
         module.write_text(_IMPORTS, encoding="ascii")
         status = pytest.main(["-p", "no:cacheprovider", "--rootdir", folder, str(module)])
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
-    assert threading.active_count() == 1  # A fork has no other threads, and their locks for ever.
+    assert threading.active_count() == 1  # A fork has no other threads, but the locks they hold.
     sys.modules.pop(module.stem)
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A user's project whose model is behind HTTP: what it asks is counted outside of it."""
+"""A user's project whose model is served over HTTP, where its calls are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from served import Model
 
 TESTS = 8
-"""Tests in a project at most."""
+"""The most tests in a project."""
 THREADS = 4
 CALLS_PER_ROW = 2
 
@@ -44,7 +44,7 @@ def rows(first, count):
 DATASET = {"train": rows(0, 12), "val": rows(100, 20), "test": rows(1000, 12)}
 '''
 
-# The session tells its surroundings that the search is over; nobody else is told.
+# The served model cannot see the end of the search, so the conftest file reports it.
 _CONFTEST = """
 import os
 import dspy
@@ -54,17 +54,17 @@ from pytest_mipro.plugin.state import TASK_RUNNER
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    running = config.stash.get(TASK_RUNNER, None)
-    if running is None:
+    runner = config.stash.get(TASK_RUNNER, None)
+    if runner is None:
         return
-    show = running.progress
+    show = runner.progress
 
     def progress(task, progress):
         if progress.phase == "search" and progress.done == progress.total:
-            Model(os.environ["SERVED"]).finalists()
+            Model(os.environ["SERVED"]).end_search()
         show(task, progress)
 
-    running.progress = progress
+    runner.progress = progress
 
 @pytest.fixture(scope="session")
 def mipro_lm():
@@ -90,7 +90,7 @@ def test_adder(mipro, number):
 
 
 def write(project: Project, *, tests: int = 1, conftest: str = "") -> None:
-    """Write a project with so many tests of one task."""
+    """Write a project with ``tests`` tests of one task."""
     project.write(
         program=_PROGRAM,
         conftest=_CONFTEST + conftest,
@@ -99,7 +99,7 @@ def write(project: Project, *, tests: int = 1, conftest: str = "") -> None:
 
 
 def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
-    """Return the environment in which the project asks ``model``."""
+    """Return the environment of a run on ``model``."""
     return {
         **os.environ,
         "COLUMNS": "200",
@@ -110,9 +110,9 @@ def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
 
 def options(store: str = "store") -> list[str]:
     """Return the options of a run with the store of that name."""
-    where = ["--mipro-store", f"sqlite:///{store}.db", "--mipro-threads", str(THREADS)]
-    # Or pytest would clean up after other runs at the end.
-    return ["--mipro", "--basetemp=tmp", "-p", "no:cacheprovider", *where]
+    flags = ["--mipro-store", f"sqlite:///{store}.db", "--mipro-threads", str(THREADS)]
+    # Without a basetemp, pytest would delete the folders of other runs at the end.
+    return ["--mipro", "--basetemp=tmp", "-p", "no:cacheprovider", *flags]
 
 
 def start(project: Project, model: Model, *arguments: str, store: str = "store") -> Run:
@@ -121,9 +121,9 @@ def start(project: Project, model: Model, *arguments: str, store: str = "store")
 
 
 def artifact(project: Project, store: str = "store") -> bytes:
-    """Return the only artifact in the store of that name, as it is there."""
-    with closing(Store.open(f"sqlite:///{project.path / store}.db")) as opened:
+    """Return the state of the only artifact in the store of that name."""
+    with closing(Store.open(f"sqlite:///{project.path / store}.db")) as database:
         tests = (f"test_adder.py::test_adder[{number}]" for number in range(TESTS))
-        found = [each for test in tests for each in opened.artifacts.recent(test)]
-    assert len(found) == 1
-    return json.dumps(found[0].state).encode()
+        artifacts = [item for test in tests for item in database.artifacts.recent(test)]
+    (stored,) = artifacts
+    return json.dumps(stored.state).encode()

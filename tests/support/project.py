@@ -1,4 +1,4 @@
-"""A user's project, run by pytest in a process of its own."""
+"""A user's project on which a test runs pytest, in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).parent
 LONGEST = 300.0
-"""Seconds after which a run that does not end is killed."""
+"""Seconds after which a run is killed."""
 OPTIONS = "-W 'ignore:40 validation examples hardly'"
-"""Its examples are few, which is no matter here."""
+"""Hide the warning that the project has few examples."""
 
 PROGRAM = '''
 import dspy
@@ -72,11 +72,11 @@ def test_adder(mipro):
 @dataclass(frozen=True)
 class Project:
     """
-    A folder with a program, a conftest that gives a scripted model, and a test.
+    A folder with a program, a test, and a conftest file with a scripted model.
 
     Attributes:
-        pytester: What pytest gives to tests of plugins; its folder is the project.
-        server: Starts runs without their imports; None where a process cannot be forked.
+        pytester: The fixture of pytest, whose folder is the project.
+        server: Forks processes that have imported everything; None without ``os.fork``.
 
     """
 
@@ -90,20 +90,25 @@ class Project:
 
     @property
     def calls(self) -> int:
-        """How often the model has been asked, over all runs."""
+        """The number of calls of the model in all runs."""
         log = self.path / "calls.log"
         return len(log.read_text().splitlines()) if log.exists() else 0
+
+    @property
+    def unforked(self) -> Project:
+        """The project with runs in new interpreters, which have imported nothing."""
+        return replace(self, server=None)
 
     def write(self, **files: str) -> None:
         """Write Python files by module name."""
         self.pytester.makepyfile(**files)
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """Run pytest on the project in a process of its own, which has imported everything."""
+        """Run pytest on the project."""
         return run_pytest(self.pytester, self.server, "-p", "no:cacheprovider", *arguments)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Run:
-        """Start pytest at the head of a process group; its output is to be read from it."""
+        """Start pytest on the project, at the head of a process group."""
         return start_pytest(self.server, *arguments, cwd=self.path, env=env)
 
 
@@ -129,10 +134,10 @@ def start_pytest(
 def run_pytest(
     pytester: pytest.Pytester, server: ForkServer | None, *arguments: str
 ) -> pytest.RunResult:
-    """Do what ``pytester.runpytest_subprocess`` does, in a fork of ``server``."""
+    """Run pytest as ``pytester.runpytest_subprocess`` does, in a fork of ``server``."""
     if server is None:
         return pytester.runpytest_subprocess(*arguments)
-    # Both are files, so that neither fills up while nobody reads.
+    # A pipe would fill up, as only one of them can be read at a time.
     outputs = [pytester.path / "stdout", pytester.path / "stderr"]
     with ExitStack() as files:
         streams = [files.enter_context(Path(os.devnull).open(encoding="ascii"))]
@@ -143,8 +148,10 @@ def run_pytest(
             env=os.environ,
             streams=[stream.fileno() for stream in streams],
         )
-        began = time.monotonic()
+        start_time = time.monotonic()
         status = run.wait(LONGEST)
     out, err = (path.read_text(encoding="utf-8") for path in outputs)
-    sys.stdout.write(f"{out}\n{err}\n")  # pytest shows it where the test fails.
-    return pytest.RunResult(status, out.splitlines(), err.splitlines(), time.monotonic() - began)
+    sys.stdout.write(f"{out}\n{err}\n")  # pytest shows it with a failure of the test.
+    return pytest.RunResult(
+        status, out.splitlines(), err.splitlines(), time.monotonic() - start_time
+    )

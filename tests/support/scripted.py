@@ -1,8 +1,8 @@
 """
-A language model for tests: no network, the same answer to the same request.
+A language model for tests, without a network, whose answers are deterministic.
 
-It solves "a + b" with a chance that grows with the demos it is shown, decided
-by a hash of the request, and writes instructions when asked to.
+It solves "a + b" with a probability that grows with the demos in the request; a
+hash of the request decides. It writes instructions, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _SUM = re.compile(r"(\d+) \+ (\d+)")
 
 
@@ -31,10 +31,10 @@ class ScriptedEngine:
 
     Args:
         log: A file that gets a line per call, for counting across processes.
-        base: Percentage of sums it gets right without demos.
-        per_demo: What each demo adds to it.
-        latency: Seconds a call takes at most; how long each takes is random.
-        known: Words in a request that have another answer than a sum.
+        base: The percentage of right sums without demos.
+        per_demo: The percentage that a demo adds.
+        latency: The most seconds of a call; the seconds of a call are random.
+        teams: The answer for the field ``team`` by a word in the request.
 
     """
 
@@ -47,14 +47,14 @@ class ScriptedEngine:
         base: int = 30,
         per_demo: int = 12,
         latency: float = 0.0,
-        known: Mapping[str, str] | None = None,
+        teams: Mapping[str, str] | None = None,
     ) -> None:
         self.calls = 0
         self._log = log
         self._base = base
         self._per_demo = per_demo
         self._latency = latency
-        self._known = known or {}
+        self._teams = teams or {}
         self._lock = threading.Lock()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
@@ -63,7 +63,7 @@ class ScriptedEngine:
         if self._latency:
             time.sleep(self._latency * int.from_bytes(os.urandom(2), "big") / 65535)
         turns = [message.text or "" for message in request.messages]
-        text = reply_to([str(request.system), *turns], self._base, self._per_demo, self._known)
+        text = reply_to([str(request.system), *turns], self._base, self._per_demo, self._teams)
         return lm15.Response(
             id="scripted",
             model=request.model,
@@ -73,7 +73,7 @@ class ScriptedEngine:
         )
 
     def dump_state(self) -> dict[str, int]:
-        """Say what decides the answers; it goes into the keys."""
+        """Return the settings that decide the answers, for the keys."""
         return {"base": self._base, "per_demo": self._per_demo}
 
     def _count(self) -> None:
@@ -85,31 +85,31 @@ class ScriptedEngine:
 
 
 _AGENT = {"next_tool_name": "finish", "next_tool_args": "{}"}
-"""What an agent does next: nothing more."""
+"""The fields with which an agent finishes."""
 
 
 def reply_to(
-    texts: list[str], base: int = 30, per_demo: int = 12, known: Mapping[str, str] | None = None
+    texts: list[str], base: int = 30, per_demo: int = 12, teams: Mapping[str, str] | None = None
 ) -> str:
-    """Return the answer to a system message and the turns after it; see ``ScriptedEngine``."""
+    """Return the answer to a system message and the turns that follow; see ``ScriptedEngine``."""
     _, *turns = texts
     chance = int(_digest(texts), 16) % 100
     right = chance < base + per_demo * (len(turns) // 2)
     answers = [
-        f"[[ ## {name} ## ]]\n{_value(name, turns[-1], chance, right=right, known=known or {})}"
-        for name in _wanted(turns[-1])
+        f"[[ ## {name} ## ]]\n{_value(name, turns[-1], chance, right=right, teams=teams or {})}"
+        for name in _field_names(turns[-1])
     ]
     return "\n\n".join([*answers, "[[ ## completed ## ]]"])
 
 
-def _value(name: str, turn: str, chance: int, *, right: bool, known: Mapping[str, str]) -> str:
+def _value(name: str, turn: str, chance: int, *, right: bool, teams: Mapping[str, str]) -> str:
     sums = _SUM.findall(turn)
     if name in _AGENT:
         return _AGENT[name]
     if name == "team":
-        answers = [answer for word, answer in known.items() if word in turn]
-        others = [answer for answer in known.values() if answer not in answers]
-        return (answers if right else others)[0]
+        answers = [team for word, team in teams.items() if word in turn]
+        wrong_answers = [team for team in teams.values() if team not in answers]
+        return (answers if right else wrong_answers)[0]
     if sums and name != "proposed_instruction":
         total = sum(map(int, sums[-1]))
         return str(total if right else total + 1)
@@ -121,17 +121,17 @@ def scripted_lm(
     base: int = 30,
     per_demo: int = 12,
     latency: float = 0.0,
-    known: Mapping[str, str] | None = None,
+    teams: Mapping[str, str] | None = None,
     *,
     cache: bool = False,
 ) -> dspy.LM:
     """Return a ``dspy.LM`` on a new engine; ``lm._engine_spec`` counts its calls."""
-    engine = ScriptedEngine(log, base, per_demo, latency, known)
+    engine = ScriptedEngine(log, base, per_demo, latency, teams)
     return dspy.LM("scripted", engine=engine, cache=cache)
 
 
-def _wanted(turn: str) -> list[str]:
-    names = list(dict.fromkeys(_WANTED.findall(turn)))
+def _field_names(turn: str) -> list[str]:
+    names = list(dict.fromkeys(_FIELD.findall(turn)))
     return [name for name in names if name != "completed"]
 
 

@@ -1,12 +1,12 @@
 """
-A language model behind HTTP, in a process of its own, that outlives its clients.
+A language model that is served over HTTP by a process of its own.
 
     python served.py --pause 0.02
 
-prints its address and serves until its standard input closes. It speaks as
-much of OpenAI's API as a DSPy client needs, answers as ``scripted.py`` does (a
-hash of the request decides), and counts what it was really asked. It can kill
-a client, or hold an answer back, at a request of a given number.
+prints its address and serves until its standard input closes. It implements
+the part of OpenAI's API that a DSPy client needs, answers by a hash of the
+request, as ``scripted.py`` does, and counts the requests. It can kill a client,
+or hold an answer back, at the request of a certain number.
 """
 
 from __future__ import annotations
@@ -30,33 +30,38 @@ from urllib.request import Request, urlopen
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-_WANTED = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _SUM = re.compile(r"(\d+) \+ (\d+)")
-_PROPOSES = {"proposed_instruction", "program_description", "module_description", "observations"}
+_PROPOSAL_FIELDS = {
+    "proposed_instruction",
+    "program_description",
+    "module_description",
+    "observations",
+}
 _HELD_OUT = 1000
-"""Sums from here on are held out."""
+"""The least first number of the held-out sums."""
 _VALIDATION = 100
-"""Sums from here on are for validation; the others are for training."""
+"""The least first number of the validation sums; smaller ones are training sums."""
 
 
 @dataclass
 class Plan:
     """
-    What a server is to do besides answering.
+    The actions of a server besides answering.
 
     Attributes:
-        kill: A process group to end with SIGKILL.
-        after: At which of the requests to come; 0 is never.
-        phase: Which requests count for that; all if it is empty.
-        hang: Seconds each answer is held back.
-        hold: After how many of the requests to come answers are held back until
-            the next plan; 0 is never.
-        final: Whether what is asked about validation is asked about finalists.
+        kill: The process group to end with SIGKILL.
+        at: The number of the request, from the plan on, at which to kill it; 0 is never.
+        phase: The phase whose requests count for ``at``; empty for all.
+        hang: The seconds that each answer is held back.
+        hold: The number of requests, from the plan on, after which answers are
+            held back until the next plan; 0 is never.
+        final: Whether requests about validation sums are of the phase ``final``.
 
     """
 
     kill: int = 0
-    after: int = 0
+    at: int = 0
     phase: str = ""
     hang: float = 0.0
     hold: int = 0
@@ -66,55 +71,55 @@ class Plan:
 @dataclass
 class Counts:
     """
-    What a server was asked.
+    The requests to a server.
 
     Attributes:
-        asked: All requests.
-        phases: The requests by what they were for.
-        killed: The phases that requests were for when the client was killed.
+        requests: The number of all requests.
+        phases: The number of requests of each phase.
+        killed: The phases of the requests at which the client was killed.
 
     """
 
-    asked: int = 0
+    requests: int = 0
     phases: dict[str, int] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
 
 
 class Model:
-    """The server, seen from a test."""
+    """The client side of the server, for tests."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     @property
     def counts(self) -> Counts:
-        """What it was asked since it was last told to ``forget``."""
-        return Counts(**self._ask("counts"))
+        """The requests since the last ``forget``."""
+        return Counts(**self._post("counts"))
 
     def forget(self) -> None:
-        """Count from zero, and keep to no plan."""
-        self._ask("forget")
+        """Count from zero, without a plan."""
+        self._post("forget")
 
     def plan(self, **plan: str | float) -> None:
-        """Tell it what to do besides answering: the attributes of a ``Plan``."""
-        self._ask("plan", plan)
+        """Follow a plan with these attributes of ``Plan``."""
+        self._post("plan", plan)
 
     def wait(self, requests: int, seconds: float = 60.0) -> None:
-        """Return once it was asked so often."""
+        """Return once the server has had this number of requests."""
         end = time.monotonic() + seconds
-        while self.counts.asked < requests:
+        while self.counts.requests < requests:
             assert time.monotonic() < end, self.counts
             time.sleep(0.05)
 
-    def finalists(self) -> None:
-        """Tell it that the search is over, until the next plan."""
-        self._ask("final")
+    def end_search(self) -> None:
+        """Count requests about validation sums as ``final`` until the next plan."""
+        self._post("final")
 
-    def _ask(self, what: str, told: dict[str, Any] | None = None) -> dict[str, Any]:
-        request = Request(f"{self.address}/{what}", json.dumps(told or {}).encode())
+    def _post(self, path: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = Request(f"{self.address}/{path}", json.dumps(data or {}).encode())
         with urlopen(request, timeout=10) as response:
-            found: dict[str, Any] = json.load(response)
-        return found
+            answer: dict[str, Any] = json.load(response)
+        return answer
 
     @classmethod
     @contextmanager
@@ -125,7 +130,7 @@ class Model:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C at the terminal of a client is not for us.
+            start_new_session=True,  # Ctrl-C at the terminal of a client must not reach it.
         )
         with process:
             assert process.stdout
@@ -136,48 +141,48 @@ class Model:
 
 
 class _State:
-    """What all requests of a server share."""
+    """The state that all requests of a server share."""
 
     def __init__(self, pause: float) -> None:
         self.lock = threading.Lock()
         self.pause = pause
         self.counts = Counts()
         self.plan = Plan()
-        self._come = 0
+        self._number = 0
         self._gate = threading.Event()
 
     def follow(self, plan: Plan) -> None:
-        """Keep to another plan; what was held back for the last one is answered."""
-        self.plan, self._come = plan, 0
+        """Follow another plan; answers that the last plan held back are sent."""
+        self.plan, self._number = plan, 0
         self._gate.set()
         self._gate = threading.Event()
 
-    def answer(self, phase: str) -> None:
-        """Count a request, kill its client if it is time, and return when it is to be answered."""
-        seconds, gate = self._take(phase)
+    def wait(self, phase: str) -> None:
+        """Count a request, kill its client if planned, and return when to answer."""
+        seconds, gate = self._count(phase)
         if gate is not None:
             gate.wait()
         time.sleep(seconds)
 
-    def _take(self, phase: str) -> tuple[float, threading.Event | None]:
+    def _count(self, phase: str) -> tuple[float, threading.Event | None]:
         with self.lock:
             phase = "final" if phase == "search" and self.plan.final else phase
-            self.counts.asked += 1
+            self.counts.requests += 1
             self.counts.phases[phase] = self.counts.phases.get(phase, 0) + 1
-            self.plan.after -= self.plan.phase in {"", phase}
-            if self.plan.kill and self.plan.after == 0:
+            self.plan.at -= self.plan.phase in {"", phase}
+            if self.plan.kill and self.plan.at == 0:
                 self.counts.killed.append(phase)
-                # Not at once: what came before the request would always be being stored.
-                threading.Timer(self._some_time(), _end, [self.plan.kill]).start()
-            self._come += 1
-            is_held = 0 < self.plan.hold < self._come
-            return self.plan.hang or self._some_time(), self._gate if is_held else None
+                # A kill at once would always hit the rows before the request while they are stored.
+                threading.Timer(self._random_pause(), _kill, [self.plan.kill]).start()
+            self._number += 1
+            is_held = 0 < self.plan.hold < self._number
+            return self.plan.hang or self._random_pause(), self._gate if is_held else None
 
-    def _some_time(self) -> float:
+    def _random_pause(self) -> float:
         return self.pause * int.from_bytes(os.urandom(2), "big") / 65535
 
 
-def _end(group: int) -> None:
+def _kill(group: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
@@ -187,17 +192,17 @@ class _Handler(BaseHTTPRequestHandler):
     state: ClassVar[_State]
 
     def do_POST(self) -> None:
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with suppress(OSError):  # The client may be dead by now.
-            self._reply(self._found(told))
+        data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with suppress(OSError):  # The client may be dead.
+            self._reply(self._answer(data))
 
-    def _found(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, data: dict[str, Any]) -> dict[str, Any]:
         state = self.state
         if self.path.endswith("/chat/completions"):
-            return self._completion(told)
+            return self._completion(data)
         with state.lock:
             if self.path == "/plan":
-                state.follow(Plan(**told))
+                state.follow(Plan(**data))
             if self.path == "/final":
                 state.plan.final = True
             if self.path == "/forget":
@@ -205,25 +210,25 @@ class _Handler(BaseHTTPRequestHandler):
                 state.follow(Plan())
             return dict(vars(state.counts))
 
-    def _completion(self, told: dict[str, Any]) -> dict[str, Any]:
-        turns = [str(message["content"]) for message in told["messages"]]
-        wanted = [name for name in dict.fromkeys(_WANTED.findall(turns[-1])) if name != "completed"]
-        self.state.answer(_phase(wanted, turns))
+    def _completion(self, data: dict[str, Any]) -> dict[str, Any]:
+        turns = [str(message["content"]) for message in data["messages"]]
+        names = [name for name in dict.fromkeys(_FIELD.findall(turns[-1])) if name != "completed"]
+        self.state.wait(_phase(names, turns))
         chance = int(hashlib.sha256("\x00".join(turns).encode()).hexdigest(), 16) % 100
-        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns, chance)}" for name in wanted]
+        fields = [f"[[ ## {name} ## ]]\n{_field(name, turns, chance)}" for name in names]
         text = "\n\n".join([*fields, "[[ ## completed ## ]]"])
         message = {"role": "assistant", "content": text}
         return {
             "id": "served",
             "object": "chat.completion",
             "created": 0,
-            "model": told["model"],
+            "model": data["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
         }
 
-    def _reply(self, found: dict[str, Any]) -> None:
-        body = json.dumps(found).encode()
+    def _reply(self, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -231,11 +236,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-def _phase(wanted: Sequence[str], turns: Sequence[str]) -> str:
-    if _PROPOSES.intersection(wanted):
+def _phase(names: Sequence[str], turns: Sequence[str]) -> str:
+    if _PROPOSAL_FIELDS.intersection(names):
         return "propose"
     number = int(_SUM.findall(turns[-1])[-1][0])
     if number >= _HELD_OUT:
@@ -256,7 +261,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients are killed here."""
+        """Print nothing, as clients are killed."""
 
 
 def _main() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.plugin.options import OPTION, Option, OptionValue, Switch
-from pytest_mipro.plugin.settings import Settings, add_options
+from pytest_mipro.plugin.options import OptionValue, Switch
+from pytest_mipro.plugin.settings import Settings, add_options, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +25,6 @@ def settings(pytester: pytest.Pytester, *arguments: str) -> Settings:
     return Settings.from_config(session_config(pytester, *arguments))
 
 
-def options() -> dict[str, Option]:
-    """Return the option of each field of the settings."""
-    return {
-        setting.name: setting.metadata[OPTION]
-        for setting in fields(Settings)
-        if OPTION in setting.metadata
-    }
-
-
 def flags() -> Sequence[str]:
     """Return the flags in the help of pytest."""
     parser = pytest.Parser(_ispytest=True)
@@ -45,20 +36,16 @@ def flags() -> Sequence[str]:
 class TestTable:
     def test_each_setting_has_an_option(self) -> None:
         """Only the folder, which follows from the rootdir, cannot be set."""
-        assert {setting.name for setting in fields(Settings)} - options().keys() == {"folder"}
+        assert {setting.name for setting in fields(Settings)} - dict(options()).keys() == {"folder"}
 
     def test_each_option_with_a_flag_is_declared_once(self) -> None:
         """The help has a flag for each option that has one, and ``--mipro``."""
-        expected = [
-            f"--mipro-{(option.name or name).replace('_', '-')}"
-            for name, option in options().items()
-            if option.has_flag
-        ]
+        expected = [option.flag for _, option in options() if option.has_flag]
         assert flags() == ["--mipro", *expected]
 
     def test_each_option_is_documented_by_its_metavar(self) -> None:
         """A flag with a value shows in the help what the value is."""
-        for name, option in options().items():
+        for name, option in options():
             has_value = option.has_flag and not isinstance(option, Switch)
             assert (option.metavar is not None) == has_value, name
             assert re.fullmatch(r"[A-Z'].*\.", option.help), name
@@ -73,7 +60,7 @@ class TestFromConfig:
         assert defaults.inconclusive == "warn"
         assert (defaults.max_calls, defaults.max_cost, defaults.prune) == (None, None, None)
         assert (defaults.prices, defaults.reports) == ({}, ())
-        switches = [name for name, option in options().items() if isinstance(option, Switch)]
+        switches = [name for name, option in options() if isinstance(option, Switch)]
         assert not any(getattr(defaults, name) for name in switches)
         assert defaults.store_name == "sqlite:///.mipro/store.db"
         assert defaults.store_file == pytester.path / ".mipro" / "store.db"
