@@ -62,7 +62,12 @@ def test_examples_are_numbered_in_their_split() -> None:
     outcome = summaries.report()
     assert [number for number, _ in numbered_examples(outcome)] == [2, 4, 1, 3]
     assert change_counts(numbered_examples(outcome), "baseline") == {
-        "all": 4, "worse": 1, "better": 1, "same": 2, "new": 0, "failed": 1
+        "all": 4,
+        "worse": 1,
+        "better": 1,
+        "same": 2,
+        "new": 0,
+        "failed": 1,
     }
 
 
