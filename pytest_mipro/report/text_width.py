@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from wcwidth import clip, ljust
-from wcwidth import width as columns
+import wcwidth
 
 from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+columns = wcwidth.width
+"""Return how many columns a text takes that is safe for a terminal."""
 
 _WINDOW = 8
 """Characters that are read for each column of a line: many may take no room."""
@@ -27,7 +29,7 @@ def cut(text: str, width: int) -> str:
 
 def columns_cut(text: str, width: int) -> str:
     """Return ``text``, cut and filled to be ``width`` columns wide."""
-    return ljust(cut(text, width), width)
+    return wcwidth.ljust(cut(text, width), width)
 
 
 def cut_middle(text: str, width: int) -> str:
@@ -64,14 +66,14 @@ def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]
 def _beginning(text: str, width: int) -> str:
     """Return as much of the beginning of ``text`` as fits, without half a wide character."""
     # Where half of a character is clipped off, wcwidth puts a space.
-    clipped = clip(text[: _WINDOW * max(width, 1)], 0, max(width, 0))
+    clipped = wcwidth.clip(text[: _WINDOW * max(width, 1)], 0, max(width, 0))
     return clipped if text.startswith(clipped) else clipped[:-1]
 
 
 def _end(text: str, width: int) -> str:
     window = text[-_WINDOW * max(width, 1) :]
     total = columns(window)
-    clipped = clip(window, total - width, total)
+    clipped = wcwidth.clip(window, total - width, total)
     return clipped if text.endswith(clipped) else clipped[1:]
 
 

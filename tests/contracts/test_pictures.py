@@ -1,4 +1,4 @@
-"""The pictures of the README are made by a script, from the example."""
+"""The pictures of the README are made by a script from the example."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def size(picture: Path) -> tuple[int, int]:
     return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
 
 
-def test_the_readme_shows_what_is_there() -> None:
-    """It has the overview, one task and a terminal; all pictures are committed."""
+def test_the_pictures_of_the_readme_exist() -> None:
+    """It shows the overview, one task and a terminal, and all pictures are committed."""
     assert sorted(Path(name).stem for name in NAMED) == ["overview", "task", "terminal"]
     for name in NAMED:
         assert min(size(ROOT / name)) > 100
 
 
 def test_the_script_makes_the_pictures(tmp_path: Path) -> None:
-    """It runs a project on the embedded model, and takes the pictures that the README shows."""
+    """The script runs a project and takes the pictures that the README shows."""
     if not any(map(shutil.which, NAMES)):
         refuse("no Chromium is installed")
     project, out = tmp_path / "question_type", tmp_path / "out"
@@ -45,7 +45,7 @@ def test_the_script_makes_the_pictures(tmp_path: Path) -> None:
     subprocess.run([sys.executable, script, "--project", project, "--out", out], check=True)
     assert {path.name for path in out.iterdir()} == {Path(name).name for name in NAMED}
     for name in NAMED:
-        made, shown = size(out / Path(name).name), size(ROOT / name)
-        assert min(made) > 100
-        assert made[0] == pytest.approx(shown[0], rel=0.3)
-    assert not (project / ".mipro").exists(), "the project itself is left as it was"
+        picture, committed = size(out / Path(name).name), size(ROOT / name)
+        assert min(picture) > 100
+        assert picture[0] == pytest.approx(committed[0], rel=0.3)
+    assert not (project / ".mipro").exists(), "the project itself is unchanged"

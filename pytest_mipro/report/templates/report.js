@@ -1,5 +1,5 @@
 "use strict";
-// The page says everything without this; here are sorting, filtering, and opening what is asked for.
+// The page is complete without this script, which sorts, filters and unfolds it.
 (() => {
   const FEW = 10;
   const words = { all: "", worse: " that got worse", better: " that got better", failed: " that failed" };
@@ -10,9 +10,9 @@
     return numeric ? (text === "" ? null : Number(text)) : text;
   };
 
-  const compare = (one, other) => {
-    if (typeof one === "number" && typeof other === "number") return one - other;
-    return String(one).localeCompare(String(other), undefined, { numeric: true });
+  const compare = (left, right) => {
+    if (typeof left === "number" && typeof right === "number") return left - right;
+    return String(left).localeCompare(String(right), undefined, { numeric: true });
   };
 
   const sort = (table, header, say) => {
@@ -21,24 +21,24 @@
     const down = header.getAttribute("aria-sort") === "ascending";
     const body = table.tBodies[0];
     const rows = [...body.rows].map((row) => [value(row, column, numeric), row]);
-    rows.sort(([one], [other]) => {
-      if (one === null || other === null) return (one === null) - (other === null);
-      return down ? compare(other, one) : compare(one, other);
+    rows.sort(([left], [right]) => {
+      if (left === null || right === null) return (left === null) - (right === null);
+      return down ? compare(right, left) : compare(left, right);
     });
     body.append(...rows.map(([, row]) => row));
-    for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
+    for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
     say(`Sorted by ${header.textContent.trim()}, ${down ? "descending" : "ascending"}. `);
   };
 
-  const filter = (table, buttons, wanted) => {
+  const filter = (table, buttons, kind) => {
     let count = 0;
     for (const row of table.tBodies[0].rows) {
       const kinds = row.dataset.kinds.split(" ");
-      row.hidden = wanted !== "all" && !kinds.includes(wanted);
+      row.hidden = kind !== "all" && !kinds.includes(kind);
       count += row.hidden ? 0 : 1;
     }
-    for (const each of buttons) each.setAttribute("aria-pressed", each.dataset.filter === wanted);
+    for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.filter === kind);
     return count;
   };
 
@@ -48,15 +48,15 @@
     const status = part.querySelector("[role=status]");
     const buttons = part.querySelectorAll("[data-filter]");
     const more = part.querySelector("[data-more]");
-    let wanted = "all";
+    let kind = "all";
     let count = total;
 
-    const say = (before = "") => {
+    const say = (prefix = "") => {
       const short = table.classList.contains("few") && count > FEW;
       more.parentElement.hidden = !short;
       more.textContent = `Show all ${count}`;
       const seen = short ? `the first ${FEW} of ${count}` : `${count} of ${total}`;
-      status.textContent = `${before}Showing ${seen} examples${words[wanted]}.`;
+      status.textContent = `${prefix}Showing ${seen} examples${words[kind]}.`;
     };
 
     for (const header of table.tHead.rows[0].cells) {
@@ -68,8 +68,8 @@
     }
     for (const button of buttons) {
       button.addEventListener("click", () => {
-        wanted = button.dataset.filter;
-        count = filter(table, buttons, wanted);
+        kind = button.dataset.filter;
+        count = filter(table, buttons, kind);
         say();
       });
     }
@@ -100,10 +100,10 @@
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
-    for (const each of opened) each.open = true;
+    for (const details of opened) details.open = true;
   });
   addEventListener("afterprint", () => {
-    for (const each of opened) each.open = false;
+    for (const details of opened) details.open = false;
     opened = [];
   });
 })();
