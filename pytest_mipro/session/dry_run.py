@@ -47,16 +47,7 @@ class PendingWork:
 def pending_work(
     context: TaskContext, compiler: Compiler, scorer: Scorer, policy: Policy
 ) -> PendingWork:
-    """
-    Return the work that a session would do for a task.
-
-    Args:
-        context: The task.
-        compiler: Compiles tasks of the session.
-        scorer: Scores programs of the session.
-        policy: What the user set for all tasks.
-
-    """
+    """Return the work that a session with these parts would do for a task."""
     task = context.task
     reasons: tuple[str, ...] = ()
     artifact = None if policy.frozen else compiler.stored(context.fingerprint)

@@ -54,17 +54,7 @@ def completed_program(
     task: Task,
     rows: Mapping[str, ExampleRows],
 ) -> ScoredProgram:
-    """
-    Return ``program`` with accepted scores, completed by rows.
-
-    Args:
-        program: The program.
-        reference: The accepted scores.
-        which: Which of them are the program's.
-        task: The task, for its held-out examples.
-        rows: Rows by example; they replace accepted scores.
-
-    """
+    """Return ``program`` with its accepted scores, which ``rows`` by example replace."""
     card = _completed_card(reference, which, task, rows)
     scores = zip(card.examples, card.scores, strict=True)
     results = (

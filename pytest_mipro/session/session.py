@@ -60,13 +60,12 @@ class Session:
         Args:
             store_url: SQLAlchemy URL of the store.
             store_name: The name of the store in reports, without credentials.
-            folder: The folder of everything but a store at another place.
+            folder: The folder of the store and of cached LM responses.
             process_name: The name of this process in messages of processes that wait for it.
             callbacks: What the session calls.
             policy: What the user set for all tasks.
             account: The limits of all tasks together.
-            shared_folder: A folder that only the processes of this run share; None for one
-                process.
+            shared_folder: A folder of the processes of this run; None for one process.
 
         """
         self._store_name = store_name
@@ -96,10 +95,6 @@ class Session:
     def outcome(self, task: Task, location: ReferenceLocation) -> Outcome:
         """
         Return the outcome of ``task``: from memory, from the store, or from new work.
-
-        Args:
-            task: What a test declares.
-            location: Where the test's reference is.
 
         Raises:
             MiproError: There can be no verdict.
