@@ -48,14 +48,14 @@ def accepted(
 
 
 def outcome(
-    root: Path, before: Sequence[float] = LOST, after: Sequence[float] = WON, **values: Any
+    root: Path, baseline: Sequence[float] = LOST, compiled: Sequence[float] = WON, **values: Any
 ) -> Outcome:
     """Return the outcome of two programs with these scores."""
-    return outcome_of(root, scorecard(before), scorecard(after), **values)
+    return outcome_of(root, scorecard(baseline), scorecard(compiled), **values)
 
 
 @pytest.mark.parametrize(
-    "before, after, values, word",
+    "baseline, compiled, values, word",
     [
         (LOST, WON, {}, "PASS"),
         (WON, LOST, {}, "FAIL"),
@@ -66,10 +66,10 @@ def outcome(
     ],
 )
 def test_beats_baseline(
-    tmp_path: Path, before: Sequence[float], after: Sequence[float], values: Any, word: str
+    tmp_path: Path, baseline: Sequence[float], compiled: Sequence[float], values: Any, word: str
 ) -> None:
     """Only a PASS is truthy; a margin needs a larger difference, a smaller alpha more evidence."""
-    verdict = outcome(tmp_path, before, after).beats_baseline(**values)
+    verdict = outcome(tmp_path, baseline, compiled).beats_baseline(**values)
     assert (verdict.word, bool(verdict)) == (word, word == "PASS")
     assert verdict.comparison is not None
     assert verdict.comparison.margin == pytest.approx(values.get("margin", 0))
@@ -83,7 +83,7 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "before, after, tolerance, word",
+    "baseline, compiled, tolerance, word",
     [
         (WON, WON, 0, "PASS"),
         (LOST, WON, 0, "PASS"),
@@ -92,11 +92,15 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
     ],
 )
 def test_no_regression(
-    tmp_path: Path, before: Sequence[float], after: Sequence[float], tolerance: float, word: str
+    tmp_path: Path,
+    baseline: Sequence[float],
+    compiled: Sequence[float],
+    tolerance: float,
+    word: str,
 ) -> None:
     """The accepted scores decide, not the baseline; a decided verdict warns about nothing."""
     texts: list[str] = []
-    result = outcome(tmp_path, LOST, after, reference=accepted(before), warn=texts.append)
+    result = outcome(tmp_path, LOST, compiled, reference=accepted(baseline), warn=texts.append)
     assert result.no_regression(tolerance=tolerance).word == word
     assert texts == []
 
@@ -106,7 +110,7 @@ def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: boo
     """The warning names the task and stands at the line of the test."""
     result = outcome(
         tmp_path,
-        after=A_LITTLE_LESS,
+        compiled=A_LITTLE_LESS,
         reference=accepted(WON),
         tolerant=tolerant,
         warn=warnings.warn,
@@ -161,7 +165,7 @@ def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "before, after, reference, values, word, unit, end",
+    "baseline, compiled, reference, values, word, unit, end",
     [
         (CHEAP, CHEAP, [], {}, "PASS", "tokens", ""),
         (CHEAP, DEAR, [], {}, "FAIL", "tokens", FEWER_DEMOS),
@@ -176,8 +180,8 @@ def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
 )
 def test_costs_no_more(
     tmp_path: Path,
-    before: Sequence[ExampleCost],
-    after: Sequence[ExampleCost],
+    baseline: Sequence[ExampleCost],
+    compiled: Sequence[ExampleCost],
     reference: Sequence[ExampleCost],
     values: Any,
     word: str,
@@ -186,7 +190,10 @@ def test_costs_no_more(
 ) -> None:
     """Costs decide, whatever the scores; a verdict that is no PASS names the next step."""
     result = outcome_of(
-        tmp_path, scorecard(LOST, before), scorecard(WON, after), reference=accepted(WON, reference)
+        tmp_path,
+        scorecard(LOST, baseline),
+        scorecard(WON, compiled),
+        reference=accepted(WON, reference),
     )
     verdict = result.costs_no_more(**values)
     assert (verdict.question, verdict.word, bool(verdict)) == (
