@@ -83,7 +83,7 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "baseline, compiled, tolerance, word",
+    "reference, scores, tolerance, word",
     [
         (WON, WON, 0, "PASS"),
         (LOST, WON, 0, "PASS"),
@@ -92,15 +92,11 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
     ],
 )
 def test_no_regression(
-    tmp_path: Path,
-    baseline: Sequence[float],
-    compiled: Sequence[float],
-    tolerance: float,
-    word: str,
+    tmp_path: Path, reference: Sequence[float], scores: Sequence[float], tolerance: float, word: str
 ) -> None:
     """The accepted scores decide, not the baseline; a decided verdict warns about nothing."""
     texts: list[str] = []
-    result = outcome(tmp_path, LOST, compiled, reference=accepted(baseline), warn=texts.append)
+    result = outcome(tmp_path, LOST, scores, reference=accepted(reference), warn=texts.append)
     assert result.no_regression(tolerance=tolerance).word == word
     assert texts == []
 
@@ -189,18 +185,11 @@ def test_costs_no_more(
     end: str,
 ) -> None:
     """Costs decide, whatever the scores; a verdict that is no PASS names the next step."""
-    result = outcome_of(
-        tmp_path,
-        scorecard(LOST, baseline),
-        scorecard(WON, compiled),
-        reference=accepted(WON, reference),
-    )
+    cards = scorecard(LOST, baseline), scorecard(WON, compiled)
+    result = outcome_of(tmp_path, *cards, reference=accepted(WON, reference))
     verdict = result.costs_no_more(**values)
-    assert (verdict.question, verdict.word, bool(verdict)) == (
-        "costs no more",
-        word,
-        word == "PASS",
-    )
+    assert (verdict.question, verdict.word) == ("costs no more", word)
+    assert bool(verdict) is (word == "PASS")
     assert (verdict.comparison.unit if verdict.comparison else None) == unit
     assert verdict.sentence.endswith(end)
 
