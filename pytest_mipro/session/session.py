@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.results import ReferenceState
     from pytest_mipro.task import Task
 
 
@@ -104,9 +105,7 @@ class Session:
         with self._charged(task):
             context = read_context(task, fingerprint, location, update=self._policy.update)
             result = self._result(context)
-            state = (
-                accept(context, result) if self._policy.update else self._references.state(context)
-            )
+            state = self._reference_state(context, result)
         return Outcome(
             task,
             result,
@@ -134,6 +133,11 @@ class Session:
             prices = {model: self._account.prices.of(model) for model in _models_of(task)}
             work = pending_work(context, self._compiler, self._scorer, self._policy)
             return estimate_task(task, work, rows, prices)
+
+    def _reference_state(self, context: TaskContext, result: TaskResult) -> ReferenceState:
+        if self._policy.update:
+            return accept(context, result)
+        return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
         return of_task(task, self._callbacks.fingerprint(task))
