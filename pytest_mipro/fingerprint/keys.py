@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, Task
 
-ALGORITHM = 3
+ALGORITHM = 4
 """The version of the search; a change that can give another artifact raises it by one."""
 
 _TEACHER = "teacher"

@@ -84,11 +84,7 @@ class Compiler:
 
     def compile(self, context: TaskContext, held_out_rows: int) -> Compilation:
         """
-        Compile a task, and store the artifact.
-
-        Args:
-            context: The task.
-            held_out_rows: The rows that a limited budget has to leave for the verdict.
+        Compile a task, and store the artifact; a budget has to leave ``held_out_rows``.
 
         Raises:
             MiproError: The task cannot be compiled.

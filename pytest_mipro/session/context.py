@@ -60,13 +60,7 @@ def read_context(
     task: Task, fingerprint: Fingerprint, location: ReferenceLocation, *, update: bool
 ) -> TaskContext:
     """
-    Return the context of ``task``.
-
-    Args:
-        task: What a test declares.
-        fingerprint: The parts of its compile key.
-        location: Where its reference is.
-        update: Whether the reference is going to be replaced, so that it may be damaged.
+    Return the context of ``task``, whose reference may be damaged if an update replaces it.
 
     Raises:
         ReferenceFileError: The reference cannot be read or used.

@@ -47,30 +47,19 @@ class PendingWork:
 def pending_work(
     context: TaskContext, compiler: Compiler, scorer: Scorer, policy: Policy
 ) -> PendingWork:
-    """
-    Return the work that a session would do for a task.
-
-    Args:
-        context: The task.
-        compiler: Compiles tasks of the session.
-        scorer: Scores programs of the session.
-        policy: What the user set for all tasks.
-
-    """
+    """Return the work that a session with these parts would do for a task."""
     task = context.task
-    reasons: tuple[str, ...] = ()
-    artifact = None if policy.frozen else compiler.stored(context.fingerprint)
-    if policy.frozen:
-        rows = _frozen_rows(context, policy)
-    elif artifact is None:
-        reasons = compiler.reasons(task, context.fingerprint)
-        rows = scorer.most_rows(task)
-    else:
-        compiled = restore_state(task.program, artifact.state)
-        rows = scorer.missing_rows(task, [task.program, compiled])
+    again = 0
     if context.has_new_metric and not policy.update:
-        rows += task.repeat * len(task.dataset.test)  # The accepted program is scored again.
-    return PendingWork(reasons, rows)
+        again = task.repeat * len(task.dataset.test)  # The accepted program is scored again.
+    if policy.frozen:
+        return PendingWork((), again + _frozen_rows(context, policy))
+    artifact = compiler.stored(context.fingerprint)
+    if artifact is None:
+        reasons = compiler.reasons(task, context.fingerprint)
+        return PendingWork(reasons, again + scorer.most_rows(task))
+    compiled = restore_state(task.program, artifact.state)
+    return PendingWork((), again + scorer.missing_rows(task, [task.program, compiled]))
 
 
 def _frozen_rows(context: TaskContext, policy: Policy) -> int:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
     from pytest_mipro.task import Task
 
+_FEWER_DEMOS = (
+    "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a larger ratio"
+)
+
 
 class Outcome:
     """
@@ -180,11 +184,9 @@ class Outcome:
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
-            advice = (
-                "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a "
-                "larger ratio"
+            return gate.CostComparator(
+                "baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS
             )
-            return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, advice)
         basis = self._basis(self.reference)
         return gate.CostComparator(
             "reference",
@@ -205,12 +207,13 @@ class Outcome:
                 f"accept anew with: {location.command}"
             )
             raise ReferenceFileError(message)
-        note = ""
+        return gate.AcceptedScores(card, location.command, self._note(reference))
+
+    def _note(self, reference: ReferenceProgram) -> str:
+        """Return where the accepted scores come from, if not from an earlier acceptance."""
         if reference.rescored:
-            note = "the metric changed since the reference was accepted, so it was scored again"
-        elif self._state.acceptance is not None:
-            note = "the reference was accepted now"
-        return gate.AcceptedScores(card, location.command, note)
+            return "the metric changed since the reference was accepted, so it was scored again"
+        return "" if self._state.acceptance is None else "the reference was accepted now"
 
     @property
     def _is_unchanged(self) -> bool:
@@ -253,9 +256,8 @@ class Outcome:
         )
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:
-        accepted_scores: dict[str, float] = {}
-        if accepted is not None:
-            accepted_scores = dict(zip(accepted.examples, accepted.scores, strict=True))
+        names, scores = ((), ()) if accepted is None else (accepted.examples, accepted.scores)
+        accepted_scores = dict(zip(names, scores, strict=True))
         test = self.task.dataset.test
         results = zip(test, self.baseline.answers, self.compiled.answers, strict=True)
         return tuple(

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
-    from pytest_mipro.records import Reference
+    from pytest_mipro.records import Reference, Scorecard
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
     from pytest_mipro.session.scoring import Scorer
     from pytest_mipro.session.storage import Storage
+    from pytest_mipro.task import Task
 
 
 def accept(context: TaskContext, result: TaskResult) -> ReferenceState:
@@ -96,10 +97,14 @@ class References:
         except ReferenceFileError:
             # The error is raised when a test uses the reference; other tests do without.
             return ReferenceState(location, ReferenceProgram(None, load), stale=context.stale)
+        card, usage = self._rescored(task, program)
+        accepted = ReferenceProgram(card, load, rescored=True)
+        return ReferenceState(location, accepted, stale=context.stale, usage=usage)
+
+    def _rescored(self, task: Task, program: dspy.Module) -> tuple[Scorecard, Usage]:
         self._callbacks.say(task, "the metric changed: scoring the accepted program again")
         (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
-        accepted = ReferenceProgram(self._scorer.scorecard(task, rows), load, rescored=True)
-        return ReferenceState(location, accepted, stale=context.stale, usage=usage)
+        return self._scorer.scorecard(task, rows), usage
 
     def frozen_result(self, context: TaskContext) -> TaskResult:
         """
@@ -113,8 +118,6 @@ class References:
         reference = _up_to_date(context)
         compiled = restore_accepted(reference, task.program, context.location)
         (baseline_rows, compiled_rows), usage = self._missing_rows(context, reference, compiled)
-        if len(baseline_rows) == len(task.dataset.test):
-            refuse_broken_programs([*baseline_rows.values()], [*compiled_rows.values()])
         return TaskResult(
             artifact=artifact_of(reference, task),
             reasons=(),
@@ -138,6 +141,8 @@ class References:
         on_wait = partial(self._callbacks.say_waiting, task)
         with self._storage.lock(context.fingerprint.key, on_wait):
             rows, usage = self._scorer.evaluate(task, programs, [*examples.values()])
+        if len(examples) == len(task.dataset.test):
+            refuse_broken_programs(*rows)
         return [dict(zip(examples, program_rows, strict=True)) for program_rows in rows], usage
 
 

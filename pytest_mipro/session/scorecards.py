@@ -50,22 +50,12 @@ def card_of(task: Task, rows_by_example: Sequence[ExampleRows], usage: Usage) ->
 def completed_program(
     program: dspy.Module,
     reference: Reference,
-    which: Literal["baseline", "compiled"],
+    role: Literal["baseline", "compiled"],
     task: Task,
     rows: Mapping[str, ExampleRows],
 ) -> ScoredProgram:
-    """
-    Return ``program`` with accepted scores, completed by rows.
-
-    Args:
-        program: The program.
-        reference: The accepted scores.
-        which: Which of them are the program's.
-        task: The task, for its held-out examples.
-        rows: Rows by example; they replace accepted scores.
-
-    """
-    card = _completed_card(reference, which, task, rows)
+    """Return ``program`` with its accepted scores, which ``rows`` by example replace."""
+    card = _completed_card(reference, role, task, rows)
     scores = zip(card.examples, card.scores, strict=True)
     results = (
         _example_result(rows[name]) if name in rows else ExampleResult(score)
@@ -123,12 +113,12 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
 
 def _completed_card(
     reference: Reference,
-    which: Literal["baseline", "compiled"],
+    role: Literal["baseline", "compiled"],
     task: Task,
     rows_by_name: Mapping[str, ExampleRows],
 ) -> Scorecard:
     names = _names(task)
-    accepted = reference.baseline if which == "baseline" else reference.compiled
+    accepted = reference.baseline if role == "baseline" else reference.compiled
     scores = {**accepted, **{name: mean_score(rows) for name, rows in rows_by_name.items()}}
     is_new = len(rows_by_name) == len(names)
     rows = list(chain.from_iterable(rows_by_name.values()))
@@ -136,14 +126,14 @@ def _completed_card(
     return Scorecard(
         examples=names,
         scores=tuple(scores[name] for name in names),
-        usage=new_usage if is_new else new_usage + reference.usage[which],
+        usage=new_usage if is_new else new_usage + reference.usage[role],
         failures=_failures(rows),
         # The reference does not have the number of rollouts behind an accepted score.
         rollouts=task.repeat if is_new else 1,
         clusters=_clusters(task),
         latency=_latency(rows) if is_new else None,
         costs=_costs_if_any(
-            _cost(rows_by_name[name]) if name in rows_by_name else reference.bill(which, name)
+            _cost(rows_by_name[name]) if name in rows_by_name else reference.bill(role, name)
             for name in names
         ),
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.results import ReferenceState
     from pytest_mipro.task import Task
 
 
@@ -60,13 +61,12 @@ class Session:
         Args:
             store_url: SQLAlchemy URL of the store.
             store_name: The name of the store in reports, without credentials.
-            folder: The folder of everything but a store at another place.
+            folder: The folder of the store and of cached LM responses.
             process_name: The name of this process in messages of processes that wait for it.
             callbacks: What the session calls.
             policy: What the user set for all tasks.
             account: The limits of all tasks together.
-            shared_folder: A folder that only the processes of this run share; None for one
-                process.
+            shared_folder: A folder of the processes of this run; None for one process.
 
         """
         self._store_name = store_name
@@ -97,10 +97,6 @@ class Session:
         """
         Return the outcome of ``task``: from memory, from the store, or from new work.
 
-        Args:
-            task: What a test declares.
-            location: Where the test's reference is.
-
         Raises:
             MiproError: There can be no verdict.
 
@@ -109,9 +105,7 @@ class Session:
         with self._charged(task):
             context = read_context(task, fingerprint, location, update=self._policy.update)
             result = self._result(context)
-            state = (
-                accept(context, result) if self._policy.update else self._references.state(context)
-            )
+            state = self._reference_state(context, result)
         return Outcome(
             task,
             result,
@@ -139,6 +133,11 @@ class Session:
             prices = {model: self._account.prices.of(model) for model in _models_of(task)}
             work = pending_work(context, self._compiler, self._scorer, self._policy)
             return estimate_task(task, work, rows, prices)
+
+    def _reference_state(self, context: TaskContext, result: TaskResult) -> ReferenceState:
+        if self._policy.update:
+            return accept(context, result)
+        return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
         return of_task(task, self._callbacks.fingerprint(task))

@@ -64,14 +64,7 @@ class Storage:
             self._rerun_store.close()
 
     def lock(self, key: str, on_wait: Callable[[str], None]) -> CompileLock:
-        """
-        Return the lock of a task, once no other process holds it.
-
-        Args:
-            key: The compile key of the task.
-            on_wait: Called once with the name of a process that holds the lock.
-
-        """
+        """Return the lock on a compile key; pass the name of another holder to ``on_wait``."""
         return self.store.lease(key, self._process_name).wait(on_wait=on_wait)
 
     @contextmanager
@@ -79,10 +72,7 @@ class Storage:
         """
         Yield the store for work on ``task``, while DSPy caches LM responses.
 
-        Args:
-            task: The task.
-            again: Ask the models again: yield a store that only this run has, and cache nothing.
-
+        To ask the models ``again``, yield a store that only this run has, and cache nothing.
         """
         store = self._rerun_store if again else self.store
         with cached_responses(self._folder / "lm", task, again=again):

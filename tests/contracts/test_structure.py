@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -50,14 +51,14 @@ def is_for_types(node: ast.AST) -> bool:
 
 def imported_at_once(node: ast.AST) -> set[str]:
     """Return the modules of the package that are loaded when a module is."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for child in ast.iter_child_nodes(node):
         if is_for_types(child) or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if isinstance(child, ast.ImportFrom) and (child.module or "").startswith(NAME):
-            found |= modules_of(child)
-        found |= imported_at_once(child)
-    return found - {NAME}
+            modules |= modules_of(child)
+        modules |= imported_at_once(child)
+    return modules - {NAME}
 
 
 def modules_of(node: ast.ImportFrom) -> set[str]:
@@ -121,6 +122,14 @@ def test_other_rooms_are_entered_by_their_faces(module: str) -> None:
         if room_of(name) in ROOMS - {room_of(module)} and name.count(".") > 1
     }
     assert inner == set()
+
+
+@pytest.mark.uses("lazy-loader")
+@pytest.mark.parametrize("room", sorted({NAME} | {f"{NAME}.{room}" for room in ROOMS}))
+def test_faces_offer_their_names(room: str) -> None:
+    """Each name that a face has for type checkers can be loaded from it."""
+    face = importlib.import_module(room)
+    assert [name for name in dir(face) if getattr(face, name, None) is None] == []
 
 
 def test_contributing_names_the_rooms() -> None:

@@ -12,7 +12,7 @@ from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.verdict import AcceptedScores, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 16 * settings().max_examples
 """How often a chance is tried that is then counted."""

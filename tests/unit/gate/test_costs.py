@@ -13,7 +13,7 @@ from pytest_mipro.gate.costs import RESCORE, CostComparator, costs_no_more
 from pytest_mipro.gate.paired import compare_costs
 from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage, Verdict
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 FREE = 0.0
 MEND = "ask for fewer demos"

@@ -11,7 +11,7 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.verdict import AcceptedScores, further_examples, no_reference, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 16 * settings().max_examples
 """How often a chance is tried that is then counted."""

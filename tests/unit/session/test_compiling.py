@@ -110,7 +110,12 @@ def test_a_plugin_has_to_return_a_program(checkout: Checkout) -> None:
 def test_few_examples_are_advised_against_before_a_compile(checkout: Checkout) -> None:
     """A session that takes the artifact from the store gives no advice."""
     recorder, counts = checkout.recorder, []
-    recorder.optimizer = lambda task: counts.append(len(recorder.advice)) or with_demos(task)
+
+    def optimize(task: Task) -> dspy.Module:
+        counts.append(len(recorder.advice))
+        return with_demos(task)
+
+    recorder.optimizer = optimize
     checkout.outcome()
     checkout.outcome()
     assert counts == [len(recorder.advice)] == [1]

@@ -99,7 +99,7 @@ def test_an_estimate_has_prices_and_limits(checkout: Checkout) -> None:
 def test_options_without_a_compile_do_not_matter(checkout: Checkout) -> None:
     """Options that a compile refuses are an error only if there is one to estimate."""
     task = checkout.task(minibatch=True)
-    assert estimate(task)
+    assert estimate(task).why == "score 12 held-out rows"
     with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):
         estimate(task, ("new",))
     with pytest.raises(DeclarationError, match="minibatch_size=35 is larger"):

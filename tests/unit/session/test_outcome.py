@@ -47,14 +47,14 @@ def accepted(
 
 
 def outcome(
-    root: Path, before: Sequence[float] = LOST, after: Sequence[float] = WON, **values: Any
+    root: Path, baseline: Sequence[float] = LOST, compiled: Sequence[float] = WON, **values: Any
 ) -> Outcome:
     """Return the outcome of two programs with these scores."""
-    return outcome_of(root, scorecard(before), scorecard(after), **values)
+    return outcome_of(root, scorecard(baseline), scorecard(compiled), **values)
 
 
 @pytest.mark.parametrize(
-    "before, after, values, word",
+    "baseline, compiled, values, word",
     [
         (LOST, WON, {}, "PASS"),
         (WON, LOST, {}, "FAIL"),
@@ -65,10 +65,10 @@ def outcome(
     ],
 )
 def test_beats_baseline(
-    tmp_path: Path, before: Sequence[float], after: Sequence[float], values: Any, word: str
+    tmp_path: Path, baseline: Sequence[float], compiled: Sequence[float], values: Any, word: str
 ) -> None:
     """Only a PASS is truthy; a margin needs a larger difference, a smaller alpha more evidence."""
-    verdict = outcome(tmp_path, before, after).beats_baseline(**values)
+    verdict = outcome(tmp_path, baseline, compiled).beats_baseline(**values)
     assert (verdict.word, bool(verdict)) == (word, word == "PASS")
     assert verdict.comparison is not None
     assert verdict.comparison.margin == pytest.approx(values.get("margin", 0))
@@ -82,7 +82,7 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "before, after, tolerance, word",
+    "reference, scores, tolerance, word",
     [
         (WON, WON, 0, "PASS"),
         (LOST, WON, 0, "PASS"),
@@ -91,11 +91,11 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
     ],
 )
 def test_no_regression(
-    tmp_path: Path, before: Sequence[float], after: Sequence[float], tolerance: float, word: str
+    tmp_path: Path, reference: Sequence[float], scores: Sequence[float], tolerance: float, word: str
 ) -> None:
     """The accepted scores decide, not the baseline; a decided verdict warns about nothing."""
     texts: list[str] = []
-    result = outcome(tmp_path, LOST, after, reference=accepted(before), warn=texts.append)
+    result = outcome(tmp_path, LOST, scores, reference=accepted(reference), warn=texts.append)
     assert result.no_regression(tolerance=tolerance).word == word
     assert texts == []
 
@@ -106,7 +106,7 @@ def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: boo
     texts: list[str] = []
     result = outcome(
         tmp_path,
-        after=A_LITTLE_LESS,
+        compiled=A_LITTLE_LESS,
         reference=accepted(WON),
         tolerant=tolerant,
         warn=texts.append,
@@ -148,17 +148,17 @@ def test_a_reference_without_a_common_example_is_an_error(tmp_path: Path) -> Non
 
 
 def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
-    """The sentence ends with the command, and the question is that of the verdict."""
+    """The sentence ends with the command, and the kind is that of the method."""
     result = outcome(tmp_path)
     verdicts = [result.no_regression(), result.costs_no_more(than="reference")]
-    assert [verdict.question for verdict in verdicts] == ["no regression", "costs no more"]
+    assert [verdict.kind for verdict in verdicts] == ["no_regression", "costs_no_more"]
     for verdict in verdicts:
         assert (verdict.word, verdict.comparison) == ("FAIL", None)
         assert verdict.sentence.endswith(f"accept them with: {COMMAND}")
 
 
 @pytest.mark.parametrize(
-    "before, after, reference, values, word, unit, end",
+    "baseline, compiled, reference, values, word, unit, end",
     [
         (CHEAP, CHEAP, [], {}, "PASS", "tokens", ""),
         (CHEAP, DEAR, [], {}, "FAIL", "tokens", FEWER_DEMOS),
@@ -173,8 +173,8 @@ def test_verdicts_without_a_reference_fail(tmp_path: Path) -> None:
 )
 def test_costs_no_more(
     tmp_path: Path,
-    before: Sequence[ExampleCost],
-    after: Sequence[ExampleCost],
+    baseline: Sequence[ExampleCost],
+    compiled: Sequence[ExampleCost],
     reference: Sequence[ExampleCost],
     values: Any,
     word: str,
@@ -182,15 +182,11 @@ def test_costs_no_more(
     end: str,
 ) -> None:
     """Costs decide, whatever the scores; a verdict that is no PASS names the next step."""
-    result = outcome_of(
-        tmp_path, scorecard(LOST, before), scorecard(WON, after), reference=accepted(WON, reference)
-    )
+    cards = scorecard(LOST, baseline), scorecard(WON, compiled)
+    result = outcome_of(tmp_path, *cards, reference=accepted(WON, reference))
     verdict = result.costs_no_more(**values)
-    assert (verdict.kind, verdict.word, bool(verdict)) == (
-        "costs_no_more",
-        word,
-        word == "PASS",
-    )
+    assert (verdict.kind, verdict.word) == ("costs_no_more", word)
+    assert bool(verdict) is (word == "PASS")
     assert (verdict.comparison.unit if verdict.comparison else None) == unit
     assert verdict.sentence.endswith(end)
 
