@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import fingerprint
 from pytest_mipro.evaluate import mean_score
-from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Reference, Scorecard, Usage
+from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
+from pytest_mipro.reference import Reference
 from pytest_mipro.session.outcome import ScoredProgram
 from pytest_mipro.task import clusters_of, identity
 

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import Artifact, Reference
-    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.records import Artifact
+    from pytest_mipro.reference import Reference, ReferenceLocation
     from pytest_mipro.session.policy import Policy, Surroundings
     from pytest_mipro.store import CompileLock, Store
     from pytest_mipro.task import Task

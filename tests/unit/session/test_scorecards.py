@@ -14,11 +14,11 @@ from pytest_mipro.records import (
     ExampleCost,
     ExampleResult,
     Failure,
-    Reference,
     Row,
     Scorecard,
     Usage,
 )
+from pytest_mipro.reference import Reference
 from pytest_mipro.session import scorecards
 from pytest_mipro.task import identity
 
