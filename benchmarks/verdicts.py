@@ -1,9 +1,9 @@
 """
-Can a verdict be trusted: how often it is wrong, and what it sees.
+Error rates, coverage and power of verdicts, by simulation.
 
-Scores of programs whose true difference is known are drawn many times and
-judged as ``mipro.beats_baseline`` and ``mipro.no_regression`` judge them. No
-model is asked. See README.md beside this file for the columns.
+Scores of programs with a known true difference are drawn many times and judged
+by the rules of ``mipro.beats_baseline`` and ``mipro.no_regression``. No model is
+called. README.md beside this file describes the columns.
 
     python benchmarks/verdicts.py
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, TypeAlias
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small; more would only spin
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # more threads only cost time on small matrices
 
 import numpy as np
 
@@ -59,7 +59,9 @@ TOLERANCE = 0.02
 CANDIDATES = 10
 """Candidates that a plain optimizer measures beside the baseline."""
 _LARGE = 200_000
+"""Examples from which a mean score is estimated."""
 _PILOTS = 3
+"""Steps towards a difference that is detectable at itself."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,16 @@ class Population:
     """
     Examples and programs of one kind.
 
-    An example has a quality, which all programs share. A program is a little
-    better or worse at each example, or at all examples of a cluster, and
-    answers it a little differently each time.
+    All programs share the quality of an example. A program has a random effect
+    on each example, or on each cluster of examples, and each answer has a random
+    effect of its own.
 
     Attributes:
         kind: ``binary``: 0 or 1. ``continuous``: between 0 and 1, in the middle.
             ``ceiling``: near the best score, often at it. ``skewed``: in the
-            middle, but all programs after the first one score much more on every
-            fifth example and a little less on the others; means are equal.
-        rollouts: Answers that a score is the mean of.
+            middle, but all programs but the first score much more on a fifth of
+            the examples and a little less on the rest; means are equal.
+        rollouts: Number of answers that a score is the mean of.
         clustered: Whether examples come in clusters of one to four.
 
     """
@@ -89,19 +91,19 @@ class Population:
         self, rng: np.random.Generator, n: int, *, programs: int = 2, gain: float = 0.0
     ) -> tuple[Numbers, NDArray[np.intp]]:
         """
-        Return a row of scores per program, and what cluster each example is in.
+        Return a row of scores per program, and the cluster of each example.
 
         Args:
-            rng: Where chance comes from.
-            n: Examples.
-            programs: How many programs.
-            gain: What part of what they lack all programs after the first one are
-                better by; see ``lack``.
+            rng: The source of random numbers.
+            n: Number of examples.
+            programs: Number of programs.
+            gain: By how much all programs but the first are better, as a part of
+                ``lack``.
 
         """
         clusters = self._clusters(rng, n)
-        liking = rng.normal(0, 0.7, (programs, n))[:, clusters]
-        quality = (rng.normal(0, 1.2, n) + liking)[:, np.newaxis, :]
+        preference = rng.normal(0, 0.7, (programs, n))[:, clusters]
+        quality = (rng.normal(0, 1.2, n) + preference)[:, np.newaxis, :]
         shape = (programs, self.rollouts, n)
         scores: Numbers
         if self.kind == "binary":
@@ -124,7 +126,7 @@ class Population:
 
     @property
     def lack(self) -> float:
-        """What the mean difference is at a ``gain`` of 1."""
+        """The mean difference at a ``gain`` of 1."""
         return 1.0 if self.kind == "skewed" else _lack(self.kind)
 
 
@@ -135,18 +137,18 @@ def _lack(kind: str) -> float:
 
 
 def _sigmoid(values: Numbers) -> Numbers:
-    result: Numbers = 1 / (1 + np.exp(-values))
-    return result
+    probabilities: Numbers = 1 / (1 + np.exp(-values))
+    return probabilities
 
 
 class Study:
     """
-    Judges programs of one population, again and again.
+    Error rates, coverage and power for one population and number of examples.
 
     Args:
-        population: Where examples and programs are from.
-        n: Held-out examples.
-        repetitions: How often.
+        population: The distribution of examples and programs.
+        n: Number of held-out examples.
+        repetitions: Number of samples for each figure.
 
     """
 
@@ -175,45 +177,45 @@ class Study:
         ]
 
     def _equal(self) -> tuple[float, float, float]:
-        """Return how often equal programs pass, are blocked, and are in the interval."""
-        words: Counter[str] = Counter()
+        """Return the shares of equal programs that pass, are blocked, and are in the interval."""
+        counts: Counter[str] = Counter()
         for _ in range(self._repetitions):
-            before, after = self._pair(0.0)
-            better = _better(before, after)
-            words["passed"] += better.word == "PASS"
-            words["blocked"] += _regressed(before, after, 0.0).word == "FAIL"
-            words["covered"] += _covers(better, 0.0)
-        return self._shares(words)
+            baseline, compiled = self._pair(0.0)
+            verdict = _judge_improvement(baseline, compiled)
+            counts["passed"] += verdict.word == "PASS"
+            counts["blocked"] += _judge_regression(baseline, compiled, 0.0).word == "FAIL"
+            counts["covered"] += _covers(verdict, 0.0)
+        return self._shares(counts)
 
     def _lost(self) -> tuple[float, float, float]:
-        """Return the same of programs that lost exactly what is tolerated."""
-        words: Counter[str] = Counter()
+        """Return the same shares for programs with exactly the tolerated loss."""
+        counts: Counter[str] = Counter()
         for _ in range(self._repetitions):
-            after, before = self._pair(TOLERANCE)
-            verdict = _regressed(before, after, TOLERANCE)
-            words["passed"] += verdict.word == "PASS"
-            words["blocked"] += verdict.word == "FAIL"
-            words["covered"] += _covers(verdict, -TOLERANCE)
-        return self._shares(words)
+            compiled, accepted = self._pair(TOLERANCE)
+            verdict = _judge_regression(accepted, compiled, TOLERANCE)
+            counts["passed"] += verdict.word == "PASS"
+            counts["blocked"] += verdict.word == "FAIL"
+            counts["covered"] += _covers(verdict, -TOLERANCE)
+        return self._shares(counts)
 
-    def _shares(self, words: Counter[str]) -> tuple[float, float, float]:
+    def _shares(self, counts: Counter[str]) -> tuple[float, float, float]:
         passed, blocked, covered = (
-            words[each] / self._repetitions for each in ("passed", "blocked", "covered")
+            counts[event] / self._repetitions for event in ("passed", "blocked", "covered")
         )
         return passed, blocked, covered
 
     def _power(self) -> tuple[float, float]:
-        """Return a difference that verdicts call detectable, and how often it is detected."""
+        """Return a difference that verdicts call detectable, and how often it passes."""
         difference = 0.0
         for _ in range(_PILOTS):
-            # What is detectable depends on the scores, and they on the difference.
+            # The detectable difference depends on the scores, and these depend on the difference.
             pilot = [self._judged(difference) for _ in range(max(self._repetitions // 10, 5))]
             difference = min(_detectable(pilot), 0.99 * self._population.lack)
         verdicts = [self._judged(difference) for _ in range(self._repetitions)]
         return difference, fmean(verdict.word == "PASS" for verdict in verdicts)
 
     def _judged(self, difference: float) -> Verdict:
-        return _better(*self._pair(difference))
+        return _judge_improvement(*self._pair(difference))
 
     def _went_up(self) -> float:
         """Return how often the best of equal candidates has a higher mean than the baseline."""
@@ -227,36 +229,36 @@ class Study:
         gain = difference / self._population.lack
         scores, clusters = self._population.draw(self._rng, self._n, gain=gain)
         names = tuple(map(str, clusters)) if self._population.clustered else ()
-        before, after = (_card(each, names) for each in scores)
-        return before, after
+        baseline, compiled = (_scorecard(program, names) for program in scores)
+        return baseline, compiled
 
 
-def _card(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
+def _scorecard(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
     examples = tuple(map(str, range(len(scores))))
     return Scorecard(examples, tuple(scores.tolist()), Usage(), clusters=clusters)
 
 
-def _better(before: Scorecard, after: Scorecard) -> Verdict:
-    return beats_baseline(before, after, margin=0.0, alpha=ALPHA, unchanged=False)
+def _judge_improvement(baseline: Scorecard, compiled: Scorecard) -> Verdict:
+    return beats_baseline(baseline, compiled, margin=0.0, alpha=ALPHA, unchanged=False)
 
 
-def _regressed(before: Scorecard, after: Scorecard, tolerance: float) -> Verdict:
-    return no_regression(AcceptedScores(before, ""), after, tolerance=tolerance, alpha=ALPHA)
+def _judge_regression(accepted: Scorecard, compiled: Scorecard, tolerance: float) -> Verdict:
+    return no_regression(AcceptedScores(accepted, ""), compiled, tolerance=tolerance, alpha=ALPHA)
 
 
-def _compared(verdict: Verdict) -> PairedComparison:
+def _comparison_of(verdict: Verdict) -> PairedComparison:
     assert verdict.comparison is not None
     return verdict.comparison
 
 
 def _covers(verdict: Verdict, difference: float) -> bool:
-    comparison = _compared(verdict)
+    comparison = _comparison_of(verdict)
     return comparison.low <= difference <= comparison.high
 
 
 def _detectable(verdicts: Sequence[Verdict]) -> float:
-    found = [_compared(verdict).detectable for verdict in verdicts]
-    return median(found) if math.inf in found else fmean(found)
+    differences = [_comparison_of(verdict).detectable for verdict in verdicts]
+    return median(differences) if math.inf in differences else fmean(differences)
 
 
 POPULATIONS = (
@@ -264,28 +266,28 @@ POPULATIONS = (
     *(Population(kind, rollouts=3) for kind in ("binary", "ceiling")),
     *(Population(kind, clustered=True) for kind in ("binary", "ceiling")),
 )
-KINDS = tuple(dict.fromkeys(each.kind for each in POPULATIONS))
+KINDS = tuple(dict.fromkeys(population.kind for population in POPULATIONS))
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--scores", type=Listed(str, KINDS), default=list(KINDS))
     parser.add_argument("--sizes", type=Listed(int), default=[20, 50, 200])
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args(given)
-    if asked.quick:
-        asked.sizes, asked.repetitions = [20], 20
-    return asked
+    arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.sizes, arguments.repetitions = [20], 20
+    return arguments
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Judge and print the table."""
-    asked = _arguments(given)
-    wanted = [each for each in POPULATIONS if each.kind in asked.scores]
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the simulations and print a table of their figures."""
+    arguments = _arguments(argv)
+    populations = [population for population in POPULATIONS if population.kind in arguments.scores]
     table = Table(COLUMNS)
-    for population, n in product(wanted, asked.sizes):
-        table.row(Study(population, n, asked.repetitions).row())
+    for population, n in product(populations, arguments.sizes):
+        table.row(Study(population, n, arguments.repetitions).row())
 
 
 if __name__ == "__main__":
