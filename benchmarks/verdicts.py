@@ -1,9 +1,9 @@
 """
-Measure how often verdicts are wrong, and which differences they detect.
+Error rates, coverage and power of verdicts, by simulation.
 
-The benchmark draws the scores of programs with a known true difference many
-times, and judges them as ``mipro.beats_baseline`` and ``mipro.no_regression``
-do. It asks no model. README.md beside this file explains the columns.
+Scores of programs with a known true difference are drawn many times and judged
+by the rules of ``mipro.beats_baseline`` and ``mipro.no_regression``. No model is
+called. README.md beside this file describes the columns.
 
     python benchmarks/verdicts.py
 """
@@ -22,9 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, TypeAlias
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # matrices are small; more threads would be slower
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # more threads only cost time on small matrices
 
 import numpy as np
 
@@ -59,9 +57,11 @@ COLUMNS = {
 ALPHA = 0.05
 TOLERANCE = 0.02
 CANDIDATES = 10
-"""Candidates that a plain optimizer measures besides the baseline."""
+"""Candidates that a plain optimizer measures beside the baseline."""
 _LARGE = 200_000
+"""Examples from which a mean score is estimated."""
 _PILOTS = 3
+"""Steps towards a difference that is detectable at itself."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,16 @@ class Population:
     """
     Examples and programs of one kind.
 
-    An example has a quality, which all programs share. A program has an effect
-    on each example, or on each cluster of examples, and each answer varies.
+    All programs share the quality of an example. A program has a random effect
+    on each example, or on each cluster of examples, and each answer has a random
+    effect of its own.
 
     Attributes:
         kind: ``binary``: 0 or 1. ``continuous``: between 0 and 1, in the middle.
             ``ceiling``: near the best score, often at it. ``skewed``: in the
-            middle, but all programs except the first one score much more on every
-            fifth example and a little less on the rest; means are equal.
-        rollouts: The number of answers per score, which is their mean.
+            middle, but all programs but the first score much more on a fifth of
+            the examples and a little less on the rest; means are equal.
+        rollouts: Number of answers that a score is the mean of.
         clustered: Whether examples come in clusters of one to four.
 
     """
@@ -93,16 +94,16 @@ class Population:
         Return a row of scores per program, and the cluster of each example.
 
         Args:
-            rng: Draws the scores.
+            rng: The source of random numbers.
             n: Number of examples.
             programs: Number of programs.
-            gain: How much better all programs except the first one are, as a
-                share of ``lack``.
+            gain: By how much all programs but the first are better, as a part of
+                ``lack``.
 
         """
         clusters = self._clusters(rng, n)
-        effect = rng.normal(0, 0.7, (programs, n))[:, clusters]
-        quality = (rng.normal(0, 1.2, n) + effect)[:, np.newaxis, :]
+        preference = rng.normal(0, 0.7, (programs, n))[:, clusters]
+        quality = (rng.normal(0, 1.2, n) + preference)[:, np.newaxis, :]
         shape = (programs, self.rollouts, n)
         scores: Numbers
         if self.kind == "binary":
@@ -136,18 +137,18 @@ def _lack(kind: str) -> float:
 
 
 def _sigmoid(values: Numbers) -> Numbers:
-    result: Numbers = 1 / (1 + np.exp(-values))
-    return result
+    probabilities: Numbers = 1 / (1 + np.exp(-values))
+    return probabilities
 
 
 class Study:
     """
-    Repeated verdicts on programs of one population.
+    Error rates, coverage and power for one population and number of examples.
 
     Args:
-        population: Draws examples and programs.
+        population: The distribution of examples and programs.
         n: Number of held-out examples.
-        repetitions: Number of verdicts per figure.
+        repetitions: Number of samples for each figure.
 
     """
 
@@ -177,47 +178,47 @@ class Study:
 
     def _equal(self) -> tuple[float, float, float]:
         """Return the shares of equal programs that pass, are blocked, and are in the interval."""
-        words: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for _ in range(self._repetitions):
             baseline, compiled = self._pair(0.0)
-            better = _better(baseline, compiled)
-            words["passed"] += better.word == "PASS"
-            words["blocked"] += _regressed(baseline, compiled, 0.0).word == "FAIL"
-            words["covered"] += _covers(better, 0.0)
-        return self._shares(words)
+            verdict = _judge_improvement(baseline, compiled)
+            counts["passed"] += verdict.word == "PASS"
+            counts["blocked"] += _judge_regression(baseline, compiled, 0.0).word == "FAIL"
+            counts["covered"] += _covers(verdict, 0.0)
+        return self._shares(counts)
 
     def _lost(self) -> tuple[float, float, float]:
-        """Return the same shares of programs that are worse by exactly the tolerance."""
-        words: Counter[str] = Counter()
+        """Return the same shares for programs with exactly the tolerated loss."""
+        counts: Counter[str] = Counter()
         for _ in range(self._repetitions):
-            compiled, baseline = self._pair(TOLERANCE)
-            verdict = _regressed(baseline, compiled, TOLERANCE)
-            words["passed"] += verdict.word == "PASS"
-            words["blocked"] += verdict.word == "FAIL"
-            words["covered"] += _covers(verdict, -TOLERANCE)
-        return self._shares(words)
+            compiled, accepted = self._pair(TOLERANCE)
+            verdict = _judge_regression(accepted, compiled, TOLERANCE)
+            counts["passed"] += verdict.word == "PASS"
+            counts["blocked"] += verdict.word == "FAIL"
+            counts["covered"] += _covers(verdict, -TOLERANCE)
+        return self._shares(counts)
 
-    def _shares(self, words: Counter[str]) -> tuple[float, float, float]:
+    def _shares(self, counts: Counter[str]) -> tuple[float, float, float]:
         passed, blocked, covered = (
-            words[word] / self._repetitions for word in ("passed", "blocked", "covered")
+            counts[event] / self._repetitions for event in ("passed", "blocked", "covered")
         )
         return passed, blocked, covered
 
     def _power(self) -> tuple[float, float]:
-        """Return the detectable difference, and the share of verdicts that detect it."""
+        """Return a difference that verdicts call detectable, and how often it passes."""
         difference = 0.0
         for _ in range(_PILOTS):
-            # The detectable difference depends on the scores, and these on the difference.
+            # The detectable difference depends on the scores, and these depend on the difference.
             pilot = [self._judged(difference) for _ in range(max(self._repetitions // 10, 5))]
             difference = min(_detectable(pilot), 0.99 * self._population.lack)
         verdicts = [self._judged(difference) for _ in range(self._repetitions)]
         return difference, fmean(verdict.word == "PASS" for verdict in verdicts)
 
     def _judged(self, difference: float) -> Verdict:
-        return _better(*self._pair(difference))
+        return _judge_improvement(*self._pair(difference))
 
     def _went_up(self) -> float:
-        """Return the share of draws in which the best equal candidate beats the baseline's mean."""
+        """Return how often the best of equal candidates has a higher mean than the baseline."""
         means = (
             self._population.draw(self._rng, self._n, programs=1 + CANDIDATES)[0].mean(axis=1)
             for _ in range(self._repetitions)
@@ -228,8 +229,8 @@ class Study:
         gain = difference / self._population.lack
         scores, clusters = self._population.draw(self._rng, self._n, gain=gain)
         names = tuple(map(str, clusters)) if self._population.clustered else ()
-        first, second = (_scorecard(program_scores, names) for program_scores in scores)
-        return first, second
+        baseline, compiled = (_scorecard(program, names) for program in scores)
+        return baseline, compiled
 
 
 def _scorecard(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
@@ -237,26 +238,26 @@ def _scorecard(scores: Numbers, clusters: tuple[str, ...]) -> Scorecard:
     return Scorecard(examples, tuple(scores.tolist()), Usage(), clusters=clusters)
 
 
-def _better(baseline: Scorecard, compiled: Scorecard) -> Verdict:
+def _judge_improvement(baseline: Scorecard, compiled: Scorecard) -> Verdict:
     return beats_baseline(baseline, compiled, margin=0.0, alpha=ALPHA, unchanged=False)
 
 
-def _regressed(baseline: Scorecard, compiled: Scorecard, tolerance: float) -> Verdict:
-    return no_regression(AcceptedScores(baseline, ""), compiled, tolerance=tolerance, alpha=ALPHA)
+def _judge_regression(accepted: Scorecard, compiled: Scorecard, tolerance: float) -> Verdict:
+    return no_regression(AcceptedScores(accepted, ""), compiled, tolerance=tolerance, alpha=ALPHA)
 
 
-def _compared(verdict: Verdict) -> PairedComparison:
+def _comparison_of(verdict: Verdict) -> PairedComparison:
     assert verdict.comparison is not None
     return verdict.comparison
 
 
 def _covers(verdict: Verdict, difference: float) -> bool:
-    comparison = _compared(verdict)
+    comparison = _comparison_of(verdict)
     return comparison.low <= difference <= comparison.high
 
 
 def _detectable(verdicts: Sequence[Verdict]) -> float:
-    differences = [_compared(verdict).detectable for verdict in verdicts]
+    differences = [_comparison_of(verdict).detectable for verdict in verdicts]
     return median(differences) if math.inf in differences else fmean(differences)
 
 
@@ -281,7 +282,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Judge and print the table."""
+    """Run the simulations and print a table of their figures."""
     arguments = _arguments(argv)
     populations = [population for population in POPULATIONS if population.kind in arguments.scores]
     table = Table(COLUMNS)

@@ -1,8 +1,8 @@
 """
 The frozen records that pass between rooms, into the store and through xdist.
 
-Each record survives ``from_dict(to_dict())`` unchanged; the same dictionary
-goes to disk, to an xdist controller and into the reports.
+A record equals ``from_dict`` of its ``to_dict``. The same dictionary goes to
+disk, to an xdist controller and into the reports.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
 
-
 _USD_DIGITS = 12
-"""Digits that sums of money keep; with all of them, a sum would depend on the order."""
+"""Digits that sums of money keep; unrounded, a sum would depend on the order."""
 
 
 class Record:
-    """Gives a frozen dataclass its round trip to plain JSON data."""
+    """The base class of records: the round trip of a frozen dataclass to plain JSON data."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return this record as JSON data."""
@@ -40,7 +39,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the record that ``to_dict`` was called on; wrong data raises ValueError."""
+        """Return the record with this dictionary; ValueError if the data is wrong."""
         record: Self = cls._adapter().validate_python(data)
         return record
 
@@ -51,9 +50,9 @@ class Record:
 
 
 def _data(value: object) -> JSON:
-    # Not pydantic's: it refuses the lone surrogates that models write into names.
+    # Pydantic's serializer refuses the lone surrogates that models write into names.
     if is_dataclass(value):
-        return {each.name: _data(getattr(value, each.name)) for each in fields(value)}
+        return {entry.name: _data(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, dict):
         return {name: _data(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -63,11 +62,7 @@ def _data(value: object) -> JSON:
 
 @dataclass(frozen=True)
 class Usage(Record):
-    """
-    What was asked of language models: calls that were really made, and their tokens.
-
-    ``priced`` of the calls have a known price; ``usd`` is what these cost.
-    """
+    """Calls of language models, uncached, and their tokens; ``priced`` of them cost ``usd``."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -77,32 +72,29 @@ class Usage(Record):
 
     @property
     def tokens(self) -> int:
-        """Tokens asked and answered together."""
+        """Tokens of prompts and completions together."""
         return self.prompt_tokens + self.completion_tokens
 
     @property
     def cost(self) -> float | None:
-        """What all calls cost in US dollars; None if the price of any is unknown."""
+        """The price of all calls in US dollars; None if the price of any is unknown."""
         return self.usd if self.priced == self.calls else None
 
     def __add__(self, other: Usage) -> Usage:
-        """Return both usages together."""
-        return Usage(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.priced + other.priced,
-            round(self.usd + other.usd, _USD_DIGITS),
-        )
+        """Return the sum of two usages."""
+        return self._plus(other, 1)
 
     def __sub__(self, other: Usage) -> Usage:
         """Return this usage without ``other``, which is a part of it."""
-        return self + Usage(
-            -other.calls,
-            -other.prompt_tokens,
-            -other.completion_tokens,
-            -other.priced,
-            -other.usd,
+        return self._plus(other, -1)
+
+    def _plus(self, usage: Usage, sign: int) -> Usage:
+        return Usage(
+            self.calls + sign * usage.calls,
+            self.prompt_tokens + sign * usage.prompt_tokens,
+            self.completion_tokens + sign * usage.completion_tokens,
+            self.priced + sign * usage.priced,
+            round(self.usd + sign * usage.usd, _USD_DIGITS),
         )
 
     @classmethod
@@ -113,22 +105,22 @@ class Usage(Record):
 
 @dataclass(frozen=True)
 class ExampleCost(Record):
-    """What an answer to one example takes on average: tokens, and US dollars where known."""
+    """The mean cost of an answer to one example: tokens, and US dollars where known."""
 
     tokens: float
     usd: float | None = None
 
     @classmethod
     def of(cls, answers: Sequence[Usage]) -> Self:
-        """Return the bill for an example from what each of its ``answers`` took."""
+        """Return the mean cost of ``answers`` to one example."""
         usage = Usage.total(answers)
-        each = None if usage.cost is None else round(usage.cost / len(answers), _USD_DIGITS)
-        return cls(usage.tokens / len(answers), each)
+        usd = None if usage.cost is None else round(usage.cost / len(answers), _USD_DIGITS)
+        return cls(usage.tokens / len(answers), usd)
 
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """An exception the program is to blame for, as text."""
+    """An exception that the program caused, as text."""
 
     type: str
     message: str
@@ -138,16 +130,15 @@ class Failure(Record):
 @dataclass(frozen=True)
 class Row(Record):
     """
-    One candidate on one example: the prediction, its score, what it cost.
+    One program on one example: the prediction, its score, its usage.
 
-    A row with a ``failure`` scores ``FAILURE_SCORE``: the program could not
-    answer. Errors the program is not to blame for never become rows.
-    ``answer`` is the key of the prediction alone, whatever the metric; it is
-    None where the prediction does not survive being stored. ``seconds`` is how
-    long the calls for it took together; None if no model was asked, or nobody
-    measured it. ``spent`` is what the program's own calls took, without those
-    of the metric; None where a part of it is not known, because an answer came
-    from a cache that does not say, or because the provider did not count.
+    A row with a ``failure`` scores ``FAILURE_SCORE``: the program raised an
+    exception. Errors that the program did not cause never become rows.
+    ``answer`` is the key of the prediction, independent of the metric; None
+    where the prediction cannot be stored. ``seconds`` is the duration of all
+    calls; None without calls, or where it was not measured. ``spent`` is the
+    usage of the program's own calls, without those of the metric; None where a
+    cache or the provider did not report a part of it.
     """
 
     FAILURE_SCORE: ClassVar[float] = 0.0
@@ -164,13 +155,7 @@ class Row(Record):
 
 @dataclass(frozen=True)
 class Trace(Record):
-    """
-    One bootstrap attempt: the teacher on one training example.
-
-    ``demos`` maps a predictor's path to the demos the attempt yields for it,
-    one per call of that predictor, in call order. ``score`` is None if the
-    teacher failed.
-    """
+    """One bootstrap attempt on one training example; ``score`` is None if the teacher failed."""
 
     key: str
     score: float | None
@@ -178,7 +163,7 @@ class Trace(Record):
     usage: Usage = Usage()
 
     def passes(self, threshold: float | None) -> bool:
-        """Whether the demos are good enough: at least ``threshold``, or any score but 0."""
+        """Whether the score is at least ``threshold``, or without one is not 0."""
         if self.score is None:
             return False
         return bool(self.score) if threshold is None else self.score >= threshold
@@ -202,13 +187,13 @@ class Candidate(Record):
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is the student as it came."""
+        """Whether this is the student, unchanged."""
         return not any(self.instructions) and not any(self.demos)
 
 
 @dataclass(frozen=True)
 class Trial(Record):
-    """One candidate proposed by the sampler, and how far it was measured."""
+    """One candidate of the sampler, its score, and the rows that the score is the mean of."""
 
     number: int
     candidate: Candidate
@@ -220,11 +205,10 @@ class Trial(Record):
 @dataclass(frozen=True)
 class SearchLog(Record):
     """
-    How a search came to its winner.
+    The trials of a search on ``rows`` examples, and its winner.
 
-    ``baseline`` and ``score`` are the mean scores of the student and of the
-    winner on the validation set of ``rows`` examples, or on as many of them as
-    a search that was cut got to, which may be none for the student.
+    ``baseline`` and ``score`` are the mean scores of the student and the
+    winner. If the search was cut, they are means of fewer rows, or None.
     """
 
     rows: int
@@ -236,7 +220,7 @@ class SearchLog(Record):
 
 @dataclass(frozen=True)
 class Prompt(Record):
-    """What a predictor says: its instruction and its demos."""
+    """The prompt of a predictor: its instruction and its demos."""
 
     predictor: str
     instruction: str
@@ -245,12 +229,7 @@ class Prompt(Record):
 
 @dataclass(frozen=True)
 class Cut(Record):
-    """
-    Where a search ended because a budget was spent.
-
-    ``limit`` is as the user set it, ``what`` is counted, and ``left`` is how
-    much of that there was when the compile began.
-    """
+    """The budget that ended a search: the user's option, its unit, what the compile began with."""
 
     limit: str
     what: Literal["calls", "tokens", "usd", "seconds"]
@@ -259,12 +238,7 @@ class Cut(Record):
 
 @dataclass(frozen=True)
 class Artifact(Record):
-    """
-    A compiled program's DSPy state, and how it came about.
-
-    ``cut`` says where the search ended early, and is None where it did not.
-    ``search`` is None where the program was not found by a search of ours.
-    """
+    """A compiled program's DSPy state, its fingerprint, and its search if MIPROv2 found it."""
 
     key: str
     task: str
@@ -283,11 +257,10 @@ class Scorecard(Record):
     """
     Held-out scores of one program: one per example, in the order of the split.
 
-    A score is the mean over ``rollouts`` answers. ``clusters`` names what each
-    example belongs to, and is empty where each is on its own. ``latency`` is
-    how many seconds the model calls for an answer took on average, where that
-    was measured. ``costs`` has one for each example, or None where it is not
-    known, and is empty where nothing is.
+    A score is the mean over ``rollouts`` answers. ``clusters`` has the cluster
+    of each example, or is empty. ``latency`` is the mean duration in seconds of
+    an answer's model calls, where it was measured. ``costs`` has the cost of
+    each example or None, and is empty where all are unknown.
     """
 
     examples: tuple[str, ...]
@@ -301,7 +274,7 @@ class Scorecard(Record):
 
     @property
     def known_costs(self) -> dict[str, ExampleCost]:
-        """The costs that are known, by example."""
+        """The costs by example, without unknown ones."""
         costs = zip(self.examples, self.costs, strict=False)
         return {example: cost for example, cost in costs if cost is not None}
 
@@ -320,12 +293,9 @@ class PairedComparison(Record):
     ``margin``", and ``p_opposite`` against "it is at least ``margin``".
     ``low`` and ``high`` bound the mean difference with ``confidence``.
     ``detectable`` is how far beyond ``margin`` a true difference has to be for
-    this many examples to show it with a probability of 0.8. ``clusters`` is how
-    many groups of examples were compared, where examples of one group are not
-    independent; else 0. A score is the mean over ``rollouts`` answers.
-
-    ``unit`` says what is compared: scores, or what an answer takes. Of the
-    latter, ``margin`` is what may be added to the mean of the baseline.
+    this many examples to show it with a probability of 0.8. ``clusters`` is the
+    number of clusters, or 0 for independent examples. A score is the mean over
+    ``rollouts`` answers. ``unit`` is that of the scores or costs compared.
     """
 
     n: int
@@ -345,7 +315,7 @@ class PairedComparison(Record):
     unit: Unit = "score"
 
     def times(self, difference: float) -> float:
-        """Return a difference as what it makes of the baseline: 1.5 for half as much again."""
+        """Return the ratio to the baseline of the baseline plus ``difference``."""
         if not self.baseline:
             return math.inf if difference else 1.0
         return 1 + difference / self.baseline
@@ -354,12 +324,12 @@ class PairedComparison(Record):
 @dataclass(frozen=True)
 class Verdict(Record):
     """
-    The answer to one question about a compiled program; truthy on PASS.
+    A judgement of a compiled program; truthy on PASS.
 
-    ``sentence`` is all a reviewer needs: means, difference, interval, p, n,
-    what could have been seen, and what to do next. ``comparison`` is None
-    where there was nothing to compare with. ``tolerated`` says that the user
-    lets an INCONCLUSIVE pass, which is truthy then.
+    ``kind`` is a key of ``gate.VERDICT_KINDS``. ``sentence`` is all a reviewer
+    needs: means, difference, interval, p, n, the detectable difference and the
+    next step. ``comparison`` is None where no scores or costs were compared.
+    With ``tolerated``, an INCONCLUSIVE is truthy as well.
     """
 
     kind: str
@@ -378,39 +348,6 @@ class Verdict(Record):
 
 
 @dataclass(frozen=True)
-class Reference(Record):
-    """
-    An accepted program and its held-out scores; what is committed beside a test.
-
-    ``test`` is the test's name in its file. ``key``, ``parts`` and ``where``
-    are the compile fingerprint. ``metric`` is the digest of what scored.
-    ``baseline`` and ``compiled`` hold a score per example, by its identity.
-    ``usage`` says what the compile and each program's answers took, and
-    ``versions`` what it was accepted with. ``state`` is the compiled
-    program's DSPy state. ``tokens`` and ``usd`` hold what an answer to each
-    example took, by program, as far as that is known.
-    """
-
-    test: str
-    key: str
-    parts: dict[str, str]
-    where: dict[str, str]
-    metric: str
-    baseline: dict[str, float]
-    compiled: dict[str, float]
-    usage: dict[Literal["compile", "baseline", "compiled"], Usage]
-    versions: dict[str, str]
-    state: dict[str, Any]
-    tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
-    usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
-
-    def bill(self, which: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
-        """Return what an answer of a program to an example took, if that is known."""
-        tokens = self.tokens.get(which, {}).get(example)
-        return None if tokens is None else ExampleCost(tokens, self.usd.get(which, {}).get(example))
-
-
-@dataclass(frozen=True)
 class Means(Record):
     """Mean held-out scores over ``n`` examples."""
 
@@ -422,12 +359,11 @@ class Means(Record):
 @dataclass(frozen=True)
 class Acceptance(Record):
     """
-    What accepting an outcome did to the reference's files.
+    The change that accepting an outcome made to the reference's files.
 
-    ``what`` is "replaced" where the earlier files could not be used. ``before``
-    and ``prompts_before`` are the earlier reference's, if there was a usable
-    one. ``changed``, ``added`` and ``removed`` count examples by what became
-    of their compiled score; ``rescored`` says that another metric gave them.
+    ``what`` is "replaced" if the earlier files could not be used. ``changed``,
+    ``added`` and ``removed`` count examples by their compiled scores.
+    ``rescored`` says that the metric changed.
     """
 
     what: Literal["first", "changed", "unchanged", "replaced"]
@@ -444,13 +380,7 @@ class Acceptance(Record):
 
 @dataclass(frozen=True)
 class ExampleResult(Record):
-    """
-    What one program makes of one held-out example.
-
-    ``predictions`` has one prediction per rollout, as JSON data, and is empty
-    where only the score is known. ``failures`` are those of all rollouts; a
-    failed one predicts None.
-    """
+    """One program's result on one held-out example; a rollout that failed predicts None."""
 
     score: float
     predictions: tuple[Any, ...] = ()
@@ -459,11 +389,7 @@ class ExampleResult(Record):
 
 @dataclass(frozen=True)
 class HeldOutExample(Record):
-    """
-    A held-out example: what the programs were asked, should say, and said.
-
-    ``accepted`` is the score in the reference, if that has one.
-    """
+    """A held-out example with both programs' results, and its score in the reference."""
 
     identity: str
     inputs: dict[str, Any]
@@ -476,18 +402,13 @@ class HeldOutExample(Record):
 @dataclass(frozen=True)
 class Report(Record):
     """
-    Everything one test has to say about its task; what the renderers get.
+    The outcome of one test's task, for the renderers of reports.
 
-    ``model`` is the name of the model that answers. ``origin`` says where the
-    compiled program is from: this run, the store, the accepted reference, or
-    the test named in ``shared``, which has the same task and did the work.
-    ``reasons`` say in words why it was compiled, and ``resumed`` how many
-    results of earlier runs that went on from. ``usage`` and ``seconds`` are
-    what this test took. ``stale`` says in words what changed since the
-    reference was accepted, and is empty where nothing did. ``cut`` says where
-    the search for the compiled program ended early, if it did. ``accepted``
-    and ``prompts_accepted`` are the reference's, if there is one to compare
-    with.
+    The ``origin`` of the compiled program is this run, the store, the reference,
+    or the test named in ``shared``. ``reasons`` say in words why it was
+    compiled, and ``resumed`` counts the stored results that the compile used.
+    ``stale`` says in words what changed since the reference was accepted;
+    ``accepted`` and ``prompts_accepted`` are that reference's.
     """
 
     task: str
@@ -518,18 +439,7 @@ class Report(Record):
 
 @dataclass(frozen=True)
 class Progress(Record):
-    """
-    Where a long piece of work stands; fields that do not apply are None.
-
-    Attributes:
-        phase: What is going on.
-        done: How much of it is done: demo sets, instructions or rows.
-        total: How much there is to do.
-        best: The best mean score so far.
-        usage: What it took so far.
-        trouble: What a model that is asked again said, while none answers.
-
-    """
+    """The progress of one phase; ``done`` counts its demo sets, instructions or rows."""
 
     phase: Literal["bootstrap", "propose", "search", "evaluate"]
     done: int

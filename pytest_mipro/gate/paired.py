@@ -1,5 +1,5 @@
 """
-Two programs on the same examples: is one better, by how much, how sure?
+The paired comparison of two programs on the same examples.
 
 Pure functions from scores to numbers; ``binary.py`` and ``graded.py`` have the
 methods and their sources.
@@ -25,6 +25,14 @@ POWER = 0.8
 CONFIDENCE = 0.95
 
 
+class _Inference(NamedTuple):
+    """The results of one method about a difference of means."""
+
+    p_values: graded.PValues
+    interval: tuple[float, float]
+    detectable: float
+
+
 def compare(
     baseline: Sequence[float],
     compiled: Sequence[float],
@@ -39,29 +47,28 @@ def compare(
     Scores that are all 0 or 1 are compared by the exact McNemar test, with a
     margin by the exact unconditional score test, and with an adjusted Wald
     interval. Other scores are compared by sign flips and a studentized
-    bootstrap, and with Student's interval or the bootstrap's, whichever is
-    wider; so are examples in clusters, which then are what is independent. The
-    difference is that of the means over examples in any case.
+    bootstrap, and with the wider one of Student's interval and the bootstrap's.
+    So are examples in clusters, where the clusters are the independent units.
+    The difference is always that of the means over examples.
 
     Args:
-        baseline: Scores of the one program.
-        compiled: Scores of the other.
-        margin: The difference the other has to exceed.
+        baseline: Scores of the baseline.
+        compiled: Scores of the compiled program.
+        margin: The difference that has to be exceeded.
         alpha: Chance of a wrong PASS that the detectable effect refers to.
-        clusters: What each example belongs to; empty if each is on its own.
+        clusters: The cluster of each example; empty if there are no clusters.
 
     Raises:
         ValueError: The scores are not paired, empty, or not finite.
 
     """
-    _refuse(baseline, compiled, margin, clusters)
-    groups = tuple(clusters) if len(set(clusters)) < len(clusters) else ()
-    return _compare(tuple(baseline), tuple(compiled), margin, alpha, groups)
+    _check(baseline, compiled, margin, clusters)
+    return _compare(tuple(baseline), tuple(compiled), margin, alpha, _distinct(clusters))
 
 
 def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is made of
-    before: Sequence[float],
-    after: Sequence[float],
+    baseline: Sequence[float],
+    compiled: Sequence[float],
     *,
     ratio: float,
     unit: Unit,
@@ -69,111 +76,57 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
     clusters: Sequence[Hashable] = (),
 ) -> PairedComparison:
     """
-    Compare what two programs take for the same examples, in the same order.
+    Compare the costs of two programs' answers to the same examples, in the same order.
 
-    Whether the one takes more than ``ratio`` times what the other takes is
-    whether what it takes beyond that is positive on average, which is compared
-    as scores that are neither right nor wrong. The interval is that of a ratio
-    of means: of what the one takes beyond the ratio that was found (Cochran,
-    1977, Sampling Techniques, section 6.4).
+    The compiled program costs more than ``ratio`` times as much if the excess
+    of its costs over that multiple is positive on average; excesses are
+    compared like graded scores. The interval is that of a ratio of means: of
+    the excess over the observed ratio (Cochran, 1977, Sampling Techniques,
+    section 6.4).
 
     Args:
-        before: What the one program takes for each example.
-        after: What the other takes.
-        ratio: How many times as much it may take.
-        unit: What they take.
+        baseline: Costs of the baseline, or of the program in its place.
+        compiled: Costs of the compiled program.
+        ratio: How many times as much is allowed.
+        unit: The unit of the costs.
         alpha: Chance of a wrong verdict that the detectable effect refers to.
-        clusters: What each example belongs to; empty if each is on its own.
+        clusters: The cluster of each example; empty if there are no clusters.
 
     Raises:
-        ValueError: The amounts are not paired, empty, or not finite.
+        ValueError: The costs are not paired, empty, or not finite.
 
     """
-    _refuse(before, after, ratio, clusters)
-    groups = tuple(clusters) if len(set(clusters)) < len(clusters) else ()
-    n = len(before)
-    one, other = math.fsum(before) / n, math.fsum(after) / n
+    _check(baseline, compiled, ratio, clusters)
+    groups = _distinct(clusters)
+    n = len(baseline)
+    baseline_mean, compiled_mean = math.fsum(baseline) / n, math.fsum(compiled) / n
     # The methods are for numbers around 1, and dollars are far below.
-    scale = max(one, other) or 1.0
-    allowed = _beyond(before, after, ratio, scale, groups)
-    evidence = graded.evidence(allowed, 0.0)
-    found = _beyond(before, after, other / one if one else 0.0, scale, groups)
-    low, high = (each - found.mean for each in graded.interval(found, CONFIDENCE))
+    scale = max(baseline_mean, compiled_mean) or 1.0
+    excess = _excess(baseline, compiled, ratio, scale, groups)
+    p_values = graded.p_values(excess, 0.0)
+    observed_ratio = compiled_mean / baseline_mean if baseline_mean else 0.0
+    residuals = _excess(baseline, compiled, observed_ratio, scale, groups)
+    low, high = (bound - residuals.mean for bound in graded.interval(residuals, CONFIDENCE))
+    difference = compiled_mean - baseline_mean
     return PairedComparison(
         n=n,
-        baseline=one,
-        compiled=other,
-        difference=other - one,
-        low=other - one + low * scale,
-        high=other - one + high * scale,
-        p_value=evidence.above,
-        detectable=graded.detectable(allowed, alpha, POWER) * scale,
-        margin=(ratio - 1) * one,
+        baseline=baseline_mean,
+        compiled=compiled_mean,
+        difference=difference,
+        low=difference + low * scale,
+        high=difference + high * scale,
+        p_value=p_values.above,
+        detectable=graded.detectable(excess, alpha, POWER) * scale,
+        margin=(ratio - 1) * baseline_mean,
         confidence=CONFIDENCE,
-        method=evidence.method,
-        p_opposite=evidence.below,
+        method=p_values.method,
+        p_opposite=p_values.below,
         clusters=len(set(groups)),
         unit=unit,
     )
 
 
-def _beyond(
-    before: Sequence[float],
-    after: Sequence[float],
-    ratio: float,
-    scale: float,
-    clusters: Sequence[Hashable],
-) -> graded.Units:
-    """Return by how much each amount exceeds ``ratio`` times the other one."""
-    pairs = zip(before, after, strict=True)
-    return _units([(then - ratio * first) / scale for first, then in pairs], clusters)
-
-
-@lru_cache(maxsize=16)
-def _compare(
-    baseline: tuple[float, ...],
-    compiled: tuple[float, ...],
-    margin: float,
-    alpha: float,
-    clusters: tuple[Hashable, ...],
-) -> PairedComparison:
-    """Compare; cached because several verdicts and the report ask for the same."""
-    differences = [after - before for before, after in zip(baseline, compiled, strict=True)]
-    n, distinct = len(differences), len(set(clusters))
-    units = _units(differences, clusters)
-    table = binary.PairCounts(
-        n, *(sum(sign * each > 0 for each in differences) for sign in (1, -1))
-    )
-    is_binary = {*baseline, *compiled} <= {0.0, 1.0}
-    alone = _alone(table, margin, alpha) if is_binary else None
-    if alone is None or clusters:
-        found = _Found(
-            graded.evidence(units, margin),
-            graded.interval(units, CONFIDENCE),
-            graded.detectable(units, alpha, POWER),
-        )
-        # Few answers that changed are no certainty, and in clusters even less than alone.
-        found = found if alone is None else _weaker(found, alone)
-    else:
-        found = alone
-    return PairedComparison(
-        n=n,
-        baseline=math.fsum(baseline) / n,
-        compiled=math.fsum(compiled) / n,
-        difference=math.fsum(differences) / n,
-        low=found.interval[0],
-        high=found.interval[1],
-        p_value=found.evidence.above,
-        detectable=found.detectable,
-        margin=margin,
-        confidence=CONFIDENCE,
-        method=found.evidence.method,
-        p_opposite=found.evidence.below,
-        clusters=distinct,
-    )
-
-
-def _refuse(
+def _check(
     baseline: Sequence[float],
     compiled: Sequence[float],
     margin: float,
@@ -190,47 +143,119 @@ def _refuse(
         raise ValueError(message)
 
 
-class _Found(NamedTuple):
-    """What a method says of a comparison."""
-
-    evidence: graded.Evidence
-    interval: tuple[float, float]
-    detectable: float
+def _distinct(clusters: Sequence[Hashable]) -> tuple[Hashable, ...]:
+    """Return the clusters, or none where each has only one example."""
+    return tuple(clusters) if len(set(clusters)) < len(clusters) else ()
 
 
-def _alone(table: binary.PairCounts, margin: float, alpha: float) -> _Found:
-    """Return what there is to say of answers that are right or wrong, each on its own."""
-    mirrored = binary.PairCounts(table.n, table.lost, table.gained)
+def _excess(
+    baseline: Sequence[float],
+    compiled: Sequence[float],
+    ratio: float,
+    scale: float,
+    clusters: Sequence[Hashable],
+) -> graded.SamplingUnits:
+    """Return by how much the compiled program's costs exceed ``ratio`` times the baseline's."""
+    pairs = zip(baseline, compiled, strict=True)
+    return _units(
+        [(compiled_cost - ratio * baseline_cost) / scale for baseline_cost, compiled_cost in pairs],
+        clusters,
+    )
+
+
+# Several verdicts and the report compare the same scores.
+@lru_cache(maxsize=16)
+def _compare(
+    baseline: tuple[float, ...],
+    compiled: tuple[float, ...],
+    margin: float,
+    alpha: float,
+    clusters: tuple[Hashable, ...],
+) -> PairedComparison:
+    pairs = zip(baseline, compiled, strict=True)
+    differences = [compiled_score - baseline_score for baseline_score, compiled_score in pairs]
+    n = len(differences)
+    is_binary = {*baseline, *compiled} <= {0.0, 1.0}
+    inference = _infer(differences, margin, alpha, clusters, is_binary=is_binary)
+    return PairedComparison(
+        n=n,
+        baseline=math.fsum(baseline) / n,
+        compiled=math.fsum(compiled) / n,
+        difference=math.fsum(differences) / n,
+        low=inference.interval[0],
+        high=inference.interval[1],
+        p_value=inference.p_values.above,
+        detectable=inference.detectable,
+        margin=margin,
+        confidence=CONFIDENCE,
+        method=inference.p_values.method,
+        p_opposite=inference.p_values.below,
+        clusters=len(set(clusters)),
+    )
+
+
+def _infer(
+    differences: list[float],
+    margin: float,
+    alpha: float,
+    clusters: tuple[Hashable, ...],
+    *,
+    is_binary: bool,
+) -> _Inference:
+    if not is_binary:
+        return _infer_graded(_units(differences, clusters), margin, alpha)
+    independent = _infer_binary(differences, margin, alpha)
+    if not clusters:
+        return independent
+    clustered = _infer_graded(_units(differences, clusters), margin, alpha)
+    # Where few answers changed, clusters vary little, and graded methods are too certain.
+    return _weaker(clustered, independent)
+
+
+def _infer_graded(units: graded.SamplingUnits, margin: float, alpha: float) -> _Inference:
+    return _Inference(
+        graded.p_values(units, margin),
+        graded.interval(units, CONFIDENCE),
+        graded.detectable(units, alpha, POWER),
+    )
+
+
+def _infer_binary(differences: list[float], margin: float, alpha: float) -> _Inference:
+    gained, lost = (sum(sign * difference > 0 for difference in differences) for sign in (1, -1))
+    table = binary.ContingencyTable(len(differences), gained, lost)
     if margin == 0:
-        above, below = binary.mcnemar(table), binary.mcnemar(mirrored)
+        above, below = binary.mcnemar_test(table), binary.mcnemar_test(table.mirrored)
         method = "exact McNemar test"
     else:
-        above, below = binary.beyond(table, margin), binary.beyond(mirrored, -margin)
+        above, below = binary.score_test(table, margin), binary.score_test(table.mirrored, -margin)
         method = "exact score test"
-    discordant = table.gained + table.lost
-    return _Found(
-        graded.Evidence(above, below, method),
+    return _Inference(
+        graded.PValues(above, below, method),
         binary.interval(table, CONFIDENCE),
-        binary.detectable(table.n, discordant, margin, alpha, POWER),
+        binary.detectable(table.n, gained + lost, margin, alpha, POWER),
     )
 
 
-def _weaker(one: _Found, other: _Found) -> _Found:
-    first = max(one.evidence, other.evidence, key=lambda evidence: evidence.above)
-    below = max(one.evidence.below, other.evidence.below)
-    return _Found(
-        first._replace(below=below),
-        (min(one.interval[0], other.interval[0]), max(one.interval[1], other.interval[1])),
-        max(one.detectable, other.detectable),
+def _weaker(first: _Inference, second: _Inference) -> _Inference:
+    """Return the larger p-values, the union of the intervals, and the larger detectable effect."""
+    weaker = max(first.p_values, second.p_values, key=lambda p_values: p_values.above)
+    below = max(first.p_values.below, second.p_values.below)
+    return _Inference(
+        weaker._replace(below=below),
+        (
+            min(first.interval[0], second.interval[0]),
+            max(first.interval[1], second.interval[1]),
+        ),
+        max(first.detectable, second.detectable),
     )
 
 
-def _units(differences: Sequence[float], clusters: Sequence[Hashable]) -> graded.Units:
-    """Return the differences by cluster, or each on its own."""
+def _units(differences: Sequence[float], clusters: Sequence[Hashable]) -> graded.SamplingUnits:
+    """Return a sampling unit for each cluster, or for each example without clusters."""
     members: dict[Hashable, list[float]] = {}
     for cluster, difference in zip(clusters or range(len(differences)), differences, strict=True):
         members.setdefault(cluster, []).append(difference)
-    return graded.Units(
-        np.asarray([math.fsum(each) for each in members.values()]),
-        np.asarray([float(len(each)) for each in members.values()]),
+    return graded.SamplingUnits(
+        np.asarray([math.fsum(unit) for unit in members.values()]),
+        np.asarray([float(len(unit)) for unit in members.values()]),
     )

@@ -1,7 +1,8 @@
 """
-The accepted files beside a test: where they are, what is in them, and how they change.
+The accepted files beside a test: their location, their content, and its changes.
 
-Only ``--mipro-update`` writes them. They are sorted and indented JSON, made to be reviewed.
+Only ``--mipro-update`` writes them. They are sorted and indented JSON, so that a diff can be
+reviewed.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

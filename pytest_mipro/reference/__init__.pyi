@@ -1,3 +1,4 @@
+from .content import Reference as Reference
 from .content import accept_reference as accept_reference
 from .content import predictors_of as predictors_of
 from .content import read_reference as read_reference

@@ -1,4 +1,4 @@
-"""The accepted references: two files per test, committed by the user."""
+"""Write the two reference files of a test and read them back."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import math
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.records import Acceptance, Means, Prompt, Reference
+from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,32 +29,74 @@ VERSION = 1
 _CONFLICT = re.compile(r"^(<{7}|>{7})( |$)", re.MULTILINE)
 
 
-def read_reference(place: ReferenceLocation) -> Reference | None:
+@dataclass(frozen=True)
+class Reference(Record):
     """
-    Return the reference at ``place``, or None where none was accepted.
+    An accepted program and its held-out scores; the content of both files.
+
+    Attributes:
+        test: The test's name in its file.
+        key: The compile key.
+        parts: The compile fingerprint by part.
+        where: The place in the code of each part.
+        metric: The digest of the metric.
+        baseline: Scores of the baseline, by the identity of an example.
+        compiled: Scores of the compiled program.
+        usage: Usage of the compile and of each program's answers.
+        versions: Versions of the packages that accepted it.
+        state: The compiled program's DSPy state.
+        tokens: Known tokens of an answer, by program and example.
+        usd: Known price of an answer, by program and example.
+
+    """
+
+    test: str
+    key: str
+    parts: dict[str, str]
+    where: dict[str, str]
+    metric: str
+    baseline: dict[str, float]
+    compiled: dict[str, float]
+    usage: dict[Literal["compile", "baseline", "compiled"], Usage]
+    versions: dict[str, str]
+    state: dict[str, Any]
+    tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+    usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+
+    def bill(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
+        """Return the cost of a program's answer to an example, if it is known."""
+        tokens = self.tokens.get(program, {}).get(example)
+        return (
+            None if tokens is None else ExampleCost(tokens, self.usd.get(program, {}).get(example))
+        )
+
+
+def read_reference(location: ReferenceLocation) -> Reference | None:
+    """
+    Return the reference at ``location``, or None where none was accepted.
 
     Raises:
-        DamagedReference: The files are there and do not hold a reference.
-        ReferenceFileError: They cannot be read, or are not ours to replace.
+        DamagedReference: The files exist and do not hold a reference.
+        ReferenceFileError: The files cannot be read, or must not be replaced.
 
     """
-    scores = _load(place, place.scores)
+    scores = _load(location, location.scores)
     if scores is not None:
-        _refuse_foreign(place, scores)
-    program = _load(place, place.program)
+        _check_format(location, scores)
+    program = _load(location, location.program)
     if scores is None and program is None:
         return None
-    if scores is None or program is None:
-        here, gone = place.scores, place.program
-        here, gone = (gone, here) if scores is None else (here, gone)
-        raise _damaged(place, here, f"is without its other half, {gone.name}")
-    reference = _reference(place, {**scores, "state": _without_metadata(program)})
-    _refuse_contradictions(place, reference, scores.get("program"))
+    if scores is None:
+        raise _missing_half(location, location.program, location.scores)
+    if program is None:
+        raise _missing_half(location, location.scores, location.program)
+    reference = _reference(location, {**scores, "state": _without_metadata(program)})
+    _check_consistency(location, reference, scores.get("program"))
     return reference
 
 
 def accept_reference(
-    place: ReferenceLocation,
+    location: ReferenceLocation,
     new: Reference,
     earlier: Reference | None,
     *,
@@ -62,43 +104,43 @@ def accept_reference(
     replaces: bool = False,
 ) -> Acceptance:
     """
-    Write ``new`` to ``place``, unless it says what ``earlier`` says.
+    Write ``new`` to ``location``, unless its content is that of ``earlier``.
 
     Args:
-        place: Where the reference is.
-        new: What is accepted.
-        earlier: What was accepted before.
-        fields: Each predictor's fields, in the order people read them in.
-        replaces: Whether there are files that could not be used.
+        location: The paths of the two files.
+        new: The reference to accept.
+        earlier: The reference accepted earlier.
+        fields: Each predictor's fields, in the order in which people read them.
+        replaces: Whether there are files that cannot be used.
 
     Raises:
         ReferenceFileError: The files cannot be written.
 
     """
-    new = _with_earlier_bills(new, earlier)
-    what = _what(new, earlier, replaces=replaces)
-    if what != "unchanged":
-        # The program first: scores without their program would be taken for damage, rightly.
-        _write(place, place.program, _program(new))
-        _write(place, place.scores, _scores(new))
-    accepted = Acceptance(
-        what=what,
-        files=(place.show(place.scores), place.show(place.program)),
+    new = _with_earlier_costs(new, earlier)
+    change = _change(new, earlier, replaces=replaces)
+    if change != "unchanged":
+        # If the process dies in between, the digest in the scores shows that the files differ.
+        _write(location, location.program, _program_data(new))
+        _write(location, location.scores, _scores_data(new))
+    acceptance = Acceptance(
+        what=change,
+        files=(location.show(location.scores), location.show(location.program)),
         after=_means(new),
         prompts_after=prompts_of(new.state, fields),
     )
-    return accepted if earlier is None else _compared(accepted, new, earlier, fields)
+    return acceptance if earlier is None else _compared(acceptance, new, earlier, fields)
 
 
 def predictors_of(state: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the states of the predictors in a program's DSPy state, by name."""
     if _is_predictor(state) and "instructions" in state["signature"]:
         return {"self": state}  # the program is a predictor itself
-    return {name: part for name, part in sorted(state.items()) if _is_predictor(part)}
+    return {name: value for name, value in sorted(state.items()) if _is_predictor(value)}
 
 
 def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> tuple[Prompt, ...]:
-    """Return what the predictors of a DSPy state say, demos in the order of ``fields``."""
+    """Return the prompts in a DSPy state, with demos in the order of ``fields``."""
     return tuple(
         Prompt(
             name,
@@ -109,12 +151,30 @@ def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) ->
     )
 
 
-def _is_predictor(part: object) -> bool:
-    return isinstance(part, dict) and isinstance(part.get("signature"), dict)
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file atomically: a reader sees its old or its new content, never a part."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_predictor(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("signature"), dict)
+
+
+def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    names = dict.fromkeys([*fields, *sorted(demo)])
+    return {name: demo[name] for name in names if name in demo}
 
 
 def _content(reference: Reference) -> JSON:
-    """Return what makes a reference another one, bills aside: not where code is, for one."""
+    """Return the values that tell references apart; places in code and usage do not."""
     return [
         reference.parts,
         reference.metric,
@@ -124,52 +184,50 @@ def _content(reference: Reference) -> JSON:
     ]
 
 
-def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    names = dict.fromkeys([*fields, *sorted(demo)])
-    return {name: demo[name] for name in names if name in demo}
-
-
-def _what(
+def _change(
     new: Reference, earlier: Reference | None, *, replaces: bool
 ) -> Literal["first", "changed", "unchanged", "replaced"]:
     if earlier is None:
         return "replaced" if replaces else "first"
-    is_same = _content(earlier) == _content(new) and _bills(earlier) == _bills(new)
+    is_same = _content(earlier) == _content(new) and _costs(earlier) == _costs(new)
     return "unchanged" if is_same else "changed"
 
 
-def _with_earlier_bills(new: Reference, earlier: Reference | None) -> Reference:
-    """Keep what is known of the same answers, where it is not known any more."""
+def _with_earlier_costs(new: Reference, earlier: Reference | None) -> Reference:
+    """Return ``new`` with the costs of ``earlier`` that it lacks, if both have the same answers."""
     if earlier is None or _content(earlier) != _content(new):
         return new
-    tokens, usd = _bills(new)
-    tokens_before, usd_before = _bills(earlier)
-    for program, known in tokens_before.items():
-        lost = known.keys() - tokens.get(program, {}).keys()
-        tokens[program] = {**tokens.get(program, {}), **{each: known[each] for each in lost}}
-        paid = {each: cost for each, cost in usd_before.get(program, {}).items() if each in lost}
-        usd[program] = {**usd.get(program, {}), **paid}
+    tokens, usd = _costs(new)
+    earlier_tokens, earlier_usd = _costs(earlier)
+    for program, amounts in earlier_tokens.items():
+        lacking = amounts.keys() - tokens.get(program, {}).keys()
+        tokens[program] = tokens.get(program, {}) | _only(amounts, lacking)
+        usd[program] = usd.get(program, {}) | _only(earlier_usd.get(program, {}), lacking)
     return replace(new, tokens=tokens, usd=usd)
 
 
-def _bills(reference: Reference) -> tuple[Amounts, Amounts]:
+def _only(amounts: dict[str, float], examples: set[str]) -> dict[str, float]:
+    return {example: amount for example, amount in amounts.items() if example in examples}
+
+
+def _costs(reference: Reference) -> tuple[Amounts, Amounts]:
     """Return the known tokens and US dollars of answers, by program and example."""
     tokens, usd = (
-        {program: known for program, known in amounts.items() if known}
-        for amounts in (reference.tokens, reference.usd)
+        {program: amounts for program, amounts in programs.items() if amounts}
+        for programs in (reference.tokens, reference.usd)
     )
     return tokens, usd
 
 
 def _compared(
-    accepted: Acceptance, new: Reference, earlier: Reference, fields: Mapping[str, Sequence[str]]
+    acceptance: Acceptance, new: Reference, earlier: Reference, fields: Mapping[str, Sequence[str]]
 ) -> Acceptance:
     common = new.compiled.keys() & earlier.compiled.keys()
     return replace(
-        accepted,
+        acceptance,
         before=_means(earlier),
         prompts_before=prompts_of(earlier.state, fields),
-        changed=sum(new.compiled[each] != earlier.compiled[each] for each in common),
+        changed=sum(new.compiled[example] != earlier.compiled[example] for example in common),
         added=len(new.compiled) - len(common),
         removed=len(earlier.compiled) - len(common),
         rescored=new.metric != earlier.metric,
@@ -184,15 +242,15 @@ def _means(reference: Reference) -> Means:
     return Means(n, baseline, compiled)
 
 
-def _scores(reference: Reference) -> dict[str, Any]:
+def _scores_data(reference: Reference) -> dict[str, Any]:
     data = reference.to_dict()
     state = data.pop("state")
     return {**data, "format": FORMAT, "version": VERSION, "program": digest(state)}
 
 
-def _program(reference: Reference) -> dict[str, Any]:
-    # DSPy's load() asks for the versions; of what it compares, only its own decides anything.
-    versions = {name: own for name, own in reference.versions.items() if name == "dspy"}
+def _program_data(reference: Reference) -> dict[str, Any]:
+    # DSPy's load() requires this mapping, and compares its own version only.
+    versions = {name: number for name, number in reference.versions.items() if name == "dspy"}
     return {**reference.state, "metadata": {"dependency_versions": versions}}
 
 
@@ -200,127 +258,138 @@ def _without_metadata(program: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in program.items() if name != "metadata"}
 
 
-def _load(place: ReferenceLocation, path: Path) -> dict[str, Any] | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+def _load(location: ReferenceLocation, path: Path) -> dict[str, Any] | None:
+    text = _read(location, path)
+    if text is None:
         return None
-    except UnicodeDecodeError as error:
-        raise _damaged(place, path, f"is not UTF-8 text: {error}") from error
-    except OSError as error:
-        message = f"the reference {place.show(path)} cannot be read: {error.strerror or error}"
-        raise ReferenceFileError(message) from error
     if _CONFLICT.search(text):
-        raise _conflicting(place, path)
+        raise _conflicting(location, path)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(place, path, f"is not JSON: {error}") from error
+        raise _damaged(location, path, f"is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise _damaged(place, path, f"holds {str(data)[:40]!r}, expected a JSON object")
+        raise _damaged(location, path, f"holds {str(data)[:40]!r}, expected a JSON object")
     return data
 
 
-def _refuse_foreign(place: ReferenceLocation, scores: Mapping[str, Any]) -> None:
-    shown, version = place.show(place.scores), scores.get("version")
+def _read(location: ReferenceLocation, path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise _damaged(location, path, f"is not UTF-8 text: {error}") from error
+    except OSError as error:
+        message = f"the reference {location.show(path)} cannot be read: {error.strerror or error}"
+        raise ReferenceFileError(message) from error
+
+
+def _write(location: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> None:
+    text = json.dumps(_sorted(data), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # UTF-8 cannot encode a lone surrogate; its JSON escape can be read back.
+        write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        message = (
+            f"the reference {location.show(path)} cannot be written: {error.strerror or error}; "
+            f"mend that, then accept with: {location.command}"
+        )
+        raise ReferenceFileError(message) from error
+
+
+def _sorted(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data
+    """Sort keys outside demos: a prompt shows the values of a demo in their order."""
+    if isinstance(value, dict) and name != "demos":
+        return {key: _sorted(value[key], key) for key in sorted(value)}
+    if isinstance(value, list) and name != "demos":
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _check_format(location: ReferenceLocation, scores: Mapping[str, Any]) -> None:
+    path, version = location.show(location.scores), scores.get("version")
     if scores.get("format") != FORMAT:
         message = (
-            f"{shown} is not a reference of pytest-mipro (its format is "
+            f"{path} is not a reference of pytest-mipro (its format is "
             f"{scores.get('format')!r:.40}, expected {FORMAT!r}); move it away, then accept "
-            f"with: {place.command}"
+            f"with: {location.command}"
         )
         raise ReferenceFileError(message)
     if not isinstance(version, int) or version < 1:
-        raise _damaged(place, place.scores, f"has version {version!r:.40}, expected {VERSION}")
+        raise _damaged(
+            location, location.scores, f"has version {version!r:.40}, expected {VERSION}"
+        )
     if version > VERSION:
         message = (
-            f"the reference {shown} was written by a newer pytest-mipro (version {version} of the "
+            f"the reference {path} was written by a newer pytest-mipro (version {version} of the "
             f"file, this one reads up to {VERSION}); upgrade pytest-mipro"
         )
         raise ReferenceFileError(message)
 
 
-def _reference(place: ReferenceLocation, data: dict[str, Any]) -> Reference:
+def _reference(location: ReferenceLocation, data: dict[str, Any]) -> Reference:
     try:
         return Reference.from_dict(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(place, place.scores, f"has a wrong {where}: {first['msg']}") from error
+        name = ".".join(map(str, first["loc"]))
+        raise _damaged(location, location.scores, f"has a wrong {name}: {first['msg']}") from error
 
 
-def _refuse_contradictions(place: ReferenceLocation, reference: Reference, program: object) -> None:
+def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:
+    """Raise DamagedReference if parts of the files contradict one another."""
+    problem = _scores_problem(reference)
+    if problem:
+        raise _damaged(location, location.scores, problem)
+    if _state_digest(reference.state) != program:
+        problem = f"does not go with {location.scores.name}: one of them was edited or merged alone"
+        raise _damaged(location, location.program, problem)
+
+
+def _scores_problem(reference: Reference) -> str:
     scores = (*reference.baseline.values(), *reference.compiled.values())
-    bills = [each for amounts in _bills(reference) for each in amounts.values()]
+    costs = [
+        cost
+        for programs in _costs(reference)
+        for amounts in programs.values()
+        for cost in amounts.values()
+    ]
     if reference.baseline.keys() != reference.compiled.keys() or not scores:
-        problem = "has not the same examples under baseline and compiled"
-        raise _damaged(place, place.scores, problem)
+        return "has not the same examples under baseline and compiled"
     if not all(map(math.isfinite, scores)):
-        raise _damaged(place, place.scores, "holds a score that is no finite number")
-    if not all(0 <= each < math.inf for amounts in bills for each in amounts.values()):
-        raise _damaged(place, place.scores, "holds tokens or US dollars that are no finite number")
+        return "holds a score that is no finite number"
+    if not all(0 <= cost < math.inf for cost in costs):
+        return "holds tokens or US dollars that are no finite number"
     if digest(reference.parts) != reference.key:
-        raise _damaged(place, place.scores, "has a key that its parts do not have")
-    if _digest(reference.state) != program:
-        problem = f"does not go with {place.scores.name}: one of them was edited or merged alone"
-        raise _damaged(place, place.program, problem)
+        return "has a key that its parts do not have"
+    return ""
 
 
-def _digest(state: dict[str, Any]) -> str | None:
+def _state_digest(state: dict[str, Any]) -> str | None:
     try:
         return digest(state)
-    except ValueError:  # NaN and its like, which we never write
+    except ValueError:  # an edited file may hold NaN, which has no canonical text
         return None
 
 
-def _damaged(place: ReferenceLocation, path: Path, problem: str) -> DamagedReference:
+def _missing_half(location: ReferenceLocation, path: Path, missing: Path) -> DamagedReference:
+    return _damaged(location, path, f"is without its other half, {missing.name}")
+
+
+def _damaged(location: ReferenceLocation, path: Path, problem: str) -> DamagedReference:
     message = (
-        f"the reference {place.show(path)} {problem}; restore both of its files from version "
-        f"control, or accept anew with: {place.command}"
+        f"the reference {location.show(path)} {problem}; restore both of its files from version "
+        f"control, or accept anew with: {location.command}"
     )
     return DamagedReference(message)
 
 
-def _conflicting(place: ReferenceLocation, path: Path) -> DamagedReference:
+def _conflicting(location: ReferenceLocation, path: Path) -> DamagedReference:
     message = (
-        f"the reference {place.show(path)} holds the conflict markers of a merge; take both files "
-        f"from one side, e.g. git checkout --ours -- {place.shown}/{place.name}.*, or accept what "
-        f"the merged code gives with: {place.command}"
+        f"the reference {location.show(path)} holds the conflict markers of a merge; take both "
+        f"files from one side, e.g. git checkout --ours -- {location.shown}/{location.name}.*, or "
+        f"accept the outcome of the merged code with: {location.command}"
     )
     return DamagedReference(message)
-
-
-def _arranged(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data
-    """Sort the keys, but not inside demos: a prompt shows their values in their order."""
-    if isinstance(value, dict) and name != "demos":
-        return {each: _arranged(value[each], each) for each in sorted(value)}
-    if isinstance(value, list) and name != "demos":
-        return [_arranged(each) for each in value]
-    return value
-
-
-def _write(place: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> None:
-    text = json.dumps(_arranged(data), indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A lone surrogate, which UTF-8 cannot spell, becomes the escape that JSON has for it.
-        write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        message = (
-            f"the reference {place.show(path)} cannot be written: {error.strerror or error}; "
-            f"mend that, then accept with: {place.command}"
-        )
-        raise ReferenceFileError(message) from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that whoever opens it, whenever, finds the old or the new content."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

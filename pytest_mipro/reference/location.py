@@ -1,4 +1,4 @@
-"""Where a test's reference is: beside the test file, under a name every system takes."""
+"""The location of a test's reference: beside the test file, under names that every system takes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ PROGRAM_SUFFIX = ".program.json"
 SCORES_SUFFIX = ".json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+@\[\]-]")
 _LONGEST = 100
+"""Characters of a name, so that with digest and suffix it fits into 255 bytes."""
 _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
 )
-"""What Windows takes for a device, whatever follows the first dot."""
+"""Windows reads these names as devices, with any suffix."""
 
 
 @dataclass(frozen=True)
 class ReferenceLocation:
     """
-    Where the reference of one test is.
+    The location of one test's reference.
 
     Attributes:
         folder: The folder of the test's module in ``__mipro__``.
-        name: What its two files are called, up to the suffix.
+        name: The name of its two files, without the suffix.
         test: The test's name in its module, with class and parameters.
         command: The command that accepts the present outcome.
-        shown: The folder as messages show it.
+        shown: The folder's path in messages.
 
     """
 
@@ -48,13 +49,13 @@ class ReferenceLocation:
         cls, file: Path, names: Sequence[str], *, command: str, root: Path
     ) -> ReferenceLocation:
         """
-        Return the place of a test.
+        Return the location for a test.
 
         Args:
             file: The test file.
             names: The names of the test's classes, from the outside in, and its own.
             command: The command that accepts the present outcome.
-            root: What messages show paths relative to.
+            root: The folder that paths in messages are relative to.
 
         """
         folder = file.parent / FOLDER / file_name(file.stem)
@@ -72,7 +73,7 @@ class ReferenceLocation:
         return self.folder / f"{self.name}{PROGRAM_SUFFIX}"
 
     def show(self, file: Path) -> str:
-        """Return the path of one of the files as messages show it."""
+        """Return the path of a file in messages."""
         return f"{self.shown}/{file.name}"
 
 
@@ -80,7 +81,7 @@ def file_name(name: str) -> str:
     """
     Return ``name`` as the name of a file, without its suffix.
 
-    What a system could refuse, or read as something else, is replaced; a
+    Characters and names that a system could refuse or misread are replaced. A
     digest of the whole name then keeps different names apart.
     """
     name = unicodedata.normalize("NFC", name)
@@ -93,5 +94,5 @@ def file_name(name: str) -> str:
 
 
 def same_file(path: Path) -> str:
-    """Return what two paths have in common if some system takes them for one file."""
+    """Return a text that is equal for two paths if some system has one file for both."""
     return unicodedata.normalize("NFC", path.as_posix()).casefold()

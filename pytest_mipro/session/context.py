@@ -11,8 +11,7 @@ from pytest_mipro.reference import read_reference
 
 if TYPE_CHECKING:
     from pytest_mipro.fingerprint import Fingerprint
-    from pytest_mipro.records import Reference
-    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.reference import Reference, ReferenceLocation
     from pytest_mipro.task import Task
 
 

@@ -184,9 +184,7 @@ class Outcome:
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
-            return gate.CostComparator(
-                "baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS
-            )
+            return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS)
         basis = self._basis(self.reference)
         return gate.CostComparator(
             "reference",

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.records import Reference
-    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.reference import Reference, ReferenceLocation
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:

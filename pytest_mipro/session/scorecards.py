@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.evaluate import mean_score
 from pytest_mipro.fingerprint import of_metric
-from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Reference, Scorecard, Usage
+from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
+from pytest_mipro.reference import Reference
 from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.task import clusters_of, identity
 

@@ -25,7 +25,6 @@ from pytest_mipro.records import (
     Prompt,
     Proposal,
     Record,
-    Reference,
     Report,
     Row,
     Scorecard,
@@ -38,8 +37,8 @@ from pytest_mipro.records import (
 
 pytestmark = pytest.mark.uses("pydantic")
 
-# What models and users really hand over: any text, also control characters, the lone
-# surrogates that json.loads makes of "\ud800", and texts that look like something else.
+# Models and users produce any text: control characters, the lone surrogates that json.loads makes
+# of "\ud800", and texts that look like JSON or numbers.
 TEXT = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     ["", "null", "NaN", "1", "\x00", "\ud800", "\ufeff", "\u2028", "💥", "\r\n", "{}", "é" * 500]
 )
@@ -54,40 +53,37 @@ JSON_DATA = st.recursive(
 FIELDS = st.dictionaries(KEY, JSON_DATA, max_size=3)
 
 
-def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+def tuples(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     """Return a strategy for short tuples."""
-    return st.lists(one, max_size=3).map(tuple)
+    return st.lists(items, max_size=3).map(tuple)
 
 
 MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)
-BILL = st.builds(ExampleCost, NUMBER, st.none() | MONEY)
+COST = st.builds(ExampleCost, NUMBER, st.none() | MONEY)
 USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, MONEY)
 CUT = st.builds(Cut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
 FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
-CANDIDATE = st.builds(Candidate, several(st.integers(0, 20)), several(st.integers(0, 20)))
-PROMPT = st.builds(Prompt, TEXT, TEXT, several(FIELDS))
+CANDIDATE = st.builds(Candidate, tuples(st.integers(0, 20)), tuples(st.integers(0, 20)))
+PROMPT = st.builds(Prompt, TEXT, TEXT, tuples(FIELDS))
 SCORECARD = st.builds(
     Scorecard,
-    several(TEXT),
-    several(NUMBER),
+    tuples(TEXT),
+    tuples(NUMBER),
     USAGE,
-    several(FAILURE),
+    tuples(FAILURE),
     latency=st.none() | NUMBER,
-    costs=several(st.none() | BILL),
+    costs=tuples(st.none() | COST),
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
-SEARCH_LOG = st.builds(SearchLog, COUNT, several(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
-ANSWER = st.builds(ExampleResult, NUMBER, several(JSON_DATA), several(FAILURE))
-HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, ANSWER, ANSWER, st.none() | NUMBER)
+SEARCH_LOG = st.builds(SearchLog, COUNT, tuples(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
+RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE))
+HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, RESULT, RESULT, st.none() | NUMBER)
 COMPARISON = st.builds(
     PairedComparison,
     COUNT,
     *[NUMBER] * 9,
     TEXT,
     unit=st.sampled_from(["score", "tokens", "usd"]),
-)
-AMOUNTS = st.dictionaries(
-    st.sampled_from(["baseline", "compiled"]), st.dictionaries(KEY, NUMBER, max_size=3)
 )
 VERDICT = st.builds(
     Verdict,
@@ -101,11 +97,11 @@ MEANS = st.builds(Means, COUNT, NUMBER, NUMBER)
 ACCEPTANCE = st.builds(
     Acceptance,
     st.sampled_from(["first", "changed", "unchanged", "replaced"]),
-    several(TEXT),
+    tuples(TEXT),
     MEANS,
-    several(PROMPT),
+    tuples(PROMPT),
     st.none() | MEANS,
-    several(PROMPT),
+    tuples(PROMPT),
     COUNT,
     COUNT,
     COUNT,
@@ -113,7 +109,7 @@ ACCEPTANCE = st.builds(
 )
 RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Usage: USAGE,
-    ExampleCost: BILL,
+    ExampleCost: COST,
     Failure: FAILURE,
     Row: st.builds(
         Row,
@@ -136,7 +132,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Candidate: CANDIDATE,
     Trial: TRIAL,
     SearchLog: SEARCH_LOG,
-    ExampleResult: ANSWER,
+    ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
     Prompt: PROMPT,
     Artifact: st.builds(
@@ -158,47 +154,32 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Verdict: VERDICT,
     Means: MEANS,
     Acceptance: ACCEPTANCE,
-    Reference: st.builds(
-        Reference,
-        test=TEXT,
-        key=TEXT,
-        parts=st.dictionaries(KEY, TEXT, max_size=3),
-        where=st.dictionaries(KEY, TEXT, max_size=3),
-        metric=TEXT,
-        baseline=st.dictionaries(KEY, NUMBER, max_size=3),
-        compiled=st.dictionaries(KEY, NUMBER, max_size=3),
-        usage=st.fixed_dictionaries(dict.fromkeys(("compile", "baseline", "compiled"), USAGE)),
-        versions=st.dictionaries(KEY, TEXT, max_size=3),
-        state=FIELDS,
-        tokens=AMOUNTS,
-        usd=AMOUNTS,
-    ),
     Report: st.builds(
         Report,
         task=TEXT,
         test=TEXT,
         key=TEXT,
         origin=st.sampled_from(["compiled", "stored", "accepted", "shared"]),
-        reasons=several(TEXT),
+        reasons=tuples(TEXT),
         baseline=SCORECARD,
         compiled=SCORECARD,
         comparison=COMPARISON,
-        prompts_before=several(PROMPT),
-        prompts_after=several(PROMPT),
+        prompts_before=tuples(PROMPT),
+        prompts_after=tuples(PROMPT),
         usage=USAGE,
         seconds=NUMBER,
         store=TEXT,
-        verdicts=several(VERDICT),
+        verdicts=tuples(VERDICT),
         acceptance=st.none() | ACCEPTANCE,
         stale=TEXT,
         cut=st.none() | CUT,
         model=TEXT,
         shared=TEXT,
         resumed=COUNT,
-        held_out=several(HELD_OUT),
+        held_out=tuples(HELD_OUT),
         search=st.none() | SEARCH_LOG,
         accepted=st.none() | SCORECARD,
-        prompts_accepted=several(PROMPT),
+        prompts_accepted=tuples(PROMPT),
     ),
     Progress: st.builds(
         Progress,
@@ -212,12 +193,12 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
 
 
 def through_json(record: Record) -> Record:
-    """Return ``record`` after it was written as JSON text and read back."""
+    """Return ``record`` after a trip through JSON text."""
     return type(record).from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False)))
 
 
 def test_every_record_has_a_strategy() -> None:
-    """A new record of records.py needs a strategy here; other rooms test their own."""
+    """Each record of records.py has a strategy here; other rooms test their own records."""
     kinds = [kind for kind in Record.__subclasses__() if kind.__module__ == Record.__module__]
 
     assert set(RECORDS) == set(kinds)
@@ -227,31 +208,31 @@ def test_every_record_has_a_strategy() -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_round_trip(kind: type[Record], data: st.DataObject) -> None:
-    """A record is the same after a trip as its own dictionary, as JSON text, and once more."""
+    """A record equals itself after a trip through its dictionary, and through JSON text."""
     record = data.draw(RECORDS[kind])
     dictionary = record.to_dict()
 
-    assert _foreign(dictionary) == set()  # What crosses xdist has the types of JSON only.
+    assert _types_beyond_json(dictionary) == set()  # xdist carries only the types of JSON
     assert type(record).from_dict(dictionary) == record
-    again = through_json(record)
-    assert again == record
-    assert again.to_dict() == record.to_dict()
+    restored = through_json(record)
+    assert restored == record
+    assert restored.to_dict() == record.to_dict()
 
 
-def _foreign(value: Any) -> set[type]:
+def _types_beyond_json(value: Any) -> set[type]:
     if type(value) is dict:
         return {type(key) for key in value if type(key) is not str}.union(
-            *(_foreign(item) for item in value.values())
+            *(_types_beyond_json(item) for item in value.values())
         )
     if type(value) is list:
-        return set().union(*(_foreign(item) for item in value))
+        return set().union(*(_types_beyond_json(item) for item in value))
     return {type(value)} - {str, int, float, bool, type(None)}
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
 def test_records_are_frozen(kind: type[Record]) -> None:
-    """No field of a record can be set."""
-    name = dataclasses.fields(kind)[0].name  # type: ignore[arg-type]  # each is a dataclass
+    """Setting a field of a record raises FrozenInstanceError."""
+    name = dataclasses.fields(kind)[0].name  # type: ignore[arg-type]  # records are dataclasses
     record = kind.__new__(kind)
 
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -259,7 +240,7 @@ def test_records_are_frozen(kind: type[Record]) -> None:
 
 
 def test_huge_record_survives() -> None:
-    """Megabytes of text and thousands of demos come back as they were."""
+    """Megabytes of text and thousands of demos survive the round trip."""
     demos = tuple({"question": f"{number}", "answer": "é" * 200} for number in range(3000))
     row = Row("key", 1e-300, {"text": "\U0001f4a5" * 500_000, "number": 10**300}, Usage(10**18))
 
@@ -285,14 +266,14 @@ def test_huge_record_survives() -> None:
     ids=["Row", "Trace", "Prompt", "Artifact"],
 )
 def test_lone_surrogate_in_a_name_survives(make: Any, fields: dict[str, Any]) -> None:
-    """What json.loads makes of a model's broken escape is kept, also as a dictionary's key."""
+    """A lone surrogate, which a broken escape becomes, survives in a dictionary's keys."""
     record = make(fields)
 
     assert through_json(record) == record
 
 
 def test_dictionary_is_a_copy() -> None:
-    """Changing what to_dict returned leaves the record alone."""
+    """A change of the dictionary of a record does not change the record."""
     row = Row("key", 1.0, {"answer": ["yes"]})
 
     row.to_dict()["prediction"]["answer"].append("no")
@@ -319,41 +300,39 @@ def test_dictionary_is_a_copy() -> None:
     ],
 )
 def test_wrong_data_is_refused(kind: type[Record], data: Any) -> None:
-    """Data that is no such record raises ValueError, never a half-filled record."""
+    """Data that is not such a record raises ValueError."""
     with pytest.raises(ValueError, match=kind.__name__):
         kind.from_dict(data)
 
 
 def test_missing_fields_with_a_default_are_filled() -> None:
-    """Records written before a field existed can still be read."""
+    """Data without a field that has a default gives the default."""
     assert Row.from_dict({"key": "k", "score": 1}) == Row("k", 1.0)
     assert Usage.from_dict({}) == Usage()
 
 
 def test_records_can_be_sent_to_another_process() -> None:
-    """A record crosses an executor of processes."""
+    """A record can be pickled for an executor of processes."""
     verdict = Verdict("beats_baseline", "PASS", "It is better.", comparison())
 
     assert pickle.loads(pickle.dumps(verdict)) == verdict
 
 
-# --- What records know ---------------------------------------------------------------------
-
-
 def comparison() -> PairedComparison:
-    """Return any comparison."""
+    """Return an arbitrary comparison."""
     return PairedComparison(9, 0.5, 0.6, 0.1, 0.0, 0.2, 0.04, 0.15, 0.0, 0.95, "permutation")
 
 
 @given(st.lists(USAGE))
 def test_usages_add_up(usages: list[Usage]) -> None:
-    """A total is the sum of each field, in any order."""
+    """A total is the sum of each field, in any order, and subtraction undoes addition."""
     total = Usage.total(usages)
 
     assert total.calls == sum(usage.calls for usage in usages)
     assert total.prompt_tokens == sum(usage.prompt_tokens for usage in usages)
     assert total.completion_tokens == sum(usage.completion_tokens for usage in usages)
     assert Usage.total(reversed(usages)) == total
+    assert total - total == Usage()
 
 
 @pytest.mark.parametrize(
@@ -371,7 +350,7 @@ def test_usages_add_up(usages: list[Usage]) -> None:
     ],
 )
 def test_trace_passes(score: float | None, threshold: float | None, passes: bool) -> None:
-    """A threshold of 0 is a threshold; without one, any truthy score will do, as in DSPy."""
+    """A score passes a threshold of 0 from 0 on; without a threshold any truthy score passes."""
     assert Trace("key", score).passes(threshold) is passes
 
 
@@ -384,8 +363,8 @@ def test_trace_passes(score: float | None, threshold: float | None, passes: bool
         (Candidate((0, 0), (2, 0)), False),
     ],
 )
-def test_candidate_knows_the_baseline(candidate: Candidate, baseline: bool) -> None:
-    """Only index 0 everywhere is the student as it came."""
+def test_candidate_is_the_baseline(candidate: Candidate, baseline: bool) -> None:
+    """Only a candidate with all indices 0 is the unchanged student."""
     assert candidate.is_baseline is baseline
 
 
@@ -393,15 +372,15 @@ def test_candidate_knows_the_baseline(candidate: Candidate, baseline: bool) -> N
     "scores, mean", [((1.0,), 1.0), ((0.0, 1.0), 0.5), ((0.8,) * 10, 0.8), ((0.1,) * 10, 0.1)]
 )
 def test_scorecard_has_the_mean(scores: tuple[float, ...], mean: float) -> None:
-    """Ten rows of 0.8 score 0.8, so that `score >= 0.8` holds."""
-    card = Scorecard(tuple(map(str, range(len(scores)))), scores, Usage())
+    """The mean of ten rows of 0.8 is exactly 0.8, so that `score >= 0.8` holds."""
+    scorecard = Scorecard(tuple(map(str, range(len(scores)))), scores, Usage())
 
-    assert card.score == mean
+    assert scorecard.score == mean
 
 
 @pytest.mark.parametrize("word, truth", [("PASS", True), ("FAIL", False), ("INCONCLUSIVE", False)])
 def test_verdict_is_truthy_only_on_pass(word: Any, truth: bool) -> None:
-    """A plain assert decides, and shows the sentence when it fails."""
+    """Its truth is that of a PASS, and its repr is the word and the sentence."""
     verdict = Verdict("beats_baseline", word, "0.6 against 0.5, p = 0.04.", comparison())
 
     assert bool(verdict) is truth
@@ -410,16 +389,16 @@ def test_verdict_is_truthy_only_on_pass(word: Any, truth: bool) -> None:
 
 
 def test_report_takes_verdicts() -> None:
-    """Verdicts are added to a copy."""
-    card = Scorecard(("a",), (1.0,), Usage())
+    """Verdicts are added to a copy of the report, which survives a round trip."""
+    scorecard = Scorecard(("a",), (1.0,), Usage())
     report = Report(
         task="router",
         test="test_router.py::test_router",
         key="key",
         origin="stored",
         reasons=(),
-        baseline=card,
-        compiled=card,
+        baseline=scorecard,
+        compiled=scorecard,
         comparison=comparison(),
         prompts_before=(),
         prompts_after=(),

@@ -16,113 +16,118 @@ from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage
 pytestmark = pytest.mark.uses("numpy")
 
 FREE = 0.0
-MEND = "ask for fewer demos"
+ADVICE = "ask for fewer demos"
 
 
 def costs(tokens: list[float], price: float | None = None) -> tuple[ExampleCost, ...]:
-    """Return costs of so many tokens, at a price for each of them."""
-    return tuple(ExampleCost(each, None if price is None else each * price) for each in tokens)
+    """Return the costs of answers with these tokens, at a price per token."""
+    return tuple(ExampleCost(count, None if price is None else count * price) for count in tokens)
 
 
-def card(known: tuple[ExampleCost | None, ...], clusters: tuple[str, ...] = ()) -> Scorecard:
-    """Return a scorecard with these costs."""
-    names = tuple(f"example {number}" for number in range(len(known)))
-    return Scorecard(names, (1.0,) * len(known), Usage(), clusters=clusters, costs=known)
+def scorecard(answers: tuple[ExampleCost | None, ...], clusters: tuple[str, ...] = ()) -> Scorecard:
+    """Return a scorecard with these costs of answers."""
+    names = tuple(f"example {number}" for number in range(len(answers)))
+    return Scorecard(names, (1.0,) * len(answers), Usage(), clusters=clusters, costs=answers)
 
 
-def spread(mean: float, count: int = 60, seed: int = 0) -> list[float]:
-    """Return amounts around a mean, the same for the same seed."""
+def amounts(mean: float, count: int = 60, seed: int = 0) -> list[float]:
+    """Return random amounts around a mean, the same for the same seed."""
     rng = random.Random(seed)
     return [mean * rng.uniform(0.8, 1.2) for _ in range(count)]
 
 
-def judge(before: Scorecard, after: Scorecard, ratio: float = 1.2, **asked: Any) -> Verdict:
-    """Judge with the usual alpha."""
-    other = CostComparator("baseline", before, RESCORE, MEND)
-    return costs_no_more(other, after, ratio=ratio, **{"unit": None, "alpha": 0.05, **asked})
+def judge(
+    baseline: Scorecard, compiled: Scorecard, ratio: float = 1.2, **arguments: Any
+) -> Verdict:
+    """Judge the costs of a program, with the usual alpha."""
+    comparator = CostComparator("baseline", baseline, RESCORE, ADVICE)
+    arguments = {"unit": None, "alpha": 0.05, **arguments}
+    return costs_no_more(comparator, compiled, ratio=ratio, **arguments)
 
 
-def compared(verdict: Verdict) -> PairedComparison:
-    """Return the verdict's comparison."""
+def comparison_of(verdict: Verdict) -> PairedComparison:
+    """Return the verdict's comparison, which has to exist."""
     assert verdict.comparison is not None
     return verdict.comparison
 
 
-class TestWords:
+class TestWord:
     def test_little_more_passes(self) -> None:
-        """Five percent more is less than a fifth more, beyond doubt."""
-        verdict = judge(card(costs(spread(100))), card(costs(spread(105, seed=1))))
+        """A program that costs five percent more passes a ratio of 1.2."""
+        verdict = judge(scorecard(costs(amounts(100))), scorecard(costs(amounts(105, seed=1))))
         assert verdict.word == "PASS"
         assert verdict
 
     def test_three_times_as_much_fails(self) -> None:
         """The sentence has the ratio, its interval, the p-value and what to do."""
-        before = spread(100)
-        verdict = judge(card(costs(before)), card(costs([3 * each for each in before])))
+        tokens = amounts(100)
+        verdict = judge(scorecard(costs(tokens)), scorecard(costs([3 * count for count in tokens])))
         assert (verdict.word, bool(verdict)) == ("FAIL", False)
         assert "3.00 times [3.00, 3.00] as much" in verdict.sentence
         assert "more than allowed at alpha = 0.05" in verdict.sentence
         assert "n = 60" in verdict.sentence
-        assert verdict.sentence.endswith(MEND)
+        assert verdict.sentence.endswith(ADVICE)
 
-    def test_few_examples_do_not_decide(self) -> None:
-        """An INCONCLUSIVE holds no assert, and says how many more examples would decide."""
-        verdict = judge(card(costs([100, 120, 90, 110, 80])), card(costs([150, 90, 170, 100, 110])))
+    def test_few_examples_are_inconclusive(self) -> None:
+        """An assert on INCONCLUSIVE fails, and the sentence says how many examples would decide."""
+        verdict = judge(
+            scorecard(costs([100, 120, 90, 110, 80])), scorecard(costs([150, 90, 170, 100, 110]))
+        )
         assert (verdict.word, bool(verdict)) == ("INCONCLUSIVE", False)
         assert "more held-out examples would decide it" in verdict.sentence
 
-    @pytest.mark.parametrize("amounts", [[7.0], [0.0] * 3, [1.0, 2.0]])
-    def test_the_same_passes_however_few_there_are(self, amounts: list[float]) -> None:
-        """Nothing changed costs no more, also if nothing is taken at all."""
-        assert judge(card(costs(amounts)), card(costs(amounts)), ratio=1).word == "PASS"
+    @pytest.mark.parametrize("tokens", [[7.0], [0.0] * 3, [1.0, 2.0]])
+    def test_equal_costs_pass(self, tokens: list[float]) -> None:
+        """Equal costs pass with any number of examples, also if all are 0."""
+        assert judge(scorecard(costs(tokens)), scorecard(costs(tokens)), ratio=1).word == "PASS"
 
-    def test_the_same_does_not_pass_where_less_is_asked_for(self) -> None:
-        """A ratio below 1 asks for a cheaper program."""
-        before = spread(100)
-        assert judge(card(costs(before)), card(costs(before)), ratio=0.5).word == "FAIL"
-        half = card(costs([0.4 * each for each in before]))
-        assert judge(card(costs(before)), half, ratio=0.5).word == "PASS"
+    def test_equal_costs_fail_a_ratio_below_1(self) -> None:
+        """A ratio below 1 requires a cheaper program."""
+        tokens = amounts(100)
+        assert judge(scorecard(costs(tokens)), scorecard(costs(tokens)), ratio=0.5).word == "FAIL"
+        cheaper = scorecard(costs([0.4 * count for count in tokens]))
+        assert judge(scorecard(costs(tokens)), cheaper, ratio=0.5).word == "PASS"
 
-    def test_anything_is_more_than_nothing(self) -> None:
-        """A program that took nothing has no ratio, and any amount is too much."""
-        verdict = judge(card(costs([0.0] * 40)), card(costs([5.0] * 40)))
+    def test_any_cost_is_more_than_none(self) -> None:
+        """The ratio to a baseline without costs is infinite, and fails."""
+        verdict = judge(scorecard(costs([0.0] * 40)), scorecard(costs([5.0] * 40)))
         assert verdict.word == "FAIL"
-        assert compared(verdict).times(compared(verdict).difference) == math.inf
+        assert comparison_of(verdict).times(comparison_of(verdict).difference) == math.inf
 
 
-class TestUnits:
-    def test_dollars_where_all_are_known(self) -> None:
-        """Dollars weigh what is asked and what is answered as the provider does."""
-        before, after = spread(100), spread(100, seed=1)
-        verdict = judge(card(costs(before, 1e-6)), card(costs(after, 3e-6)))
-        assert compared(verdict).unit == "usd"
+class TestUnit:
+    def test_dollars_where_all_prices_are_known(self) -> None:
+        """Costs are in US dollars by default, so that three times the price fails."""
+        baseline, compiled = amounts(100), amounts(100, seed=1)
+        verdict = judge(scorecard(costs(baseline, 1e-6)), scorecard(costs(compiled, 3e-6)))
+        assert comparison_of(verdict).unit == "usd"
         assert verdict.word == "FAIL"
         assert "$0.000" in verdict.sentence
 
     def test_tokens_where_a_price_is_unknown(self) -> None:
-        """It says so."""
-        known = costs(spread(100), 1e-6)
-        verdict = judge(card(known), card((replace(known[0], usd=None), *known[1:])))
-        assert compared(verdict).unit == "tokens"
+        """The sentence says why the costs are in tokens."""
+        priced = costs(amounts(100), 1e-6)
+        verdict = judge(scorecard(priced), scorecard((replace(priced[0], usd=None), *priced[1:])))
+        assert comparison_of(verdict).unit == "tokens"
         assert "in tokens, as not every price is known" in verdict.sentence
 
-    def test_tokens_where_nothing_is_charged(self) -> None:
-        """A model of one's own has no price, but takes time."""
-        free = card(costs(spread(100), FREE))
+    def test_tokens_where_models_are_free(self) -> None:
+        """The costs of a model without a price are in tokens."""
+        free = scorecard(costs(amounts(100), FREE))
         verdict = judge(free, free)
-        assert compared(verdict).unit == "tokens"
+        assert comparison_of(verdict).unit == "tokens"
         assert "as nothing is charged" in verdict.sentence
 
-    def test_tokens_if_asked_for(self) -> None:
-        """What is asked for needs no reason."""
-        priced = card(costs(spread(100), 1e-6))
+    def test_tokens_as_argument(self) -> None:
+        """The sentence gives no reason for a unit that the user chose."""
+        priced = scorecard(costs(amounts(100), 1e-6))
         verdict = judge(priced, priced, unit="tokens")
-        assert compared(verdict).unit == "tokens"
+        assert comparison_of(verdict).unit == "tokens"
         assert "in tokens, as" not in verdict.sentence
 
-    def test_dollars_that_are_not_known_are_not_nothing(self) -> None:
-        """It cannot be judged, and the sentence says what to do."""
-        unpriced = card(costs(spread(100)))
+    def test_dollars_without_prices_are_inconclusive(self) -> None:
+        """The sentence says how to give prices."""
+        unpriced = scorecard(costs(amounts(100)))
         verdict = judge(unpriced, unpriced, unit="usd")
         assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)
         assert "mipro_price" in verdict.sentence
@@ -130,81 +135,82 @@ class TestUnits:
 
 class TestUnknown:
     @pytest.mark.parametrize("unknown", [(), (None,) * 3])
-    def test_an_unknown_bill_is_not_nothing(self, unknown: tuple[None, ...]) -> None:
-        """Where it is not known what answers took, it cannot be judged."""
-        known = card(costs(spread(100, 3)))
-        without = replace(known, costs=unknown)
-        for before, after, name in (
-            (without, known, "baseline"),
-            (known, without, "compiled program"),
+    def test_unknown_costs_are_inconclusive(self, unknown: tuple[None, ...]) -> None:
+        """The sentence says whose costs are unknown, and how to find out."""
+        complete = scorecard(costs(amounts(100, 3)))
+        incomplete = replace(complete, costs=unknown)
+        for name, pair in (
+            ("baseline", (incomplete, complete)),
+            ("compiled program", (complete, incomplete)),
         ):
-            verdict = judge(before, after)
+            verdict = judge(*pair)
             assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)
             assert f"the costs of the {name}'s answers are unknown" in verdict.sentence
             assert RESCORE in verdict.sentence
 
-    def test_only_what_both_took_is_compared(self) -> None:
-        """Examples of which one bill is not known are left out, and counted."""
-        known = costs(spread(100))
-        verdict = judge(card((None, *known[1:])), card((*known[:-1], None)))
-        assert compared(verdict).n == 58
+    def test_examples_with_an_unknown_cost_are_left_out(self) -> None:
+        """Only examples with both costs are compared, and the sentence says how many."""
+        answers = costs(amounts(100))
+        verdict = judge(scorecard((None, *answers[1:])), scorecard((*answers[:-1], None)))
+        assert comparison_of(verdict).n == 58
         assert "compared on 58 of 60 held-out examples" in verdict.sentence
 
     def test_nothing_in_common(self) -> None:
-        """Bills of different examples cannot be compared."""
-        known = costs(spread(100, 4))
-        verdict = judge(card((*known[:2], None, None)), card((None, None, *known[2:])))
+        """Costs of different examples are INCONCLUSIVE, without a comparison."""
+        answers = costs(amounts(100, 4))
+        verdict = judge(
+            scorecard((*answers[:2], None, None)), scorecard((None, None, *answers[2:]))
+        )
         assert (verdict.word, verdict.comparison) == ("INCONCLUSIVE", None)
 
 
 class TestComparison:
-    def test_the_price_level_decides_nothing(self) -> None:
-        """A millionth of the amounts gives the same evidence."""
-        before, after = spread(100, 30), spread(130, 30, seed=1)
-        one = compare_costs(before, after, ratio=1.2, unit="tokens")
-        other = compare_costs(
-            [each * 1e-6 for each in before],
-            [each * 1e-6 for each in after],
-            ratio=1.2,
-            unit="usd",
-        )
-        assert other.p_value == pytest.approx(one.p_value)
-        assert other.times(other.low) == pytest.approx(one.times(one.low))
+    def test_the_scale_changes_nothing(self) -> None:
+        """A millionth of the amounts gives the same p-value and interval of the ratio."""
+        pair = amounts(100, 30), amounts(130, 30, seed=1)
+        scaled = [[amount * 1e-6 for amount in program] for program in pair]
+        tokens = compare_costs(*pair, ratio=1.2, unit="tokens")
+        usd = compare_costs(*scaled, ratio=1.2, unit="usd")
+        assert usd.p_value == pytest.approx(tokens.p_value)
+        assert usd.times(usd.low) == pytest.approx(tokens.times(tokens.low))
 
     def test_the_interval_is_that_of_a_ratio(self) -> None:
-        """It reaches about two standard errors of a ratio of means to each side."""
-        before, after = spread(100), spread(150, seed=1)
-        found = compare_costs(before, after, ratio=1.2, unit="tokens")
-        ratio = fmean(after) / fmean(before)
-        left = [then - ratio * first for first, then in zip(before, after, strict=True)]
-        error = stdev(left) / math.sqrt(len(left)) / fmean(before)
-        assert found.times(found.difference) == pytest.approx(ratio)
-        assert ratio - found.times(found.low) == pytest.approx(2 * error, rel=0.2)
-        assert found.times(found.high) - ratio == pytest.approx(2 * error, rel=0.2)
+        """It extends about two standard errors of a ratio of means to each side."""
+        baseline, compiled = amounts(100), amounts(150, seed=1)
+        comparison = compare_costs(baseline, compiled, ratio=1.2, unit="tokens")
+        ratio = fmean(compiled) / fmean(baseline)
+        pairs = zip(baseline, compiled, strict=True)
+        residuals = [
+            compiled_cost - ratio * baseline_cost for baseline_cost, compiled_cost in pairs
+        ]
+        error = stdev(residuals) / math.sqrt(len(residuals)) / fmean(baseline)
+        assert comparison.times(comparison.difference) == pytest.approx(ratio)
+        assert ratio - comparison.times(comparison.low) == pytest.approx(2 * error, rel=0.2)
+        assert comparison.times(comparison.high) - ratio == pytest.approx(2 * error, rel=0.2)
 
-    def test_clusters_are_the_evidence(self) -> None:
-        """Examples that belong together show less."""
-        before, after = spread(100), spread(112, seed=1)
+    def test_clusters_are_weaker_evidence(self) -> None:
+        """The p-value of examples in clusters is larger than that of independent ones."""
+        baseline, compiled = costs(amounts(100)), costs(amounts(112, seed=1))
         groups = tuple(str(number // 20) for number in range(60))
-        alone = judge(card(costs(before)), card(costs(after)))
-        grouped = judge(card(costs(before)), card(costs(after), groups))
-        assert compared(grouped).clusters == 3
-        assert compared(grouped).p_opposite > compared(alone).p_opposite
+        independent = judge(scorecard(baseline), scorecard(compiled))
+        grouped = judge(scorecard(baseline), scorecard(compiled, groups))
+        assert comparison_of(grouped).clusters == 3
+        assert comparison_of(grouped).p_opposite > comparison_of(independent).p_opposite
 
     def test_errors_are_as_rare_as_alpha_says(self) -> None:
-        """At exactly the allowed ratio, few in twenty are told that it is more, or less."""
+        """At exactly the allowed ratio, about one verdict in twenty passes, and one fails."""
         rng = random.Random(7)
         words = []
         for _ in range(300):
-            before = [rng.lognormvariate(4, 0.5) for _ in range(40)]
-            after = [1.2 * each * rng.lognormvariate(-0.02, 0.2) for each in before]
-            words.append(judge(card(costs(before)), card(costs(after))).word)
+            baseline = [rng.lognormvariate(4, 0.5) for _ in range(40)]
+            compiled = [1.2 * cost * rng.lognormvariate(-0.02, 0.2) for cost in baseline]
+            words.append(judge(scorecard(costs(baseline)), scorecard(costs(compiled))).word)
         assert words.count("PASS") <= 0.09 * len(words)
         assert words.count("FAIL") <= 0.09 * len(words)
 
 
 @pytest.mark.parametrize(
-    "asked, named",
+    "arguments, shown",
     [
         ({"ratio": 0}, "ratio=0"),
         ({"ratio": -1.0}, "ratio=-1.0"),
@@ -216,8 +222,8 @@ class TestComparison:
         ({"alpha": 0}, "alpha=0"),
     ],
 )
-def test_what_cannot_be_used_is_named(asked: dict[str, Any], named: str) -> None:
+def test_wrong_arguments(arguments: dict[str, Any], shown: str) -> None:
     """The error names the argument and the value."""
-    known = card(costs([1.0, 2.0]))
-    with pytest.raises(DeclarationError, match=named):
-        judge(known, known, **asked)
+    program = scorecard(costs([1.0, 2.0]))
+    with pytest.raises(DeclarationError, match=shown):
+        judge(program, program, **arguments)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -8,19 +9,30 @@ import pytest
 from hypothesis import settings
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.verdict import beats_baseline
-from pytest_mipro.records import Scorecard, Usage, Verdict
+from pytest_mipro.gate.verdict import (
+    VERDICT_KINDS,
+    AcceptedScores,
+    beats_baseline,
+    further_examples,
+    no_reference,
+    no_regression,
+)
+from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
+
+pytestmark = pytest.mark.uses("numpy", "scipy")
 
 REPETITIONS = 16 * settings().max_examples
-"""How often a chance is tried that is then counted."""
+"""Samples from which an error rate is estimated."""
+COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 
 
-def card(*scores: float) -> Scorecard:
-    """Return a scorecard with these scores."""
-    return Scorecard(tuple(f"example {index}" for index in range(len(scores))), scores, Usage())
+def scorecard(*scores: float, start: int = 0) -> Scorecard:
+    """Return a scorecard with these scores for examples that are numbered from ``start``."""
+    names = (f"example {number}" for number in itertools.count(start))
+    return Scorecard(tuple(itertools.islice(names, len(scores))), scores, Usage())
 
 
-def judge(
+def improvement(
     baseline: Scorecard,
     compiled: Scorecard,
     *,
@@ -28,97 +40,122 @@ def judge(
     alpha: float = 0.05,
     unchanged: bool = False,
 ) -> Verdict:
-    """Judge with the usual margin and alpha."""
+    """Judge whether a program beats its baseline, with the usual alpha and no margin."""
     return beats_baseline(baseline, compiled, margin=margin, alpha=alpha, unchanged=unchanged)
 
 
-WON = card(*[0.0] * 12, *[1.0] * 8), card(*[1.0] * 18, 0.0, 0.0)
+def regression(
+    accepted: Scorecard,
+    compiled: Scorecard,
+    *,
+    tolerance: float = 0.0,
+    alpha: float = 0.05,
+    tolerated: bool = False,
+    note: str = "",
+) -> Verdict:
+    """Judge whether a program is a regression, with the usual alpha and no tolerance."""
+    scores = AcceptedScores(accepted, COMMAND, note)
+    return no_regression(scores, compiled, tolerance=tolerance, alpha=alpha, tolerated=tolerated)
+
+
+def comparison_of(verdict: Verdict) -> PairedComparison:
+    """Return the verdict's comparison, which has to exist."""
+    assert verdict.comparison is not None
+    return verdict.comparison
+
+
+WON = scorecard(*[0.0] * 12, *[1.0] * 8), scorecard(*[1.0] * 18, 0.0, 0.0)
 LOST = WON[1], WON[0]
-UNDECIDED = card(0.0, 0.0, 1.0, 1.0, 0.0), card(1.0, 0.0, 1.0, 1.0, 0.0)
+UNDECIDED = scorecard(0.0, 0.0, 1.0, 1.0, 0.0), scorecard(1.0, 0.0, 1.0, 1.0, 0.0)
+ACCEPTED = (*[1.0] * 14, *[0.0] * 6)
+WORSE = (*[1.0] * 4, *[0.0] * 16)
+UNCLEAR = (*[1.0] * 13, *[0.0] * 5, *[1.0] * 2)
 
 
-class TestWords:
+def test_kinds_have_keys_and_labels_of_their_own() -> None:
+    """The table finds a kind by its key, and no two kinds have the same label."""
+    assert [kind.key for kind in VERDICT_KINDS.values()] == list(VERDICT_KINDS)
+    assert all(key.isidentifier() for key in VERDICT_KINDS)
+    assert len({kind.label for kind in VERDICT_KINDS.values()}) == len(VERDICT_KINDS)
+    assert all(kind.units for kind in VERDICT_KINDS.values())
+
+
+class TestImprovement:
     def test_pass_is_truthy(self) -> None:
-        """A program that won many examples and lost few passes, and an assert on it holds."""
-        verdict = judge(*WON)
+        """A program that gains many examples and loses few passes, and an assert on it holds."""
+        verdict = improvement(*WON)
         assert verdict.word == "PASS"
         assert verdict
         assert verdict.comparison is not None
         assert verdict.comparison.p_value < 0.05
 
-    def test_fail_is_falsy(self) -> None:
-        """A program that is worse beyond doubt fails."""
-        verdict = judge(*LOST)
-        assert verdict.word == "FAIL"
-        assert not verdict
-
-    def test_inconclusive_is_falsy(self) -> None:
-        """Too few examples decide nothing, and deciding nothing is no PASS."""
-        verdict = judge(*UNDECIDED)
-        assert verdict.word == "INCONCLUSIVE"
+    @pytest.mark.parametrize("pair, word", [(LOST, "FAIL"), (UNDECIDED, "INCONCLUSIVE")])
+    def test_fail_and_inconclusive_are_falsy(
+        self, pair: tuple[Scorecard, Scorecard], word: str
+    ) -> None:
+        """A program that is significantly worse fails; too few examples are INCONCLUSIVE."""
+        verdict = improvement(*pair)
+        assert verdict.word == word
         assert not verdict
 
     def test_the_baseline_itself_does_not_beat_itself(self) -> None:
         """Where the search kept the baseline the verdict is FAIL, without statistics."""
-        verdict = judge(WON[0], WON[0], unchanged=True)
+        verdict = improvement(WON[0], WON[0], unchanged=True)
         assert verdict.word == "FAIL"
         assert "kept it" in verdict.sentence
         assert not verdict
 
     def test_the_baseline_itself_is_within_a_loss_that_is_allowed(self) -> None:
         """A difference of 0 is above a margin below 0, without statistics."""
-        verdict = judge(WON[0], WON[0], margin=-0.01, unchanged=True)
+        verdict = improvement(WON[0], WON[0], margin=-0.01, unchanged=True)
         assert verdict.word == "PASS"
         assert "kept it" in verdict.sentence
         assert "above a margin of -0.010" in verdict.sentence
 
     @pytest.mark.parametrize("margin", [math.nan, math.inf, -math.inf, "0.1", None])
-    def test_a_margin_that_is_none(self, margin: float) -> None:
-        """The error names the value, whatever the scores."""
+    def test_margin_has_to_be_finite(self, margin: float) -> None:
+        """The error names the value."""
         with pytest.raises(DeclarationError, match=rf"margin={margin!r}: expected a difference"):
-            judge(*WON, margin=margin)
+            improvement(*WON, margin=margin)
 
     def test_alpha_decides(self) -> None:
         """The same evidence passes at a generous alpha and not at a strict one."""
-        four = card(0.0, 0.0, 0.0, 0.0, 1.0), card(1.0, 1.0, 1.0, 1.0, 1.0)
-        assert judge(*four, alpha=0.07).word == "PASS"
-        assert judge(*four, alpha=0.06).word == "INCONCLUSIVE"
-        assert judge(*four).word == "INCONCLUSIVE"
+        four = scorecard(0.0, 0.0, 0.0, 0.0, 1.0), scorecard(1.0, 1.0, 1.0, 1.0, 1.0)
+        assert improvement(*four, alpha=0.07).word == "PASS"
+        assert improvement(*four, alpha=0.06).word == "INCONCLUSIVE"
+        assert improvement(*four).word == "INCONCLUSIVE"
 
     def test_p_at_alpha_is_no_pass(self) -> None:
         """A p-value that equals alpha is not below it."""
-        four = card(0.0, 0.0, 0.0, 0.0), card(1.0, 1.0, 1.0, 1.0)
-        assert judge(*four, alpha=1 / 16).word == "INCONCLUSIVE"
+        four = scorecard(0.0, 0.0, 0.0, 0.0), scorecard(1.0, 1.0, 1.0, 1.0)
+        assert improvement(*four, alpha=1 / 16).word == "INCONCLUSIVE"
 
     def test_margin_decides(self) -> None:
-        """A difference that is there is not enough where a larger one was asked for."""
-        assert judge(*WON, margin=0.1).word == "PASS"
-        assert judge(*WON, margin=0.4).word == "INCONCLUSIVE"
-        assert judge(*WON, margin=0.9).word == "FAIL"
+        """The same difference passes, is undecided or fails by the margin."""
+        assert improvement(*WON, margin=0.1).word == "PASS"
+        assert improvement(*WON, margin=0.4).word == "INCONCLUSIVE"
+        assert improvement(*WON, margin=0.9).word == "FAIL"
 
     def test_scores_between_0_and_1(self) -> None:
-        """Scores that are no yes or no are judged as well."""
+        """Graded scores get the same words."""
         rng = random.Random(0)
-        before = [rng.uniform(0, 0.5) for _ in range(15)]
-        better = card(*before), card(*(score + rng.uniform(0.1, 0.4) for score in before))
-        assert judge(*better).word == "PASS"
-        assert judge(*reversed(better)).word == "FAIL"
-
-    @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 5.0, math.nan])
-    def test_an_alpha_that_is_none(self, alpha: float) -> None:
-        """An alpha that is no probability is refused with an example of one."""
-        with pytest.raises(ValueError, match=r"alpha=.*0\.05"):
-            judge(*WON, alpha=alpha)
+        baseline = [rng.uniform(0, 0.5) for _ in range(15)]
+        pair = (
+            scorecard(*baseline),
+            scorecard(*(score + rng.uniform(0.1, 0.4) for score in baseline)),
+        )
+        assert improvement(*pair).word == "PASS"
+        assert improvement(*reversed(pair)).word == "FAIL"
 
 
-class TestSentences:
+class TestImprovementSentence:
     @pytest.mark.parametrize("pair", [WON, LOST, UNDECIDED])
-    def test_everything_a_reviewer_needs(self, pair: tuple[Scorecard, Scorecard]) -> None:
+    def test_figures(self, pair: tuple[Scorecard, Scorecard]) -> None:
         """The sentence has means, difference, interval, p, n and the detectable effect."""
-        verdict = judge(*pair)
+        verdict = improvement(*pair)
         comparison = verdict.comparison
         assert comparison is not None
-        for shown in (
+        for figure in (
             f"compiled {comparison.compiled:.3f}",
             f"baseline {comparison.baseline:.3f}",
             f"difference {comparison.difference:+.3f}",
@@ -126,49 +163,34 @@ class TestSentences:
             f"n = {comparison.n}",
             f"{comparison.detectable:.3f}",
         ):
-            assert shown in verdict.sentence
+            assert figure in verdict.sentence
         assert re.search(r"p = [\d.e-]+ \(exact McNemar test\)", verdict.sentence)
 
-    def test_the_repr_is_the_sentence(self) -> None:
-        """What pytest shows of a failing assert is the word and the sentence."""
-        verdict = judge(*UNDECIDED)
-        assert repr(verdict) == f"INCONCLUSIVE: {verdict.sentence}"
-
     def test_the_next_step(self) -> None:
-        """Each verdict that is no PASS says what to do."""
-        assert "add held-out examples" in judge(*UNDECIDED).sentence
-        assert "keep the baseline" in judge(*LOST).sentence
-        assert "drop this assert" in judge(*WON, unchanged=True).sentence
+        """Each verdict but PASS names a next step."""
+        assert "add held-out examples" in improvement(*UNDECIDED).sentence
+        assert "keep the baseline" in improvement(*LOST).sentence
+        assert "drop this assert" in improvement(*WON, unchanged=True).sentence
 
     def test_the_margin_is_shown(self) -> None:
-        """A margin is named where there is one, and only there."""
-        assert "margin of +0.100" in judge(*WON, margin=0.1).sentence
-        assert "margin" not in judge(*WON).sentence
-
-    def test_one_line(self) -> None:
-        """A sentence is one line, so that a report can show it in one."""
-        for pair in (WON, LOST, UNDECIDED):
-            assert "\n" not in judge(*pair).sentence
-
-    def test_survives_the_round_trip(self) -> None:
-        """A verdict is the same after it was plain data."""
-        verdict = judge(*WON)
-        assert Verdict.from_dict(verdict.to_dict()) == verdict
+        """The sentence names a margin, and only where there is one."""
+        assert "margin of +0.100" in improvement(*WON, margin=0.1).sentence
+        assert "margin" not in improvement(*WON).sentence
 
 
 @pytest.mark.parametrize("n", [20, 50])
 @pytest.mark.parametrize("alpha", [0.05, 0.1])
 def test_equal_programs_seldom_pass(n: int, alpha: float) -> None:
-    """Of pairs of equally good programs at most a share of alpha passes, give or take."""
+    """Of pairs of equally good programs at most a share of alpha passes."""
     rng = random.Random(n)
     passed = 0
     for _ in range(REPETITIONS):
         chance = rng.uniform(0.2, 0.9)
         pair = (
-            card(*(float(rng.random() < chance) for _ in range(n))),
-            card(*(float(rng.random() < chance) for _ in range(n))),
+            scorecard(*(float(rng.random() < chance) for _ in range(n))),
+            scorecard(*(float(rng.random() < chance) for _ in range(n))),
         )
-        passed += bool(judge(*pair, alpha=alpha))
+        passed += bool(improvement(*pair, alpha=alpha))
     error = math.sqrt(alpha * (1 - alpha) / REPETITIONS)
     assert passed / REPETITIONS <= alpha + 3 * error
     assert passed > 0
@@ -177,15 +199,252 @@ def test_equal_programs_seldom_pass(n: int, alpha: float) -> None:
 @pytest.mark.parametrize("n", [20, 50])
 @pytest.mark.parametrize("margin", [0.1, -0.05])
 def test_programs_at_the_margin_seldom_pass(n: int, margin: float) -> None:
-    """Programs whose true difference is exactly the margin seldom pass, too."""
+    """Of programs whose true difference is exactly the margin at most a share of alpha passes."""
     rng = random.Random(n)
     passed = 0
     for _ in range(REPETITIONS):
         chance = rng.uniform(0.3, 0.8)
         pair = (
-            card(*(float(rng.random() < chance) for _ in range(n))),
-            card(*(float(rng.random() < chance + margin) for _ in range(n))),
+            scorecard(*(float(rng.random() < chance) for _ in range(n))),
+            scorecard(*(float(rng.random() < chance + margin) for _ in range(n))),
         )
-        passed += bool(judge(*pair, margin=margin))
+        passed += bool(improvement(*pair, margin=margin))
     error = math.sqrt(0.05 * 0.95 / REPETITIONS)
     assert passed / REPETITIONS <= 0.05 + 3 * error
+
+
+class TestRegression:
+    @pytest.mark.parametrize("scores", [ACCEPTED, (1.0,), (0.0,) * 9, (0.3, 0.7)])
+    def test_the_same_scores_pass(self, scores: tuple[float, ...]) -> None:
+        """Equal scores pass, for any number of examples."""
+        verdict = regression(scorecard(*scores), scorecard(*scores))
+        assert verdict.word == "PASS"
+        assert "nothing changed" in verdict.sentence
+
+    def test_the_same_mean_is_not_the_same_scores(self) -> None:
+        """As many examples gained as lost decide nothing without a tolerance."""
+        verdict = regression(scorecard(*(1.0, 0.0) * 10), scorecard(*(0.0, 1.0) * 10))
+        assert comparison_of(verdict).difference == 0
+        assert verdict.word == "INCONCLUSIVE"
+
+    def test_better_passes(self) -> None:
+        """A program that is significantly better is no regression."""
+        assert regression(scorecard(*WORSE), scorecard(*ACCEPTED)).word == "PASS"
+
+    def test_worse_fails(self) -> None:
+        """A program that is significantly worse is a regression."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*WORSE))
+        assert verdict.word == "FAIL"
+        assert not verdict
+
+    def test_a_tolerated_loss_is_no_regression(self) -> None:
+        """A small loss on many examples passes with a tolerance, and not without one."""
+        pair = scorecard(*[1.0] * 300, *[0.0] * 100), scorecard(*[1.0] * 298, *[0.0] * 102)
+        assert regression(*pair).word == "INCONCLUSIVE"
+        assert regression(*pair, tolerance=0.05).word == "PASS"
+
+    def test_a_loss_beyond_the_tolerance_fails(self) -> None:
+        """A loss fails, is undecided or passes by the tolerance it is compared with."""
+        assert regression(scorecard(*ACCEPTED), scorecard(*WORSE), tolerance=0.05).word == "FAIL"
+        assert (
+            regression(scorecard(*ACCEPTED), scorecard(*WORSE), tolerance=0.4).word
+            == "INCONCLUSIVE"
+        )
+        assert regression(scorecard(*ACCEPTED), scorecard(*WORSE), tolerance=0.9).word == "PASS"
+
+    def test_scores_between_0_and_1(self) -> None:
+        """Graded scores get the same three words."""
+        rng = random.Random(0)
+        accepted = [rng.uniform(0.4, 0.6) for _ in range(30)]
+        worse = scorecard(*(score - rng.uniform(0.1, 0.2) for score in accepted))
+        assert regression(scorecard(*accepted), worse).word == "FAIL"
+        assert regression(scorecard(*accepted), worse, tolerance=0.3).word == "PASS"
+        assert regression(worse, scorecard(*accepted)).word == "PASS"
+
+    def test_undecided_is_falsy_unless_tolerated(self) -> None:
+        """An assert on INCONCLUSIVE holds only where the user tolerates it."""
+        strict, lenient = (
+            regression(scorecard(*ACCEPTED), scorecard(*UNCLEAR), tolerated=tolerated)
+            for tolerated in (False, True)
+        )
+        assert strict.word == lenient.word == "INCONCLUSIVE"
+        assert not strict
+        assert lenient
+        assert "counts as passed" in lenient.sentence
+        assert "counts as passed" not in strict.sentence
+
+    def test_a_tolerated_doubt_is_no_tolerated_failure(self) -> None:
+        """``tolerated`` leaves a FAIL falsy."""
+        assert not regression(scorecard(*ACCEPTED), scorecard(*WORSE), tolerated=True)
+
+    def test_without_a_reference(self) -> None:
+        """The verdict is FAIL without a comparison, and names the command that accepts."""
+        verdict = no_reference(COMMAND)
+        assert verdict.word == "FAIL"
+        assert not verdict
+        assert verdict.comparison is None
+        assert COMMAND in repr(verdict)
+
+
+class TestRegressionPairing:
+    def test_examples_are_paired_by_identity(self) -> None:
+        """The order of the examples changes nothing."""
+        rng = random.Random(1)
+        names = [f"example {number}" for number in range(20)]
+        shuffled = rng.sample(list(zip(names, ACCEPTED, strict=True)), 20)
+        compiled = Scorecard(
+            tuple(name for name, _ in shuffled), tuple(score for _, score in shuffled), Usage()
+        )
+        assert "nothing changed" in regression(scorecard(*ACCEPTED), compiled).sentence
+
+    def test_new_examples_are_left_out_and_counted(self) -> None:
+        """Only common examples are compared, and the sentence says how many."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*(*ACCEPTED[5:], *[0.0] * 5), start=5))
+        assert comparison_of(verdict).n == 15
+        assert "compared on 15 of 20 held-out examples" in verdict.sentence
+        assert "nothing changed" in verdict.sentence
+
+    def test_removed_examples_are_left_out(self) -> None:
+        """Examples that only the reference has are not mentioned."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*ACCEPTED[:15]))
+        assert comparison_of(verdict).n == 15
+        assert " of " not in verdict.sentence.partition(";")[0]
+
+    def test_no_common_example(self) -> None:
+        """Programs without a common example raise ValueError."""
+        with pytest.raises(ValueError, match="expected"):
+            regression(scorecard(*ACCEPTED), scorecard(*ACCEPTED, start=100))
+
+
+class TestRegressionSentence:
+    @pytest.mark.parametrize("scores", [WORSE, UNCLEAR])
+    def test_figures(self, scores: tuple[float, ...]) -> None:
+        """The sentence has means, difference, interval, p, n and the detectable effect."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*scores))
+        comparison = comparison_of(verdict)
+        for figure in (
+            f"compiled {comparison.compiled:.3f}",
+            f"reference {comparison.baseline:.3f}",
+            f"difference {comparison.difference:+.3f}",
+            f"[{comparison.low:+.3f}, {comparison.high:+.3f}] at 95%",
+            f"p = {comparison.p_value:.2g} (exact McNemar test)",
+            "n = 20",
+            f"{comparison.detectable:.3f}",
+        ):
+            assert figure in verdict.sentence
+
+    def test_the_tolerance_is_shown(self) -> None:
+        """The sentence names a tolerance, and only where there is one."""
+        assert (
+            "tolerance of 0.050"
+            in regression(scorecard(*ACCEPTED), scorecard(*WORSE), tolerance=0.05).sentence
+        )
+        assert "tolerance" not in regression(scorecard(*ACCEPTED), scorecard(*WORSE)).sentence
+
+    def test_what_would_show_counts_from_the_tolerance(self) -> None:
+        """A loss shows once it is above the tolerance by what is detectable."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*UNCLEAR), tolerance=0.1)
+        least = comparison_of(verdict).detectable + 0.1
+        assert f"differences from about {least:.3f} would show" in verdict.sentence
+
+    def test_too_few_to_show_anything(self) -> None:
+        """Where three examples show no difference, the sentence says so instead of a number."""
+        sentence = regression(scorecard(*(1.0, 1.0, 0.0)), scorecard(*(0.0, 1.0, 1.0))).sentence
+        assert "no difference would show at this n" in sentence
+        assert "inf" not in sentence
+
+    def test_a_failure_names_the_way_to_accept(self) -> None:
+        """A FAIL names the command that accepts the change."""
+        assert COMMAND in regression(scorecard(*ACCEPTED), scorecard(*WORSE)).sentence
+
+    def test_the_note_comes_first(self) -> None:
+        """The origin of the reference's scores stands before the scores."""
+        assert regression(
+            scorecard(*ACCEPTED), scorecard(*WORSE), note="accepted now"
+        ).sentence.startswith("accepted now")
+
+    def test_an_equal_split_asks_for_a_tolerance(self) -> None:
+        """Where the loss is exactly the tolerance, the advice is a larger tolerance."""
+        sentence = regression(scorecard(*(1.0, 0.0) * 10), scorecard(*(0.0, 1.0) * 10)).sentence
+        assert "allow more, e.g. tolerance=" in sentence
+
+
+class TestFurtherExamples:
+    def test_the_estimate_decides(self) -> None:
+        """About 80% of samples of the estimated size, from the same population, decide."""
+        rng = random.Random(2)
+        lost, gained, n = 0.15, 0.05, 60
+        changes = [-1] * round(lost * n) + [1] * round(gained * n)
+        accepted = tuple([0.5 - change / 2 for change in changes] + [1.0] * (n - len(changes)))
+        scores = tuple([0.5 + change / 2 for change in changes] + [1.0] * (n - len(changes)))
+        verdict = regression(scorecard(*accepted), scorecard(*scores))
+        assert verdict.word == "INCONCLUSIVE"
+        size = n + round(further_examples(comparison_of(verdict)))
+        decided = 0
+        for _ in range(200):
+            draws = [rng.random() for _ in range(size)]
+            accepted = tuple(0.0 if lost <= draw < lost + gained else 1.0 for draw in draws)
+            scores = tuple(0.0 if draw < lost else 1.0 for draw in draws)
+            decided += regression(scorecard(*accepted), scorecard(*scores)).word == "FAIL"
+        assert 0.65 <= decided / 200 <= 0.92
+
+    def test_at_least_one(self) -> None:
+        """An undecided comparison needs one more example or more."""
+        verdict = regression(scorecard(*ACCEPTED), scorecard(*(0.0,) * 4 + ACCEPTED[4:]))
+        assert verdict.word == "INCONCLUSIVE"
+        assert further_examples(comparison_of(verdict)) >= 1
+
+    def test_no_number_is_enough(self) -> None:
+        """Where the difference is exactly the tolerance, the estimate is infinite."""
+        verdict = regression(scorecard(*(1.0, 0.0) * 10), scorecard(*(0.0, 1.0) * 10))
+        assert further_examples(comparison_of(verdict)) == math.inf
+
+
+@pytest.mark.parametrize("tolerance", [-0.01, math.nan, math.inf, "0.1"])
+def test_tolerance_has_to_be_a_finite_loss(tolerance: float) -> None:
+    """The error has an example of a tolerance that can be used."""
+    with pytest.raises(DeclarationError, match=r"tolerance=.*0\.02"):
+        regression(scorecard(*ACCEPTED), scorecard(*ACCEPTED), tolerance=tolerance)
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_equal_programs_are_seldom_called_worse_or_proven(n: int) -> None:
+    """Of pairs of equally good programs at most a share of alpha fails, and of alpha passes."""
+    rng = random.Random(n)
+    alpha = 0.05
+    words = []
+    for _ in range(REPETITIONS):
+        chance = rng.uniform(0.2, 0.9)
+        pair = (scorecard(*(float(rng.random() < chance) for _ in range(n))) for _ in range(2))
+        words.append(regression(*pair, alpha=alpha).word)
+    limit = alpha + 3 * math.sqrt(alpha * (1 - alpha) / REPETITIONS)
+    assert words.count("FAIL") / REPETITIONS <= limit
+    assert words.count("PASS") / REPETITIONS <= limit
+
+
+def test_programs_at_the_tolerance_seldom_pass() -> None:
+    """A program that lost exactly the tolerance passes with at most a chance of alpha."""
+    rng = random.Random(3)
+    passed = 0
+    for _ in range(REPETITIONS):
+        chance = rng.uniform(0.3, 0.8)
+        accepted = scorecard(*(float(rng.random() < chance) for _ in range(60)))
+        compiled = scorecard(*(float(rng.random() < chance - 0.1) for _ in range(60)))
+        passed += regression(accepted, compiled, tolerance=0.1).word == "PASS"
+    assert passed / REPETITIONS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
+    assert passed > 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 5.0, math.nan, None])
+def test_alpha_has_to_be_a_probability(alpha: float) -> None:
+    """The error has an example of an alpha that can be used."""
+    for judge in (improvement, regression):
+        with pytest.raises(DeclarationError, match=r"alpha=.*0\.05"):
+            judge(*WON, alpha=alpha)
+
+
+def test_sentences_are_one_line() -> None:
+    """A sentence has no line break."""
+    for pair in (WON, LOST, UNDECIDED, (WON[0], WON[0])):
+        assert "\n" not in improvement(*pair).sentence
+        assert "\n" not in regression(*pair).sentence

@@ -6,11 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.records import ExampleCost, Means, Prompt, Reference, Usage
-from pytest_mipro.reference.content import VERSION, accept_reference, prompts_of, read_reference
+from pytest_mipro.records import ExampleCost, Means, Prompt, Usage
+from pytest_mipro.reference.content import (
+    VERSION,
+    Reference,
+    accept_reference,
+    prompts_of,
+    read_reference,
+)
 from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
@@ -44,184 +52,186 @@ FIELDS = {"add": ("question", "answer")}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> ReferenceLocation:
-    """Return the place of a test in an empty folder."""
+def location(tmp_path: Path) -> ReferenceLocation:
+    """Return the location for a test in an empty folder."""
     return ReferenceLocation.beside(
         tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
     )
 
 
-def take(
-    place: ReferenceLocation,
+def accept(
+    location: ReferenceLocation,
     new: Reference,
     earlier: Reference | None = None,
     *,
     replaces: bool = False,
 ) -> Acceptance:
-    """Accept a reference."""
-    return accept_reference(place, new, earlier, fields=FIELDS, replaces=replaces)
+    """Accept a reference with the fields of its demos."""
+    return accept_reference(location, new, earlier, fields=FIELDS, replaces=replaces)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a JSON file by hand."""
+    """Edit a JSON file as a user may."""
     data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
-BILLED = replace(
+WITH_COSTS = replace(
     REFERENCE,
     tokens={"baseline": {"a": 40.0}, "compiled": {"a": 90.0, "b": 95.5}},
     usd={"compiled": {"a": 0.25}},
 )
 
 
-class TestBills:
-    def test_there_and_back(self, place: ReferenceLocation) -> None:
-        """What is known is read again, and what is not stays unknown."""
-        take(place, BILLED)
-        found = read_reference(place)
-        assert found == BILLED
-        assert found.bill("compiled", "a") == ExampleCost(90.0, 0.25)
-        assert found.bill("compiled", "b") == ExampleCost(95.5)
-        assert found.bill("baseline", "b") is None
+class TestCosts:
+    def test_round_trip(self, location: ReferenceLocation) -> None:
+        """Known costs are read back, and unknown ones are None."""
+        accept(location, WITH_COSTS)
+        reference = read_reference(location)
+        assert reference == WITH_COSTS
+        assert reference.bill("compiled", "a") == ExampleCost(90.0, 0.25)
+        assert reference.bill("compiled", "b") == ExampleCost(95.5)
+        assert reference.bill("baseline", "b") is None
 
-    def test_files_from_before_have_none(self, place: ReferenceLocation) -> None:
-        """A reference without bills is whole."""
-        take(place, REFERENCE)
-        edit(place.scores, lambda data: [data.pop("tokens"), data.pop("usd")])
-        assert read_reference(place) == REFERENCE
+    def test_files_without_costs(self, location: ReferenceLocation) -> None:
+        """Files without costs hold a complete reference."""
+        accept(location, REFERENCE)
+        edit(location.scores, lambda data: [data.pop("tokens"), data.pop("usd")])
+        assert read_reference(location) == REFERENCE
 
-    def test_what_is_found_out_later_is_added(self, place: ReferenceLocation) -> None:
-        """Bills alone make a reference another one."""
-        take(place, REFERENCE)
-        assert take(place, BILLED, REFERENCE).what == "changed"
-        assert take(place, BILLED, BILLED).what == "unchanged"
+    def test_new_costs_are_written(self, location: ReferenceLocation) -> None:
+        """A reference with more costs replaces one with the same scores."""
+        accept(location, REFERENCE)
+        assert accept(location, WITH_COSTS, REFERENCE).what == "changed"
+        assert accept(location, WITH_COSTS, WITH_COSTS).what == "unchanged"
 
-    def test_what_was_known_of_the_same_answers_is_kept(self, place: ReferenceLocation) -> None:
-        """Answers from a cache take nothing away from what is known."""
-        take(place, BILLED)
-        assert take(place, REFERENCE, BILLED).what == "unchanged"
-        assert read_reference(place) == BILLED
+    def test_costs_of_the_same_answers_survive(self, location: ReferenceLocation) -> None:
+        """Answers without costs, as from a cache, do not remove the costs in the files."""
+        accept(location, WITH_COSTS)
+        assert accept(location, REFERENCE, WITH_COSTS).what == "unchanged"
+        assert read_reference(location) == WITH_COSTS
 
-    def test_other_answers_have_bills_of_their_own(self, place: ReferenceLocation) -> None:
-        """What another program's answers took says nothing."""
-        take(place, BILLED)
-        take(place, replace(REFERENCE, compiled={"a": 0.0, "b": 0.5}), BILLED)
-        found = read_reference(place)
-        assert found is not None
-        assert found.bill("compiled", "a") is None
+    def test_costs_of_different_answers_are_dropped(self, location: ReferenceLocation) -> None:
+        """The costs of another program's answers are not carried over."""
+        accept(location, WITH_COSTS)
+        accept(location, replace(REFERENCE, compiled={"a": 0.0, "b": 0.5}), WITH_COSTS)
+        reference = read_reference(location)
+        assert reference is not None
+        assert reference.bill("compiled", "a") is None
 
     @pytest.mark.parametrize("amount", [-1.0, "NaN", "Infinity"])
     def test_impossible_amounts_are_damage(
-        self, place: ReferenceLocation, amount: float | str
+        self, location: ReferenceLocation, amount: float | str
     ) -> None:
-        """Nobody is paid for being asked, and what is not finite was not measured."""
-        take(place, BILLED)
-        edit(place.scores, lambda data: data["tokens"]["compiled"].update(a=amount))
-        with pytest.raises(DamagedReference, match=place.scores.name):
-            read_reference(place)
+        """A cost that is negative or not finite is damage."""
+        accept(location, WITH_COSTS)
+        edit(location.scores, lambda data: data["tokens"]["compiled"].update(a=amount))
+        with pytest.raises(DamagedReference, match=location.scores.name):
+            read_reference(location)
 
 
 class TestFiles:
-    def test_there_and_back(self, place: ReferenceLocation) -> None:
-        """What was accepted is what is read."""
-        take(place, REFERENCE)
-        assert read_reference(place) == REFERENCE
+    def test_round_trip(self, location: ReferenceLocation) -> None:
+        """A reference that was accepted is read back."""
+        accept(location, REFERENCE)
+        assert read_reference(location) == REFERENCE
 
-    def test_nothing_was_accepted(self, place: ReferenceLocation) -> None:
-        """Without files there is no reference, and reading makes none."""
-        assert read_reference(place) is None
-        assert not place.folder.parent.exists()
+    def test_no_files(self, location: ReferenceLocation) -> None:
+        """Reading a location without files returns None and creates no folder."""
+        assert read_reference(location) is None
+        assert not location.folder.parent.exists()
 
-    def test_they_are_made_to_be_compared(self, place: ReferenceLocation) -> None:
-        """Keys are sorted, each on its line, text is readable, and a line ends the file."""
+    def test_they_can_be_compared(self, location: ReferenceLocation) -> None:
+        """Keys are sorted, one per line, text is not escaped, and a newline ends the file."""
         state = {"add": {**STATE["add"], "demos": []}, "Add": {"b": [{"d": 1, "c": 2}], "a": 1}}
-        take(place, replace(REFERENCE, state=state))
-        for path in (place.scores, place.program):
+        accept(location, replace(REFERENCE, state=state))
+        for path in (location.scores, location.program):
             text = path.read_bytes().decode("utf-8")
             data = json.loads(text)
-            whole = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
-            assert text == f"{whole}\n"
+            expected = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
+            assert text == f"{expected}\n"
 
-    def test_demos_keep_the_order_of_their_fields(self, place: ReferenceLocation) -> None:
-        """A prompt may show a value's parts in the order they are in."""
+    def test_demos_keep_the_order_of_their_fields(self, location: ReferenceLocation) -> None:
+        """The keys of a demo's values stay in their order, which a prompt may show."""
         demo = {"question": {"b": 1, "a": [{"d": 1, "c": 2}]}, "answer": 2}
-        take(place, replace(REFERENCE, state={"add": {"demos": [demo]}}))
-        found = read_reference(place)
-        assert found is not None
-        assert json.dumps(found.state["add"]["demos"]) == json.dumps([demo])
+        accept(location, replace(REFERENCE, state={"add": {"demos": [demo]}}))
+        reference = read_reference(location)
+        assert reference is not None
+        assert json.dumps(reference.state["add"]["demos"]) == json.dumps([demo])
 
-    def test_they_can_be_read(self, place: ReferenceLocation) -> None:
-        """Text is as it is, and a score has its line."""
-        take(place, REFERENCE)
-        assert "💥" in place.program.read_text(encoding="utf-8")
-        assert '    "a": 1.0,\n    "b": 0.5\n' in place.scores.read_text(encoding="utf-8")
+    def test_they_can_be_read(self, location: ReferenceLocation) -> None:
+        """Text is not escaped, and each score has its line."""
+        accept(location, REFERENCE)
+        assert "💥" in location.program.read_text(encoding="utf-8")
+        assert '    "a": 1.0,\n    "b": 0.5\n' in location.scores.read_text(encoding="utf-8")
 
-    def test_nothing_else_is_left(self, place: ReferenceLocation) -> None:
-        """The folder holds the two files and no unfinished one."""
-        take(place, REFERENCE)
-        assert sorted(place.folder.iterdir()) == [place.scores, place.program]
+    def test_no_temporary_file_is_left(self, location: ReferenceLocation) -> None:
+        """The folder holds the two files and nothing else."""
+        accept(location, REFERENCE)
+        assert sorted(location.folder.iterdir()) == [location.scores, location.program]
 
-    def test_the_program_is_what_dspy_saves(self, place: ReferenceLocation) -> None:
-        """The state by predictor, and the version DSPy compares when it loads."""
-        take(place, REFERENCE)
-        program = json.loads(place.program.read_text(encoding="utf-8"))
+    def test_the_program_is_what_dspy_saves(self, location: ReferenceLocation) -> None:
+        """The file holds the state by predictor, and the version that DSPy compares on load."""
+        accept(location, REFERENCE)
+        program = json.loads(location.program.read_text(encoding="utf-8"))
         assert program == {**STATE, "metadata": {"dependency_versions": {"dspy": "3.4.1"}}}
 
-    def test_a_lone_surrogate_survives(self, place: ReferenceLocation) -> None:
-        """A model may write what UTF-8 cannot spell."""
+    def test_a_lone_surrogate_survives(self, location: ReferenceLocation) -> None:
+        """A lone surrogate, which UTF-8 cannot encode, is read back."""
         state = {"add": {"signature": {"instructions": "\ud800"}}}
-        take(place, replace(REFERENCE, state=state))
-        found = read_reference(place)
-        assert found is not None
-        assert found.state == state
+        accept(location, replace(REFERENCE, state=state))
+        reference = read_reference(location)
+        assert reference is not None
+        assert reference.state == state
 
-    def test_line_endings_of_another_system(self, place: ReferenceLocation) -> None:
-        """Git may write them on checkout."""
-        take(place, REFERENCE)
-        for path in (place.scores, place.program):
+    def test_line_endings_of_windows(self, location: ReferenceLocation) -> None:
+        """Files with the line endings of a checkout on Windows are read."""
+        accept(location, REFERENCE)
+        for path in (location.scores, location.program):
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-        assert read_reference(place) == REFERENCE
+        assert read_reference(location) == REFERENCE
 
-    def test_a_folder_that_cannot_be_made(self, place: ReferenceLocation, tmp_path: Path) -> None:
-        """The error names the file and what to do."""
+    def test_a_folder_that_cannot_be_created(
+        self, location: ReferenceLocation, tmp_path: Path
+    ) -> None:
+        """The error names the file and the next step."""
         (tmp_path / "__mipro__").write_text("")
         with pytest.raises(ReferenceFileError, match=r"__mipro__/test_x.*cannot be written.*-u"):
-            take(place, REFERENCE)
+            accept(location, REFERENCE)
 
-    def test_a_death_while_writing_leaves_the_old_file(
-        self, place: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    def test_an_interrupted_write_leaves_the_old_file(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A file is written whole, beside, before it takes the old one's place."""
-        take(place, REFERENCE)
+        """A file is replaced only by a complete one."""
+        accept(location, REFERENCE)
 
-        def die(_: int) -> None:
+        def interrupt(_: int) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(os, "fsync", die)
+        monkeypatch.setattr(os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            take(place, replace(REFERENCE, state={}, baseline={"c": 0.0}), REFERENCE)
-        assert read_reference(place) == REFERENCE
-        assert len(list(place.folder.iterdir())) == 2
+            accept(location, replace(REFERENCE, state={}, baseline={"c": 0.0}), REFERENCE)
+        assert read_reference(location) == REFERENCE
+        assert len(list(location.folder.iterdir())) == 2
 
 
 class TestAcceptance:
-    def test_the_first(self, place: ReferenceLocation) -> None:
-        """It says the files, the scores and the prompts, demos with their inputs first."""
-        taken = take(place, REFERENCE)
-        assert taken.what == "first"
-        assert taken.files == (
+    def test_the_first(self, location: ReferenceLocation) -> None:
+        """The first acceptance has files, means and prompts, with the inputs of demos first."""
+        acceptance = accept(location, REFERENCE)
+        assert acceptance.what == "first"
+        assert acceptance.files == (
             "__mipro__/test_x/test_x.json",
             "__mipro__/test_x/test_x.program.json",
         )
-        assert (taken.before, taken.after) == (None, Means(2, 0.5, 0.75))
-        (prompt,) = taken.prompts_after
+        assert (acceptance.before, acceptance.after) == (None, Means(2, 0.5, 0.75))
+        (prompt,) = acceptance.prompts_after
         assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],))
         assert list(prompt.demos[0]) == ["question", "answer", "augmented"]
 
     @pytest.mark.parametrize(
-        "same",
+        "values",
         [
             {},
             {"where": {"metric": "test_x.py:99"}},
@@ -230,16 +240,16 @@ class TestAcceptance:
         ],
     )
     def test_unchanged_files_are_not_written(
-        self, place: ReferenceLocation, same: dict[str, Any]
+        self, location: ReferenceLocation, values: dict[str, Any]
     ) -> None:
-        """Where code moved to, what it took and which version accepted it is no content."""
-        take(place, REFERENCE)
-        before = place.scores.stat().st_mtime_ns, place.scores.read_bytes()
-        assert take(place, replace(REFERENCE, **same), REFERENCE).what == "unchanged"
-        assert (place.scores.stat().st_mtime_ns, place.scores.read_bytes()) == before
+        """Places in code, usage and versions alone do not replace the files."""
+        accept(location, REFERENCE)
+        unchanged = location.scores.stat().st_mtime_ns, location.scores.read_bytes()
+        assert accept(location, replace(REFERENCE, **values), REFERENCE).what == "unchanged"
+        assert (location.scores.stat().st_mtime_ns, location.scores.read_bytes()) == unchanged
 
     @pytest.mark.parametrize(
-        "other",
+        "values",
         [
             {"parts": {"metric": "99"}, "key": digest({"metric": "99"})},
             {"metric": "99"},
@@ -249,47 +259,78 @@ class TestAcceptance:
         ],
     )
     def test_changed_content_is_written(
-        self, place: ReferenceLocation, other: dict[str, Any]
+        self, location: ReferenceLocation, values: dict[str, Any]
     ) -> None:
-        """Each part of the content counts."""
-        take(place, REFERENCE)
-        new = replace(REFERENCE, **other)
-        assert take(place, new, REFERENCE).what == "changed"
-        assert read_reference(place) == new
+        """Each part of the content replaces the files if it changes."""
+        accept(location, REFERENCE)
+        new = replace(REFERENCE, **values)
+        assert accept(location, new, REFERENCE).what == "changed"
+        assert read_reference(location) == new
 
-    def test_it_counts_what_became_of_the_examples(self, place: ReferenceLocation) -> None:
-        """By compiled score: changed, added, removed."""
-        take(place, REFERENCE)
+    def test_examples_are_counted_by_their_change(self, location: ReferenceLocation) -> None:
+        """Examples are counted as changed, added or removed by their compiled scores."""
+        accept(location, REFERENCE)
         scores = {"b": 1.0, "c": 1.0, "d": 0.0}
-        taken = take(place, replace(REFERENCE, baseline=scores, compiled=scores), REFERENCE)
-        assert (taken.changed, taken.added, taken.removed) == (1, 2, 1)
-        assert taken.before == Means(2, 0.5, 0.75)
-        assert not taken.rescored
-        assert take(place, replace(REFERENCE, metric="99"), REFERENCE).rescored
+        acceptance = accept(
+            location, replace(REFERENCE, baseline=scores, compiled=scores), REFERENCE
+        )
+        assert (acceptance.changed, acceptance.added, acceptance.removed) == (1, 2, 1)
+        assert acceptance.before == Means(2, 0.5, 0.75)
+        assert not acceptance.rescored
+        assert accept(location, replace(REFERENCE, metric="99"), REFERENCE).rescored
 
-    def test_in_place_of_damaged_files(self, place: ReferenceLocation) -> None:
-        """It says that there was something else."""
-        assert take(place, REFERENCE, replaces=True).what == "replaced"
+    def test_in_place_of_damaged_files(self, location: ReferenceLocation) -> None:
+        """Accepting in place of damaged files is called a replacement."""
+        assert accept(location, REFERENCE, replaces=True).what == "replaced"
+
+
+KEY = st.text(st.characters(codec="utf-8"), max_size=10)
+AMOUNTS = st.dictionaries(KEY, st.floats(allow_nan=False, allow_infinity=False), max_size=3)
+TEXTS = st.dictionaries(KEY, KEY, max_size=3)
+BY_PROGRAM = st.dictionaries(st.sampled_from(["baseline", "compiled"]), AMOUNTS)
+USAGE = st.builds(Usage, st.integers(0), st.integers(0), st.integers(0))
+REFERENCES = st.builds(
+    Reference,
+    test=KEY,
+    key=KEY,
+    parts=TEXTS,
+    where=TEXTS,
+    metric=KEY,
+    baseline=AMOUNTS,
+    compiled=AMOUNTS,
+    usage=st.dictionaries(st.sampled_from(["compile", "baseline", "compiled"]), USAGE),
+    versions=TEXTS,
+    state=st.dictionaries(KEY, AMOUNTS | TEXTS, max_size=3),
+    tokens=BY_PROGRAM,
+    usd=BY_PROGRAM,
+)
+
+
+@given(REFERENCES)
+def test_record(reference: Reference) -> None:
+    """A reference equals itself after a trip through JSON text."""
+    text = json.dumps(reference.to_dict(), allow_nan=False)
+    assert Reference.from_dict(json.loads(text)) == reference
 
 
 class TestPredictors:
     def test_a_program_that_is_a_predictor(self) -> None:
-        """DSPy leaves its name out of the state."""
+        """A state without the predictor's name, as DSPy dumps it, has the name self."""
         (prompt,) = prompts_of(STATE["add"], {"self": ("question",)})
         assert prompt == Prompt("self", "Add.\nWell.", (STATE["add"]["demos"][0],))
 
     def test_a_predictor_called_signature(self) -> None:
-        """It is not taken for the program's own."""
+        """A predictor that is called signature is not the program's own signature."""
         (prompt,) = prompts_of({"signature": STATE["add"]}, {})
         assert prompt.predictor == "signature"
 
-    def test_what_is_no_predictor(self) -> None:
-        """Other state is left alone."""
+    def test_state_beside_predictors(self) -> None:
+        """State that is not a predictor has no prompt."""
         assert prompts_of({"metadata": {}, "count": 3, "names": []}, {}) == ()
 
 
 class TestDamage:
-    @pytest.mark.parametrize("which", ["scores", "program"])
+    @pytest.mark.parametrize("half", ["scores", "program"])
     @pytest.mark.parametrize(
         "content,problem",
         [
@@ -301,41 +342,39 @@ class TestDamage:
         ],
     )
     def test_files_that_cannot_be_read(
-        self, place: ReferenceLocation, which: str, content: bytes, problem: str
+        self, location: ReferenceLocation, half: str, content: bytes, problem: str
     ) -> None:
-        """The error names the file, the problem and both ways out."""
-        take(place, REFERENCE)
-        path: Path = getattr(place, which)
+        """The error names the file, the problem and both next steps."""
+        accept(location, REFERENCE)
+        path: Path = getattr(location, half)
         path.write_bytes(content)
         with pytest.raises(DamagedReference) as error:
-            read_reference(place)
+            read_reference(location)
         message = str(error.value)
         assert message.startswith(f"the reference __mipro__/test_x/{path.name} ")
         assert problem in message
         assert "version control" in message
         assert COMMAND in message
 
-    @pytest.mark.parametrize("which", ["scores", "program"])
-    def test_conflict_markers_have_their_own_hint(
-        self, place: ReferenceLocation, which: str
-    ) -> None:
-        """The error says how a merge is finished."""
-        take(place, REFERENCE)
-        path: Path = getattr(place, which)
+    @pytest.mark.parametrize("half", ["scores", "program"])
+    def test_conflict_markers(self, location: ReferenceLocation, half: str) -> None:
+        """The error says how to resolve the conflict."""
+        accept(location, REFERENCE)
+        path: Path = getattr(location, half)
         lines = path.read_text(encoding="utf-8").splitlines()
         merged = [lines[0], "<<<<<<< HEAD", *lines[1:3], "=======", ">>>>>>> branch", *lines[3:]]
         path.write_text("\n".join(merged), encoding="utf-8")
         with pytest.raises(DamagedReference, match=r"conflict.*git checkout --ours.*-update"):
-            read_reference(place)
+            read_reference(location)
 
-    @pytest.mark.parametrize("which", ["scores", "program"])
-    def test_half_a_reference(self, place: ReferenceLocation, which: str) -> None:
-        """One file without the other is named."""
-        take(place, REFERENCE)
-        gone: Path = getattr(place, which)
-        gone.unlink()
-        with pytest.raises(DamagedReference, match=rf"without its other half, {gone.name}"):
-            read_reference(place)
+    @pytest.mark.parametrize("half", ["scores", "program"])
+    def test_half_a_reference(self, location: ReferenceLocation, half: str) -> None:
+        """The error names the file that is missing."""
+        accept(location, REFERENCE)
+        missing: Path = getattr(location, half)
+        missing.unlink()
+        with pytest.raises(DamagedReference, match=rf"without its other half, {missing.name}"):
+            read_reference(location)
 
     @pytest.mark.parametrize(
         "change,problem",
@@ -352,13 +391,13 @@ class TestDamage:
         ],
     )
     def test_edited_scores(
-        self, place: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
+        self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
     ) -> None:
-        """The error says what is wrong with the content."""
-        take(place, REFERENCE)
-        edit(place.scores, change)
+        """The error names the problem in the content."""
+        accept(location, REFERENCE)
+        edit(location.scores, change)
         with pytest.raises(DamagedReference, match=problem):
-            read_reference(place)
+            read_reference(location)
 
     @pytest.mark.parametrize(
         "change",
@@ -369,44 +408,42 @@ class TestDamage:
         ],
     )
     def test_an_edited_program(
-        self, place: ReferenceLocation, change: Callable[[dict[str, Any]], object]
+        self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object]
     ) -> None:
-        """Scores of another program are no scores of this one."""
-        take(place, REFERENCE)
-        edit(place.program, change)
+        """The error says that the scores belong to another program."""
+        accept(location, REFERENCE)
+        edit(location.program, change)
         with pytest.raises(DamagedReference, match=r"does not go with test_x\.json"):
-            read_reference(place)
+            read_reference(location)
 
 
 class TestForeignFiles:
-    def test_something_else(self, place: ReferenceLocation) -> None:
-        """A file that is not ours is not ours to replace."""
-        take(place, REFERENCE)
-        edit(place.scores, lambda data: data.update(format="snapshot"))
-        with pytest.raises(
-            ReferenceFileError, match=r"'snapshot', expected.*move it away"
-        ) as error:
-            read_reference(place)
+    def test_another_format(self, location: ReferenceLocation) -> None:
+        """A file of another format is not called damaged, so that it is not replaced."""
+        accept(location, REFERENCE)
+        edit(location.scores, lambda data: data.update(format="snapshot"))
+        with pytest.raises(ReferenceFileError, match=r"'snapshot', expected.*move it") as error:
+            read_reference(location)
         assert not isinstance(error.value, DamagedReference)
 
-    def test_a_newer_one(self, place: ReferenceLocation) -> None:
-        """What a newer version wrote is neither read nor replaced."""
-        take(place, REFERENCE)
-        edit(place.scores, lambda data: data.update(version=VERSION + 1, key=None))
+    def test_a_newer_version(self, location: ReferenceLocation) -> None:
+        """A file of a newer version is neither read nor replaced."""
+        accept(location, REFERENCE)
+        edit(location.scores, lambda data: data.update(version=VERSION + 1, key=None))
         with pytest.raises(ReferenceFileError, match=r"newer pytest-mipro.*upgrade") as error:
-            read_reference(place)
+            read_reference(location)
         assert not isinstance(error.value, DamagedReference)
 
-    def test_a_newer_one_without_its_program(self, place: ReferenceLocation) -> None:
-        """It is not taken for damage, which could be replaced."""
-        take(place, REFERENCE)
-        place.program.write_text("{")
-        edit(place.scores, lambda data: data.update(version=VERSION + 1))
+    def test_a_newer_version_with_a_damaged_program(self, location: ReferenceLocation) -> None:
+        """The version is checked before the program is read."""
+        accept(location, REFERENCE)
+        location.program.write_text("{")
+        edit(location.scores, lambda data: data.update(version=VERSION + 1))
         with pytest.raises(ReferenceFileError, match=r"newer pytest-mipro"):
-            read_reference(place)
+            read_reference(location)
 
-    def test_a_folder(self, place: ReferenceLocation) -> None:
-        """What cannot be opened is named."""
-        place.scores.mkdir(parents=True)
+    def test_a_folder(self, location: ReferenceLocation) -> None:
+        """The error names a path that cannot be opened."""
+        location.scores.mkdir(parents=True)
         with pytest.raises(ReferenceFileError, match=r"test_x\.json cannot be read"):
-            read_reference(place)
+            read_reference(location)

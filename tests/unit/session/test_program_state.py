@@ -10,7 +10,8 @@ from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts
-from pytest_mipro.records import Reference, Usage
+from pytest_mipro.records import Usage
+from pytest_mipro.reference import Reference
 from pytest_mipro.session.program_state import (
     dump_state,
     field_names,

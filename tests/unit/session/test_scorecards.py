@@ -13,11 +13,11 @@ from pytest_mipro.records import (
     ExampleCost,
     ExampleResult,
     Failure,
-    Reference,
     Row,
     Scorecard,
     Usage,
 )
+from pytest_mipro.reference import Reference
 from pytest_mipro.session.scorecards import (
     accepted_card,
     artifact_of,
