@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
-    from pytest_mipro.records import Reference, Scorecard
+    from pytest_mipro.records import Scorecard
+    from pytest_mipro.reference import Reference
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy

@@ -8,6 +8,7 @@ import pytest
 from sessions import HELD_OUT, NAMES, held_out, result_of, scorecard, with_demos
 
 from pytest_mipro.fingerprint import Fingerprint
+from pytest_mipro.fingerprint.parts import METRIC
 from pytest_mipro.records import (
     Artifact,
     ExampleCost,
@@ -172,7 +173,7 @@ def test_an_accepted_card_has_the_known_costs() -> None:
 
 def test_a_result_becomes_a_reference(checkout: Checkout) -> None:
     """It has scores by example, usage by purpose, and the known costs."""
-    task, fingerprint = two(checkout), Fingerprint({"metric": "12"}, {"metric": "a.py:3"})
+    task, fingerprint = two(checkout), Fingerprint({METRIC: "12"}, {METRIC: "a.py:3"})
     compiled = scorecard((1.0, 0.5), [ExampleCost(12.0, 0.25), None])
     result = result_of(task, with_demos(task), scorecard((0.0, 0.5)), compiled)
     accepted = reference_of(task, fingerprint, "test_adder", result)
