@@ -1,7 +1,7 @@
 """
 Which language model answers: a name, a DSPy LM, or the model embedded in this process.
 
-``resolve`` turns what a user declares into a model and an adapter. ``local/`` runs the
+``resolution`` turns a declared model into a DSPy LM and an adapter. ``local/`` runs the
 embedded model and renders prompts that a model this small can follow.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.

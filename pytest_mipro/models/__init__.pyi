@@ -1,3 +1,3 @@
 from .local.line_adapter import LineAdapter as LineAdapter
-from .resolve import ModelSpec as ModelSpec
-from .resolve import resolve_model as resolve_model
+from .resolution import ModelSpec as ModelSpec
+from .resolution import resolve_model as resolve_model

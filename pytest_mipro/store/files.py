@@ -36,7 +36,8 @@ def prepare(path: Path, create: Callable[[Path], None]) -> None:
 
     """
     try:
-        problem = _create_missing(path, create) or _problem(path)
+        _create_missing(path, create)
+        problem = _problem(path)
     except OSError as error:
         problem = f"cannot be made: {error}; make room for it, or use another store"
     if problem:

@@ -6,15 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader
-from sqlalchemy import create_engine, event
+import lazy_loader  # type: ignore[import-untyped]  # it has no types
+from sqlalchemy import create_engine, delete, event, false
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store import files
+from pytest_mipro.store import files, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,8 +130,8 @@ class SqliteBackend:
         if self._is_in_memory:
             return MemoryMutex(self._holders, key)
         with engine.begin() as connection:
-            # A store that cannot be written is found out before anything is paid for.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            # This deletes nothing, and fails before any call is paid for if the store is read-only.
+            connection.execute(delete(schema.ABOUT).where(false()))
             database = Path(connection.exec_driver_sql("PRAGMA database_list").one().file)
         # The digest is a valid file name for any key.
         return FileMutex(database.with_name(f"{database.name}-locks") / f"{digest(key)}.lock")

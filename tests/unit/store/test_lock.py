@@ -16,7 +16,7 @@ from pytest_mipro.store import Store, lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.uses("filelock", "sqlalchemy")
+pytestmark = [pytest.mark.uses("filelock", "sqlalchemy"), pytest.mark.usefixtures("sleeps")]
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; no passing test waits so long."""
@@ -50,7 +50,7 @@ def start_holder(url: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
     """Count the sleeps of waiters, which are short, in a semaphore."""
     semaphore = threading.Semaphore(0)

@@ -10,7 +10,7 @@ from scripted import scripted_lm
 from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, ModelError
 from pytest_mipro.models.local.line_adapter import LineAdapter
-from pytest_mipro.models.resolve import DEFAULT_TIMEOUT, Model, resolve_model
+from pytest_mipro.models.resolution import DEFAULT_TIMEOUT, Model, resolve_model
 
 
 @pytest.mark.parametrize("spec", [None, ""])
