@@ -55,9 +55,9 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in read(path)["jobs"].values() for step in job["steps"]]
 
 
-def using(found: list[dict[str, Any]], action: str) -> dict[str, Any]:
+def using(job_steps: list[dict[str, Any]], action: str) -> dict[str, Any]:
     """Return the one step that uses an action."""
-    (step,) = [each for each in found if each.get("uses", "").startswith(f"{action}@")]
+    (step,) = [step for step in job_steps if step.get("uses", "").startswith(f"{action}@")]
     return step
 
 
@@ -183,7 +183,7 @@ def test_the_cache_is_kept_as_the_readme_says() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     recipe = YAML(typ="safe").load(block)
-    (path,) = [each for each in EXAMPLES if "actions/cache" in each.read_text(encoding="utf-8")]
+    (path,) = [path for path in EXAMPLES if "actions/cache" in path.read_text(encoding="utf-8")]
     for action in ("actions/cache/restore", "actions/cache/save"):
         told, done = using(recipe, action), using(steps(path), action)
         assert done["with"] == told["with"]
@@ -193,8 +193,8 @@ def test_the_cache_is_kept_as_the_readme_says() -> None:
 
 def script() -> str:
     """Return the script that comments."""
-    found = steps(ROOT / "examples/github_actions/prompts.yml")
-    text: str = using(found, "actions/github-script")["with"]["script"]
+    job_steps = steps(ROOT / "examples/github_actions/prompts.yml")
+    text: str = using(job_steps, "actions/github-script")["with"]["script"]
     return text
 
 
