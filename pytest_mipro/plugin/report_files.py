@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.report import Summary
 
-SUFFIXES = (".html", ".md", ".json")
-
 
 @dataclass(frozen=True)
 class ReportFile:
@@ -47,17 +45,9 @@ class ReportFile:
             write_whole(self.path, content)
 
     def _render(self, summary: Summary) -> str:
-        if self.path.suffix == ".json":
-            from pytest_mipro.report import render_json
+        from pytest_mipro.report import FORMATS
 
-            return render_json(summary)
-        if self.path.suffix == ".md":
-            from pytest_mipro.report import render_markdown
-
-            return render_markdown(summary)
-        from pytest_mipro.report import render_html
-
-        return render_html(summary)
+        return FORMATS[self.path.suffix].render(summary)
 
 
 def report_files(settings: Settings) -> tuple[ReportFile, ...]:
@@ -75,17 +65,16 @@ def report_files(settings: Settings) -> tuple[ReportFile, ...]:
 
 
 def _check(path: Path, value: OptionValue) -> None:
-    if path.suffix not in SUFFIXES:
-        value.refuse(f"a file that ends in {', '.join(SUFFIXES)}")
-    if path.suffix == ".html":
-        from pytest_mipro.errors import MiproError
-        from pytest_mipro.report import require_html
+    from pytest_mipro.errors import MiproError
+    from pytest_mipro.report import FORMATS
 
-        try:
-            require_html()
-        except MiproError as error:
-            message = f"{value}: {error}"
-            raise pytest.UsageError(message) from None
+    if path.suffix not in FORMATS:
+        value.refuse(f"a file that ends in {', '.join(FORMATS)}")
+    try:
+        FORMATS[path.suffix].require()
+    except MiproError as error:
+        message = f"{value}: {error}"
+        raise pytest.UsageError(message) from None
     try:
         _try_to_write(path)
     except OSError as error:

@@ -1,10 +1,10 @@
 from .dry_run import reason as reason
 from .dry_run import render_dry_run as render_dry_run
 from .escaping import inline as inline
+from .formats import FORMATS as FORMATS
 from .github import step_summary as step_summary
 from .github import workflow_commands as workflow_commands
 from .html import render_html as render_html
-from .html import require_html as require_html
 from .json_report import SCHEMA as SCHEMA
 from .json_report import render_json as render_json
 from .markdown import COMMENT_LIMIT as COMMENT_LIMIT
