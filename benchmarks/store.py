@@ -140,7 +140,7 @@ def evaluator_of(task: Task) -> Evaluator:
     """Return the evaluator of ``task``."""
     settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
     models = (task.lm, dspy.settings.adapter, task.version)
-    key = fingerprint.of_evaluation(task.program, task.metric, *models)
+    key = fingerprint.evaluation_key(task.program, task.metric, *models)
     return Evaluator(task.metric, settings, key)
 
 
@@ -150,7 +150,7 @@ def write_session(url: str, count: int) -> None:
         for number in range(count):
             task = declare(number)
             compiled = Echo(f"This is task {number}. Think before you answer.")
-            task_fingerprint = fingerprint.of_task(task)
+            task_fingerprint = fingerprint.task_fingerprint(task)
             parts, state = dict(task_fingerprint.parts), dump_state(compiled)
             store.artifacts.put(
                 Artifact(task_fingerprint.key, task.test, parts, {}, state, Usage(), 1.0, "now")
@@ -168,7 +168,7 @@ def read_session(url: str, count: int) -> Duration:
     duration = Duration()
     with duration.measured(), closing(Store.open(url)) as store:
         for task in tasks:
-            artifact = store.artifacts.get(fingerprint.of_task(task).key)
+            artifact = store.artifacts.get(fingerprint.task_fingerprint(task).key)
             assert artifact is not None
             evaluator = evaluator_of(task)
             for program in (task.program, restore_state(task.program, artifact.state)):

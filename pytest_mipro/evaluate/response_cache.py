@@ -12,7 +12,7 @@ from dspy.clients.cache import Cache
 
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.fingerprint import model
+from pytest_mipro.fingerprint import describe_model
 from pytest_mipro.spending import recall
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ def _unusable(folder: str | None, error: Exception) -> InfrastructureError:
 
 
 def _endpoint(lm: dspy.BaseLM) -> JSON:
-    description = model(lm)
+    description = describe_model(lm)
     return {name: description[name] for name in ("class", "model", "endpoint", "engine")}

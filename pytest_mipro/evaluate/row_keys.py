@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.evaluate.prediction_form import FORMS
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ def keys_of_rows(
 ) -> Iterator[RowKeys]:
     """Yield the keys of the rows on ``examples`` of the program with these prompts."""
     for example in examples:
-        key = digest([evaluator.key, prompts, identity(example)])
+        key = digest([evaluator.key, prompts, example_digest(example)])
         if evaluator.prediction_key is None:
             yield RowKeys(key)
             continue

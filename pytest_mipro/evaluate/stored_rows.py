@@ -16,7 +16,7 @@ from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.prediction_form import restore
 from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows
 from pytest_mipro.evaluate.stored_work import StoredWork
-from pytest_mipro.fingerprint import of_prompts
+from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.records import Row, Usage
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def original_usage(store: Store, rows: Sequence[Row]) -> Usage:
 def _keys(
     evaluator: Evaluator, program: dspy.Module, examples: Sequence[dspy.Example]
 ) -> list[str]:
-    return [keys.key for keys in keys_of_rows(evaluator, of_prompts(program), examples)]
+    return [keys.key for keys in keys_of_rows(evaluator, prompts_key(program), examples)]
 
 
 class StoredRows:
@@ -163,7 +163,7 @@ class StoredRows:
     def _row_keys(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[RowKeys]:
         if id(program) not in self._prompts:
             # The reference keeps the program alive, so that no later one gets the same id.
-            self._prompts[id(program)] = program, of_prompts(program)
+            self._prompts[id(program)] = program, prompts_key(program)
         _, prompts = self._prompts[id(program)]
         return list(keys_of_rows(self._evaluator, prompts, examples))
 

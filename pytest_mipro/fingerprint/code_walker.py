@@ -48,7 +48,7 @@ from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code
 from pytest_mipro.fingerprint.source import (
     is_lambda,
     is_users,
-    location,
+    location_of,
     path_of,
     project_of,
     source_of,
@@ -110,7 +110,7 @@ class CodeWalker:
         self._metric = function if isinstance(function, FunctionType) else None
         description = self.describe(metric, METRIC_NAME)
         self.parts[METRIC] = [description, self.parts.get(METRIC)]
-        if metric_location := location(metric):
+        if metric_location := location_of(metric):
             self.locations[METRIC] = metric_location
 
     def describe(self, value: object, label: str) -> JSON:

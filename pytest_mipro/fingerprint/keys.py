@@ -12,7 +12,7 @@ from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ def _content_describer() -> Describe:
 _describe_content = _content_describer()
 
 
-def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
+def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
     """
     Return the compile fingerprint: everything that can change the artifact.
 
@@ -78,7 +78,7 @@ def of_task(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprin
     return Fingerprint({part: digest(content) for part, content in parts.items()}, locations)
 
 
-def of_evaluation(
+def evaluation_key(
     program: dspy.Module,
     metric: Metric,
     lm: dspy.BaseLM,
@@ -92,11 +92,11 @@ def of_evaluation(
         FingerprintError: As ``of_task``.
 
     """
-    answers = of_answers(program, lm, row_adapter, declared)
-    return digest([answers, of_metric(metric, declared)])
+    answers = predictions_key(program, lm, row_adapter, declared)
+    return digest([answers, metric_key(metric, declared)])
 
 
-def of_metric(metric: Metric, declared: str | None = None) -> str:
+def metric_key(metric: Metric, declared: str | None = None) -> str:
     """
     Return the key of a metric.
 
@@ -109,7 +109,7 @@ def of_metric(metric: Metric, declared: str | None = None) -> str:
     return digest([by_text(walker.parts), declared])
 
 
-def of_answers(
+def predictions_key(
     program: dspy.Module,
     lm: dspy.BaseLM,
     row_adapter: dspy.Adapter | None,
@@ -133,18 +133,18 @@ def of_answers(
     return digest({**content, "code": by_text(walker.parts)})
 
 
-def of_prompts(program: dspy.Module) -> str:
+def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
     return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
 
 
-def model(lm: dspy.BaseLM) -> dict[str, JSON]:
+def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
     """Describe the model and how it samples, without credentials."""
     return _description(lm, "model")
 
 
-def adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
+def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
     """Describe the class and the public attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
 
@@ -197,7 +197,7 @@ def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
 def _row_parts(task: Task) -> dict[Part, JSON]:
     splits = {"train": task.dataset.train, "val": task.dataset.val}
     return {
-        Part(Kind.ROW, identity(row)[:12], split): index
+        Part(Kind.ROW, example_digest(row)[:12], split): index
         for split, rows in splits.items()
         for index, row in enumerate(rows)
     }

@@ -85,7 +85,7 @@ def source_of(code: Code) -> SourceCode:
     return source
 
 
-def location(value: object) -> str:
+def location_of(value: object) -> str:
     """Return ``file:line`` of a function or class, or an empty string."""
     code = inspect.unwrap(value) if callable(value) else value
     return source_of(code).location if isinstance(code, FunctionType | type) else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from pytest_mipro.plugin.xdist import WorkerLines
-from pytest_mipro.report import columns_cut, progress_line
+from pytest_mipro.report import filled, progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -170,7 +170,7 @@ class _LiveLine:
                 reporter.ensure_newline()
             # Some terminals begin another line when the last column is filled.
             width = self._config.get_terminal_writer().fullwidth - 1
-            _write_over(reporter, columns_cut(line(width), width))
+            _write_over(reporter, filled(line(width), width))
             self._is_shown = True
 
         with self._lock:

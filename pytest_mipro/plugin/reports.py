@@ -19,7 +19,13 @@ from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, TASK_RUNNER, WORKER_U
 from pytest_mipro.plugin.terminal_summary import write
 from pytest_mipro.plugin.test_report import attached_summary
 from pytest_mipro.records import Usage
-from pytest_mipro.report import Summary, TaskSummary, failure, step_summary, workflow_commands
+from pytest_mipro.report import (
+    Summary,
+    TaskSummary,
+    render_annotations,
+    render_failure,
+    render_step_summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +63,7 @@ class Reports:
         self._tasks[report.nodeid] = task
         if report.failed and task.report is not None:
             width = self._config.get_terminal_writer().fullwidth
-            _add_section(report, failure(task, width, self._config.get_verbosity()))
+            _add_section(report, render_failure(task, width, self._config.get_verbosity()))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -91,7 +97,7 @@ class Reports:
         if os.environ.get("GITHUB_ACTIONS") == "true":
             terminalreporter.ensure_newline()
             root = self._config.rootpath
-            for command in workflow_commands(_in_checkout(self._summary, root)):
+            for command in render_annotations(_in_checkout(self._summary, root)):
                 terminalreporter.write_line(command)
 
     def _try_to_write(self, path: str, write_report: Callable[[], None]) -> bool:
@@ -108,7 +114,7 @@ class Reports:
         """Append the summary to that of the job's other steps, as far as GitHub's limit allows."""
         size = path.stat().st_size if path.exists() else 0
         with path.open("a", encoding="utf-8") as file:
-            file.write(step_summary(self._summary, size))
+            file.write(render_step_summary(self._summary, size))
 
     def _summarize(self, *, is_interrupted: bool) -> Summary:
         tasks = sorted(self._tasks.values(), key=lambda task: (task.file, task.line, task.test))

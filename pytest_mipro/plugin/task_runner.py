@@ -18,7 +18,7 @@ from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
 from pytest_mipro.redaction import credentials, redact
-from pytest_mipro.report import reason, render_dry_run
+from pytest_mipro.report import render_dry_run, skip_reason
 from pytest_mipro.session import Callbacks, Policy, Session
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class TaskRunner:
         """Skip a test of a dry run, and show the estimate of its task."""
         for line in render_dry_run(task.name, estimate).splitlines():
             self.say(line)
-        pytest.skip(reason(estimate))
+        pytest.skip(skip_reason(estimate))
 
 
 def _process_name(config: pytest.Config) -> str:

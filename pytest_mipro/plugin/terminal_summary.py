@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import MiproError
 from pytest_mipro.report import (
-    details,
-    inline,
+    escaped_line,
     render_acceptances,
+    render_details,
     render_orphans,
     render_pruned,
-    table,
+    render_table,
 )
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def write(
 
     """
     width = reporter.config.get_terminal_writer().fullwidth
-    rows = table(summary, width)
+    rows = render_table(summary, width)
     lines = []
     if reporter.verbosity > 0:
         for task in summary.tasks:
-            lines += ["", *details(task, width).splitlines()]
+            lines += ["", *render_details(task, width).splitlines()]
     lines += [line for text in _texts(summary, settings) for line in text.splitlines()]
-    lines += map(inline, notes)
+    lines += map(escaped_line, notes)
     if rows or lines:
         reporter.write_sep("=", "mipro")
     for row in rows:

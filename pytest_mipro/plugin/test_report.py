@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
-from pytest_mipro.report import TaskSummary, inline, summarize, worst_last
+from pytest_mipro.report import TaskSummary, escaped_line, summarize, worst_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
 
 
 def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:
-    yield "mipro_task", inline(summary.task)
+    yield "mipro_task", escaped_line(summary.task)
     yield _VERDICT, summary.word
     if summary.report is not None:
         yield from _figures(summary.report)

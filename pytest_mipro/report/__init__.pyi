@@ -1,9 +1,9 @@
-from .dry_run import reason as reason
 from .dry_run import render_dry_run as render_dry_run
-from .escaping import inline as inline
+from .dry_run import skip_reason as skip_reason
+from .escaping import escaped_line as escaped_line
 from .formats import FORMATS as FORMATS
-from .github import step_summary as step_summary
-from .github import workflow_commands as workflow_commands
+from .github import render_annotations as render_annotations
+from .github import render_step_summary as render_step_summary
 from .html import render_html as render_html
 from .json_report import SCHEMA as SCHEMA
 from .json_report import render_json as render_json
@@ -19,7 +19,7 @@ from .summary import Summary as Summary
 from .summary import TaskSummary as TaskSummary
 from .summary import summarize as summarize
 from .summary import worst_last as worst_last
-from .terminal import details as details
-from .terminal import failure as failure
-from .terminal import table as table
-from .text_width import columns_cut as columns_cut
+from .terminal import render_details as render_details
+from .terminal import render_failure as render_failure
+from .terminal import render_table as render_table
+from .text_width import filled as filled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.escaping import escaped_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,10 @@ def render_dry_run(task: str, estimate: Estimate) -> str:
     lines.append(f"  {'together':>9}: {_amounts(estimate.bounds, estimate)}; {_basis(estimate)}")
     if estimate.limits:
         lines.append(f"  limited to {', '.join(estimate.limits)}")
-    return "\n".join(map(inline, lines))
+    return "\n".join(map(escaped_line, lines))
 
 
-def reason(estimate: Estimate) -> str:
+def skip_reason(estimate: Estimate) -> str:
     """Return why a test is skipped in a dry run."""
     most = "about" if estimate.about else "at most"
     calls = sum(bound.calls for bound in estimate.bounds)

@@ -40,7 +40,7 @@ def printable(text: str) -> str:
     return neutral(visible(text))
 
 
-def inline(text: str) -> str:
+def escaped_line(text: str) -> str:
     """Return ``text`` as ``printable`` does, on one line."""
     return printable(text).replace("\n", "\\n")
 

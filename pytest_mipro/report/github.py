@@ -23,7 +23,7 @@ MOST_ANNOTATIONS = 10
 _TITLE, _MESSAGE = 80, 600
 
 
-def workflow_commands(summary: Summary) -> list[str]:
+def render_annotations(summary: Summary) -> list[str]:
     """
     Return workflow commands for the tasks that need attention, one per line.
 
@@ -38,7 +38,7 @@ def workflow_commands(summary: Summary) -> list[str]:
     return [*_annotated("error", errors), *_annotated("warning", undecided)]
 
 
-def step_summary(summary: Summary, used: int) -> str:
+def render_step_summary(summary: Summary, used: int) -> str:
     """
     Return what to append to the file that ``GITHUB_STEP_SUMMARY`` names.
 

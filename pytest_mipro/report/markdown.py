@@ -169,7 +169,7 @@ def _tagged(text: str) -> str:
 
 def _line(text: str, most: int) -> str:
     # An escape is never shorter than the character it stands for.
-    return formatting.shortened(escaping.inline(text[: most + 1]), most) or "(empty)"
+    return formatting.shortened(escaping.escaped_line(text[: most + 1]), most) or "(empty)"
 
 
 def _longest_run(text: str) -> int:
@@ -358,7 +358,7 @@ def _around_changes(lines: Sequence[DiffLine], *, show_all: bool) -> Iterator[st
     """Yield the lines that changed and some around them; the others are counted."""
     shown = [show_all or near for near in near_changes(lines, _CONTEXT)]
     for is_shown, run in groupby(zip(shown, lines, strict=True), key=itemgetter(0)):
-        texts = [f"{line.mark}{escaping.inline(line.text)}" for _, line in run]
+        texts = [f"{line.mark}{escaping.escaped_line(line.text)}" for _, line in run]
         count = formatting.counted(len(texts), "line")
         yield from texts if is_shown else [f" … {count} as before …"]
 

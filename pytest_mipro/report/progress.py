@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.escaping import escaped_line
 from pytest_mipro.report.formatting import calls, cost
 from pytest_mipro.report.text_width import columns, cut
 
@@ -43,12 +43,12 @@ def progress_line(
     phase = _PHASES[progress.phase] + counts
     facts = [_retry(progress)] if progress.provider_error else list(_facts(progress, left))
     if width is None:
-        return inline(", ".join([f"mipro: {task}: {phase}", *facts]))
-    line = f"{cut(inline(task), max(width - len(phase) - 2, width // 3))}: {phase}"
+        return escaped_line(", ".join([f"mipro: {task}: {phase}", *facts]))
+    line = f"{cut(escaped_line(task), max(width - len(phase) - 2, width // 3))}: {phase}"
     for fact in facts:
         if columns(line) + columns(fact) + 2 <= width:
             line += f", {fact}"
-    return cut(inline(line), width)
+    return cut(escaped_line(line), width)
 
 
 def _facts(progress: Progress, left: float | None) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _facts(progress: Progress, left: float | None) -> Iterator[str]:
 
 def _retry(progress: Progress) -> str:
     """Return the error because of which the model is asked again; it replaces all other facts."""
-    return f"asking the model again: {cut(inline(progress.provider_error), _ERROR_WIDTH)}"
+    return f"asking the model again: {cut(escaped_line(progress.provider_error), _ERROR_WIDTH)}"
 
 
 def _left(seconds: float) -> str:

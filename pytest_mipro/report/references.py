@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.escaping import escaped_line
 from pytest_mipro.report.prompt_changes import prompt_diff
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def render_acceptances(reports: Iterable[Report]) -> str:
             diff = tuple(_diff(acceptance))
             first = first_tasks.setdefault(diff, report.task)
             lines += diff if first == report.task else [f"  the same as {first}"]
-    return "\n".join(map(inline, lines))
+    return "\n".join(map(escaped_line, lines))
 
 
 def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
     shown = lines[:MOST_ORPHANS]
     if len(lines) > MOST_ORPHANS:
         shown.append(f"and {len(lines) - MOST_ORPHANS} more")
-    return "\n".join(map(inline, shown))
+    return "\n".join(map(escaped_line, shown))
 
 
 def render_pruned(store: str, days: float, removed: Mapping[str, int]) -> str:
@@ -67,7 +67,7 @@ def render_pruned(store: str, days: float, removed: Mapping[str, int]) -> str:
         if count
     )
     unit = "day" if days == 1 else "days"
-    return inline(
+    return escaped_line(
         f"deleted from {store}, as not used for {days:g} {unit}: {', '.join(counts) or 'nothing'}"
     )
 

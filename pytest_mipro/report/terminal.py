@@ -8,7 +8,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.gate import VERDICT_KINDS, amount
-from pytest_mipro.report.escaping import inline, printable
+from pytest_mipro.report.escaping import escaped_line, printable
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
@@ -92,7 +92,7 @@ _TRACEBACKS = 3
 """Failures of a program that are shown with their tracebacks."""
 
 
-def table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
+def render_table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
     """
     Return the lines of a table of all tasks, or two to four lines a task if it is too wide.
 
@@ -109,21 +109,25 @@ def table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
     return lines
 
 
-def details(task: TaskSummary, width: int) -> str:
+def render_details(task: TaskSummary, width: int) -> str:
     """Return the sentences of a task's verdicts, the reasons of its compile, and its prompts."""
-    lines = hung("", inline(f"{task.task} ({task.test})"), width)
+    lines = hung("", escaped_line(f"{task.task} ({task.test})"), width)
     if task.report is None:
-        return "\n".join([*lines, *hung("  ", inline(task.message), width)])
+        return "\n".join([*lines, *hung("  ", escaped_line(task.message), width)])
     for verdict in task.report.verdicts:
-        lines += hung("  ", inline(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"), width)
+        lines += hung(
+            "  ", escaped_line(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"), width
+        )
     if task.report.reasons:
-        lines += hung("  ", inline(f"compiled because: {', '.join(task.report.reasons)}"), width)
+        lines += hung(
+            "  ", escaped_line(f"compiled because: {', '.join(task.report.reasons)}"), width
+        )
     for prompt in task.report.prompts_after:
         lines += _prompt(prompt, width)
     return "\n".join(lines)
 
 
-def failure(task: TaskSummary, width: int, verbosity: int = 0) -> str:
+def render_failure(task: TaskSummary, width: int, verbosity: int = 0) -> str:
     """
     Return the section of a failed test: verdicts, failures, examples, changes of the prompt.
 
@@ -152,7 +156,7 @@ def _labels(tasks: Sequence[TaskSummary]) -> list[str]:
     """Return the name of each task, with its test where several tasks have that name."""
     counts = Counter(task.task for task in tasks)
     return [
-        inline(task.task if counts[task.task] == 1 else f"{task.task} ({task.test})")
+        escaped_line(task.task if counts[task.task] == 1 else f"{task.task} ({task.test})")
         for task in tasks
     ]
 
@@ -163,7 +167,7 @@ def _tasks(tasks: Sequence[TaskSummary], width: int) -> Iterator[tuple[Segment, 
     rows = list(starmap(_row, labelled))
     widths = [max(map(columns, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     room = width - sum(widths) - len(_GAP) * len(widths)
-    efforts = [inline(_effort(task)) for task in tasks]
+    efforts = [escaped_line(_effort(task)) for task in tasks]
     if room < min(max(map(columns, efforts)), _LEAST_EFFORT):
         for task, label in labelled:
             yield from _stack(task, label, width)
@@ -285,7 +289,7 @@ def _verdict_figures(
 
 
 def _lines(text: str, margin: int, width: int, most: int = 1) -> Iterator[tuple[Segment, ...]]:
-    for line in hung(" " * margin, inline(text), width, most):
+    for line in hung(" " * margin, escaped_line(text), width, most):
         yield (Segment(line),)
 
 
@@ -306,12 +310,12 @@ def _reasons(report: Report) -> str:
 
 
 def _prompt(prompt: Prompt, width: int) -> Iterator[str]:
-    name = inline(prompt.predictor)
+    name = escaped_line(prompt.predictor)
     yield from hung("  ", f"compiled instruction of {name}:", width)
     yield from hung("    ", printable(prompt.instruction) or "(empty)", width)
     yield from hung("  ", f"compiled demos of {name}: {len(prompt.demos) or 'none'}", width)
     for demo in prompt.demos:
-        yield from hung("    ", inline(fields_text(demo)), width)
+        yield from hung("    ", escaped_line(fields_text(demo)), width)
 
 
 def _unmet_verdicts(report: Report, width: int) -> list[str]:
@@ -322,7 +326,7 @@ def _unmet_verdicts(report: Report, width: int) -> list[str]:
         if not verdict
     ]
     texts = [*(unmet or [_measured(report)]), *([report.stale] if report.stale else [])]
-    return [line for text in texts for line in hung("", inline(text), width)]
+    return [line for text in texts for line in hung("", escaped_line(text), width)]
 
 
 def _measured(report: Report) -> str:
@@ -350,8 +354,8 @@ def _tracebacks(report: Report, width: int) -> list[str]:
     is_part = len(shown) < len(failures)
     extent = f"the first {len(shown)} of {len(failures):,}" if is_part else "all of them"
     lines = hung("", f"{', '.join(counts)}; each scores 0; {extent}:", width)
-    for failure in shown:
-        lines += hung("  ", printable(failure.traceback.rstrip()), width)
+    for render_failure in shown:
+        lines += hung("  ", printable(render_failure.traceback.rstrip()), width)
     return lines
 
 
@@ -388,7 +392,7 @@ def _values(example: HeldOutExample, margin: str, depth: _Depth, width: int) -> 
     }
     for name, value in values.items():
         if value or name != "expected":
-            text = inline(value) if depth.value == 1 else printable(value)
+            text = escaped_line(value) if depth.value == 1 else printable(value)
             yield from hung(f"{margin}{name:<8}  ", text, width, depth.value)
 
 
@@ -399,7 +403,7 @@ def _prompt_diff(report: Report, depth: _Depth, width: int) -> list[str]:
     for part, most in zip(PROMPT_PARTS, (depth.instruction, depth.demo), strict=True):
         diff = prompt_diff(earlier_prompts(report), report.prompts_after, [part])
         for head, text in diff:
-            lines += hung(f"  {head}", inline(text), width, most)
+            lines += hung(f"  {head}", escaped_line(text), width, most)
     if not lines:
         return hung("", f"the prompt is that of {program}", width)
     if depth.changes is not None and len(lines) > depth.changes:

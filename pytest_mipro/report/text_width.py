@@ -27,7 +27,7 @@ def cut(text: str, width: int) -> str:
     return _beginning(text, width - 1) + ELLIPSIS
 
 
-def columns_cut(text: str, width: int) -> str:
+def filled(text: str, width: int) -> str:
     """Return ``text``, cut and filled to be ``width`` columns wide."""
     return wcwidth.ljust(cut(text, width), width)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DamagedReference
-from pytest_mipro.fingerprint import of_metric
+from pytest_mipro.fingerprint import metric_key
 from pytest_mipro.reference import read_reference
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class TaskContext:
         """Whether the accepted scores are those of another metric."""
         if self.reference is None:
             return False
-        return self.reference.metric != of_metric(self.task.metric, self.task.version)
+        return self.reference.metric != metric_key(self.task.metric, self.task.version)
 
 
 def read_context(

@@ -10,7 +10,7 @@ from pytest_mipro.optimize import (
     CallProfile,
     Estimate,
     bounds_of_compile,
-    loops,
+    may_loop,
     tokens_per_call,
 )
 from pytest_mipro.session.program_state import restore_state
@@ -96,7 +96,7 @@ def estimate_task(
         bounds=bounds,
         tokens=tokens_per_call(task.program, task.dataset.train, task.options, rows),
         prices=dict(prices),
-        about=loops(task.program, profile.calls),
+        about=may_loop(task.program, profile.calls),
         limits=() if account is None else tuple(str(left.limit) for left in account.left()),
     )
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_mipro import gate
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.fingerprint import of_prompts, prompts
+from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +216,7 @@ class Outcome:
     @property
     def _is_unchanged(self) -> bool:
         """Whether the compiled program has the prompts of the baseline."""
-        return of_prompts(self.baseline.program) == of_prompts(self.compiled.program)
+        return prompts_key(self.baseline.program) == prompts_key(self.compiled.program)
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
@@ -260,7 +260,7 @@ class Outcome:
         results = zip(test, self.baseline.answers, self.compiled.answers, strict=True)
         return tuple(
             HeldOutExample(
-                identity=(name := identity(example)),
+                identity=(name := example_digest(example)),
                 inputs=_fields(example.inputs()),
                 expected=_fields(example.labels()),
                 baseline=baseline,

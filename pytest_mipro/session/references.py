@@ -18,7 +18,7 @@ from pytest_mipro.session.scorecards import (
     reference_of,
 )
 from pytest_mipro.session.scoring import refuse_broken_programs
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     import dspy
@@ -60,7 +60,7 @@ def missing_examples(
     reference: Reference, examples: tuple[dspy.Example, ...], policy: Policy
 ) -> dict[str, dspy.Example]:
     """Return the examples, by identity, that a frozen run evaluates."""
-    by_identity = {identity(example): example for example in examples}
+    by_identity = {example_digest(example): example for example in examples}
     if policy.rescore:
         return by_identity
     return {name: by_identity[name] for name in by_identity if name not in reference.compiled}

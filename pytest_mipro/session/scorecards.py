@@ -8,11 +8,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.evaluate import mean_score
-from pytest_mipro.fingerprint import of_metric
+from pytest_mipro.fingerprint import metric_key
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import Reference
 from pytest_mipro.session.results import ScoredProgram
-from pytest_mipro.task import clusters_of, identity
+from pytest_mipro.task import clusters_of, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +67,7 @@ def completed_program(
 
 def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scorecard:
     """Return the accepted scores, those of ``test`` first and in its order."""
-    present = [identity(example) for example in test]
+    present = [example_digest(example) for example in test]
     order = dict.fromkeys([*present, *sorted(reference.compiled)])
     names = tuple(name for name in order if name in reference.compiled)
     scores = tuple(reference.compiled[name] for name in names)
@@ -83,7 +83,7 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
         key=fingerprint.key,
         parts=dict(fingerprint.parts),
         where=dict(fingerprint.where),
-        metric=of_metric(task.metric, task.version),
+        metric=metric_key(task.metric, task.version),
         baseline=dict(zip(baseline.examples, baseline.scores, strict=True)),
         compiled=dict(zip(compiled.examples, compiled.scores, strict=True)),
         usage={
@@ -142,7 +142,7 @@ def _completed_card(
 
 def _names(task: Task) -> tuple[str, ...]:
     """Return the identities of the held-out examples."""
-    return tuple(identity(example) for example in task.dataset.test)
+    return tuple(example_digest(example) for example in task.dataset.test)
 
 
 def _example_result(rows: ExampleRows) -> ExampleResult:

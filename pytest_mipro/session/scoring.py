@@ -18,7 +18,7 @@ from pytest_mipro.evaluate import (
     refuse_broken,
     run_to_completion,
 )
-from pytest_mipro.fingerprint import of_answers, of_evaluation
+from pytest_mipro.fingerprint import evaluation_key, predictions_key
 from pytest_mipro.records import Progress, Usage
 from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.session.scorecards import card_of, scored_program
@@ -175,6 +175,6 @@ def _evaluator_of(task: Task) -> Evaluator:
     return Evaluator(
         task.metric,
         {"lm": task.lm, "adapter": adapter},
-        of_evaluation(task.program, task.metric, task.lm, adapter, task.version),
-        of_answers(task.program, task.lm, adapter, task.version),
+        evaluation_key(task.program, task.metric, task.lm, adapter, task.version),
+        predictions_key(task.program, task.lm, adapter, task.version),
     )

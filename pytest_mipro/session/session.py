@@ -12,7 +12,7 @@ import dspy
 
 from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
-from pytest_mipro.fingerprint import of_task
+from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.advice import advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -24,7 +24,7 @@ from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.scoring import Scorer
 from pytest_mipro.session.storage import Storage
 from pytest_mipro.spending import Account, limits_of
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -140,7 +140,7 @@ class Session:
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
-        return of_task(task, self._callbacks.fingerprint(task))
+        return task_fingerprint(task, self._callbacks.fingerprint(task))
 
     @contextmanager
     def _charged(self, task: Task) -> Generator[None]:
@@ -177,7 +177,7 @@ class Session:
     def _result_key(self, context: TaskContext) -> str:
         """Return what two tests with one result have in common."""
         task = context.task
-        examples = [identity(example) for example in task.dataset.test]
+        examples = [example_digest(example) for example in task.dataset.test]
         # The compile key leaves the held-out examples out.
         parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
         if self._policy.frozen:

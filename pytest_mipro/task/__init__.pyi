@@ -9,7 +9,7 @@ from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
 from .dataset import clusters_of as clusters_of
 from .example import check_example as check_example
-from .example import identity as identity
+from .example import example_digest as example_digest
 from .options import OPTION_NAMES as OPTION_NAMES
 from .options import Options as Options
 from .splits import DEFAULT_SPLIT as DEFAULT_SPLIT

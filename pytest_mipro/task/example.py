@@ -14,7 +14,7 @@ from pytest_mipro.errors import DatasetError, FingerprintError
 __tracebackhide__ = True
 
 
-def identity(example: dspy.Example) -> str:
+def example_digest(example: dspy.Example) -> str:
     """Return the digest of the whole example: inputs and labels."""
     return digest([plain(example), sorted(example.inputs().keys())])
 
@@ -38,7 +38,7 @@ class LocatedExample:
     @cached_property
     def identity(self) -> str:
         """The digest of the whole example."""
-        return identity(self.example)
+        return example_digest(self.example)
 
     @cached_property
     def inputs_digest(self) -> str:

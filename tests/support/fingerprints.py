@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from pytest_mipro.fingerprint import of_answers, of_evaluation, of_prompts, of_task
+from pytest_mipro import fingerprint
+from pytest_mipro.fingerprint import prompts_key, task_fingerprint
 from pytest_mipro.task import Dataset, Task
 
 if TYPE_CHECKING:
@@ -42,21 +43,23 @@ def assert_changes(original: Fingerprint, current: Fingerprint, *expected: str) 
 
 def evaluation_key(task: Task) -> str:
     """Return the key that all rows of ``task`` share."""
-    return of_evaluation(task.program, task.metric, task.lm, task.adapter, task.version)
+    return fingerprint.evaluation_key(
+        task.program, task.metric, task.lm, task.adapter, task.version
+    )
 
 
 def predictions_key(task: Task) -> str:
     """Return the key that all predictions of ``task`` share."""
-    return of_answers(task.program, task.lm, task.adapter, task.version)
+    return fingerprint.predictions_key(task.program, task.lm, task.adapter, task.version)
 
 
 def all_keys(task: Task) -> list[str]:
     """Return the keys of ``task``, of its rows, of its predictions and of its prompts."""
     return [
-        of_task(task).key,
+        task_fingerprint(task).key,
         evaluation_key(task),
         predictions_key(task),
-        of_prompts(task.program),
+        prompts_key(task.program),
     ]
 
 

@@ -25,7 +25,7 @@ from pytest_mipro.session import (
     TaskResult,
     dump_state,
 )
-from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, identity
+from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -96,7 +96,7 @@ def sums(first: int, count: int) -> tuple[dspy.Example, ...]:
 
 TRAIN, VAL, HELD_OUT = sums(0, 3), sums(10, 4), sums(20, 6)
 DATASET = Dataset(TRAIN, VAL, HELD_OUT)
-NAMES = tuple(map(identity, HELD_OUT))
+NAMES = tuple(map(example_digest, HELD_OUT))
 """The identities of the held-out examples."""
 
 

@@ -22,9 +22,9 @@ import dspy
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.evaluate import StoredWork, gather
-from pytest_mipro.fingerprint import demo_fields, of_prompts
+from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.records import Trace
-from pytest_mipro.task import identity
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -172,7 +172,7 @@ class Bootstrap:
         it makes more. Everything random comes from ``seed``.
         """
         teacher = self._with_labelled_demos(plan.labelled)
-        self._prompts = of_prompts(teacher)
+        self._prompts = prompts_key(teacher)
         plans = list(self._set_plans(plan, seed))
         start = self._workers.start
         firsts = [start(self._traces(teacher, one_set.next_attempts({}))) for one_set in plans]
@@ -266,8 +266,8 @@ class Bootstrap:
             example = self._trainset[index]
             program = _without(teacher, example)
             # Most attempts are made by the teacher itself.
-            prompts = self._prompts if program is teacher else of_prompts(program)
-            key = digest([self._evaluator.key, "trace", prompts, identity(example)])
+            prompts = self._prompts if program is teacher else prompts_key(program)
+            key = digest([self._evaluator.key, "trace", prompts, example_digest(example)])
             self._attempts[index] = key, program
         return self._attempts[index]
 

@@ -139,7 +139,7 @@ def bounds_of_compile(
     )
 
 
-def loops(program: dspy.Module, calls: int) -> bool:
+def may_loop(program: dspy.Module, calls: int) -> bool:
     """Whether a row of ``program`` may take more than the ``calls`` of earlier rows."""
     looping = any(hasattr(module, "max_iters") for _, module in program.named_sub_modules())
     return looping or calls != len(program.predictors())

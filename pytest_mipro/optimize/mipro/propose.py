@@ -283,7 +283,7 @@ class GroundedProposer:
         model = self._prompt_model if lm is None else lm
         content = [
             *(signature.instructions, sorted(signature.input_fields), request),
-            *(fingerprint.model(model), fingerprint.adapter(self._adapter)),
+            *(fingerprint.describe_model(model), fingerprint.describe_adapter(self._adapter)),
         ]
         key = digest(plain(content))
         work = ask, model, self._adapter, signature, request, key

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ticket_project import FILES, PROGRAM, edited
 
-from pytest_mipro.fingerprint import Fingerprint, of_task
+from pytest_mipro.fingerprint import Fingerprint, task_fingerprint
 from pytest_mipro.fingerprint.changes import words
 from pytest_mipro.fingerprint.parts import Kind, Part
 
@@ -119,9 +119,9 @@ EDITS = {
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 def test_edit_of_a_users_file(load: Load, edit: Edit) -> None:
     """An edit changes the key if and only if it can change the artifact, and has its words."""
-    original = of_task(load(FILES).task())
+    original = task_fingerprint(load(FILES).task())
 
-    current = of_task(load(edited(edit.file, edit.old, edit.new)).task())
+    current = task_fingerprint(load(edited(edit.file, edit.old, edit.new)).task())
 
     assert_changes(original, current, *edit.changes)
 
@@ -130,9 +130,9 @@ def test_edit_of_a_users_file(load: Load, edit: Edit) -> None:
 def test_alteration_of_a_task(load: Load, changes: tuple[str, ...], alter: Alter) -> None:
     """A declaration changes the key if and only if it can change the artifact, and has words."""
     declared = load(FILES)
-    original = of_task(declared.task())
+    original = task_fingerprint(declared.task())
 
-    current = of_task(alter(declared.task(), declared))
+    current = task_fingerprint(alter(declared.task(), declared))
 
     assert_changes(original, current, *changes)
 
@@ -141,23 +141,23 @@ def test_rows_are_the_last_changes(load: Load) -> None:
     """Several changes have their words each, those of rows at the end."""
     declared = load(FILES)
     task = declared.task()
-    original = of_task(task)
+    original = task_fingerprint(task)
     rows = (*task.dataset.train, *declared.rows(20, 23))
     task = replace(task, dataset=replace(task.dataset, train=rows), lm=declared.lm(top_p=0.5))
 
-    changes = changes_between(original, of_task(task))
+    changes = changes_between(original, task_fingerprint(task))
 
     assert changes == ["model changed", "3 train rows added"]
 
 
 def test_changes_of_code_have_locations(load: Load) -> None:
     """The words for changed code have its current file and line."""
-    original = of_task(load(FILES).task())
+    original = task_fingerprint(load(FILES).task())
     files = edited("user_code.py", "            return 0\n", "            return 0.5\n")
     files = edited("wording.py", 'return "".join', '# Now with dashes.\n    return "-".join', files)
     line = PROGRAM[: PROGRAM.index("    def graded")].count("\n") + 1
 
-    changes = of_task(load(files).task()).changes_since(original.parts)
+    changes = task_fingerprint(load(files).task()).changes_since(original.parts)
 
     assert f"metric changed (user_code.py:{line})" in changes
     assert "code of wording.squash changed (wording.py:1)" in changes
@@ -175,7 +175,9 @@ def test_change_of_a_metric_object_has_no_location() -> None:
     """A metric that is no function is named without an empty location."""
     task = simple_task(Threshold(0.5))
 
-    changes = of_task(replace(task, metric=Threshold(0.6))).changes_since(of_task(task).parts)
+    changes = task_fingerprint(replace(task, metric=Threshold(0.6))).changes_since(
+        task_fingerprint(task).parts
+    )
 
     assert changes == ("metric changed",)
 
@@ -267,12 +269,12 @@ def test_edit_of_a_signature_is_one_change(
     """A signature is named by the predictor that has it, or by itself if no predictor has it."""
     files = {"user_code.py": SIGNED}
     user_code = load(files)
-    original = of_task(simple_task(user_code.metric, getattr(user_code, make)()))
+    original = task_fingerprint(simple_task(user_code.metric, getattr(user_code, make)()))
 
     for old, new in edits:
         files = edited("user_code.py", old, new, files)
     user_code = load(files)
-    current = of_task(simple_task(user_code.metric, getattr(user_code, make)()))
+    current = task_fingerprint(simple_task(user_code.metric, getattr(user_code, make)()))
 
     assert current.changes_since(original.parts) == expected
 

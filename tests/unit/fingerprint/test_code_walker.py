@@ -8,7 +8,7 @@ from fingerprints import Question, evaluation_key, length, simple_task
 from reached_code import DEPENDENCIES, Dependency
 from ticket_project import edited
 
-from pytest_mipro.fingerprint import of_task
+from pytest_mipro.fingerprint import task_fingerprint
 
 if TYPE_CHECKING:
     from fingerprints import Load
@@ -21,14 +21,14 @@ def test_code_is_followed(load: Load, dependency: Dependency) -> None:
     """An edit of any code that the metric depends on changes both keys."""
     files = {**(dependency.package or {}), "user_code.py": dependency.code}
     original = simple_task(load(files).metric)
-    key, row_key = of_task(original).key, evaluation_key(original)
+    key, row_key = task_fingerprint(original).key, evaluation_key(original)
     reloaded = simple_task(load(files).metric)
-    assert (of_task(reloaded).key, evaluation_key(reloaded)) == (key, row_key)
+    assert (task_fingerprint(reloaded).key, evaluation_key(reloaded)) == (key, row_key)
 
     files = edited(dependency.file, dependency.old, dependency.new, files)
     changed = simple_task(load(files).metric)
 
-    assert of_task(changed).key != key
+    assert task_fingerprint(changed).key != key
     assert evaluation_key(changed) != row_key
 
 
@@ -56,10 +56,10 @@ def test_edit_is_one_change(load: Load, name: str, expected: str) -> None:
     """An edit is one change in words, with the location of the code."""
     dependency = DEPENDENCIES[name]
     files = {"user_code.py": dependency.code}
-    original = of_task(simple_task(load(files).metric))
+    original = task_fingerprint(simple_task(load(files).metric))
 
     files = edited("user_code.py", dependency.old, dependency.new, files)
-    changed = of_task(simple_task(load(files).metric))
+    changed = task_fingerprint(simple_task(load(files).metric))
 
     assert changed.changes_since(original.parts) == (expected,)
 
@@ -73,7 +73,7 @@ def test_recursion_ends(load: Load) -> None:
         "    return metric\n\n\nmetric = make()\n"
     )
 
-    parts = of_task(simple_task(load({"user_code.py": code}).metric)).parts
+    parts = task_fingerprint(simple_task(load({"user_code.py": code}).metric)).parts
 
     assert {"code/user_code.odd", "code/user_code.even"} <= set(parts)
 
@@ -87,7 +87,7 @@ def test_object_with_its_own_method_as_attribute_has_a_key(load: Load) -> None:
     )
     judge = load({"user_code.py": code}).Judge
 
-    keys = [of_task(simple_task(judge(limit).score)).key for limit in (1, 1, 2)]
+    keys = [task_fingerprint(simple_task(judge(limit).score)).key for limit in (1, 1, 2)]
 
     assert keys[0] == keys[1] != keys[2]
 
@@ -103,10 +103,10 @@ def test_agent_whose_tools_are_its_own_methods_has_a_key(load: Load) -> None:
     )
     files = {"user_code.py": code}
 
-    key = of_task(simple_task(length, load(files).Agent())).key
-    reloaded = of_task(simple_task(length, load(files).Agent())).key
+    key = task_fingerprint(simple_task(length, load(files).Agent())).key
+    reloaded = task_fingerprint(simple_task(length, load(files).Agent())).key
     files = edited("user_code.py", "'before'", "'after'", files)
-    changed = of_task(simple_task(length, load(files).Agent())).key
+    changed = task_fingerprint(simple_task(length, load(files).Agent())).key
 
     assert key == reloaded != changed
 
@@ -118,6 +118,6 @@ def test_tool_of_an_agent_is_followed(load: Load) -> None:
 
     def key(files: dict[str, str]) -> str:
         agent = dspy.ReAct(Question, tools=[load(files).look_up])
-        return of_task(simple_task(length, agent)).key
+        return task_fingerprint(simple_task(length, agent)).key
 
     assert key(files) != key(edited("user_code.py", "'before'", "'after'", files))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fingerprints import evaluation_key, simple_task
 
-from pytest_mipro.fingerprint import of_task
+from pytest_mipro.fingerprint import task_fingerprint
 
 if TYPE_CHECKING:
     from fingerprints import Load
@@ -60,11 +60,11 @@ pytestmark = pytest.mark.uses("dspy", "pydantic")
 def test_memory_of_a_metric_changes_no_key(load: Load, code: str) -> None:
     """A value that a function sets or mutates itself is no part of a key."""
     task = simple_task(load({"user_code.py": code}).metric)
-    keys = (of_task(task).key, evaluation_key(task))
+    keys = (task_fingerprint(task).key, evaluation_key(task))
 
     task.metric(None, None)
 
-    assert (of_task(task).key, evaluation_key(task)) == keys
+    assert (task_fingerprint(task).key, evaluation_key(task)) == keys
 
 
 def test_state_from_before_the_calls_changes_the_key(load: Load) -> None:
@@ -77,7 +77,7 @@ def test_state_from_before_the_calls_changes_the_key(load: Load) -> None:
     )
     original = simple_task(load({"user_code.py": code}).metric)
     edited = simple_task(load({"user_code.py": code.replace("'before'", "'after'")}).metric)
-    assert of_task(edited).key != of_task(original).key
+    assert task_fingerprint(edited).key != task_fingerprint(original).key
 
 
 def test_inner_variable_hides_no_closure_value(load: Load) -> None:
@@ -90,4 +90,6 @@ def test_inner_variable_hides_no_closure_value(load: Load) -> None:
     )
     make = load({"user_code.py": code}).make
 
-    assert of_task(simple_task(make("a"))).key != of_task(simple_task(make("b"))).key
+    assert (
+        task_fingerprint(simple_task(make("a"))).key != task_fingerprint(simple_task(make("b"))).key
+    )

@@ -29,9 +29,9 @@ from ticket_project import FILES
 
 from pytest_mipro import MIPROv2, fingerprint
 from pytest_mipro.errors import FingerprintError
-from pytest_mipro.fingerprint import of_metric, of_prompts, of_task
+from pytest_mipro.fingerprint import metric_key, prompts_key, task_fingerprint
 from pytest_mipro.store import Store
-from pytest_mipro.task import OPTION_NAMES, Options, identity
+from pytest_mipro.task import OPTION_NAMES, Options, example_digest
 
 if TYPE_CHECKING:
     from dspy import lm15
@@ -50,9 +50,10 @@ def load_task(load: Load, project: str) -> Task:
 
 def held_out_keys(task: Task) -> set[str]:
     """Return the keys of the baseline's held-out rows."""
-    prompts = of_prompts(task.program)
+    prompts = prompts_key(task.program)
     return {
-        f"{evaluation_key(task)}/{prompts}/{identity(example)}" for example in task.dataset.test
+        f"{evaluation_key(task)}/{prompts}/{example_digest(example)}"
+        for example in task.dataset.test
     }
 
 
@@ -60,9 +61,9 @@ def held_out_keys(task: Task) -> set[str]:
 def test_consequences_of_an_edit(load: Load, edit: Edit, expected: tuple[str, ...]) -> None:
     """An edit leads to a compile for its reasons, to held-out rows to evaluate, or to nothing."""
     task = load_task(load, PROJECT)
-    original, stored = of_task(task), held_out_keys(task)
+    original, stored = task_fingerprint(task), held_out_keys(task)
     task = load_task(load, edit.apply())
-    current = of_task(task)
+    current = task_fingerprint(task)
     missing = len(held_out_keys(task) - stored)
 
     if current.key != original.key:
@@ -84,13 +85,13 @@ def test_consequences_of_an_upgrade(
 ) -> None:
     """Another version of DSPy or Optuna leads to a compile, one of DSPy to held-out rows, too."""
     task = load_task(load, PROJECT)
-    original, stored = of_task(task), held_out_keys(task)
+    original, stored = task_fingerprint(task), held_out_keys(task)
 
     monkeypatch.setattr(
         fingerprint.keys, "version", lambda name: "99" if name == package else version(name)
     )
 
-    changes = of_task(task).changes_since(original.parts)
+    changes = task_fingerprint(task).changes_since(original.parts)
     assert ((RECOMPILE, *changes) if changes else (NEITHER,)) == expected
     assert (held_out_keys(task) != stored) is (package == "dspy")
 
@@ -110,8 +111,8 @@ def test_value_without_content_needs_a_version(load: Load, old: str, new: str) -
     project = Edit(old, new).apply()
 
     with pytest.raises(FingerprintError, match=r"cannot be hashed.*declare version="):
-        of_task(load_task(load, project))
-    assert of_task(load_task(load, project.replace("threads=8", 'version="1"'))).key
+        task_fingerprint(load_task(load, project))
+    assert task_fingerprint(load_task(load, project.replace("threads=8", 'version="1"'))).key
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_key_of_a_metric(load: Load, name: str, same: bool) -> None:
     """The metric's code and the values that it uses change its key, and nothing else does."""
     edit, _ = EDITS[name]
 
-    keys = {of_metric(load_task(load, project).metric) for project in (PROJECT, edit.apply())}
+    keys = {metric_key(load_task(load, project).metric) for project in (PROJECT, edit.apply())}
 
     assert (len(keys) == 1) is same
 
@@ -189,9 +190,9 @@ def test_options_are_parts_of_the_key(load: Load, name: str) -> None:
     """A changed option is one change, named after the option."""
     task = load(FILES).task()
 
-    current = of_task(replace(task, options=Options.declare(**{name: OPTIONS[name]})))
+    current = task_fingerprint(replace(task, options=Options.declare(**{name: OPTIONS[name]})))
 
-    assert_changes(of_task(task), current, f"option {name} changed")
+    assert_changes(task_fingerprint(task), current, f"option {name} changed")
 
 
 def test_all_options_are_in_the_table() -> None:
@@ -203,30 +204,32 @@ def test_teacher_is_part_of_the_key(load: Load) -> None:
     """The parts of a teacher are those of a program, with the teacher as their owner."""
     task = load(FILES).task()
     teacher = type(task.program)()
-    original = of_task(replace(task, teacher=teacher))
+    original = task_fingerprint(replace(task, teacher=teacher))
     teacher.classify.demos = [dspy.Example(ticket="Hello?", queue="sales")]
 
-    current = of_task(replace(task, teacher=teacher))
+    current = task_fingerprint(replace(task, teacher=teacher))
 
-    assert "teacher instruction of classify added" in changes_between(of_task(task), original)
+    assert "teacher instruction of classify added" in changes_between(
+        task_fingerprint(task), original
+    )
     assert_changes(original, current, "teacher demos of classify changed")
 
 
 def test_algorithm_version_is_part_of_the_key(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new version of the search changes the key."""
     task = load(FILES).task()
-    original = of_task(task)
+    original = task_fingerprint(task)
 
     monkeypatch.setattr(fingerprint.keys, "ALGORITHM", fingerprint.ALGORITHM + 1)
 
-    assert_changes(original, of_task(task), "algorithm version changed")
+    assert_changes(original, task_fingerprint(task), "algorithm version changed")
 
 
 def test_extra_parts_are_parts_of_the_key(load: Load) -> None:
     """A part that a plugin adds is named by the plugin."""
     task = load(FILES).task()
-    plain = of_task(task)
-    first, second = (of_task(task, {"prompt library": {"version": n}}) for n in (1, 2))
+    plain = task_fingerprint(task)
+    first, second = (task_fingerprint(task, {"prompt library": {"version": n}}) for n in (1, 2))
 
     assert_changes(plain, first, "prompt library added")
     assert_changes(first, second, "prompt library changed")
@@ -238,7 +241,7 @@ def test_extra_part_replaces_no_part(load: Load, name: str) -> None:
     """An extra part with the words of another part is a part of its own."""
     task = load(FILES).task()
 
-    original, current = of_task(task), of_task(task, {name: 1})
+    original, current = task_fingerprint(task), task_fingerprint(task, {name: 1})
 
     assert current.changes_since(original.parts) == (f"{name} added",)
     assert len(current.parts) == len(original.parts) + 1
@@ -247,7 +250,7 @@ def test_extra_part_replaces_no_part(load: Load, name: str) -> None:
 def test_extra_part_without_a_json_form_is_refused(load: Load) -> None:
     """The error names the part and the hook that adds it."""
     with pytest.raises(FingerprintError, match=r"'index' that pytest_mipro_fingerprint adds"):
-        of_task(load(FILES).task(), {"index": object()})
+        task_fingerprint(load(FILES).task(), {"index": object()})
 
 
 @pytest.fixture(scope="module")

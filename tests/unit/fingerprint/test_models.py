@@ -8,7 +8,7 @@ import pytest
 from fingerprints import length
 from scripted import scripted_lm
 
-from pytest_mipro.fingerprint import adapter, model
+from pytest_mipro.fingerprint import describe_adapter, describe_model
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
 
@@ -42,17 +42,17 @@ def test_no_secret_in_the_description_of_a_model(kwargs: dict[str, Any]) -> None
     """A description has no credential, and another credential does not change it."""
     rotated = json.loads(json.dumps(kwargs, default=str).replace(SECRET, "sk-other"))
 
-    description = model(dspy.LM("openai/gpt-test", **kwargs))
+    description = describe_model(dspy.LM("openai/gpt-test", **kwargs))
 
     assert SECRET not in json.dumps(description)
-    assert description == model(dspy.LM("openai/gpt-test", **rotated))
+    assert description == describe_model(dspy.LM("openai/gpt-test", **rotated))
 
 
 def test_description_of_a_model_is_readable() -> None:
     """The description has the model, the endpoint and the sampling parameters."""
     lm = dspy.LM("openai/gpt-test", temperature=0.3, max_tokens=5, api_base="http://h:8000/v1?a=b")
 
-    description = model(lm)
+    description = describe_model(lm)
 
     assert description["model"] == "openai/gpt-test"
     assert description["endpoint"] == "http://h:8000/v1"
@@ -64,12 +64,13 @@ def test_endpoint_of_the_environment_is_described(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setenv("OPENAI_API_BASE", f"https://user:{SECRET}@one.example/v1?key={SECRET}")
 
-    assert model(dspy.LM("openai/gpt-test"))["endpoint"] == "https://one.example/v1"
+    assert describe_model(dspy.LM("openai/gpt-test"))["endpoint"] == "https://one.example/v1"
     assert (
-        model(dspy.LM("openai/gpt-test", api_base="http://two/v1"))["endpoint"] == "http://two/v1"
+        describe_model(dspy.LM("openai/gpt-test", api_base="http://two/v1"))["endpoint"]
+        == "http://two/v1"
     )
-    assert model(dspy.LM("anthropic/claude-test"))["endpoint"] is None
-    assert model(scripted_lm())["endpoint"] is None
+    assert describe_model(dspy.LM("anthropic/claude-test"))["endpoint"] is None
+    assert describe_model(scripted_lm())["endpoint"] is None
 
 
 @pytest.mark.parametrize(
@@ -85,19 +86,22 @@ def test_endpoint_of_the_environment_is_described(monkeypatch: pytest.MonkeyPatc
 )
 def test_parameters_change_the_description(kwargs: dict[str, Any]) -> None:
     """A sampling parameter is described at any depth, though its name resembles a credential's."""
-    assert model(dspy.LM("openai/gpt-test", **kwargs)) != model(dspy.LM("openai/gpt-test"))
+    assert describe_model(dspy.LM("openai/gpt-test", **kwargs)) != describe_model(
+        dspy.LM("openai/gpt-test")
+    )
 
 
 def test_engine_is_described_by_class_and_state() -> None:
     """Engines with equal states have equal descriptions; the state changes the description."""
-    assert model(scripted_lm(base=30)) == model(scripted_lm(base=30))
-    assert model(scripted_lm(base=30)) != model(scripted_lm(base=31))
+    assert describe_model(scripted_lm(base=30)) == describe_model(scripted_lm(base=30))
+    assert describe_model(scripted_lm(base=30)) != describe_model(scripted_lm(base=31))
 
 
 def test_malformed_endpoint_is_described() -> None:
     """Malformed URLs change the description, too."""
     first, second = (
-        model(dspy.LM("openai/gpt-test", api_base=url)) for url in ("http://[::1", "http://[::2")
+        describe_model(dspy.LM("openai/gpt-test", api_base=url))
+        for url in ("http://[::1", "http://[::2")
     )
 
     assert first != second
@@ -115,16 +119,16 @@ def test_adapter_is_described_by_class_and_public_attributes() -> None:
     quiet = _Quiet("calm")
     quiet._calls = 7
 
-    assert adapter(quiet) == adapter(_Quiet("calm"))
-    assert adapter(quiet) != adapter(_Quiet("sharp"))
-    assert adapter(quiet) != adapter(dspy.ChatAdapter())
-    assert adapter(None) is None
+    assert describe_adapter(quiet) == describe_adapter(_Quiet("calm"))
+    assert describe_adapter(quiet) != describe_adapter(_Quiet("sharp"))
+    assert describe_adapter(quiet) != describe_adapter(dspy.ChatAdapter())
+    assert describe_adapter(None) is None
 
 
 def test_adapter_with_a_model_is_described_by_the_model() -> None:
     """A model inside an adapter is described by its content, without its credentials."""
     original, rotated, changed = (
-        adapter(dspy.TwoStepAdapter(dspy.LM(name, api_key=key)))
+        describe_adapter(dspy.TwoStepAdapter(dspy.LM(name, api_key=key)))
         for name, key in (("openai/a", SECRET), ("openai/a", "other"), ("openai/b", "other"))
     )
 

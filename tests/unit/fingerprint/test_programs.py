@@ -11,7 +11,7 @@ from fingerprints import Question, evaluation_key, length, simple_task
 from scripted import scripted_lm
 from ticket_project import FILES
 
-from pytest_mipro.fingerprint import demo_fields, of_prompts, of_task, prompts
+from pytest_mipro.fingerprint import demo_fields, prompts, prompts_key, task_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,10 @@ def _look_up(title: str) -> str:
 )
 def test_modules_of_dspy_have_a_key(make: Callable[[], dspy.Module]) -> None:
     """Two instances of a module of DSPy have the same key, without version=."""
-    assert of_task(simple_task(length, make())).key == of_task(simple_task(length, make())).key
+    assert (
+        task_fingerprint(simple_task(length, make())).key
+        == task_fingerprint(simple_task(length, make())).key
+    )
 
 
 def test_frozen_module_changes_the_evaluation_key() -> None:
@@ -97,7 +100,7 @@ def test_use_changes_no_key() -> None:
 
 
 def _keys(task: Task) -> list[str]:
-    return [of_task(task).key, evaluation_key(task), of_prompts(task.program)]
+    return [task_fingerprint(task).key, evaluation_key(task), prompts_key(task.program)]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_prompts_key(load: Load, name: str, changes: bool) -> None:
 
     altered = alter(declared.task(), declared)
 
-    assert (of_prompts(altered.program) != of_prompts(declared.task().program)) is changes
+    assert (prompts_key(altered.program) != prompts_key(declared.task().program)) is changes
 
 
 def test_prompts_lists_predictors_in_their_order(load: Load) -> None:

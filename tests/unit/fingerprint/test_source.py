@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fingerprints import length
 
-from pytest_mipro.fingerprint import location
+from pytest_mipro.fingerprint import location_of
 from pytest_mipro.fingerprint.source import source_of
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def test_source_of_a_lambda_is_text(load: Load) -> None:
 @pytest.mark.parametrize("value", [None, 3, "text", len, object()])
 def test_location_of_a_value_without_source_is_empty(value: object) -> None:
     """Plain values, builtin functions and instances have no location."""
-    assert not location(value)
+    assert not location_of(value)
 
 
 def test_location_of_a_decorated_function_is_the_function() -> None:
     """The location is the line of the function, not of its decorator's wrapper."""
     line = length.__code__.co_firstlineno
 
-    assert location(length) == f"fingerprints.py:{line}"
-    assert location(functools.cache(length)) == location(length)
+    assert location_of(length) == f"fingerprints.py:{line}"
+    assert location_of(functools.cache(length)) == location_of(length)

@@ -11,7 +11,7 @@ from fingerprints import assert_changes, evaluation_key, holding, simple_task
 from ticket_project import edited
 
 from pytest_mipro.errors import DeclarationError, FingerprintError
-from pytest_mipro.fingerprint import of_task
+from pytest_mipro.fingerprint import task_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def test_order_of_a_dictionary_changes_no_key(load: Load, code: str, old: str, n
 
     reordered = simple_task(load(edited("user_code.py", old, new, files)).metric)
 
-    assert of_task(reordered).key == of_task(original).key
+    assert task_fingerprint(reordered).key == task_fingerprint(original).key
     assert evaluation_key(reordered) == evaluation_key(original)
 
 
@@ -80,7 +80,7 @@ def test_value_that_contains_itself_has_a_key(make: Callable[..., Any]) -> None:
         value["itself"] = [value]
         return value
 
-    keys = [of_task(simple_task(holding(cyclic(word)))).key for word in "aab"]
+    keys = [task_fingerprint(simple_task(holding(cyclic(word)))).key for word in "aab"]
 
     assert keys[0] == keys[1] != keys[2]
 
@@ -98,7 +98,7 @@ WITHOUT_CONTENT = {
 def test_value_without_content_is_refused(make: Callable[[], object]) -> None:
     """The error names the value, its type, and version= as the next step."""
     with pytest.raises(FingerprintError, match="declare version=") as error:
-        of_task(simple_task(holding(make())))
+        task_fingerprint(simple_task(holding(make())))
 
     assert "value in metric is <" in str(error.value)
     assert isinstance(error.value, DeclarationError)
@@ -108,7 +108,8 @@ def test_value_without_content_is_refused(make: Callable[[], object]) -> None:
 def test_version_stands_for_a_value_without_content(make: Callable[[], object]) -> None:
     """With version= there is a key, which the version changes and the value does not."""
     first, second, bumped = (
-        of_task(simple_task(holding(make()), version=version)) for version in ("1", "1", "2")
+        task_fingerprint(simple_task(holding(make()), version=version))
+        for version in ("1", "1", "2")
     )
 
     assert_changes(first, second)
@@ -117,7 +118,9 @@ def test_version_stands_for_a_value_without_content(make: Callable[[], object]) 
 
 def test_version_hides_no_value_with_content() -> None:
     """With version=, a closure value with content still changes the key."""
-    first, second = (of_task(simple_task(holding(value), version="1")) for value in ("a", "b"))
+    first, second = (
+        task_fingerprint(simple_task(holding(value), version="1")) for value in ("a", "b")
+    )
 
     assert first.key != second.key
 
@@ -126,7 +129,7 @@ def test_generator_in_a_closure_is_not_consumed() -> None:
     """The description of a metric reads no iterator in its closure."""
     numbers = iter([1, 2, 3])
 
-    of_task(simple_task(holding(numbers), version="1"))
+    task_fingerprint(simple_task(holding(numbers), version="1"))
 
     assert list(numbers) == [1, 2, 3]
 
@@ -147,7 +150,7 @@ def test_empty_closure_cell_has_a_key() -> None:
         def metric(example: dspy.Example, prediction: Any, trace: object = None) -> Any:
             return later
 
-        key = of_task(simple_task(metric)).key
+        key = task_fingerprint(simple_task(metric)).key
         later = 1
         return key, later
 

@@ -61,7 +61,9 @@ def test_timeout_leaves_the_keys_alone() -> None:
     """A model with another timeout is the same model to the store."""
     lm = dspy.LM("openai/gpt-test", api_key="x")
 
-    assert fingerprint.model(resolve_model(lm, timeout=9.0).lm) == fingerprint.model(lm)
+    assert fingerprint.describe_model(
+        resolve_model(lm, timeout=9.0).lm
+    ) == fingerprint.describe_model(lm)
 
 
 def test_model_string_makes_a_model_with_a_timeout() -> None:

@@ -7,7 +7,7 @@ from hostile import TEXTS
 
 from pytest_mipro.optimize import Bound, Estimate
 from pytest_mipro.optimize.mipro.estimate import Tokens
-from pytest_mipro.report.dry_run import reason, render_dry_run
+from pytest_mipro.report.dry_run import render_dry_run, skip_reason
 from pytest_mipro.report.escaping import printable
 from pytest_mipro.spending import Price
 
@@ -47,8 +47,8 @@ def test_limits_are_named() -> None:
     lines = render_dry_run("router", guess).splitlines()
     assert lines[-1] == "  limited to lm_calls=100, usd=1"
     assert "about 50 LM calls" in lines[-2]
-    assert reason(guess) == "--mipro-dry-run: would compile; about 50 LM calls"
-    assert reason(ESTIMATE) == "--mipro-dry-run: would compile; at most 50 LM calls"
+    assert skip_reason(guess) == "--mipro-dry-run: would compile; about 50 LM calls"
+    assert skip_reason(ESTIMATE) == "--mipro-dry-run: would compile; at most 50 LM calls"
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)

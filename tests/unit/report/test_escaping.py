@@ -6,7 +6,7 @@ from hostile import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.report.escaping import inline, neutral, printable, visible
+from pytest_mipro.report.escaping import escaped_line, neutral, printable, visible
 
 
 def is_harmless(text: str) -> bool:
@@ -55,7 +55,7 @@ def test_no_control_character_is_left(text: str) -> None:
 def test_a_second_call_changes_nothing(text: str) -> None:
     """A text that is safe stays unchanged."""
     assert printable(printable(text)) == printable(text)
-    assert inline(inline(text)) == inline(text)
+    assert escaped_line(escaped_line(text)) == escaped_line(text)
 
 
 def test_a_page_may_have_commands() -> None:

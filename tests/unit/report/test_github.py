@@ -12,8 +12,8 @@ from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.github import (
     MOST_ANNOTATIONS,
     STEP_SUMMARY_LIMIT,
-    step_summary,
-    workflow_commands,
+    render_annotations,
+    render_step_summary,
 )
 from pytest_mipro.report.markdown import MARKER, render_markdown
 
@@ -37,7 +37,7 @@ def unescaped(text: str) -> str:
 
 def test_failures_are_errors_and_undecided_tests_warnings() -> None:
     """Errors come before failures, and each command points at its test."""
-    assert [parsed(line) for line in workflow_commands(summaries.summary())] == [
+    assert [parsed(line) for line in render_annotations(summaries.summary())] == [
         (
             "error",
             {"file": "tests/test_router.py", "line": "30", "title": "broken: ERROR"},
@@ -58,7 +58,7 @@ def test_failures_are_errors_and_undecided_tests_warnings() -> None:
 
 def test_a_passed_test_has_no_annotation() -> None:
     """A session in which every test passed has no annotation."""
-    assert workflow_commands(summaries.summary(summaries.PASSED)) == []
+    assert render_annotations(summaries.summary(summaries.PASSED)) == []
 
 
 def test_the_message_is_shown_where_no_verdict_says_it() -> None:
@@ -66,7 +66,7 @@ def test_the_message_is_shown_where_no_verdict_says_it() -> None:
     task = summaries.task_summary(
         summaries.report("PASS"), failed=True, message="assert 0.7 >= 0.8\n  where 0.7\n" * 99
     )
-    ((_, properties, data),) = map(parsed, workflow_commands(summaries.summary(task)))
+    ((_, properties, data),) = map(parsed, render_annotations(summaries.summary(task)))
     assert properties["title"] == "router: failed"
     assert data.startswith("assert 0.7 >= 0.8 where 0.7 assert")
     assert len(data) == 600
@@ -79,7 +79,7 @@ def test_a_warning_has_the_undecided_verdicts_only() -> None:
         Verdict("no_regression", "INCONCLUSIVE", "ask more", None, tolerated=True),
     )
     task = summaries.task_summary(summaries.report(verdicts=verdicts))
-    ((name, _, data),) = map(parsed, workflow_commands(summaries.summary(task)))
+    ((name, _, data),) = map(parsed, render_annotations(summaries.summary(task)))
     assert (name, data) == ("warning", "no regression: INCONCLUSIVE: ask more")
 
 
@@ -87,7 +87,7 @@ def test_a_warning_has_the_undecided_verdicts_only() -> None:
 def test_at_most_ten_of_each(count: int) -> None:
     """There are no more than GitHub shows, and the last counts the rest."""
     tasks = [*[summaries.ERRED] * count, *[summaries.UNDECIDED] * count]
-    lines = workflow_commands(summaries.summary(*tasks))
+    lines = render_annotations(summaries.summary(*tasks))
     for name in ("error", "warning"):
         commands = [line for line in lines if line.startswith(f"::{name} ")]
         assert len(commands) == MOST_ANNOTATIONS
@@ -100,7 +100,7 @@ def test_at_most_ten_of_each(count: int) -> None:
 @given(st.sampled_from(list(TEXTS.values())) | st.text())
 def test_no_text_leaves_its_place(text: str) -> None:
     """Each command is one line with the same properties, whatever the texts in it."""
-    lines = workflow_commands(summaries.hostile(text))
+    lines = render_annotations(summaries.hostile(text))
     assert len(lines) == 2
     for line in lines:
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028]", line)
@@ -113,21 +113,21 @@ def test_no_text_leaves_its_place(text: str) -> None:
 def test_escapes_are_those_of_the_toolkit() -> None:
     """Percent signs and line breaks are escaped anywhere, colons and commas in properties."""
     task = replace(summaries.ERRED, task="a%b:c,d", file="x\r,y.py", message="50% of: a, b")
-    (line,) = workflow_commands(summaries.summary(task))
+    (line,) = render_annotations(summaries.summary(task))
     assert line == "::error file=x\\r%2Cy.py,line=30,title=a%25b%3Ac%2Cd%3A ERROR::50%25 of: a, b"
 
 
 def test_the_step_summary_is_the_markdown() -> None:
     """The summary begins on a line of its own, after the output of other programs."""
     text = render_markdown(summaries.summary())
-    assert step_summary(summaries.summary(), 0) == text
-    assert step_summary(summaries.summary(), 10) == f"\n{text}"
+    assert render_step_summary(summaries.summary(), 0) == text
+    assert render_step_summary(summaries.summary(), 10) == f"\n{text}"
 
 
 @pytest.mark.parametrize("room", [0, 1, 100, 1000, 3000, 10_000])
 def test_the_step_summary_fits_into_the_room_left(room: int) -> None:
     """It is empty where not even the headline fits."""
-    text = step_summary(summaries.summary(), STEP_SUMMARY_LIMIT - room)
+    text = render_step_summary(summaries.summary(), STEP_SUMMARY_LIMIT - room)
     assert len(text.encode()) <= room
     assert not text or text.startswith(f"\n{MARKER}\n## ")
     assert bool(text) == (room >= 1000)
@@ -135,4 +135,4 @@ def test_the_step_summary_fits_into_the_room_left(room: int) -> None:
 
 def test_a_full_step_summary_gets_nothing_more() -> None:
     """The text is empty if other programs have filled the file."""
-    assert not step_summary(summaries.summary(), STEP_SUMMARY_LIMIT + 5)
+    assert not render_step_summary(summaries.summary(), STEP_SUMMARY_LIMIT + 5)

@@ -6,7 +6,7 @@ import pytest
 from hostile import TEXTS
 
 from pytest_mipro.records import Progress, Usage
-from pytest_mipro.report.escaping import inline
+from pytest_mipro.report.escaping import escaped_line
 from pytest_mipro.report.progress import progress_line
 from pytest_mipro.report.text_width import columns
 
@@ -81,7 +81,7 @@ def test_any_provider_error_fits(provider_error: str, width: int) -> None:
         "router", Progress("search", 3, 10, provider_error=provider_error * 99), width=width
     )
     assert columns(line) <= width
-    assert inline(line) == line
+    assert escaped_line(line) == line
 
 
 def test_a_long_name_leaves_room_for_the_counts() -> None:
@@ -104,5 +104,5 @@ def test_the_record_is_not_changed() -> None:
 def test_a_hostile_name_is_escaped(width: int | None, text: str) -> None:
     """A name adds no line, and neither a terminal nor a CI system obeys it."""
     line = progress_line(text, Progress("search", 1, 2), width=width)
-    assert inline(line) == line
+    assert escaped_line(line) == line
     assert width is None or columns(line) <= width

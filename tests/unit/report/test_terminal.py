@@ -24,7 +24,7 @@ from summaries import (
 
 from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
 from pytest_mipro.report.escaping import printable
-from pytest_mipro.report.terminal import details, failure, table
+from pytest_mipro.report.terminal import render_details, render_failure, render_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,15 +47,15 @@ def columns(text: str) -> int:
 
 def shown(session: Summary, width: int = 120) -> list[str]:
     """Return the lines of the table without their styles."""
-    return ["".join(segment.text for segment in line) for line in table(session, width)]
+    return ["".join(segment.text for segment in line) for line in render_table(session, width)]
 
 
 def all_texts(session: Summary, width: int) -> Iterable[str]:
     """Yield all texts about ``session`` that a terminal shows."""
     yield "\n".join(shown(session, width))
     for task in session.tasks:
-        yield details(task, width)
-        yield from (failure(task, width, verbosity) for verbosity in VERBOSITIES)
+        yield render_details(task, width)
+        yield from (render_failure(task, width, verbosity) for verbosity in VERBOSITIES)
 
 
 def failing(count: int) -> Report:
@@ -71,11 +71,11 @@ def failing(count: int) -> Report:
 class TestFailures:
     def test_no_line_without_failures(self) -> None:
         """A report without failures has no line about them."""
-        assert "failed on" not in failure(task_summary(failing(0), failed=True), 120)
+        assert "failed on" not in render_failure(task_summary(failing(0), failed=True), 120)
 
     def test_they_are_counted_and_the_first_three_shown(self) -> None:
         """The line counts all failures, and says that each scores 0."""
-        text = failure(task_summary(failing(5), failed=True), 120)
+        text = render_failure(task_summary(failing(5), failed=True), 120)
         assert "the compiled program failed on 5 of " in text
         assert "each scores 0; the first 3 of 5:" in text
         assert [f"ValueError: no {number}" in text for number in range(5)] == [
@@ -89,7 +89,7 @@ class TestFailures:
         outcome = replace(
             outcome, baseline=replace(outcome.baseline, failures=failing(2).compiled.failures)
         )
-        text = failure(task_summary(outcome, failed=True), 200)
+        text = render_failure(task_summary(outcome, failed=True), 200)
         assert "the compiled program failed on 1 of " in text
         assert "the baseline program failed on 2 of " in text
         assert "all of them:" in text
@@ -99,7 +99,7 @@ class TestFailures:
         """No control character of a model reaches the terminal."""
         outcome = failing(1)
         evil = (Failure("\x1b[2J", "\x1b[2J", "\x1b]0;owned\x07\n::error::x"),)
-        text = failure(
+        text = render_failure(
             task_summary(
                 replace(outcome, compiled=replace(outcome.compiled, failures=evil)), failed=True
             ),
@@ -164,7 +164,7 @@ class TestTable:
 
     def test_no_table_without_tasks(self) -> None:
         """A session without tasks has no table."""
-        assert table(replace(summary(), tasks=()), 80) == []
+        assert render_table(replace(summary(), tasks=()), 80) == []
 
     @pytest.mark.parametrize("width", WIDTHS)
     def test_an_interrupted_run_says_so(self, width: int) -> None:
@@ -172,12 +172,12 @@ class TestTable:
         interrupted = replace(summary(), interrupted=True)
         lines = [*shown(summary(), width), "interrupted: not all tests were judged"]
         assert shown(interrupted, width) == lines
-        assert table(replace(interrupted, tasks=()), width) == []
+        assert render_table(replace(interrupted, tasks=()), width) == []
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_only_verdicts_have_a_colour(self, width: int) -> None:
         """Styles have pytest's names, so that pytest decides whether to show colours."""
-        lines = table(summary(), width)
+        lines = render_table(summary(), width)
         styles = {
             segment.text.strip(): segment.style
             for line in lines
@@ -273,7 +273,7 @@ class TestTable:
 class TestFailure:
     def test_its_paragraphs(self) -> None:
         """A failure shows verdicts, tracebacks, the worst examples and the diff of the prompt."""
-        assert failure(REGRESSED, 80).splitlines() == [
+        assert render_failure(REGRESSED, 80).splitlines() == [
             "no regression: FAIL: worse than the reference",
             "the reference is out of date: metric changed",
             "",
@@ -308,7 +308,7 @@ class TestFailure:
     def test_the_baseline_is_compared_without_a_reference(self) -> None:
         """Examples and the prompt are compared with it."""
         examples = [replace(example, accepted=None) for example in EXAMPLES]
-        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 80)
+        text = render_failure(task_summary(report("FAIL", examples=examples), failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
         assert "    - Route the ticket to a team." in text
@@ -319,7 +319,9 @@ class TestFailure:
         """A tolerated verdict passes and is not shown."""
         verdicts = report("PASS", "FAIL", "INCONCLUSIVE", sentence="so").verdicts
         tolerated = replace(verdicts[2], tolerated=True, sentence="tolerated")
-        text = failure(task_summary(report(verdicts=(*verdicts, tolerated)), failed=True), 80)
+        text = render_failure(
+            task_summary(report(verdicts=(*verdicts, tolerated)), failed=True), 80
+        )
         assert text.splitlines()[:3] == [
             "beats baseline: FAIL: so",
             "beats baseline: INCONCLUSIVE: so",
@@ -328,7 +330,7 @@ class TestFailure:
 
     def test_an_assert_on_a_score(self) -> None:
         """A failure without a verdict shows the figures."""
-        text = failure(task_summary(report(), failed=True), 80)
+        text = render_failure(task_summary(report(), failed=True), 80)
         assert text.startswith(
             "baseline 0.425, compiled 0.675, difference +0.250 [+0.080, +0.400], n = 40\n\n"
         )
@@ -337,7 +339,7 @@ class TestFailure:
         """The figures have the score of the reference, too."""
         assert REGRESSED.report is not None
         missed = replace(REGRESSED.report, verdicts=(), stale="")
-        assert failure(task_summary(missed, failed=True), 120).startswith(
+        assert render_failure(task_summary(missed, failed=True), 120).startswith(
             "baseline 0.425, reference 0.750, compiled 0.675, "
             "difference from the baseline +0.250 [+0.080, +0.400], n = 40\n\n"
         )
@@ -348,25 +350,27 @@ class TestFailure:
         held = replace(REGRESSED.report.verdicts[1], word="PASS")
         missed = replace(REGRESSED.report.verdicts[0], word="FAIL")
         outcome = replace(REGRESSED.report, verdicts=(missed, held))
-        text = failure(task_summary(outcome, failed=True), 80)
+        text = render_failure(task_summary(outcome, failed=True), 80)
         assert "1 of 4 held-out examples got worse than the baseline, 1 better" in text
         assert "the prompt since the baseline:" in text
 
     def test_an_error_is_its_message(self) -> None:
         """An error has no other paragraph."""
-        assert failure(summary().tasks[-1], 50) == (
+        assert render_failure(summary().tasks[-1], 50) == (
             "the language model failed while running Router:\nLMAuthError: the key was revoked"
         )
 
     def test_an_unchanged_prompt_is_named_so(self) -> None:
         """A line says that the prompt is that of the baseline."""
         same = report("FAIL", prompts_before=report().prompts_after)
-        assert "the prompt is that of the baseline" in failure(task_summary(same, failed=True), 80)
+        assert "the prompt is that of the baseline" in render_failure(
+            task_summary(same, failed=True), 80
+        )
 
     def test_no_example_is_shown_if_all_have_the_best_score(self) -> None:
         """A failure without a worst example has no paragraph about examples."""
         good = report("FAIL", examples=(held_out(1.0, 1.0),))
-        assert "held-out" not in failure(task_summary(good, failed=True), 80)
+        assert "held-out" not in render_failure(task_summary(good, failed=True), 80)
 
     @pytest.mark.parametrize(
         "verbosity, number, heading",
@@ -381,7 +385,7 @@ class TestFailure:
         """It shows three, ten, or all; -q does not show fewer."""
         examples = [held_out(1.0, 0.0, number=number) for number in range(30)]
         failed = task_summary(report("FAIL", examples=examples), failed=True)
-        text = failure(failed, 80, verbosity)
+        text = render_failure(failed, 80, verbosity)
         assert heading in text
         assert text.count("input") == number
 
@@ -390,7 +394,9 @@ class TestFailure:
         """A value has one line, a few, or all."""
         words = " ".join(f"word{number:04}" for number in range(200))
         examples = [held_out(1.0, 0.0, compiled_team=words)]
-        text = failure(task_summary(report("FAIL", examples=examples), failed=True), 90, verbosity)
+        text = render_failure(
+            task_summary(report("FAIL", examples=examples), failed=True), 90, verbosity
+        )
         assert sum("word0" in line for line in text.splitlines()) == lines
         assert ("word0199" in text) == (verbosity == 2)
         assert ("…\n" in text) == (verbosity != 2)
@@ -399,7 +405,7 @@ class TestFailure:
         """A diff has at most twenty lines without -v, and counts the rest."""
         prompt = Prompt("route", "\n".join(f"Rule {number}." for number in range(150)))
         failed = task_summary(report("FAIL", prompts_after=(prompt,)), failed=True)
-        texts = [failure(failed, 80, verbosity) for verbosity in VERBOSITIES]
+        texts = [render_failure(failed, 80, verbosity) for verbosity in VERBOSITIES]
         assert [text.count("+ Rule") for text in texts] == [18, 98, 150]
         assert "  … 132 more lines with -v\n" in texts[0]
         assert "  … 52 more lines with -vv\n" in texts[1]
@@ -409,11 +415,11 @@ class TestFailure:
         """An instruction of one long line is cut, so that the new one is seen, too."""
         prompts = [Prompt("route", f"{start} {INSTRUCTION}") for start in ("Old.", "New.")]
         outcome = report("FAIL", prompts_before=(prompts[0],), prompts_after=(prompts[1],))
-        text = failure(task_summary(outcome, failed=True), 80)
+        text = render_failure(task_summary(outcome, failed=True), 80)
         assert "    - Old. Rule 0." in text
         assert "    + New. Rule 0." in text
         assert "Rule 199." not in text
-        assert "Rule 199." in failure(task_summary(outcome, failed=True), 80, 1)
+        assert "Rule 199." in render_failure(task_summary(outcome, failed=True), 80, 1)
 
     def test_demos_come_after_instructions(self) -> None:
         """A demo has one line without -v, below the instructions of all predictors."""
@@ -421,39 +427,39 @@ class TestFailure:
         old = (Prompt("one", "Same."), Prompt("two", "Old."))
         new = (Prompt("one", "Same.", demos), Prompt("two", "New."))
         task = task_summary(report("FAIL", prompts_before=old, prompts_after=new), failed=True)
-        lines = [line.strip() for line in failure(task, 60).splitlines()]
+        lines = [line.strip() for line in render_failure(task, 60).splitlines()]
         start = lines.index("instruction of two:")
         assert lines[start + 1 : start + 4] == ["- Old.", "+ New.", "demos of one:"]
         assert [line[:5] for line in lines[start + 4 : start + 12]] == [
             f"+ q: {number}"[:5] for number in range(8)
         ]
-        assert INSTRUCTION in " ".join(failure(task, 60, 1).split())
+        assert INSTRUCTION in " ".join(render_failure(task, 60, 1).split())
 
     def test_several_answers(self) -> None:
         """Each answer is shown once with its count."""
         answer = ExampleResult(0.25, ({"team": "web"}, {"team": "billing"}, {"team": "web"}))
         example = replace(held_out(1.0, 0.25), compiled=answer)
-        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
+        text = render_failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "compiled  2 x team: web / 1 x team: billing" in text
 
     def test_an_unknown_answer_is_marked(self) -> None:
         """An answer of which only the score is known has a placeholder."""
         example = replace(held_out(1.0, 0.0), baseline=ExampleResult(1.0))
-        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
+        text = render_failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "baseline  (not kept)" in text
 
     def test_a_new_example_is_named_so(self) -> None:
         """An example that is not in the reference has no score of it."""
         assert REGRESSED.report is not None
         outcome = replace(REGRESSED.report, held_out=(held_out(1.0, 0.0), held_out(1.0, 1.0)))
-        text = failure(replace(REGRESSED, report=outcome), 80)
+        text = render_failure(replace(REGRESSED, report=outcome), 80)
         assert "0 of 2 held-out examples got worse than the reference" in text
         assert "  1  score 0.000, baseline 1.000, not in the reference\n" in text
 
     def test_an_example_without_a_label(self) -> None:
         """It has no line for the expected value."""
         example = replace(held_out(1.0, 0.0), expected={})
-        text = failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
+        text = render_failure(task_summary(report("FAIL", examples=[example]), failed=True), 80)
         assert "expected" not in text
 
     def test_lines_of_a_value_stay_below_its_name(self) -> None:
@@ -461,20 +467,20 @@ class TestFailure:
         failed = task_summary(
             report("FAIL", examples=[held_out(1.0, 0.0, ticket="a\nb")]), failed=True
         )
-        assert "input     ticket: a\\nb\n" in failure(failed, 80)
-        assert "     input     ticket: a\n               b\n" in failure(failed, 80, 1)
+        assert "input     ticket: a\\nb\n" in render_failure(failed, 80)
+        assert "     input     ticket: a\n               b\n" in render_failure(failed, 80, 1)
 
     def test_the_way_to_more_is_named(self) -> None:
         """The last line names the flags that show more."""
-        assert "-vv" in failure(REGRESSED, 80)
-        assert "-vv" not in failure(REGRESSED, 80, 2)
-        assert "--mipro-report out.html" in failure(REGRESSED, 80, 2)
+        assert "-vv" in render_failure(REGRESSED, 80)
+        assert "-vv" not in render_failure(REGRESSED, 80, 2)
+        assert "--mipro-report out.html" in render_failure(REGRESSED, 80, 2)
 
 
 class TestDetails:
     def test_verdicts_and_prompts(self) -> None:
         """Details have all sentences, the reasons of the compile, and the compiled prompts."""
-        assert details(REGRESSED, 80).splitlines() == [
+        assert render_details(REGRESSED, 80).splitlines() == [
             "summary (tests/test_router.py::test_summary)",
             "  beats baseline: PASS: better",
             "  no regression: FAIL: worse than the reference",
@@ -488,20 +494,22 @@ class TestDetails:
 
     def test_an_error(self) -> None:
         """The details of an error are its message."""
-        assert details(summary().tasks[-1], 120).splitlines() == [
+        assert render_details(summary().tasks[-1], 120).splitlines() == [
             "broken (tests/test_router.py::test_broken)",
             "  the language model failed while running Router: LMAuthError: the key was revoked",
         ]
 
     def test_no_demos_and_no_instruction(self) -> None:
         """An empty instruction and a prompt without demos are named so."""
-        text = details(task_summary(report("PASS", prompts_after=(Prompt("classify", ""),))), 80)
+        text = render_details(
+            task_summary(report("PASS", prompts_after=(Prompt("classify", ""),))), 80
+        )
         assert "    (empty)" in text.splitlines()
         assert "  compiled demos of classify: none" in text.splitlines()
 
     def test_a_long_instruction_is_complete(self) -> None:
         """It is broken into lines, and none is left out."""
-        text = details(
+        text = render_details(
             task_summary(report("PASS", prompts_after=(Prompt("route", INSTRUCTION),))), 60
         )
         assert INSTRUCTION in " ".join(text.split())
@@ -511,7 +519,7 @@ class TestDetails:
         """All lines below a task are indented, whatever its texts."""
         prompt = Prompt(fake, fake, ({"q": fake},))
         outcome = report("FAIL", sentence=fake, prompts_after=(prompt,), reasons=(fake,))
-        lines = details(task_summary(outcome), 80).split("\n")
+        lines = render_details(task_summary(outcome), 80).split("\n")
         assert [line for line in lines if not line.startswith("  ")] == lines[:1]
 
 
@@ -535,5 +543,5 @@ class TestHostile:
     def test_no_line_becomes_a_command_by_being_broken(self, text: str, width: int) -> None:
         """A command inside a line has an escape where the line is broken before it."""
         prompt = Prompt("p", text)
-        shown_text = details(task_summary(report(prompts_after=(prompt,))), width + 10)
+        shown_text = render_details(task_summary(report(prompts_after=(prompt,))), width + 10)
         assert printable(shown_text) == shown_text

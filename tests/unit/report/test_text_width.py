@@ -1,16 +1,16 @@
 import pytest
 
-from pytest_mipro.report.text_width import columns, columns_cut, cut, cut_middle, hung
+from pytest_mipro.report.text_width import columns, cut, cut_middle, filled, hung
 
 pytestmark = pytest.mark.uses("wcwidth")
 
 
 def test_cut_to_columns() -> None:
     """The result has the given width, whatever the widths of its letters."""
-    assert columns_cut("abc", 5) == "abc  "
-    assert columns_cut("abcdef", 5) == "abcd…"
-    assert columns_cut("你好吗", 5) == "你好…"
-    assert columns_cut("你好吗", 4) == "你… "
+    assert filled("abc", 5) == "abc  "
+    assert filled("abcdef", 5) == "abcd…"
+    assert filled("你好吗", 5) == "你好…"
+    assert filled("你好吗", 4) == "你… "
 
 
 def test_letters_of_no_column_and_of_two() -> None:

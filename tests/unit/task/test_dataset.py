@@ -8,7 +8,7 @@ import pytest
 from row_sources import SPLITS, as_csv, as_json, as_jsonl, examples_of, jsonl, refused, rows, write
 
 from pytest_mipro.errors import DatasetError
-from pytest_mipro.task import Dataset, clusters_of, identity
+from pytest_mipro.task import Dataset, clusters_of, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,9 @@ def test_all_sources_give_the_same_splits(tmp_path: Path, source: Any) -> None:
     assert {row.inputs().toDict()["question"] for row in examples_of(dataset)} == {
         row["question"] for row in rows(30)
     }
-    assert [identity(row) for row in dataset.test] == [identity(row) for row in expected.test]
+    assert [example_digest(row) for row in dataset.test] == [
+        example_digest(row) for row in expected.test
+    ]
 
 
 @pytest.mark.parametrize("inputs", ["question", ["question"], ("question",), iter(["question"])])

@@ -12,7 +12,7 @@ from pytest_mipro.optimize.mipro.estimate import (
     CallProfile,
     Tokens,
     bounds_of_compile,
-    loops,
+    may_loop,
     tokens_per_call,
 )
 from pytest_mipro.records import Row, Usage
@@ -84,6 +84,6 @@ def test_an_agent_loops() -> None:
         """Return ``name``."""
         return name
 
-    assert not loops(dspy.Predict("question -> answer"), 1)
-    assert loops(dspy.Predict("question -> answer"), 2)
-    assert loops(dspy.ReAct(Ask, tools=[tool]), 2)
+    assert not may_loop(dspy.Predict("question -> answer"), 1)
+    assert may_loop(dspy.Predict("question -> answer"), 2)
+    assert may_loop(dspy.ReAct(Ask, tools=[tool]), 2)
