@@ -1,11 +1,10 @@
 """
-How the store does as it grows: what writing takes, and what a warm session looks up.
+The time of writing rows to a growing store, and of a warm session that reads it.
 
-A store is filled with rows that nobody asks for, and with those of some
-tasks. Then a fresh process does what a session does that finds everything:
-it opens the store, computes all keys, and fetches, per task, the artifact
-and the held-out rows of both programs. See README.md beside this file for
-the columns.
+The store is filled with rows that no session reads, and with the rows of some tasks.
+Then a new process works as a warm session: it opens the store, computes all keys, and
+reads, for each task, the artifact and the held-out rows of both programs. See README.md
+beside this file for the columns.
 
     python benchmarks/store.py
 """
@@ -62,7 +61,7 @@ COLUMNS = {
 WRITE = 1.0
 """Milliseconds that writing a row may take."""
 WARM = 500.0
-"""Milliseconds that a warm session may take to find everything."""
+"""Milliseconds that a warm session may take."""
 TOGETHER = 1000
 HELD_OUT = 120
 _LONG_AGO = 2 * 86_400
@@ -71,11 +70,11 @@ _LONG_AGO = 2 * 86_400
 @dataclass
 class Took:
     """
-    What some work took, in seconds.
+    The seconds of some work.
 
     Attributes:
-        wall: By the clock.
-        cpu: Of processor time.
+        wall: Elapsed time.
+        cpu: Processor time.
 
     """
 
@@ -84,7 +83,7 @@ class Took:
 
     @contextmanager
     def measured(self) -> Generator[None]:
-        """Add what the block takes."""
+        """Add the time of the block."""
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
@@ -138,7 +137,7 @@ def declare(number: int) -> Task:
 
 
 def bench_of(task: Task) -> Evaluator:
-    """Return what the rows of ``task`` are evaluated with."""
+    """Return the evaluator of the rows of ``task``."""
     settings = {"lm": task.lm, "adapter": dspy.settings.adapter}
     shared = (task.lm, dspy.settings.adapter, task.version)
     key = fingerprint.of_evaluation(task.program, task.metric, *shared)
@@ -146,15 +145,15 @@ def bench_of(task: Task) -> Evaluator:
 
 
 def compile_nothing(url: str, count: int) -> None:
-    """Write what a session leaves behind that has compiled its tasks."""
+    """Write the records of a session that has compiled its tasks."""
     with closing(Store.open(url)) as store:
         for number in range(count):
             task = declare(number)
             compiled = Echo(f"This is task {number}. Think before you answer.")
-            found = fingerprint.of_task(task)
-            parts, state = dict(found.parts), dump_state(compiled)
+            task_key = fingerprint.of_task(task)
+            parts, state = dict(task_key.parts), dump_state(compiled)
             store.artifacts.put(
-                Artifact(found.key, task.test, parts, {}, state, Usage(), 1.0, "now")
+                Artifact(task_key.key, task.test, parts, {}, state, Usage(), 1.0, "now")
             )
             workers = WorkerPool(ContextThreadPool(8))
             rows = StoredRows(bench_of(task), store, workers)
@@ -164,7 +163,7 @@ def compile_nothing(url: str, count: int) -> None:
 
 
 def recall(url: str, count: int) -> Took:
-    """Find everything, with everything loaded beforehand, and return what that took."""
+    """Read all records of a session, with all modules loaded, and return the time."""
     tasks = [declare(number) for number in range(count)]
     took = Took()
     with took.measured(), closing(Store.open(url)) as store:
@@ -178,7 +177,7 @@ def recall(url: str, count: int) -> Took:
 
 
 def apart(work: Callable[[str, int], T], url: str, count: int) -> T:
-    """Do ``work`` in a fresh process, as every session is one."""
+    """Run ``work`` in a new process, as every session does."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply(work, (url, count))
         pool.close()
@@ -187,7 +186,7 @@ def apart(work: Callable[[str, int], T], url: str, count: int) -> T:
 
 
 def rows_from(start: int, count: int) -> Iterator[Row]:
-    """Yield rows nobody asks for, of the size that a short answer with its reasoning has."""
+    """Yield rows that no session reads, each with a short answer and its reasoning."""
     for number in range(start, start + count):
         prediction = {"reasoning": f"The number is {number}. " * 8, "answer": f"{number}"}
         key, answer = digest(["row", number]), digest(["answer", number])
@@ -195,14 +194,14 @@ def rows_from(start: int, count: int) -> Iterator[Row]:
 
 
 def write(store: Store, rows: Iterator[Row], gather: int, took: Took) -> None:
-    """Write ``rows``, so many together."""
+    """Write ``rows`` in batches."""
     while batch := list(islice(rows, gather)):
         with took.measured():
             store.rows.put(*batch)
 
 
 def let_a_day_pass(path: Path) -> None:
-    """Let everything in the store have been used before yesterday for the last time."""
+    """Set the last use of all records to the day before yesterday."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE rows SET used = used - ?", [_LONG_AGO])
         connection.execute("UPDATE artifacts SET used = used - ?", [_LONG_AGO])
@@ -212,13 +211,13 @@ def let_a_day_pass(path: Path) -> None:
 @dataclass(frozen=True)
 class Measuring:
     """
-    A store that is filled, and the table of what that took.
+    A store that is filled, and the table of the measurements.
 
     Attributes:
-        path: Where the store is.
-        rows: How many rows it gets.
-        tasks: How many tasks a session has.
-        table: Where the figures go.
+        path: The path of the store.
+        rows: The number of rows.
+        tasks: The number of tasks of a session.
+        table: The table to print.
 
     """
 
@@ -227,8 +226,8 @@ class Measuring:
     tasks: int
     table: Table
 
-    def all(self) -> None:
-        """Measure everything."""
+    def run(self) -> None:
+        """Carry out all measurements."""
         url = f"sqlite:///{self.path}"
         half, few = self.rows // 2, self.rows // 100
         many, single = Took(), Took()
@@ -244,29 +243,29 @@ class Measuring:
         let_a_day_pass(self.path)
         self._row(f"{warm}, a day later", 1, apart(recall, url, self.tasks), WARM)
 
-    def _row(self, what: str, times: int, took: Took, limit: float) -> None:
+    def _row(self, operation: str, times: int, took: Took, limit: float) -> None:
         wall, cpu = 1000 * took.wall / times, 1000 * took.cpu / times
         figures = (f"{wall:.3f}", f"{cpu:.3f}", f"{limit:g}", f"{wall / limit:.3f}")
-        self.table.row([f"{self.rows:,}", what, f"{times:,}", *figures])
+        self.table.row([f"{self.rows:,}", operation, f"{times:,}", *figures])
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fill a store, and look things up in it.")
     parser.add_argument("--quick", action="store_true", help="a store of few rows")
     parser.add_argument("--rows", type=int, default=1_000_000, help="default 1000000")
     parser.add_argument("--tasks", type=int, default=10, help="default 10")
     parser.add_argument("--folder", type=Path, help="where the store is made; it is removed again")
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.rows, arguments.tasks = 2000, 2
     return arguments
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    asked = _arguments(given)
-    with TemporaryDirectory(dir=asked.folder) as folder:
-        Measuring(Path(folder) / "store.db", asked.rows, asked.tasks, Table(COLUMNS)).all()
+    arguments = _arguments(argv)
+    with TemporaryDirectory(dir=arguments.folder) as folder:
+        Measuring(Path(folder) / "store.db", arguments.rows, arguments.tasks, Table(COLUMNS)).run()
 
 
 if __name__ == "__main__":

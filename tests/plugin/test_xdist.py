@@ -1,4 +1,4 @@
-"""Several workers, several terminals: one compile, whoever dies."""
+"""Several workers or terminals compile a task once, even if one of them is killed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ pytestmark = [
 ]
 
 PATIENCE = 60.0
-"""Seconds a run gets to say what is waited for."""
+"""Seconds until a run has to report that it waits."""
 TAKEN_OVER = 10.0
-"""Seconds from the death of who compiles to somebody else's first calls."""
+"""Seconds from the death of the compiling process to the first calls of another one."""
 HELD = 40
 """Requests after which a compile gets no answer, so that it cannot end before it is killed."""
 
@@ -72,7 +72,7 @@ def kill_holder(project: Project, output: str) -> None:
 
 
 def seconds_of_silence(model: Model) -> float:
-    """Return how long it is until the model is asked what only somebody else can ask."""
+    """Return the time until the model gets a request that only another process can make."""
     died = time.monotonic()
     model.plan()
     model.wait(HELD + THREADS + 1)  # Who has died has not had more than a call per thread held.
@@ -127,15 +127,15 @@ def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
 
 
 def test_two_terminals_compile_once(project: Project, model: Model) -> None:
-    """The second says whom it waits for, and has the same verdict."""
+    """The second run names the run that it waits for, and has the same verdict."""
     write(project)
     model.plan(hold=1)
     first = start(project, model)
     model.wait(2)
     second = start(project, model)
-    told = read_until(second, "waiting for another pytest run")
+    output = read_until(second, "waiting for another pytest run")
     model.plan()
-    outputs = [finished(first), told + finished(second)]
+    outputs = [finished(first), output + finished(second)]
     assert all("1 passed" in output for output in outputs)
     assert scores(outputs[0]) == scores(outputs[1]) != []
     calls = model.counts.asked
@@ -145,7 +145,7 @@ def test_two_terminals_compile_once(project: Project, model: Model) -> None:
 
 
 def test_a_terminal_that_dies_is_inherited_from(project: Project, model: Model) -> None:
-    """Who waits goes on with what the dead one has stored."""
+    """The waiting run continues with the records of the killed one."""
     write(project)
     finished(start(project, model, store="alone"))
     calls = model.counts.asked

@@ -124,6 +124,6 @@ def artifact(project: Project, store: str = "store") -> bytes:
     """Return the only artifact in the store of that name, as it is there."""
     with closing(Store.open(f"sqlite:///{project.path / store}.db")) as opened:
         tests = (f"test_adder.py::test_adder[{number}]" for number in range(TESTS))
-        found = [each for test in tests for each in opened.artifacts.recent(test)]
-    assert len(found) == 1
-    return json.dumps(found[0].state).encode()
+        artifacts = [artifact for test in tests for artifact in opened.artifacts.recent(test)]
+    assert len(artifacts) == 1
+    return json.dumps(artifacts[0].state).encode()
