@@ -1,8 +1,8 @@
 """
-One spelling for every value: plain data → canonical JSON → digest.
+Canonical JSON of a value, and its digest.
 
-Two values that mean the same have the same digest on every machine, in every
-process and under every hash seed; that is what makes keys comparable.
+Equal values have equal digests on every machine, in every process and under every hash
+seed, so that keys can be compared.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Fallback: TypeAlias = Callable[[Any], Any]
 
 
 def canonical_json(value: JSON) -> str:
-    """Return the one JSON text for ``value``: sorted keys, no spaces, finite numbers."""
+    """Return the JSON text of ``value`` with sorted keys, no spaces and finite numbers."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def readable_json(value: JSON) -> str:
-    """Return ``value``'s canonical JSON with its text as it is, to be shown in a message."""
+    """Return the canonical JSON of ``value`` with its text unescaped, for a message."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
 
@@ -43,16 +43,16 @@ def digest(value: JSON) -> str:
 
 def plain(value: object, fallback: Fallback | None = None) -> JSON:
     """
-    Reduce ``value`` to JSON data that says the same on every machine.
+    Return ``value`` as JSON data that is the same on every machine.
 
-    What can hold a set or a non-finite number is walked here, because those
-    need an order and a spelling; everything else (dates, paths, …) is
-    pydantic's job. Iterators are left alone: reading one would use it up.
+    Containers are converted here, because sets need an order and non-finite numbers
+    a representation; Pydantic converts all other values, such as dates and paths.
+    An iterator has no JSON form, because reading it would exhaust it.
 
     Args:
-        value: Anything.
-        fallback: Called with a value that has no JSON form; what it returns
-            is reduced in turn.
+        value: Any object.
+        fallback: Called with a value that has no JSON form; its result is
+            converted in turn.
 
     Raises:
         FingerprintError: A value has no JSON form and there is no fallback.
@@ -61,25 +61,25 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
     try:
         return _plain(value, fallback)
     except RecursionError as error:
-        return _instead(value, fallback, error)
+        return _use_fallback(value, fallback, error)
 
 
 def _plain(value: object, fallback: Fallback | None) -> JSON:
     try:
         return _scalar(value) if isinstance(value, _SCALARS) else _compound(value, fallback)
-    except _NoForm as error:
-        return _instead(value, fallback, error)
+    except _NoJsonForm as error:
+        return _use_fallback(value, fallback, error)
 
 
 _SCALARS = (str, int, float, type(None))
 
 
-class _NoForm(Exception):
-    """A value is not made of what JSON knows."""
+class _NoJsonForm(Exception):
+    """A value has no JSON form."""
 
 
 def _scalar(value: str | float | None) -> JSON:
-    # A subclass may say something else about itself than what it holds.
+    # A subclass may have a text or a number other than its value.
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -101,7 +101,7 @@ def _compound(value: object, fallback: Fallback | None) -> JSON:
 
 
 def _parts(value: object) -> object:
-    """Return the container or simpler value that ``value`` is another form of, or itself."""
+    """Return ``value`` as a container or a simpler value; itself if it is neither."""
     if isinstance(value, type):
         return value
     if isinstance(value, Enum):
@@ -111,7 +111,7 @@ def _parts(value: object) -> object:
     if isinstance(value, BaseModel):
         return _dumped(value)
     if dataclasses.is_dataclass(value):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     is_array = hasattr(value, "__array_interface__") or getattr(value, "shape", None) == ()
     return value.tolist() if is_array and hasattr(value, "tolist") else value
 
@@ -120,7 +120,7 @@ def _dumped(model: BaseModel) -> object:
     try:
         return model.model_dump(serialize_as_any=True, warnings=False)
     except PydanticSerializationError as error:
-        raise _NoForm from error
+        raise _NoJsonForm from error
 
 
 def _mapping(value: Mapping[Any, Any], fallback: Fallback | None) -> JSON:
@@ -128,7 +128,7 @@ def _mapping(value: Mapping[Any, Any], fallback: Fallback | None) -> JSON:
     named = {_name(key, fallback): item for key, item in items}
     if len(named) == len(items):
         return named
-    # Two keys have one spelling, as 1 and "1" do.
+    # Two keys have the same text, as 1 and "1" do.
     pairs: list[JSON] = [[_plain(key, fallback), item] for key, item in items]
     return {"items": sorted(pairs, key=canonical_json)}
 
@@ -138,21 +138,21 @@ def _name(key: object, fallback: Fallback | None) -> str:
 
 
 def _text(value: str) -> str:
-    # ruff: ignore[unnecessary-dunder-call]: str(value) would ask the subclass
+    # ruff: ignore[unnecessary-dunder-call]: str(value) would call the subclass
     return str.__str__(value)
 
 
 def _leaf(value: object) -> JSON:
     if isinstance(value, Iterator):
-        raise _NoForm
+        raise _NoJsonForm
     try:
-        found: JSON = to_jsonable_python(value, bytes_mode="base64")
+        data: JSON = to_jsonable_python(value, bytes_mode="base64")
     except (PydanticSerializationError, ValueError) as error:
-        raise _NoForm from error
-    return found
+        raise _NoJsonForm from error
+    return data
 
 
-def _instead(value: object, fallback: Fallback | None, error: Exception) -> JSON:
+def _use_fallback(value: object, fallback: Fallback | None, error: Exception) -> JSON:
     if fallback is not None:
         return _plain(fallback(value), fallback)
     message = (
@@ -166,4 +166,4 @@ def _shown(value: object) -> str:
     try:
         return repr(value)
     except RecursionError:
-        return "it holds itself"
+        return "it contains itself"

@@ -1,29 +1,29 @@
 """
-Everything this package raises, in one tree.
+All exceptions of this package, in one tree.
 
 ::
 
     MiproError
     ├── DeclarationError            what the user declared cannot be used
     │   ├── DatasetError            the rows: unreadable, overlapping, empty
-    │   ├── ModelError              no model, or not one we can call
+    │   ├── ModelError              no model, or not one that can be called
     │   │   └── LocalModelMissing   the embedded model is not installed
     │   └── FingerprintError        content that cannot be identified
     ├── BudgetExceeded              a budget is spent, and there is no verdict yet
     ├── InfrastructureError         the provider or the network, not the program
     ├── MetricError                 the metric raised or returned no score
-    ├── ProgramError                the program is broken, or fails more often than was allowed
-    ├── ReferenceFileError          an accepted reference is missing, stale or not ours
-    │   └── DamagedReference        its files are there and cannot be used
+    ├── ProgramError                the program is broken, or fails more often than allowed
+    ├── ReferenceFileError          an accepted reference is missing, stale or of another program
+    │   └── DamagedReference        its files exist and cannot be used
     └── StoreError                  the store cannot be read or written
 
-A message names the thing, the value that was found, what was expected, and
-the next step; it is written to be shown without a traceback.
+A message names the subject, its value, the expected value and the next step; pytest
+shows it without a traceback.
 """
 
 
 class MiproError(Exception):
-    """Anything that prevents a verdict; never turned into a score."""
+    """An error that prevents a verdict; it is never turned into a score."""
 
 
 class DeclarationError(MiproError, ValueError):
@@ -43,7 +43,7 @@ class LocalModelMissing(ModelError):
 
 
 class FingerprintError(DeclarationError):
-    """Something that decides the result cannot be identified by its content."""
+    """An object that the result depends on cannot be identified by its content."""
 
 
 class BudgetExceeded(MiproError):
@@ -51,7 +51,7 @@ class BudgetExceeded(MiproError):
     A budget was spent before the held-out examples were scored; a later run goes on.
 
     Attributes:
-        limit: What was reached, as the user set it.
+        limit: The limit that was reached, as the user set it.
 
     """
 
@@ -62,14 +62,14 @@ class BudgetExceeded(MiproError):
 
 class InfrastructureError(MiproError):
     """
-    A language model call failed for a reason the program is not to blame for.
+    A language model call failed, and the program is not the cause.
 
-    Whoever knows the store and the command line fills in the attributes.
+    The code that has the store and the command line sets the attributes.
 
     Attributes:
-        stored: How many rows the store holds; None if nobody has counted.
-        command: The command that goes on from there; empty for the one that was given.
-        starts_over: Why the next attempt begins anew; empty where it goes on.
+        stored: How many rows the store has; None if they were not counted.
+        command: The command that continues the run; empty for the same command.
+        starts_over: Why the next run starts over; empty if it continues.
 
     """
 
@@ -92,7 +92,7 @@ class InfrastructureError(MiproError):
 
 
 class MetricError(MiproError):
-    """The metric raised, or returned something that is not a score."""
+    """The metric raised, or returned a value that is no score."""
 
 
 class ProgramError(MiproError):
@@ -100,11 +100,11 @@ class ProgramError(MiproError):
 
 
 class ReferenceFileError(MiproError):
-    """An accepted reference is needed and missing, out of date, or not one of ours."""
+    """An accepted reference is missing, out of date, or not written by this package."""
 
 
 class DamagedReference(ReferenceFileError):
-    """The files of a reference are there and do not hold one; accepting anew replaces them."""
+    """The files of a reference exist but cannot be read; accepting again replaces them."""
 
 
 class StoreError(MiproError):

@@ -1,4 +1,4 @@
-"""From what a user wrote to a language model that can be called."""
+"""Resolve the model that a user names to a language model that can be called."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ no language model is configured; name one in any of three ways:
 @dataclass(frozen=True)
 class Model:
     """
-    A language model, and how it wants to be driven.
+    A language model, with the adapter and the concurrency that it works with.
 
     Attributes:
         lm: The model.
-        adapter: The adapter it works best with; None leaves DSPy's default.
-        threads: Most calls it takes at a time; None if it sets no limit.
+        adapter: The adapter that it works best with; None leaves DSPy's default.
+        threads: The most calls at a time; None if there is no limit.
 
     """
 
@@ -48,12 +48,12 @@ class Model:
 
 def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
     """
-    Return the model ``spec`` names.
+    Return the model that ``spec`` names.
 
-    No call of the model hangs, and none is repeated by DSPy: who evaluates
-    rows asks again, with all threads waiting together (``evaluate/retries.py``).
-    A ``dspy.LM`` is copied for that. It keeps a timeout of its own, and if it
-    is of another class, or has an engine of its own, it stays as it is.
+    Every call has a timeout, and DSPy repeats none: the retry policy of ``evaluate``
+    does, for all threads together. A ``dspy.LM`` is copied for that; the copy keeps
+    a timeout of its own. A model of another class or with an engine of its own is
+    returned unchanged.
 
     Args:
         spec: A DSPy model string, ``"local"`` for the embedded model, or a
@@ -61,7 +61,7 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
         timeout: Seconds a call may take, unless the model says otherwise.
 
     Raises:
-        ModelError: ``spec`` is None, or names nothing that can be called.
+        ModelError: ``spec`` is None, or names no model that can be called.
 
     """
     if spec is None or (isinstance(spec, str) and not spec.strip()):
@@ -79,7 +79,7 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
 def _bounded(lm: dspy.BaseLM, timeout: float) -> dspy.BaseLM:
     if type(lm) is not dspy.LM or not isinstance(lm._engine_spec, str):  # ruff: ignore[private-member-access] - no public name
         return lm
-    # DSPy would wait for 600 s, and as often as it repeats a call.
+    # DSPy's default is 600 s per attempt, and several attempts.
     own = {} if "timeout" in lm.kwargs else {"timeout": timeout}
     copied: dspy.LM = lm.copy(num_retries=0, **own)
     return copied

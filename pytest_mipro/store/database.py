@@ -93,9 +93,9 @@ class Store:
         except DamagedRecord as error:
             raise explain_damage(self._backend, error) from error
 
-    def lease(self, key: str, who: str) -> CompileLock:
+    def lease(self, key: str, owner: str) -> CompileLock:
         """
-        Return the lock on compiling ``key``, which its ``wait`` takes for the process ``who``.
+        Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
 
         Raises:
             StoreError: The store cannot be written.
@@ -103,7 +103,7 @@ class Store:
         """
         with self._explained():
             mutex = self._backend.mutex(self._engine, key)
-        return CompileLock(mutex, who, self._explained)
+        return CompileLock(mutex, owner, self._explained)
 
     def prune(self, days: float) -> dict[str, int]:
         """

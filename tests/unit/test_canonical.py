@@ -105,13 +105,13 @@ def test_canonical_json_ignores_the_order_of_keys(value: Any) -> None:
 
 
 @given(JSON_DATA, JSON_DATA)
-def test_different_text_means_different_digest(one: Any, two: Any) -> None:
+def test_different_text_means_different_digest(first: Any, second: Any) -> None:
     """Digests agree exactly where the canonical texts do."""
-    assert (digest(one) == digest(two)) == (canonical_json(one) == canonical_json(two))
+    assert (digest(first) == digest(second)) == (canonical_json(first) == canonical_json(second))
 
 
 @pytest.mark.parametrize(
-    "one, two",
+    "first, second",
     [
         (1, "1"),
         (1, True),
@@ -128,13 +128,13 @@ def test_different_text_means_different_digest(one: Any, two: Any) -> None:
         (math.inf, "inf"),
     ],
 )
-def test_values_that_differ_have_different_digests(one: Any, two: Any) -> None:
+def test_values_that_differ_have_different_digests(first: Any, second: Any) -> None:
     """Types, nesting and whitespace count."""
-    assert digest(plain(one)) != digest(plain(two))
+    assert digest(plain(first)) != digest(plain(second))
 
 
 def test_canonical_json_is_compact_and_sorted() -> None:
-    """There is one spelling."""
+    """The text of a value is fixed."""
     assert canonical_json({"b": [1, 2.5, None], "a": "é\n"}) == r'{"a":"\u00e9\n","b":[1,2.5,null]}'
 
 
@@ -146,7 +146,7 @@ def test_canonical_json_refuses_what_json_cannot_say(value: float) -> None:
 
 
 def test_digest_is_stable() -> None:
-    """Keys made by earlier versions are still found."""
+    """The digests of known values do not change between versions."""
     assert digest({"question": "Why?", "n": 1}) == "714e4801571fb13ef8f5d18e4232d756"
     assert re.fullmatch(r"[0-9a-f]{32}", digest(None))
 
@@ -156,7 +156,7 @@ def test_digest_is_stable() -> None:
 
 @given(JSON_DATA)
 def test_plain_leaves_json_data_alone(value: Any) -> None:
-    """What is JSON already stays what it is."""
+    """JSON data stays unchanged."""
     assert plain(value) == value
     assert plain(plain(value)) == plain(value)
 
@@ -238,15 +238,15 @@ def test_plain_minds_the_order_of_lists(value: list[int]) -> None:
 )
 def test_plain(value: object, expected: object) -> None:
     """Each kind of value has one JSON form."""
-    found = plain(value)
+    data = plain(value)
 
-    assert found == expected
-    assert type(found) is type(expected)
-    json.loads(canonical_json(found))
+    assert data == expected
+    assert type(data) is type(expected)
+    json.loads(canonical_json(data))
 
 
 def test_plain_of_a_number_is_a_number_of_python() -> None:
-    """What is stored holds no NumPy types."""
+    """The JSON form has no NumPy types."""
     assert type(plain(np.float64(0.5))) is float
     assert type(plain(Level.HIGH)) is int
 
@@ -266,7 +266,7 @@ def test_plain_refuses_an_example_that_holds_itself() -> None:
     example = dspy.Example(a=1)
     example.itself = example
 
-    with pytest.raises(FingerprintError, match="has no JSON form: it holds itself"):
+    with pytest.raises(FingerprintError, match="has no JSON form: it contains itself"):
         plain(example)
 
 
@@ -282,7 +282,7 @@ def test_plain_falls_back() -> None:
 
 
 def test_plain_does_not_consume_an_iterator() -> None:
-    """Looking at a value does not use it up."""
+    """Converting an iterator does not exhaust it."""
     numbers = iter([1, 2])
 
     assert plain([numbers], fallback=lambda _: "iterator") == ["iterator"]
@@ -338,6 +338,6 @@ def digests() -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", VALUES)
 def test_digest_is_the_same_under_every_hash_seed(digests: list[dict[str, str]], name: str) -> None:
     """The order in which a process walks a set is no part of the digest."""
-    one, two = digests
+    first, second = digests
 
-    assert one[name] == two[name]
+    assert first[name] == second[name]

@@ -1,10 +1,10 @@
 """
-An adapter for a very small language model: one ``Label: value`` line per field.
+LineAdapter: a DSPy adapter with one ``Label: value`` line per field, for very small models.
 
-Markers and JSON cost such a model most of its attention. Plain lines do not, and
-a grammar made from the signature keeps the embedded model to them. What does
-not change from call to call, the instruction and the demos, comes first, as
-turns of its own, so that the model's prompt cache can hold it.
+A very small model answers worse if the prompt has markers or JSON. A grammar made
+from the signature keeps the embedded model to plain lines. The parts that calls share,
+the instruction and the demos, come first, as turns of their own, so that the prompt
+cache can hold them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 Signature: TypeAlias = "type[dspy.Signature]"
 
+# llama.cpp's json_schema_to_grammar returns an llguidance grammar here. That cannot be part of
+# GBNF, and the same lines written wholly in llguidance make the model give other texts.
 _JSON_STRING = r'"\"" ([^"\\\x00-\x1f] | "\\" ["\\/bfnrt])* "\""'
 _SCALARS: dict[Any, str] = {
     str: f"({_JSON_STRING})",
@@ -56,15 +58,14 @@ class LineAdapter(Adapter):
     """
     Formats a call as ``Label: value`` lines and reads the answer back from such lines.
 
-    With the embedded model the answer follows a grammar; with any other model
-    the format is only asked for, and an answer that does not have it raises
-    ``AdapterParseError``. Values are single lines, except those of inputs and
-    of the last output.
+    The embedded model follows a grammar. Any other model gets an instruction, and
+    an answer in another format raises ``AdapterParseError``. Values are single
+    lines, except those of inputs and of the last output.
 
     Args:
         line_length: Most characters the embedded model may put on a line of
             text that is followed by another field, so that it gets to the next.
-        missing: What stands in a demo for a value it does not have.
+        missing: The text for a value that a demo does not have.
 
     """
 
@@ -112,8 +113,8 @@ class LineAdapter(Adapter):
         rule = ""
         last = list(signature.output_fields)[-1]
         for name, field in signature.output_fields.items():
-            before = f"\n{_label(name, field)}: " if rule else " "
-            rule += f"{_literal(before)} {self._value(name, field, is_last=name == last)} "
+            label = f"\n{_label(name, field)}: " if rule else " "
+            rule += f"{_literal(label)} {self._value(name, field, is_last=name == last)} "
         return f"root ::= {rule}"
 
     def format_system_message(self, signature: Signature) -> str:
@@ -133,7 +134,7 @@ class LineAdapter(Adapter):
         suffix: str = "",
         main_request: bool = False,  # ruff: ignore[boolean-type-hint-positional-argument, boolean-default-value-positional-argument]  # DSPy's
     ) -> str:
-        """Return the lines of the inputs that are there."""
+        """Return one line for each input that has a value."""
         lines = [
             f"{_label(name, field)}: {format_field_value(field, inputs[name])}"
             for name, field in signature.input_fields.items()
@@ -167,13 +168,13 @@ class LineAdapter(Adapter):
         """Return two turns for each demo that has an input and an output."""
         messages = []
         for demo in demos:
-            given = {name for name in signature.fields if demo.get(name) is not None}
-            if given.isdisjoint(signature.input_fields) or given.isdisjoint(
+            present = {name for name in signature.fields if demo.get(name) is not None}
+            if present.isdisjoint(signature.input_fields) or present.isdisjoint(
                 signature.output_fields
             ):
                 continue
             inputs = {
-                name: demo[name] if name in given else self.missing
+                name: demo[name] if name in present else self.missing
                 for name in signature.input_fields
             }
             question = self.format_user_message_content(signature, inputs)
@@ -221,7 +222,7 @@ class LineAdapter(Adapter):
     def _bind(
         self, lm: dspy.BaseLM, lm_kwargs: dict[str, Any], signature: Signature
     ) -> tuple[dict[str, Any], Signature]:
-        """Add what makes this model keep to the lines: a grammar, or else a request."""
+        """Add a grammar for the embedded model, and an instruction for any other model."""
         if isinstance(getattr(lm, "engine", None), LlamaEngine):
             name, field = next(iter(signature.output_fields.items()))
             grammar = grammar_format(self.grammar(signature), prefix=f"{_label(name, field)}:")
@@ -290,11 +291,11 @@ def _member_text(member: Enum) -> str:
 
 
 def _text(field: FieldInfo, value: object) -> str:
-    """Return an output value as a grammar of its field would have it."""
+    """Return an output value as text that follows the grammar of its field."""
     annotation = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        known = value if isinstance(value, annotation) else find_enum_member(annotation, value)
-        return _member_text(known)
+        member = value if isinstance(value, annotation) else find_enum_member(annotation, value)
+        return _member_text(member)
     return str(format_field_value(field, value)).strip()
 
 
@@ -310,7 +311,7 @@ def _description(name: str, field: FieldInfo) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    """Return what may stand on a field's line."""
+    """Return a description of the values that a field's line may have."""
     choices = _choices(field.annotation)
     if choices:
         return " | ".join(choices)

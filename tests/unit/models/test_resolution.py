@@ -32,7 +32,7 @@ class Own(dspy.LM):
 
 @pytest.mark.parametrize("make", [scripted_lm, lambda: Own("openai/gpt-test")])
 def test_model_with_an_engine_or_class_of_its_own_is_taken_as_it_is(make: Any) -> None:
-    """What we do not know how to copy keeps its timeout, its retries and its identity."""
+    """An LM of another class or engine keeps its timeout, its retries and its identity."""
     lm = make()
     kwargs, retries = dict(lm.kwargs), lm.num_retries
 
@@ -67,7 +67,7 @@ def test_timeout_leaves_the_keys_alone() -> None:
 
 
 def test_model_string_makes_a_model_with_a_timeout() -> None:
-    """No call of a model made here can hang."""
+    """A model from a string has a timeout and no retries."""
     model = resolve_model("openai/gpt-4o-mini")
 
     assert isinstance(model.lm, dspy.LM)
@@ -89,7 +89,7 @@ def test_timeout_can_be_chosen() -> None:
     "name", ["ollama_chat/llama3.2:1b", "openrouter/meta/llama-3", "groq/llama-3.1-8b-instant"]
 )
 def test_provider_may_be_any(name: str) -> None:
-    """What follows the first slash is the provider's business; nothing is asked yet."""
+    """The text after the first slash is not checked, and no call is made."""
     assert resolve_model(name).lm.model == name
 
 

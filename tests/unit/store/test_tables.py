@@ -194,10 +194,10 @@ class TestPrune:
         store.rows.put(*(Row(f"{number}", 1.0, "x" * 1000) for number in range(1500)))
         age(path, 2)
         store.rows.get("7")
-        before = path.stat().st_size
+        size = path.stat().st_size
         assert store.prune(days=1)["rows"] == 1499
         store.close()
-        assert path.stat().st_size < before / 10
+        assert path.stat().st_size < size / 10
         with closing(Store.open(f"sqlite:///{path}")) as again:
             assert again.rows.get("7") == Row("7", 1.0, "x" * 1000)
 

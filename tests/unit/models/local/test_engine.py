@@ -70,7 +70,7 @@ print(json.dumps([early, answers]))
 
 
 class Elsewhere(NamedTuple):
-    """What another process says: what it had loaded before it asked, and the answers it got."""
+    """The output of another process: the modules it loaded before its calls, and its answers."""
 
     loaded: list[Any]
     answers: list[str]
@@ -78,7 +78,7 @@ class Elsewhere(NamedTuple):
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Elsewhere:
-    """Return what another process says that asks the questions from the last to the first."""
+    """Return the output of another process that asks the questions from the last to the first."""
     pytest.importorskip("xllamacpp")
     done = subprocess.run(
         [sys.executable, "-c", PROCESS, json.dumps(QUESTIONS[::-1])],
@@ -95,9 +95,11 @@ def elsewhere() -> Elsewhere:
 def test_missing_part_is_named_with_both_commands(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever part is missing, the error names it and says how to install it."""
-    found = importlib.util.find_spec
-    monkeypatch.setattr(engine, "find_spec", lambda name: None if name == package else found(name))
+    """An error names each missing part and the command that installs it."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        engine, "find_spec", lambda name: None if name == package else find_spec(name)
+    )
 
     with pytest.raises(LocalModelMissing) as caught:
         local_lm()
@@ -118,10 +120,10 @@ def test_nothing_is_loaded_before_the_first_call(elsewhere: Elsewhere) -> None:
 def test_two_models_share_one_server_and_close_frees_it(lm: dspy.LM) -> None:
     """The second LM finds the model loaded; after close the next call loads it again."""
     ask(lm, "Hello")
-    other = local_lm(temperature=0.5)
-    assert other.engine.server is lm.engine.server
-    assert other.engine.server.started
-    other.engine.close()
+    second = local_lm(temperature=0.5)
+    assert second.engine.server is lm.engine.server
+    assert second.engine.server.started
+    second.engine.close()
     assert not lm.engine.server.started
     assert ask(lm, "Hello").text
 
@@ -200,7 +202,7 @@ def test_context_overflow_is_dspys_error(lm: dspy.LM) -> None:
     ids=["logprobs", "extensions"],
 )
 def test_unsupported_options_are_refused(lm: dspy.LM, options: dict[str, Any]) -> None:
-    """What the engine cannot honour is refused by name instead of dropped."""
+    """A feature that the engine does not support is refused by name instead of dropped."""
     with pytest.raises(dspy.LMUnsupportedFeatureError, match=next(iter(options))):
         ask(lm, "Hello", **options)
 
@@ -235,7 +237,7 @@ def test_unreadable_model_file_is_a_provider_error(tmp_path: Path) -> None:
     ],
 )
 def test_llama_errors_become_lm15_errors(error: dict[str, Any], expected: str) -> None:
-    """What llama.cpp replies decides the error's class; a later call is served again."""
+    """The reply of llama.cpp decides the error's class, and later calls work."""
     server = LlamaServer(Path("unused.gguf"))
     replies: Iterator[dict[str, Any]] = iter([{"error": error}, {}, {}, {"choices": []}])
 

@@ -70,12 +70,12 @@ class FakeEngine:
 def make_signature(fields: dict[str, Any]) -> type[dspy.Signature]:
     """Return a signature with these fields, typed as the class it is."""
     signature: Any = dspy.Signature
-    made: type[dspy.Signature] = signature(fields)
-    return made
+    result: type[dspy.Signature] = signature(fields)
+    return result
 
 
 def predict(signature: Any, answer: str, **inputs: Any) -> tuple[dspy.Prediction, lm15.Request]:
-    """Return what a non-local LM that says ``answer`` predicts, and what it was asked."""
+    """Return the prediction from an LM that answers ``answer``, and the request to it."""
     engine = FakeEngine(answer)
     with dspy.context(lm=dspy.LM("fake", engine=engine, cache=False), adapter=LineAdapter()):
         prediction = dspy.Predict(signature)(**inputs)
@@ -110,13 +110,13 @@ def test_demos_are_learned_from(local_context: dspy.LM) -> None:
         dspy.Example(question="What year was the Magna Carta signed?", kind="date"),
         dspy.Example(question="Which city hosted the 2012 Olympics?", kind="place"),
     ]
-    asked = {
+    kinds = {
         "Who discovered penicillin?": "person",
         "Where was Mozart born?": "place",
         "How many planets are there?": "number",
         "When did Elvis die?": "date",
     }
-    assert {question: program(question=question).kind for question in asked} == asked
+    assert {question: program(question=question).kind for question in kinds} == kinds
 
 
 def test_chain_of_thought_reasons_then_answers(local_context: dspy.LM) -> None:
@@ -201,7 +201,7 @@ def test_demo_with_missing_fields_gets_a_placeholder() -> None:
 
 
 def test_descriptions_are_part_of_the_instruction() -> None:
-    """What the user wrote about a field reaches the model."""
+    """The description of a field is part of the prompt."""
     assert LineAdapter().format_system_message(Review) == "Review the text.\nColor: the mood"
 
 
