@@ -148,7 +148,7 @@ def test_a_budget_too_small_for_a_verdict_is_an_error(checkout: Checkout) -> Non
     task = checkout.task(budget=Budget(lm_calls=11))
     with pytest.raises(BudgetExceeded, match="lm_calls=11 is not enough") as caught:
         checkout.outcome(task, update=True)
-    assert "this is no score; nothing was asked" in str(caught.value)
+    assert "this is no score; no model was called" in str(caught.value)
     assert checkout.calls == 0
     assert checkout.references == {}
     foreseen = checkout.estimate(checkout.task())
