@@ -1,8 +1,8 @@
 """
-A program on examples: in parallel, each row once, stored before it is used.
+Run programs on examples in parallel, score each pair once, and store its row before it is used.
 
-Provider errors are retried and then stop the run; an error of the program is a failed row.
-An error is never a score.
+A provider's error is retried, and then stops the run: it is never a score. An exception of the
+program is a failed row.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

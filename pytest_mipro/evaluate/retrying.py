@@ -80,7 +80,7 @@ class _Attempts:
         if self._count == 1 or self._first_error_time is None:
             return ""
         seconds = time.monotonic() - self._first_error_time
-        return f"asked {self._count} times, over {seconds:.0f} s"
+        return f"{self._count} attempts in {seconds:.0f} s"
 
     def retrying(self) -> Retrying:
         """Return tenacity's loop."""

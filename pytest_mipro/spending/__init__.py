@@ -1,8 +1,8 @@
 """
-What calls to language models cost: meters that count it and accounts that limit it.
+Count language model calls and limit their cost.
 
-A meter counts the calls of one piece of work. An account adds up what a task or a session
-has spent, across processes, and raises ``BudgetExceeded`` before a limit is passed.
+A meter counts the calls of one row. An account adds up the calls of a task or a session, across
+processes, and raises ``BudgetExceeded`` when a row would begin after a limit.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

@@ -188,7 +188,7 @@ class Account:
             "everything finished is stored and costs nothing again: the same command goes on from "
             f"there, and a larger {limit.name} gets further"
             if left < limit.most
-            else f"nothing was asked; only a larger {limit.name} gets further"
+            else f"no model was called; only a larger {limit.name} gets further"
         )
         message = (
             f"{limit} {state}, and not all held-out examples are scored; this run has spent "

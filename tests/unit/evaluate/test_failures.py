@@ -476,12 +476,12 @@ def test_a_broken_program_is_refused(types: tuple[str | None, ...], count: int) 
 
 def test_an_infrastructure_error_has_the_stored_rows_and_the_command() -> None:
     """The number of stored rows and the command are added after the error was made."""
-    error = infrastructure_error(RATE, "running Router", "asked 3 times, over 9 s")
+    error = infrastructure_error(RATE, "running Router", "3 attempts in 9 s")
     error.stored = 41
     error.command = "pytest --mipro tests/test_router.py"
 
     *_, attempts, rest = str(error).splitlines()
-    assert attempts == "asked 3 times, over 9 s"
+    assert attempts == "3 attempts in 9 s"
     assert rest == (
         "this is no score; everything finished so far is safe in the store, which holds 41 rows, "
         "and `pytest --mipro tests/test_router.py` goes on from there"

@@ -52,7 +52,7 @@ def test_without_calls_the_same_command_is_no_next_step() -> None:
         account.admit()
     text = str(caught.value)
     assert "lm_calls=5 is not enough" in text
-    assert "nothing was asked; only a larger lm_calls gets further" in text
+    assert "no model was called; only a larger lm_calls gets further" in text
     assert "the same command" not in text
 
 
