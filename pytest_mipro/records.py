@@ -232,7 +232,7 @@ class Cut(Record):
     """The budget that ended a search: the user's option, its unit, what the compile began with."""
 
     limit: str
-    what: Literal["calls", "tokens", "usd", "seconds"]
+    unit: Literal["calls", "tokens", "usd", "seconds"]
     left: float
 
 
@@ -361,16 +361,16 @@ class Acceptance(Record):
     """
     The change that accepting an outcome made to the reference's files.
 
-    ``what`` is "replaced" if the earlier files could not be used. ``changed``,
+    ``change`` is "replaced" if the earlier files could not be used. ``changed``,
     ``added`` and ``removed`` count examples by their compiled scores.
     ``rescored`` says that the metric changed.
     """
 
-    what: Literal["first", "changed", "unchanged", "replaced"]
+    change: Literal["first", "changed", "unchanged", "replaced"]
     files: tuple[str, ...]
-    after: Means
+    current: Means
     prompts_after: tuple[Prompt, ...]
-    before: Means | None = None
+    previous: Means | None = None
     prompts_before: tuple[Prompt, ...] = ()
     changed: int = 0
     added: int = 0

@@ -124,9 +124,9 @@ def accept_reference(
         _write(location, location.program, _program_data(new))
         _write(location, location.scores, _scores_data(new))
     acceptance = Acceptance(
-        what=change,
+        change=change,
         files=(location.show(location.scores), location.show(location.program)),
-        after=_means(new),
+        current=_means(new),
         prompts_after=prompts_of(new.state, fields),
     )
     return acceptance if earlier is None else _compared(acceptance, new, earlier, fields)
@@ -225,7 +225,7 @@ def _compared(
     common = new.compiled.keys() & earlier.compiled.keys()
     return replace(
         acceptance,
-        before=_means(earlier),
+        previous=_means(earlier),
         prompts_before=prompts_of(earlier.state, fields),
         changed=sum(new.compiled[example] != earlier.compiled[example] for example in common),
         added=len(new.compiled) - len(common),

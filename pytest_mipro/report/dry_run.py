@@ -33,20 +33,20 @@ def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
     calls = sum(bound.calls for bound in bounds)
     if not calls:
         return "nothing"
-    tokens = round(calls * (estimate.tokens.asked + estimate.tokens.answered))
+    tokens = round(calls * (estimate.tokens.prompt + estimate.tokens.completion))
     most = "about" if estimate.about else "at most"
     return f"{most} {calls} LM calls, about {tokens} tokens, {_cost(bounds, estimate)}"
 
 
 def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
-    prompt_tokens, completion_tokens = estimate.tokens.asked, estimate.tokens.answered
+    prompt_tokens, completion_tokens = estimate.tokens.prompt, estimate.tokens.completion
     total = 0.0
     for bound in bounds:
         price = estimate.prices.get(bound.model)
         if bound.calls and price is None:
             return f"cost unknown (no price for {bound.model!r})"
         if price is not None:
-            call = price.asked * prompt_tokens + price.answered * completion_tokens
+            call = price.prompt * prompt_tokens + price.completion * completion_tokens
             total += bound.calls * call / 1_000_000
     return f"about ${total:.4f}"
 

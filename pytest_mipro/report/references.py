@@ -30,9 +30,9 @@ def render_acceptances(reports: Iterable[Report]) -> str:
         if (acceptance := report.acceptance) is None:
             continue
         lines.append(
-            f"{report.task}: {_ACCEPTED[acceptance.what]}: {' and '.join(acceptance.files)}"
+            f"{report.task}: {_ACCEPTED[acceptance.change]}: {' and '.join(acceptance.files)}"
         )
-        if acceptance.what != "unchanged":
+        if acceptance.change != "unchanged":
             # The diffs of tests that share a task are equal.
             diff = tuple(_diff(acceptance))
             first = first_tasks.setdefault(diff, report.task)
@@ -79,7 +79,7 @@ def _diff(acceptance: Acceptance) -> Iterator[str]:
 
 
 def _scores(acceptance: Acceptance) -> Iterator[str]:
-    new, old = acceptance.after, acceptance.before
+    new, old = acceptance.current, acceptance.previous
     if old is None:
         yield f"  scores: {_means(new)}"
         return

@@ -141,9 +141,9 @@ class Account:
         """
         self.begin()
         for remaining in self.left():
-            if remaining.limit.what == "usd":
+            if remaining.limit.unit == "usd":
                 self._check_prices(remaining.limit)
-            if remaining.amount <= self._reserve(remaining.limit.what):
+            if remaining.amount <= self._reserve(remaining.limit.unit):
                 raise self.exceeded(remaining.limit)
 
     def _check_prices(self, limit: Limit) -> None:
@@ -155,7 +155,7 @@ class Account:
 
     def allows_more(self, cut: Cut) -> bool:
         """Whether more remains than when a search was cut."""
-        amounts = [left.amount for left in self.left() if left.limit.what == cut.what]
+        amounts = [left.amount for left in self.left() if left.limit.unit == cut.unit]
         return not amounts or min(amounts) > cut.left
 
     def restated(self, error: BudgetExceeded) -> BudgetExceeded:
@@ -169,7 +169,7 @@ class Account:
         if self._elsewhere is not None and self.limits:
             usage += self._elsewhere.spent()
         own = tuple(
-            Remaining(limit, limit.most - self._amount(usage, limit.what)) for limit in self.limits
+            Remaining(limit, limit.most - self._amount(usage, limit.unit)) for limit in self.limits
         )
         return own if self._parent is None else own + self._parent.left()
 

@@ -18,13 +18,13 @@ class Limit:
     The maximum amount of one kind that may be spent.
 
     Attributes:
-        what: The kind of amount.
+        unit: The unit of the amount.
         most: The maximum.
         name: The user's name of the limit: a field of a budget, or an option.
 
     """
 
-    what: LimitKind
+    unit: LimitKind
     most: float
     name: str
 

@@ -21,18 +21,18 @@ class Price:
     The price of one model, in US dollars per million tokens.
 
     Attributes:
-        asked: The price of input tokens.
-        answered: The price of output tokens.
+        prompt: The price of input tokens.
+        completion: The price of output tokens.
 
     """
 
-    asked: float
-    answered: float
+    prompt: float
+    completion: float
 
     def of(self, usage: Usage) -> float:
         """Return the cost of ``usage``, without the discount of a provider's own cache."""
         input_tokens, output_tokens = usage.prompt_tokens, usage.completion_tokens
-        return (self.asked * input_tokens + self.answered * output_tokens) / MILLION
+        return (self.prompt * input_tokens + self.completion * output_tokens) / MILLION
 
 
 class Prices:

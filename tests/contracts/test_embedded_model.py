@@ -26,10 +26,10 @@ def test_a_real_model_compiles_once_and_is_not_asked_again(folder: pytest.Pytest
     second = folder.runpytest_subprocess("--mipro", "-v")
     second.assert_outcomes(passed=1)
     second.stdout.fnmatch_lines(["test_question_type *  0    $0  from the store"])
-    assert said(second) == said(first)
+    assert verdict_lines(second) == verdict_lines(first)
 
 
-def said(result: pytest.RunResult) -> list[str]:
+def verdict_lines(result: pytest.RunResult) -> list[str]:
     """Return the verdict and the prompt of a run."""
     lines = result.stdout.lines
     start = next(index for index, line in enumerate(lines) if "beats baseline:" in line)

@@ -55,13 +55,13 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in read(path)["jobs"].values() for step in job["steps"]]
 
 
-def using(found: list[dict[str, Any]], action: str) -> dict[str, Any]:
+def using(job_steps: list[dict[str, Any]], action: str) -> dict[str, Any]:
     """Return the one step that uses an action."""
-    (step,) = [each for each in found if each.get("uses", "").startswith(f"{action}@")]
+    (step,) = [step for step in job_steps if step.get("uses", "").startswith(f"{action}@")]
     return step
 
 
-def asked(path: Path) -> list[str]:
+def pytest_command(path: Path) -> list[str]:
     """Return the words of the command that runs pytest."""
     (command,) = [step["run"] for step in steps(path) if "pytest --mipro" in step.get("run", "")]
     words: list[str] = command.split()
@@ -152,7 +152,7 @@ def test_every_flag_exists(path: Path) -> None:
     from pytest_mipro.plugin.settings import options
 
     flags = {"--mipro", *(option.flag for _, option in options() if option.has_flag)}
-    used = set(re.findall(r"--mipro[\w-]*", " ".join(asked(path))))
+    used = set(re.findall(r"--mipro[\w-]*", " ".join(pytest_command(path))))
     assert "--mipro" in used
     assert used <= flags
 
@@ -160,17 +160,17 @@ def test_every_flag_exists(path: Path) -> None:
 def test_nothing_is_compiled_without_a_key_or_at_night() -> None:
     """A pull request from a fork has no secrets; a model that drifted is no news to a search."""
     nightly, prompts = EXAMPLES
-    assert "${FROZEN:+--mipro-frozen}" in asked(prompts)
+    assert "${FROZEN:+--mipro-frozen}" in pytest_command(prompts)
     (frozen,) = [step["env"]["FROZEN"] for step in steps(prompts) if "FROZEN" in str(step)]
     condition = "github.event_name == 'pull_request' && secrets.OPENAI_API_KEY == ''"
     assert frozen == f"${{{{ {condition} && 'yes' || '' }}}}"
-    assert {"--mipro-frozen", "--mipro-rescore"} <= set(asked(nightly))
+    assert {"--mipro-frozen", "--mipro-rescore"} <= set(pytest_command(nightly))
 
 
 @each_example
 def test_every_report_is_kept(path: Path) -> None:
     """Also, and above all, when a prompt got worse."""
-    words = asked(path)
+    words = pytest_command(path)
     written = {words[at + 1] for at, word in enumerate(words) if word == "--mipro-report"}
     upload = using(steps(path), "actions/upload-artifact")
     assert upload["if"] == "always()"
@@ -183,18 +183,18 @@ def test_the_cache_is_kept_as_the_readme_says() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     recipe = YAML(typ="safe").load(block)
-    (path,) = [each for each in EXAMPLES if "actions/cache" in each.read_text(encoding="utf-8")]
+    (path,) = [path for path in EXAMPLES if "actions/cache" in path.read_text(encoding="utf-8")]
     for action in ("actions/cache/restore", "actions/cache/save"):
-        told, done = using(recipe, action), using(steps(path), action)
-        assert done["with"] == told["with"]
-        assert done.get("if") == told.get("if")
+        documented, used = using(recipe, action), using(steps(path), action)
+        assert used["with"] == documented["with"]
+        assert used.get("if") == documented.get("if")
     assert using(steps(path), "actions/cache/save")["if"].startswith("always() && github.ref")
 
 
 def script() -> str:
     """Return the script that comments."""
-    found = steps(ROOT / "examples/github_actions/prompts.yml")
-    text: str = using(found, "actions/github-script")["with"]["script"]
+    job_steps = steps(ROOT / "examples/github_actions/prompts.yml")
+    text: str = using(job_steps, "actions/github-script")["with"]["script"]
     return text
 
 

@@ -31,16 +31,16 @@ def mipro_lm():
 
 def blocks(language: str) -> list[str]:
     """Return the code blocks of one language."""
-    found: list[str] = re.findall(
+    code: list[str] = re.findall(
         rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
-    return found
+    return code
 
 
 def block(language: str, holds: str) -> str:
     """Return the one code block that holds a text."""
-    (found,) = [each for each in blocks(language) if holds in each]
-    return found
+    (code,) = [code for code in blocks(language) if holds in code]
+    return code
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def test_the_first_example_passes(folder: Project) -> None:
 
 def test_a_reference_is_accepted_and_loaded(folder: Project) -> None:
     """The added asserts fail, the command that is printed mends it, and the program loads."""
-    asked = [block("python", name).strip() for name in ("no_regression(", "costs_no_more(")]
-    lines = "".join(f"\n    {each}" for each in asked)
+    asserts = [block("python", name).strip() for name in ("no_regression(", "costs_no_more(")]
+    lines = "".join(f"\n    {line}" for line in asserts)
     folder.write(test_routing=f"{block('python', '# test_routing.py')}{lines}\n")
     folder.run("--mipro").assert_outcomes(failed=1)
     _, _, command = block("console", "--mipro-update").strip().partition("$ pytest ")

@@ -57,15 +57,15 @@ class Tokens:
     The expected tokens of an LM call.
 
     Attributes:
-        asked: Prompt tokens.
-        answered: Completion tokens.
+        prompt: Prompt tokens.
+        completion: Completion tokens.
         rows: Stored rows that the tokens are a mean of; 0 if they are estimated
             from a prompt.
 
     """
 
-    asked: float
-    answered: float
+    prompt: float
+    completion: float
     rows: int
 
 

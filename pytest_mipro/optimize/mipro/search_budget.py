@@ -90,7 +90,7 @@ class SearchBudget:
     def limit_against(self, rows: int) -> Limit | None:
         """Return a limit that does not allow ``rows`` more, or None if there is none."""
         for left in self._left:
-            if self._needed(rows, left.limit.what) > left.amount:
+            if self._needed(rows, left.limit.unit) > left.amount:
                 return left.limit
         return None
 
@@ -103,7 +103,7 @@ class SearchBudget:
     def cut(self, limit: str) -> Cut:
         """Return how the search was cut by ``limit``."""
         left = next(remaining for remaining in self._left if str(remaining.limit) == limit)
-        return Cut(limit, left.limit.what, left.amount)
+        return Cut(limit, left.limit.unit, left.amount)
 
     def _needed(self, rows: int, kind: LimitKind) -> float:
         ahead = self._under_way + rows + self._held_out

@@ -103,13 +103,13 @@ class TestCosts:
     def test_new_costs_are_written(self, location: ReferenceLocation) -> None:
         """A reference with more costs replaces one with the same scores."""
         accept(location, REFERENCE)
-        assert accept(location, WITH_COSTS, REFERENCE).what == "changed"
-        assert accept(location, WITH_COSTS, WITH_COSTS).what == "unchanged"
+        assert accept(location, WITH_COSTS, REFERENCE).change == "changed"
+        assert accept(location, WITH_COSTS, WITH_COSTS).change == "unchanged"
 
     def test_costs_of_the_same_answers_survive(self, location: ReferenceLocation) -> None:
         """Answers without costs, as from a cache, do not remove the costs in the files."""
         accept(location, WITH_COSTS)
-        assert accept(location, REFERENCE, WITH_COSTS).what == "unchanged"
+        assert accept(location, REFERENCE, WITH_COSTS).change == "unchanged"
         assert read_reference(location) == WITH_COSTS
 
     def test_costs_of_different_answers_are_dropped(self, location: ReferenceLocation) -> None:
@@ -220,12 +220,12 @@ class TestAcceptance:
     def test_the_first(self, location: ReferenceLocation) -> None:
         """The first acceptance has files, means and prompts, with the inputs of demos first."""
         acceptance = accept(location, REFERENCE)
-        assert acceptance.what == "first"
+        assert acceptance.change == "first"
         assert acceptance.files == (
             "__mipro__/test_x/test_x.json",
             "__mipro__/test_x/test_x.program.json",
         )
-        assert (acceptance.before, acceptance.after) == (None, Means(2, 0.5, 0.75))
+        assert (acceptance.previous, acceptance.current) == (None, Means(2, 0.5, 0.75))
         (prompt,) = acceptance.prompts_after
         assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],))
         assert list(prompt.demos[0]) == ["question", "answer", "augmented"]
@@ -245,7 +245,7 @@ class TestAcceptance:
         """Places in code, usage and versions alone do not replace the files."""
         accept(location, REFERENCE)
         unchanged = location.scores.stat().st_mtime_ns, location.scores.read_bytes()
-        assert accept(location, replace(REFERENCE, **values), REFERENCE).what == "unchanged"
+        assert accept(location, replace(REFERENCE, **values), REFERENCE).change == "unchanged"
         assert (location.scores.stat().st_mtime_ns, location.scores.read_bytes()) == unchanged
 
     @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ class TestAcceptance:
         """Each part of the content replaces the files if it changes."""
         accept(location, REFERENCE)
         new = replace(REFERENCE, **values)
-        assert accept(location, new, REFERENCE).what == "changed"
+        assert accept(location, new, REFERENCE).change == "changed"
         assert read_reference(location) == new
 
     def test_examples_are_counted_by_their_change(self, location: ReferenceLocation) -> None:
@@ -275,13 +275,13 @@ class TestAcceptance:
             location, replace(REFERENCE, baseline=scores, compiled=scores), REFERENCE
         )
         assert (acceptance.changed, acceptance.added, acceptance.removed) == (1, 2, 1)
-        assert acceptance.before == Means(2, 0.5, 0.75)
+        assert acceptance.previous == Means(2, 0.5, 0.75)
         assert not acceptance.rescored
         assert accept(location, replace(REFERENCE, metric="99"), REFERENCE).rescored
 
     def test_in_place_of_damaged_files(self, location: ReferenceLocation) -> None:
         """Accepting in place of damaged files is called a replacement."""
-        assert accept(location, REFERENCE, replaces=True).what == "replaced"
+        assert accept(location, REFERENCE, replaces=True).change == "replaced"
 
 
 KEY = st.text(st.characters(codec="utf-8"), max_size=10)

@@ -31,7 +31,7 @@ CHANGED = Acceptance(
     FILES,
     Means(60, 0.25, 0.75),
     NEW,
-    before=Means(50, 0.25, 0.5),
+    previous=Means(50, 0.25, 0.5),
     prompts_before=OLD,
     changed=12,
     added=10,
@@ -97,14 +97,16 @@ def test_the_first_is_all_new() -> None:
 
 def test_an_unchanged_reference_is_one_line() -> None:
     """A reference that stays the same has no diff."""
-    assert lines(replace(CHANGED, what="unchanged")) == [
+    assert lines(replace(CHANGED, change="unchanged")) == [
         f"router: reference unchanged: {FILES[0]} and {FILES[1]}"
     ]
 
 
 def test_replaced_files_are_named_so() -> None:
     """The line says that unusable files were replaced."""
-    assert "in place of files that could not be used" in lines(replace(CHANGED, what="replaced"))[0]
+    assert (
+        "in place of files that could not be used" in lines(replace(CHANGED, change="replaced"))[0]
+    )
 
 
 def test_counts_of_examples_and_another_metric() -> None:

@@ -249,7 +249,7 @@ def test_a_cut_search_continues_with_a_larger_budget(checkout: Checkout) -> None
     )
     first = checkout.report(small)
     assert first.cut is not None
-    assert (first.cut.limit, first.cut.what) == ("lm_calls=36", "calls")
+    assert (first.cut.limit, first.cut.unit) == ("lm_calls=36", "calls")
     spent = checkout.calls
     assert spent <= 36
     again = checkout.report(small)

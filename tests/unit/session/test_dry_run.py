@@ -58,7 +58,7 @@ def test_a_row_is_a_call_per_predictor(checkout: Checkout) -> None:
     many = estimate(checkout.task(), rows=rows)
     assert many.bounds == (Bound("held-out", 12, 36, "scripted"),)
     assert many.about
-    assert (many.tokens.answered, many.tokens.rows) == (2, 2)
+    assert (many.tokens.completion, many.tokens.rows) == (2, 2)
 
 
 def test_a_compile_without_rows_has_bounds(checkout: Checkout) -> None:
@@ -190,8 +190,8 @@ def test_a_dry_run_takes_tokens_and_prices_from_stored_rows(compiled: Checkout) 
     task = compiled.task(dataset=grown(2))
     result = dry_run(compiled, task, account=Account(prices=prices))
     assert result.tokens.rows == len(HELD_OUT) + len(VAL)
-    assert result.tokens.asked > 10
-    assert result.tokens.answered == pytest.approx(2)
+    assert result.tokens.prompt > 10
+    assert result.tokens.completion == pytest.approx(2)
     assert result.prices == {"scripted": Price(1.0, 2.0)}
     assert dry_run(compiled, task).prices == {"scripted": None}
 

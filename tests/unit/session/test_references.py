@@ -129,7 +129,7 @@ def test_an_update_writes_two_files(first_run: FirstRun) -> None:
     assert list(checkout.references) == ["test_adder.json", "test_adder.program.json"]
     acceptance = outcome.report().acceptance
     assert acceptance is not None
-    assert acceptance.what == "first"
+    assert acceptance.change == "first"
     assert acceptance.files == (
         "__mipro__/test_sums/test_adder.json",
         "__mipro__/test_sums/test_adder.program.json",
@@ -142,20 +142,20 @@ def test_an_update_with_another_result_replaces_the_reference(accepted: Checkout
     accepted.recorder.optimizer = unchanged
     task = shorter(accepted)
     acceptance = accepted.acceptance(task)
-    assert acceptance.what == "changed"
+    assert acceptance.change == "changed"
     assert (acceptance.changed, acceptance.added, acceptance.removed) == (6, 0, 0)
-    assert acceptance.before is not None
-    assert (acceptance.before.compiled, acceptance.after.compiled) == (1.0, 0.0)
+    assert acceptance.previous is not None
+    assert (acceptance.previous.compiled, acceptance.current.compiled) == (1.0, 0.0)
     assert accepted.outcome(task).no_regression()
 
 
 def test_an_update_replaces_a_damaged_reference_alone(accepted: Checkout) -> None:
     """The files of an equal result stay; a reference without its program is damaged."""
     files = accepted.references
-    assert accepted.acceptance().what == "unchanged"
+    assert accepted.acceptance().change == "unchanged"
     assert accepted.references == files
     accepted.location().program.unlink()
-    assert accepted.acceptance().what == "replaced"
+    assert accepted.acceptance().change == "replaced"
     assert len(accepted.references) == 2
     assert accepted.outcome().no_regression()
 

@@ -155,7 +155,7 @@ def test_a_rescore_detects_a_model_that_drifted(accepted: Checkout) -> None:
     assert accepted.outcome().compiled.score == 1
     assert accepted.calls == 2 * ROWS
     acceptance = accepted.acceptance(rescore=True)
-    assert (acceptance.what, acceptance.changed) == ("changed", len(HELD_OUT))
+    assert (acceptance.change, acceptance.changed) == ("changed", len(HELD_OUT))
 
 
 def test_a_rescore_is_for_one_run(compiled: Checkout) -> None:

@@ -95,7 +95,7 @@ class TestSpent:
 
     def test_it_has_the_usage_of_a_cached_response(self) -> None:
         """A cached response has its original tokens at the present price, and is not charged."""
-        account = Account(prices=Prices({"m": Price(asked=1.0, answered=2.0)}))
+        account = Account(prices=Prices({"m": Price(prompt=1.0, completion=2.0)}))
         with account.current():
             meter = UsageMeter()
         meter.begin_attempt()

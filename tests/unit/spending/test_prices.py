@@ -14,7 +14,7 @@ def test_a_providers_model_has_its_list_price(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     price = Prices().of("openai/gpt-4o-mini")
     assert price is not None
-    assert 0 < price.asked < price.answered < 10
+    assert 0 < price.prompt < price.completion < 10
     assert Prices().of("openai/no-such-model") is None
     assert Prices().of("scripted") is None
 

@@ -71,10 +71,10 @@ def test_tokens_come_from_stored_rows_or_the_prompt() -> None:
     student = dspy.Predict("question -> answer")
     row = Row("key", 1.0, usage=Usage(2, 60, 4))
     assert tokens_per_call(student, EXAMPLES, bare, [row]) == Tokens(30, 2, 1)
-    assert tokens_per_call(student, EXAMPLES, Options(), [row]).asked > 30
+    assert tokens_per_call(student, EXAMPLES, Options(), [row]).prompt > 30
     from_prompt = tokens_per_call(student, EXAMPLES, bare, [])
     assert from_prompt.rows == 0
-    assert 50 < from_prompt.asked < 500
+    assert 50 < from_prompt.prompt < 500
 
 
 def test_an_agent_loops() -> None:

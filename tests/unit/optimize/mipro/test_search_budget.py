@@ -38,7 +38,7 @@ def test_a_cut_is_the_same_at_any_parallelism(limit: Limit) -> None:
     """1 and 8 threads cut at the same minibatch, and leave enough for the held-out rows."""
     cut, program, calls = compile_under(limit, 1)
     assert cut == str(limit)
-    assert calls <= limit.most / (12 if limit.what == "tokens" else 1) - 12
+    assert calls <= limit.most / (12 if limit.unit == "tokens" else 1) - 12
     assert compile_under(limit, 8) == (cut, program, calls)
 
 
