@@ -11,6 +11,7 @@ from pytest_mipro.gate.paired import compare_costs
 from pytest_mipro.gate.verdict import (
     COSTS_NO_MORE,
     check_alpha,
+    compared_examples,
     further_examples,
     further_examples_clause,
     sample_size,
@@ -56,8 +57,8 @@ class _CostPair(NamedTuple):
         return None not in {self.comparator.usd, self.compiled.usd}
 
 
-class _Amounts(NamedTuple):
-    """The paired amounts of a comparison, and why they are not in US dollars."""
+class _PairedCosts(NamedTuple):
+    """The paired costs of a comparison in one unit, and why it is not US dollars."""
 
     comparator: list[float]
     compiled: list[float]
@@ -96,26 +97,28 @@ def costs_no_more(
     """
     __tracebackhide__ = True
     check_costs_no_more(ratio, unit, alpha)
-    amounts = _amounts(_cost_pairs(comparator.scorecard, compiled), unit)
-    if not amounts.compiled:
+    costs = _paired_costs(_cost_pairs(comparator.scorecard, compiled), unit)
+    if not costs.compiled:
         sentence = _unknown_sentence(comparator, compiled, unit)
         return Verdict(COSTS_NO_MORE.key, "INCONCLUSIVE", sentence, None)
     comparison = compare_costs(
-        amounts.comparator,
-        amounts.compiled,
+        costs.comparator,
+        costs.compiled,
         ratio=ratio,
-        unit=amounts.unit,
+        unit=costs.unit,
         alpha=alpha,
-        clusters=amounts.clusters if compiled.clusters else (),
+        clusters=costs.clusters if compiled.clusters else (),
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
-    same = amounts.comparator == amounts.compiled and ratio >= 1
+    same = costs.comparator == costs.compiled and ratio >= 1
     word = "PASS" if same else _word(comparison, alpha)
     clauses = (
         comparator.note,
-        _compared_share(comparison.n, len(compiled.examples)),
+        compared_examples(
+            comparison.n, len(compiled.examples), "the costs of the others are unknown"
+        ),
         _figures(comparison, comparator.name, ratio, word),
-        amounts.reason,
+        costs.reason,
         _advice(comparison, word, ratio, alpha, comparator),
     )
     return Verdict(COSTS_NO_MORE.key, word, "; ".join(filter(None, clauses)), comparison)
@@ -168,11 +171,11 @@ def _cost_pairs(comparator: Scorecard, compiled: Scorecard) -> list[_CostPair]:
     ]
 
 
-def _amounts(pairs: list[_CostPair], unit: Unit | None) -> _Amounts:
+def _paired_costs(pairs: list[_CostPair], unit: Unit | None) -> _PairedCosts:
     chosen, reason = (unit, "") if unit is not None else _choose_unit(pairs)
     if chosen == "usd":
         pairs = [pair for pair in pairs if pair.is_priced]
-    return _Amounts(
+    return _PairedCosts(
         [_amount(pair.comparator, chosen) for pair in pairs],
         [_amount(pair.compiled, chosen) for pair in pairs],
         [pair.cluster for pair in pairs],
@@ -216,16 +219,8 @@ def _unknown_sentence(comparator: CostComparator, compiled: Scorecard, unit: Uni
     return f"no held-out example has known costs of both programs' answers; {RESCORE}"
 
 
-def _compared_share(compared: int, total: int) -> str:
-    if compared == total:
-        return ""
-    return (
-        f"compared on {compared} of {total} held-out examples, the costs of the others are unknown"
-    )
-
-
 def _figures(comparison: PairedComparison, name: str, ratio: float, word: VerdictWord) -> str:
-    """Return amounts, their ratio, interval, p and n in one clause."""
+    """Return costs, their ratio, interval, p and n in one clause."""
     unit = comparison.unit
     p = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (

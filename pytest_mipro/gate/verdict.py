@@ -129,7 +129,7 @@ def no_regression(
     word = "PASS" if same else _regression_word(comparison, alpha)
     clauses = (
         accepted.note,
-        _compared_share(comparison.n, len(compiled.examples)),
+        compared_examples(comparison.n, len(compiled.examples), "the others are new"),
         _versus_reference(comparison, same=same),
         _regression_advice(comparison, word, alpha, accepted.command, same=same),
         "this counts as passed" if word == "INCONCLUSIVE" and tolerated else "",
@@ -193,6 +193,13 @@ def sample_size(comparison: PairedComparison) -> str:
     return f"n = {comparison.n}{rollouts}{clusters}"
 
 
+def compared_examples(compared: int, total: int, reason: str) -> str:
+    """Return the clause that says why examples were left out; empty if none were."""
+    if compared == total:
+        return ""
+    return f"compared on {compared} of {total} held-out examples, {reason}"
+
+
 def _improvement_word(comparison: PairedComparison, alpha: float) -> VerdictWord:
     if comparison.p_value < alpha:
         return "PASS"
@@ -218,12 +225,6 @@ def _common_scores(
         [compiled.scores[index] for index in common],
         [compiled.clusters[index] for index in common] if compiled.clusters else [],
     )
-
-
-def _compared_share(compared: int, total: int) -> str:
-    if compared == total:
-        return ""
-    return f"compared on {compared} of {total} held-out examples, the others are new"
 
 
 def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:

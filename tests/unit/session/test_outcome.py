@@ -27,8 +27,12 @@ FEWER_DEMOS = (
     "ask for fewer demos (max_bootstrapped_demos, max_labeled_demos), or allow a larger ratio"
 )
 UNDO = f"undo what changed, or accept it with: {COMMAND}"
-ASK_AGAIN = "of the baseline take; ask the model again with --mipro-rescore"
-ACCEPT_ANEW = f"of the reference take; accept anew with: {COMMAND} --mipro-rescore"
+ASK_AGAIN = (
+    "the costs of the baseline's answers are unknown; ask the model again with --mipro-rescore"
+)
+ACCEPT_ANEW = (
+    f"the costs of the reference's answers are unknown; accept anew with: {COMMAND} --mipro-rescore"
+)
 ACCEPTED_NOW = Acceptance("first", (), Means(6, 0.0, 1.0), ())
 
 

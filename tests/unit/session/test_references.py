@@ -117,7 +117,7 @@ def test_a_reference_has_costs(accepted: Checkout, frozen: bool) -> None:
     verdict = outcome.costs_no_more(than="reference")
     assert verdict.word == "INCONCLUSIVE"
     assert verdict.sentence == (
-        "it is not known what answers of the reference take; "
+        "the costs of the reference's answers are unknown; "
         f"accept anew with: {COMMAND} --mipro-rescore"
     )
     assert accepted.calls == 0
