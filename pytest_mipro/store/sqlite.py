@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader  # type: ignore[import-untyped]  # it has no types
+import lazy_loader
 from sqlalchemy import create_engine, delete, event, false
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
