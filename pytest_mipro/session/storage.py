@@ -65,7 +65,7 @@ class Storage:
 
     def lock(self, key: str, on_wait: Callable[[str], None]) -> CompileLock:
         """Return the lock on a compile key; pass the name of another holder to ``on_wait``."""
-        return self.store.lease(key, self._process_name).wait(on_wait=on_wait)
+        return self.store.compile_lock(key, self._process_name).wait(on_wait=on_wait)
 
     @contextmanager
     def opened(self, task: Task, *, again: bool = False) -> Generator[Store]:

@@ -93,7 +93,7 @@ class Store:
         except DamagedRecord as error:
             raise explain_damage(self._backend, error) from error
 
-    def lease(self, key: str, owner: str) -> CompileLock:
+    def compile_lock(self, key: str, owner: str) -> CompileLock:
         """
         Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
 

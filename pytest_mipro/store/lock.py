@@ -39,7 +39,7 @@ class CompileLock:
 
     Example::
 
-        with store.lease(key, "worker gw0").wait(on_wait=print):
+        with store.compile_lock(key, "worker gw0").wait(on_wait=print):
             ...
     """
 

@@ -142,7 +142,7 @@ def test_a_session_waits_for_another_one_on_its_task(accepted: Checkout, frozen:
     neighbor = Checkout(accepted.root)
     key = neighbor.report().key
     store = Store.open(accepted.store_url)
-    lock = store.lease(key, "a neighbor").wait(on_wait=pytest.fail)
+    lock = store.compile_lock(key, "a neighbor").wait(on_wait=pytest.fail)
 
     def end_work(event: str) -> None:
         if event == "mipro: test_adder: waiting for a neighbor, which works on the same task":

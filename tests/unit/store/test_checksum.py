@@ -211,7 +211,7 @@ def write_row(store: Store) -> None:
 
 def hold(key: str, store: Store) -> None:
     """Hold the compile lock."""
-    with store.lease(key, "test").wait(on_wait=pytest.fail):
+    with store.compile_lock(key, "test").wait(on_wait=pytest.fail):
         pass
 
 

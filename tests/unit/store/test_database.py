@@ -216,7 +216,7 @@ def test_threads_share_a_store_in_memory() -> None:
                 store.rows.put(Row(f"{thread}/{number}", 1.0))
 
         threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-        with store.lease("key", "test").wait(on_wait=print):
+        with store.compile_lock("key", "test").wait(on_wait=print):
             for thread in threads:
                 thread.start()
             for thread in threads:

@@ -26,7 +26,7 @@ import sys
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
-with store.lease("key", "worker gw0").wait(on_wait=print):
+with store.compile_lock("key", "worker gw0").wait(on_wait=print):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -77,7 +77,7 @@ class Waiter(threading.Thread):
     def __init__(self, store: Store, key: str, name: str) -> None:
         super().__init__()
         self.holders: list[str] = []
-        self._lock = store.lease(key, name)
+        self._lock = store.compile_lock(key, name)
         self._held = threading.Event()
         self._finish = threading.Event()
         self.start()
@@ -111,12 +111,12 @@ class LockContract:
     def test_a_free_lock_is_taken_at_once(self, store: Store) -> None:
         """Nothing waits for a free lock, the first time and again."""
         for _ in range(3):
-            with store.lease("key", "first").wait(on_wait=refuse_to_wait):
+            with store.compile_lock("key", "first").wait(on_wait=refuse_to_wait):
                 pass
 
     def test_excludes_and_hands_over(self, store: Store, sleeps: threading.Semaphore) -> None:
         """A waiter takes the lock when the holder releases it, and not earlier."""
-        with store.lease("key", "first").wait(on_wait=refuse_to_wait):
+        with store.compile_lock("key", "first").wait(on_wait=refuse_to_wait):
             waiter = Waiter(store, "key", "second")
             await_attempts(sleeps)
             assert not waiter.holds
@@ -124,7 +124,7 @@ class LockContract:
 
     def test_announces_the_holder_once(self, store: Store, sleeps: threading.Semaphore) -> None:
         """A waiter reports the holder's name once, however long it waits."""
-        with store.lease("key", "pytest's worker gw0").wait(on_wait=refuse_to_wait):
+        with store.compile_lock("key", "pytest's worker gw0").wait(on_wait=refuse_to_wait):
             waiter = Waiter(store, "key", "pytest's worker gw1")
             await_attempts(sleeps)
             await_attempts(sleeps)
@@ -134,8 +134,8 @@ class LockContract:
     def test_keys_are_independent(self, store: Store) -> None:
         """The lock on one key does not hinder the lock on another, whatever the keys are."""
         with (
-            store.lease("", "first").wait(on_wait=refuse_to_wait),
-            store.lease("../ä: *", "second").wait(on_wait=refuse_to_wait),
+            store.compile_lock("", "first").wait(on_wait=refuse_to_wait),
+            store.compile_lock("../ä: *", "second").wait(on_wait=refuse_to_wait),
         ):
             pass
 
@@ -143,10 +143,10 @@ class LockContract:
         """An exception in the block is raised, and the lock is free afterwards."""
         with (
             pytest.raises(KeyError),
-            store.lease("key", "first").wait(on_wait=refuse_to_wait),
+            store.compile_lock("key", "first").wait(on_wait=refuse_to_wait),
         ):
             raise KeyError
-        with store.lease("key", "second").wait(on_wait=refuse_to_wait):
+        with store.compile_lock("key", "second").wait(on_wait=refuse_to_wait):
             pass
 
     def test_waiting_can_be_interrupted(self, store: Store) -> None:
@@ -155,12 +155,12 @@ class LockContract:
         def interrupt(_holder: str) -> None:
             raise KeyboardInterrupt
 
-        with store.lease("key", "first").wait(on_wait=refuse_to_wait):
+        with store.compile_lock("key", "first").wait(on_wait=refuse_to_wait):
             with pytest.raises(KeyboardInterrupt):
-                store.lease("key", "second").wait(on_wait=interrupt)
+                store.compile_lock("key", "second").wait(on_wait=interrupt)
             with pytest.raises(AssertionError, match="first"):
-                store.lease("key", "third").wait(on_wait=refuse_to_wait)
-        with store.lease("key", "fourth").wait(on_wait=refuse_to_wait):
+                store.compile_lock("key", "third").wait(on_wait=refuse_to_wait)
+        with store.compile_lock("key", "fourth").wait(on_wait=refuse_to_wait):
             pass
 
     def test_one_holder_at_a_time(self, store: Store, sleeps: threading.Semaphore) -> None:
@@ -169,7 +169,7 @@ class LockContract:
         overlaps: list[int] = []
 
         def work(number: int) -> None:
-            with store.lease("key", f"{number}").wait(on_wait=lambda _: None):
+            with store.compile_lock("key", f"{number}").wait(on_wait=lambda _: None):
                 holders.append(number)
                 if len(overlaps) < 4:  # Another thread waits.
                     await_attempts(sleeps)
@@ -196,7 +196,7 @@ class ProcessLockContract(LockContract):
                 holders.append(holder)
                 process.communicate(timeout=PATIENCE)
 
-            with store.lease("key", "waiter").wait(on_wait=let_it_end):
+            with store.compile_lock("key", "waiter").wait(on_wait=let_it_end):
                 assert process.returncode == 0
         assert holders == ["worker gw0"]
 
@@ -210,11 +210,11 @@ class ProcessLockContract(LockContract):
                 holders.append(holder)
                 process.send_signal(signal.SIGKILL)
 
-            with store.lease("key", "heir").wait(on_wait=kill):
+            with store.compile_lock("key", "heir").wait(on_wait=kill):
                 assert holders == ["worker gw0"]
                 with pytest.raises(AssertionError, match="heir"):
-                    store.lease("key", "third").wait(on_wait=refuse_to_wait)
-        with store.lease("key", "fourth").wait(on_wait=refuse_to_wait):
+                    store.compile_lock("key", "third").wait(on_wait=refuse_to_wait)
+        with store.compile_lock("key", "fourth").wait(on_wait=refuse_to_wait):
             pass
 
     @pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")

@@ -93,7 +93,7 @@ class TestReadOnly:
             for write in (
                 lambda: store.rows.put(Row("new", 1.0)),
                 lambda: store.prune(days=1),
-                lambda: store.lease("key", "test").wait(on_wait=print),
+                lambda: store.compile_lock("key", "test").wait(on_wait=print),
             ):
                 with pytest.raises(StoreError) as error:
                     write()
@@ -227,38 +227,38 @@ def interrupt(holder: str) -> None:
 class TestLockFiles:
     def test_are_deleted(self, store: Store, path: Path) -> None:
         """The files of a lock exist while it is held, and no longer."""
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             assert {file.suffix for file in lock_files(path)} == {".lock", ".txt"}
         assert lock_files(path) == []
 
     def test_of_a_dead_holder_are_used_again(self, store: Store, path: Path) -> None:
         """The files that a killed holder leaves behind block nothing, and are deleted."""
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             remains = {file: file.read_bytes() for file in lock_files(path)}
         for file, content in remains.items():
             file.write_bytes(content)
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             assert len(lock_files(path)) == 2
         assert lock_files(path) == []
 
     def test_survive_their_deletion(self, store: Store, path: Path) -> None:
         """A holder whose files a user has deleted ends its work without an error."""
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             shutil.rmtree(path.with_name(f"{path.name}-locks"))
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             assert len(lock_files(path)) == 2
 
     def test_with_an_unreadable_name(self, store: Store, path: Path) -> None:
         """A holder whose name is damaged is waited for all the same."""
-        with store.lease("key", "test").wait(on_wait=pytest.fail):
+        with store.compile_lock("key", "test").wait(on_wait=pytest.fail):
             (name_file,) = (file for file in lock_files(path) if file.suffix == ".txt")
             name_file.write_bytes(b"\xff")
             with pytest.raises(KeyboardInterrupt, match="\ufffd"):
-                store.lease("key", "waiter").wait(on_wait=interrupt)
+                store.compile_lock("key", "waiter").wait(on_wait=interrupt)
 
     def test_in_a_folder_that_is_a_file(self, store: Store, path: Path) -> None:
         """A folder of lock files that cannot be created is an error with a next step."""
         path.with_name(f"{path.name}-locks").touch()
         with pytest.raises(StoreError) as error:
-            store.lease("key", "test").wait(on_wait=pytest.fail)
+            store.compile_lock("key", "test").wait(on_wait=pytest.fail)
         assert explains(error, path, "lock file")

@@ -32,7 +32,7 @@ from pytest_mipro.records import Row
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
-with store.lease("key", "busy").wait(on_wait=print):
+with store.compile_lock("key", "busy").wait(on_wait=print):
     for number in range(300):
         store.rows.put(Row(f"busy/{number}", 1.0, "x" * 2000))
         assert store.rows.get(f"busy/{number}").score == 1.0
