@@ -150,7 +150,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"dataset": {"train": TRAIN, "val": VAL, "test": []}},
         r"the test split is empty \(3 train, 4 val, 0 test\)",
     ),
-    "inputs not marked": ({"dataset": [dspy.Example(a=1)]}, r"which of its fields.*inputs="),
+    "inputs not marked": ({"dataset": [dspy.Example(a=1)]}, r"declares no inputs.*inputs="),
     "cluster field missing": (
         {"cluster": "document"},
         r"cluster='document': test\[0\] has no value in that field; it has .*'question'",

@@ -232,7 +232,7 @@ def test_a_budget_that_is_too_small_is_an_error(checkout: Checkout) -> None:
     """The session asks no model, stores no artifact and writes no reference."""
     with pytest.raises(BudgetExceeded, match="lm_calls=11 is not enough") as caught:
         checkout.outcome(checkout.task(budget=Budget(lm_calls=11)), update=True)
-    assert "this is no score; nothing was asked" in str(caught.value)
+    assert "this is no score; no model was called" in str(caught.value)
     assert (checkout.calls, checkout.references) == (0, {})
     estimate = checkout.estimate()
     assert estimate is not None

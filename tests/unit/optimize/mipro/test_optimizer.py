@@ -167,7 +167,7 @@ class TestErrors:
             ({"student": TwoStep}, r"student=<class .*TwoStep.* is not a dspy\.Module"),
             ({"teacher": "gpt"}, r"teacher='gpt' is not a dspy\.Module"),
             ({"trainset": [{"question": "1 + 1"}]}, r"trainset\[0\] is .*: expected a dspy\.Ex"),
-            ({"trainset": [dspy.Example(question="1")]}, r"trainset\[0\] does not say .* inputs"),
+            ({"trainset": [dspy.Example(question="1")]}, r"trainset\[0\] declares no inputs"),
             ({"valset": [None]}, r"valset\[0\] is None: expected a dspy\.Example"),
         ],
     )
