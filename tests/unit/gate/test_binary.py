@@ -9,7 +9,7 @@ from scipy import optimize
 
 from pytest_mipro.gate.paired import compare
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 8 * settings().max_examples
 """Samples from which a rate is estimated."""

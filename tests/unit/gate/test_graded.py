@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import PairedComparison
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 8 * settings().max_examples
 """Samples from which a rate is estimated."""

@@ -19,7 +19,7 @@ from pytest_mipro.gate.verdict import (
 )
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
-pytestmark = pytest.mark.uses("numpy", "scipy")
+pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 16 * settings().max_examples
 """Samples from which an error rate is estimated."""
