@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def age(project: Project, days: float) -> None:
     """Make all entries of the store ``days`` older."""
     with sqlite3.connect(project.path / ".mipro" / "store.db") as store:
-        for table in ("rows", "traces", "proposals", "trials", "artifacts"):
+        for table in ("rows", "traces", "proposals", "artifacts"):
             store.execute(f"UPDATE {table} SET used = used - ?", (days * 86_400,))
     store.close()
 

@@ -50,21 +50,16 @@ import os
 import dspy
 import pytest
 from served import Model
-from pytest_mipro.plugin.state import TASK_RUNNER
+from pytest_mipro.plugin import task_runner
 
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config):
-    runner = config.stash.get(TASK_RUNNER, None)
-    if runner is None:
-        return
-    show = runner.progress
+show = task_runner.TaskRunner.progress
 
-    def progress(task, progress):
-        if progress.phase == "search" and progress.done == progress.total:
-            Model(os.environ["SERVED"]).end_search()
-        show(task, progress)
+def progress(runner, task, progress):
+    if progress.phase == "search" and progress.done == progress.total:
+        Model(os.environ["SERVED"]).end_search()
+    show(runner, task, progress)
 
-    runner.progress = progress
+task_runner.TaskRunner.progress = progress
 
 @pytest.fixture(scope="session")
 def mipro_lm():

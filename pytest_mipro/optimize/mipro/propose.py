@@ -85,7 +85,9 @@ class DescribeModule(dspy.Signature):
 
 
 class WriteInstruction(dspy.Signature):
-    """Use what you are told about a task to write a better instruction for solving it."""
+    """
+    Use what you are told about a task to write a better instruction for the model that does it.
+    """
 
     dataset_description: str = dspy.InputField()
     program_code: str = dspy.InputField()
