@@ -85,9 +85,7 @@ class DescribeModule(dspy.Signature):
 
 
 class WriteInstruction(dspy.Signature):
-    """
-    Use what you are told about a task to write a better instruction for the model that does it.
-    """
+    """Use what you are told about a task to write a better instruction for the model that does it."""  # ruff: ignore[line-too-long]: it is a prompt
 
     dataset_description: str = dspy.InputField()
     program_code: str = dspy.InputField()
