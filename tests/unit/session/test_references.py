@@ -161,11 +161,12 @@ def test_an_update_replaces_a_damaged_reference_alone(accepted: Checkout) -> Non
 
 
 @pytest.mark.parametrize(
-    "values, metric, error, message, calls",
+    "values, metric, error, message, most_calls",
     [
         ({"format": "x"}, right, ReferenceFileError, "is not a reference of pytest-mipro", 0),
         ({"version": 9}, right, ReferenceFileError, "newer", 0),
-        ({}, lambda *_: None, MetricError, "returned None", 1),
+        # The calls under way come to their end.
+        ({}, lambda *_: None, MetricError, "returned None", 4),
     ],
     ids=["foreign", "newer", "no score"],
 )
@@ -175,14 +176,15 @@ def test_an_update_that_fails_keeps_the_files(
     metric: Any,
     error: type[Exception],
     message: str,
-    calls: int,
+    most_calls: int,
 ) -> None:
-    """Files that are no reference of this version are an error before the first call."""
+    """An error before the first call, or soon after it, leaves the accepted files as they were."""
     edit(accepted, **values)
     files = accepted.references
     with pytest.raises(error, match=message):
         accepted.outcome(accepted.task(metric=metric), update=True)
-    assert (accepted.references, accepted.calls) == (files, calls)
+    assert accepted.references == files
+    assert accepted.calls <= most_calls
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(compiled: Checkout) -> None:
