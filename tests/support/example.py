@@ -10,7 +10,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "question_type"
 # Describing the program takes the model as long as half of all rows; the example itself does it.
 OPTIONS = """
     auto=None,
-    num_candidates=3,
+    num_candidates=2,
     num_trials=3,
     minibatch_size=4,
     program_aware_proposer=False,
