@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -38,7 +39,7 @@ class OptionValue:
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(ABC):
     """
     A flag, an ini option, or both.
 
@@ -79,9 +80,9 @@ class Option:
         if self.has_ini:
             parser.addini(self.key, self.help, type=self.ini_type)
 
+    @abstractmethod
     def read(self, config: pytest.Config) -> Any:
         """Return the setting; the flag wins over the ini option."""
-        raise NotImplementedError
 
     def _raw(self, config: pytest.Config) -> tuple[Any, bool]:
         """Return what pytest read, and whether it is the flag's."""
