@@ -1,5 +1,4 @@
-"""
-Measure how tight the bound of a dry run is, and whether a budget of LM calls holds.
+"""Measure how tight the bound of a dry run is, and whether a budget of LM calls holds.
 
 The benchmark compiles random tasks with language models in this process, each
 twice: without a limit, to measure how much of the bound of ``--mipro-dry-run``

@@ -1,5 +1,4 @@
-"""
-A chat-completions server on loopback with known latencies, in a process of its own.
+"""A chat-completions server on loopback with known latencies, in a process of its own.
 
 It implements the part of OpenAI's API that a DSPy client needs, and answers from
 the landscape in the path (``/plain-0/v1``). The latency of a call is uniform in
@@ -37,15 +36,13 @@ _HEAD_END = b"\r\n\r\n"
 
 @dataclass
 class Counts:
-    """
-    The counts of a server.
+    """The counts of a server.
 
     Attributes:
         task: Calls of the program.
         prompt: All other calls, such as those for instructions.
         waited: The sum of the latencies, in seconds.
         cpu: Seconds of processor time of the server.
-
     """
 
     task: int = 0
@@ -60,12 +57,10 @@ class Counts:
 
 
 class Server:
-    """
-    A client of a server.
+    """A client of a server.
 
     Args:
         address: The address of the server, such as ``http://127.0.0.1:8000``.
-
     """
 
     def __init__(self, address: str) -> None:
@@ -80,13 +75,11 @@ class Server:
     @classmethod
     @contextmanager
     def running(cls, latency: float, salt: str) -> Generator[Server]:
-        """
-        Serve in a new process while the context lasts.
+        """Serve in a new process while the context lasts.
 
         Args:
             latency: Mean seconds per call.
             salt: Decides which calls are slow.
-
         """
         command = [sys.executable, "-m", "benchmarks.chat_server"]
         process = subprocess.Popen(  # ruff: ignore[subprocess-without-shell-equals-true] - the same

@@ -1,5 +1,4 @@
-"""
-Measure how long a compile takes: ``pytest_mipro.MIPROv2`` and ``dspy.MIPROv2``.
+"""Measure how long a compile takes: ``pytest_mipro.MIPROv2`` and ``dspy.MIPROv2``.
 
 Both ask a chat-completions server on loopback with known latencies, in a
 process of its own. The limit is the least time of any optimizer that makes
@@ -68,8 +67,7 @@ MODEL = "gpt-4o-mini"
 
 @dataclass(frozen=True)
 class Measured:
-    """
-    The figures of a compile.
+    """The figures of a compile.
 
     Attributes:
         wall: Wall time in seconds.
@@ -78,7 +76,6 @@ class Measured:
         cpu: Processor time of the client in seconds.
         counts: The counts of the server.
         score: The true score of the program.
-
     """
 
     wall: float

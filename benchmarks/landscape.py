@@ -1,5 +1,4 @@
-"""
-Language models with a known quality, which the benchmarks of the optimizer ask.
+"""Language models with a known quality, which the benchmarks of the optimizer ask.
 
 A landscape answers like a language model whose probability of a right answer
 depends on the prompt in a known way. Hashes decide whether an example is
@@ -43,8 +42,7 @@ _HINT = re.compile(r"\[\[ ## hint ## \]\]\n(\w+) (\S+)")
 
 @dataclass(frozen=True)
 class Shape:
-    """
-    The sources of the quality, in logits.
+    """The sources of the quality, in logits.
 
     Attributes:
         instruction: Standard deviation of an instruction's effect.
@@ -52,7 +50,6 @@ class Shape:
         bare: The effect of having no demos.
         interaction: Standard deviation of the effect of a combination of
             instruction and demo set.
-
     """
 
     instruction: float
@@ -71,13 +68,11 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Reply:
-    """
-    The answer of a landscape.
+    """The answer of a landscape.
 
     Attributes:
         text: The answer, in the format of DSPy's ChatAdapter.
         effect: The prompt's effect; None if the request is not the program's.
-
     """
 
     text: str
@@ -85,13 +80,11 @@ class Reply:
 
 
 class Landscape:
-    """
-    One language model.
+    """One language model.
 
     Args:
         shape: A name out of ``SHAPES``.
         number: The number of the landscape among those of its shape.
-
     """
 
     def __init__(self, shape: str, number: int) -> None:
@@ -106,13 +99,11 @@ class Landscape:
         return cls(shape, int(number))
 
     def reply(self, system: str, turns: Sequence[str]) -> Reply:
-        """
-        Answer a request.
+        """Answer a request.
 
         Args:
             system: The system message.
             turns: The other messages: demos, then the request itself.
-
         """
         *demos, request = turns
         fields = [name for name in dict.fromkeys(_FIELD.findall(request)) if name != "completed"]

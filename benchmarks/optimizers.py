@@ -80,12 +80,10 @@ STUDENTS = {1: OneStep, 2: TwoSteps}
 
 
 class LandscapeEngine:
-    """
-    Answers a ``dspy.LM`` in this process, without a network.
+    """Answers a ``dspy.LM`` in this process, without a network.
 
     Attributes:
         replies: The replies so far.
-
     """
 
     supports_response_schema = False
@@ -115,8 +113,7 @@ class LandscapeEngine:
 
 @dataclass(frozen=True)
 class Work:
-    """
-    One compile.
+    """One compile.
 
     Attributes:
         optimizer: A name out of ``OPTIMIZERS``.
@@ -125,7 +122,6 @@ class Work:
         seed: Decides the examples, and is the optimizer's seed.
         threads: Most calls at the same time.
         rows: Rows of the validation set.
-
     """
 
     optimizer: str
@@ -182,8 +178,7 @@ def exact(example: dspy.Example, prediction: dspy.Prediction, _trace: object = N
 
 
 def true_score(program: dspy.Module, landscape: Landscape) -> float:
-    """
-    Return the probability, in percent, that ``program`` answers a held-out question correctly.
+    """Return the probability, in percent, that ``program`` answers a held-out question correctly.
 
     The program runs once, to get the effects of its prompts from the model's
     replies; the landscape's formula gives the score of all held-out questions.

@@ -12,12 +12,10 @@ T = TypeVar("T")
 
 
 class Table:
-    """
-    A table on standard output.
+    """A table on standard output.
 
     Args:
         columns: The headings and the least widths of their columns.
-
     """
 
     def __init__(self, columns: dict[str, int]) -> None:
@@ -32,13 +30,11 @@ class Table:
 
 
 class Listed(Generic[T]):
-    """
-    Parses a list such as ``16,64``.
+    """Parses a list such as ``16,64``.
 
     Args:
         convert: Makes a value of an item.
         choices: The values allowed; None allows all.
-
     """
 
     def __init__(self, convert: Callable[[str], T], choices: Sequence[T] | None = None) -> None:

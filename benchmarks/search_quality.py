@@ -1,5 +1,4 @@
-"""
-Measure the quality and the calls of a search: ``pytest_mipro.MIPROv2`` and DSPy's.
+"""Measure the quality and the calls of a search: ``pytest_mipro.MIPROv2`` and DSPy's.
 
 Both compile on the same landscapes, in this process and without a network. The
 table compares the number of their calls and the true held-out scores of their
@@ -75,15 +74,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """
-    The figures of one compile.
+    """The figures of one compile.
 
     Attributes:
         task_calls: Calls for the program.
         prompt_calls: All other calls.
         start: The true score of the student.
         score: The true score of the compiled program.
-
     """
 
     task_calls: int
@@ -117,14 +114,12 @@ def run(job: Job) -> tuple[Job, Outcome]:
 
 
 class KnownOutcomes:
-    """
-    Outcomes of ``dspy.MIPROv2`` in a file.
+    """Outcomes of ``dspy.MIPROv2`` in a file.
 
     They take most of the time, and do not depend on this package.
 
     Args:
         path: The file; None stores nothing.
-
     """
 
     def __init__(self, path: Path | None) -> None:

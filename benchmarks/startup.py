@@ -1,5 +1,4 @@
-"""
-Measure how long sessions without work take: a warm session, and an idle one.
+"""Measure how long sessions without work take: a warm session, and an idle one.
 
 A warm session is ``pytest --mipro`` with all results in the store. It is
 compared with the import of its dependencies: pytest, DSPy and SQLAlchemy. An
@@ -69,13 +68,11 @@ class Times:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """
-    A Python interpreter that runs in the projects.
+    """A Python interpreter that runs in the projects.
 
     Attributes:
         folder: The folder of the projects, and of the files that runs write.
         bytecode: Whether it uses the bytecode of earlier runs.
-
     """
 
     folder: Path

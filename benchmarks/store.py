@@ -1,5 +1,4 @@
-"""
-Measure the store as it grows: how long rows take to write, and a warm session to read.
+"""Measure the store as it grows: how long rows take to write, and a warm session to read.
 
 A store is filled with unused rows and with the rows of some tasks. Then a new
 process works like a warm session: it opens the store, computes all keys, and
@@ -69,13 +68,11 @@ _LONG_AGO = 2 * 86_400
 
 @dataclass
 class Duration:
-    """
-    How long some work took, in seconds.
+    """How long some work took, in seconds.
 
     Attributes:
         wall: Wall time.
         cpu: Processor time.
-
     """
 
     wall: float = 0.0
@@ -210,15 +207,13 @@ def let_a_day_pass(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """
-    A benchmark of a new store.
+    """A benchmark of a new store.
 
     Attributes:
         path: The path of the store.
         rows: How many rows it gets.
         tasks: How many tasks a session has.
         table: Prints the figures.
-
     """
 
     path: Path

@@ -1,5 +1,4 @@
-"""
-Error rates, coverage and power of verdicts, by simulation.
+"""Error rates, coverage and power of verdicts, by simulation.
 
 Scores of programs with a known true difference are drawn many times and judged
 by the rules of ``mipro.beats_baseline`` and ``mipro.no_regression``. No model is
@@ -66,8 +65,7 @@ _PILOTS = 3
 
 @dataclass(frozen=True)
 class Population:
-    """
-    Examples and programs of one kind.
+    """Examples and programs of one kind.
 
     All programs share the quality of an example. A program has a random effect
     on each example, or on each cluster of examples, and each answer has a random
@@ -80,7 +78,6 @@ class Population:
             the examples and a little less on the rest; means are equal.
         rollouts: Number of answers that a score is the mean of.
         clustered: Whether examples come in clusters of one to four.
-
     """
 
     kind: str
@@ -90,8 +87,7 @@ class Population:
     def draw(
         self, rng: np.random.Generator, n: int, *, programs: int = 2, gain: float = 0.0
     ) -> tuple[Numbers, NDArray[np.intp]]:
-        """
-        Return a row of scores per program, and the cluster of each example.
+        """Return a row of scores per program, and the cluster of each example.
 
         Args:
             rng: The source of random numbers.
@@ -99,7 +95,6 @@ class Population:
             programs: Number of programs.
             gain: By how much all programs but the first are better, as a part of
                 ``lack``.
-
         """
         clusters = self._clusters(rng, n)
         preference = rng.normal(0, 0.7, (programs, n))[:, clusters]
@@ -142,14 +137,12 @@ def _sigmoid(values: Numbers) -> Numbers:
 
 
 class Study:
-    """
-    Error rates, coverage and power for one population and number of examples.
+    """Error rates, coverage and power for one population and number of examples.
 
     Args:
         population: The distribution of examples and programs.
         n: Number of held-out examples.
         repetitions: Number of samples for each figure.
-
     """
 
     def __init__(self, population: Population, n: int, repetitions: int) -> None:

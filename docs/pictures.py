@@ -1,5 +1,4 @@
-"""
-Make the pictures of the README: the example at the terminal, and its HTML report.
+"""Make the pictures of the README: the example at the terminal, and its HTML report.
 
     python docs/pictures.py
 

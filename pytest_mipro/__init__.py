@@ -1,5 +1,4 @@
-"""
-Compile DSPy prompts in pytest, judge them on held-out data, gate the merge.
+"""Compile DSPy prompts in pytest, judge them on held-out data, gate the merge.
 
 The public names are in ``__init__.pyi`` and are loaded on first use, so that
 importing this package, which pytest does in every session once the plugin is

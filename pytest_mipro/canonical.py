@@ -1,5 +1,4 @@
-"""
-Canonical JSON of a value, and its digest.
+"""Canonical JSON of a value, and its digest.
 
 Equal values have equal digests on every machine, in every process and under every hash
 seed, so that keys can be compared.
@@ -42,8 +41,7 @@ def digest(value: JSON) -> str:
 
 
 def plain(value: object, fallback: Fallback | None = None) -> JSON:
-    """
-    Return ``value`` as JSON data that is the same on every machine.
+    """Return ``value`` as JSON data that is the same on every machine.
 
     Containers are converted here, because sets need an order and non-finite numbers
     a representation; Pydantic converts all other values, such as dates and paths.
@@ -56,7 +54,6 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
 
     Raises:
         FingerprintError: A value has no JSON form and there is no fallback.
-
     """
     try:
         return _plain(value, fallback)

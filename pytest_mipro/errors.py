@@ -1,5 +1,4 @@
-"""
-All exceptions of this package, in one tree.
+"""All exceptions of this package, in one tree.
 
 ::
 
@@ -47,12 +46,10 @@ class FingerprintError(DeclarationError):
 
 
 class BudgetExceeded(MiproError):
-    """
-    A budget was spent before the held-out examples were scored; a later run goes on.
+    """A budget was spent before the held-out examples were scored; a later run goes on.
 
     Attributes:
         limit: The limit that was reached, as the user set it.
-
     """
 
     def __init__(self, message: str, limit: str = "") -> None:
@@ -61,8 +58,7 @@ class BudgetExceeded(MiproError):
 
 
 class InfrastructureError(MiproError):
-    """
-    A language model call failed, and the program is not the cause.
+    """A language model call failed, and the program is not the cause.
 
     The code that has the store and the command line sets the attributes.
 
@@ -70,7 +66,6 @@ class InfrastructureError(MiproError):
         stored: How many rows the store has; None if they were not counted.
         command: The command that continues the run; empty for the same command.
         starts_over: Why the next run starts over; empty if it continues.
-
     """
 
     def __init__(self, message: str) -> None:

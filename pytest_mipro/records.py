@@ -1,5 +1,4 @@
-"""
-The frozen records that pass between rooms, into the store and through xdist.
+"""The frozen records that pass between rooms, into the store and through xdist.
 
 A record equals ``from_dict`` of its ``to_dict``. The same dictionary goes to
 disk, to an xdist controller and into the reports.
@@ -129,8 +128,7 @@ class Failure(Record):
 
 @dataclass(frozen=True)
 class Row(Record):
-    """
-    One program on one example: the prediction, its score, its usage.
+    """One program on one example: the prediction, its score, its usage.
 
     A row with a ``failure`` scores ``FAILURE_SCORE``: the program raised an
     exception. Errors that the program did not cause never become rows.
@@ -204,8 +202,7 @@ class Trial(Record):
 
 @dataclass(frozen=True)
 class SearchLog(Record):
-    """
-    The trials of a search on ``rows`` examples, and its winner.
+    """The trials of a search on ``rows`` examples, and its winner.
 
     ``baseline`` and ``score`` are the mean scores of the student and the
     winner. If the search was cut, they are means of fewer rows, or None.
@@ -254,8 +251,7 @@ class Artifact(Record):
 
 @dataclass(frozen=True)
 class Scorecard(Record):
-    """
-    Held-out scores of one program: one per example, in the order of the split.
+    """Held-out scores of one program: one per example, in the order of the split.
 
     A score is the mean over ``rollouts`` answers. ``clusters`` has the cluster
     of each example, or is empty. ``latency`` is the mean duration in seconds of
@@ -286,8 +282,7 @@ class Scorecard(Record):
 
 @dataclass(frozen=True)
 class PairedComparison(Record):
-    """
-    Two programs on the same examples; differences are compiled minus baseline.
+    """Two programs on the same examples; differences are compiled minus baseline.
 
     ``p_value`` is one-sided, against "the mean difference is at most
     ``margin``", and ``p_opposite`` against "it is at least ``margin``".
@@ -323,8 +318,7 @@ class PairedComparison(Record):
 
 @dataclass(frozen=True)
 class Verdict(Record):
-    """
-    A judgement of a compiled program; truthy on PASS.
+    """A judgement of a compiled program; truthy on PASS.
 
     ``kind`` is a key of ``gate.VERDICT_KINDS``. ``sentence`` is all a reviewer
     needs: means, difference, interval, p, n, the detectable difference and the
@@ -358,8 +352,7 @@ class Means(Record):
 
 @dataclass(frozen=True)
 class Acceptance(Record):
-    """
-    The change that accepting an outcome made to the reference's files.
+    """The change that accepting an outcome made to the reference's files.
 
     ``change`` is "replaced" if the earlier files could not be used. ``changed``,
     ``added`` and ``removed`` count examples by their compiled scores.
@@ -401,8 +394,7 @@ class HeldOutExample(Record):
 
 @dataclass(frozen=True)
 class Report(Record):
-    """
-    The outcome of one test's task, for the renderers of reports.
+    """The outcome of one test's task, for the renderers of reports.
 
     The ``origin`` of the compiled program is this run, the store, the reference,
     or the test named in ``shared``. ``reasons`` say in words why it was

@@ -1,5 +1,4 @@
-"""
-Run programs on examples in parallel, score each pair once, and store its row before it is used.
+"""Run programs on examples in parallel, score each pair once, and store its row before it is used.
 
 A provider's error is retried, and then stops the run: it is never a score. An exception of the
 program is a failed row.

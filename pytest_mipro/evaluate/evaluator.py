@@ -31,8 +31,7 @@ Steps: TypeAlias = tuple[tuple[object, dict[str, Any], dspy.Prediction], ...]
 
 @dataclass(frozen=True)
 class RunResult:
-    """
-    The result of a program on an example.
+    """The result of a program on an example.
 
     Attributes:
         prediction: The prediction as JSON data; None if the program failed.
@@ -43,7 +42,6 @@ class RunResult:
         usage: The usage of all calls, the metric's included.
         seconds: The duration of the program's calls, summed; None without calls.
         spent: The usage of the program's calls, cached ones included; None if any is unknown.
-
     """
 
     prediction: JSON
@@ -58,8 +56,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """
-    Runs and scores programs for one task.
+    """Runs and scores programs for one task.
 
     Attributes:
         metric: Scores a prediction.
@@ -68,7 +65,6 @@ class Evaluator:
             are comparable, and the store finds a row only under it.
         prediction_key: The same digest without the metric. The store finds predictions under
             it; with None, predictions are not shared between rows.
-
     """
 
     metric: Metric
@@ -79,8 +75,7 @@ class Evaluator:
     def run(
         self, program: dspy.Module, example: dspy.Example, *, traced: bool = False
     ) -> RunResult:
-        """
-        Run ``program`` on ``example`` and score its prediction.
+        """Run ``program`` on ``example`` and score its prediction.
 
         An exception of the program is a failure of the run; ``failures.py`` decides whose an
         exception is.
@@ -93,7 +88,6 @@ class Evaluator:
         Raises:
             InfrastructureError: A language model call failed.
             MetricError: The metric returned no score.
-
         """
         with self._metered("bootstrap" if traced else None) as meter:
             try:
@@ -115,13 +109,11 @@ class Evaluator:
         return RunResult(fields, form, steps, score, None, meter.usage, seconds, spent)
 
     def score(self, prediction: dspy.Prediction, example: dspy.Example) -> tuple[float, Usage]:
-        """
-        Return the score of a stored prediction, and the usage of the metric.
+        """Return the score of a stored prediction, and the usage of the metric.
 
         Raises:
             InfrastructureError: A language model call of the metric failed.
             MetricError: The metric returned no score.
-
         """
         with self._metered() as meter:
             score = self._score(example, prediction)

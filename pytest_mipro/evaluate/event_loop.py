@@ -28,8 +28,7 @@ PROGRESS_INTERVAL = 30.0
 
 
 def run_to_completion(work: Coroutine[Any, Any, T], workers: WorkerPool) -> T:
-    """
-    Run ``work`` on an event loop of its own and return its result.
+    """Run ``work`` on an event loop of its own and return its result.
 
     The loop has a thread to itself, so that this also works where a loop is already running (a
     notebook, an async test). After an error, running calls finish and their records are stored.

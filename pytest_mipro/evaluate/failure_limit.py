@@ -16,13 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class FailureLimit:
-    """
-    Counts the rows that the program failed on, and raises when they are too many.
+    """Counts the rows that the program failed on, and raises when they are too many.
 
     Args:
         max_errors: Maximum number of failed rows; None allows any number.
         provide_traceback: Log failures with their traceback.
-
     """
 
     def __init__(self, max_errors: int | None = None, *, provide_traceback: bool = False) -> None:
@@ -31,12 +29,10 @@ class FailureLimit:
         self._failed_keys: set[str] = set()
 
     def check(self, rows: Iterable[Row]) -> None:
-        """
-        Count the failures among ``rows``, a row that comes again only once.
+        """Count the failures among ``rows``, a row that comes again only once.
 
         Raises:
             ProgramError: There are failures among ``rows``, and more in total than allowed.
-
         """
         failures = {row.key: row.failure for row in rows if row.failure is not None}
         for key, failure in failures.items():

@@ -1,5 +1,4 @@
-"""
-Decide whether the program, the provider or the metric caused an exception.
+"""Decide whether the program, the provider or the metric caused an exception.
 
 Bootstrapping, proposals, search and verdict all use this module:
 
@@ -61,14 +60,12 @@ def _do_nothing(*_: object) -> None:
 
 
 class CallWatch(BaseCallback):
-    """
-    Records the first error of a language model call, even if the program catches it.
+    """Records the first error of a language model call, even if the program catches it.
 
     Args:
         before_call: Called with the name of the model before each call, which begins when this
             returns.
         after_response: Called after each call that succeeded.
-
     """
 
     def __init__(
@@ -107,8 +104,7 @@ class CallWatch(BaseCallback):
 
 
 def infrastructure_cause(error: BaseException) -> BaseException | None:
-    """
-    Return the language model error that caused ``error``, or None.
+    """Return the language model error that caused ``error``, or None.
 
     A prompt that is too long for the model does not count: the candidate caused it.
     """
@@ -169,14 +165,12 @@ def retry_after(error: BaseException) -> float | None:
 def infrastructure_error(
     error: BaseException, description: str, attempts: str = ""
 ) -> InfrastructureError:
-    """
-    Return the error that stops the run because of ``error``.
+    """Return the error that stops the run because of ``error``.
 
     Args:
         error: The error of a language model call.
         description: The work that made the call, such as ``"scoring with the metric"``.
         attempts: The number of attempts, in words.
-
     """
     if isinstance(error, InfrastructureError):
         return error
@@ -235,8 +229,7 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
 
 
 def refuse_broken(program: str, rows: Sequence[Row]) -> None:
-    """
-    Raise if a program failed on more than half of ``rows`` with the same exception.
+    """Raise if a program failed on more than half of ``rows`` with the same exception.
 
     Such a program is broken, and its score would not be a measurement.
 
@@ -246,7 +239,6 @@ def refuse_broken(program: str, rows: Sequence[Row]) -> None:
 
     Raises:
         ProgramError: It is broken.
-
     """
     failures = [row.failure for row in rows if row.failure is not None]
     most_common = Counter(failure.type for failure in failures).most_common(1)

@@ -21,8 +21,7 @@ _ATTRIBUTES = vars(dspy.Prediction()).keys()
 
 
 def form_of(prediction: object) -> str | None:
-    """
-    Return the form that restores ``prediction`` from its fields, or None if none does.
+    """Return the form that restores ``prediction`` from its fields, or None if none does.
 
     None does if a field is not JSON data, or if there are several completions. A restored
     prediction lacks only the signature that completions hold.

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def cached_responses(folder: Path, task: Task, *, again: bool = False) -> Generator[None]:
-    """
-    Let DSPy cache responses in a subfolder for the task's endpoints.
+    """Let DSPy cache responses in a subfolder for the task's endpoints.
 
     DSPy's cache key leaves out the endpoint, so two endpoints that serve the same model name
     would share responses. With such a task, and with ``again``, nothing is cached.
@@ -34,7 +33,6 @@ def cached_responses(folder: Path, task: Task, *, again: bool = False) -> Genera
     Raises:
         InfrastructureError: The folder cannot be used; a call also raises it, if the cache is
             damaged.
-
     """
     models = [lm for lm in (task.lm, task.prompt_lm, task.teacher_lm) if lm is not None]
     names = {canonical_json(_endpoint(lm)): lm.model for lm in models}

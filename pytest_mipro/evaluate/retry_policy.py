@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """
-    How often and how long language model calls are retried.
+    """How often and how long language model calls are retried.
 
     Each wait is twice as long as the one before, and lengthened by up to a half at random. If
     the provider names a time (``Retry-After``), the first wait has that length.
@@ -22,7 +21,6 @@ class RetryPolicy:
         longest_wait: Maximum number of seconds of one wait, before the random addition; it also
             limits the provider's time.
         total: Seconds from the first error of a row after which the row is given up.
-
     """
 
     attempts: int = 10

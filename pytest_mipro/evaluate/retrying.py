@@ -30,8 +30,7 @@ T = TypeVar("T")
 
 
 def retry_lm_errors(work: Callable[[], T], description: str) -> T:
-    """
-    Return ``work()``, retried while its language model calls fail.
+    """Return ``work()``, retried while its language model calls fail.
 
     Each attempt has an empty trace in DSPy's settings. An attempt in which a call failed is
     discarded even if ``work`` catches the error.
@@ -42,7 +41,6 @@ def retry_lm_errors(work: Callable[[], T], description: str) -> T:
 
     Raises:
         InfrastructureError: A call failed, and retries did not help or could not.
-
     """
     attempts = _Attempts(current_throttle())
     try:

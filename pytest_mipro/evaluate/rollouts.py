@@ -1,5 +1,4 @@
-"""
-Evaluate a program on the same example several times, as rollouts 0 to n - 1.
+"""Evaluate a program on the same example several times, as rollouts 0 to n - 1.
 
 A model that samples returns another prediction each time, and the mean of several scores has
 less variance than one. Rollout 0 is the row of an evaluation without rollouts, so stored rows
@@ -39,13 +38,11 @@ class RolloutEvaluator:
     """Evaluates programs on examples, each pair several times."""
 
     def __init__(self, evaluator: Evaluator, count: int) -> None:
-        """
-        Derive one evaluator per rollout.
+        """Derive one evaluator per rollout.
 
         Args:
             evaluator: The evaluator of rollout 0; its settings have an ``lm``.
             count: The number of rollouts, at least one.
-
         """
         self._evaluators = [_rollout_evaluator(evaluator, number) for number in range(count)]
 

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RowKeys:
-    """
-    The keys of one row.
+    """The keys of one row.
 
     Attributes:
         key: The key of the row.
         prediction_keys: The key of its prediction, by the form of the prediction; empty if the
             evaluator does not share predictions.
-
     """
 
     key: str

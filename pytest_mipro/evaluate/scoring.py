@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 
 def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:
-    """
-    Return the score that ``metric`` gives to ``prediction``.
+    """Return the score that ``metric`` gives to ``prediction``.
 
     Raises:
         InfrastructureError: A language model call of the metric failed.
         MetricError: The metric raised, or did not return a bool, a finite number, or a
             ``Prediction`` with such a ``score``.
-
     """
     try:
         value = metric(example, prediction, *trace)

@@ -1,5 +1,4 @@
-"""
-Evaluate programs on examples, each pair once, and read the rows that the store has.
+"""Evaluate programs on examples, each pair once, and read the rows that the store has.
 
 A prediction that can be restored from its row is made once, too: under another metric, or with a
 corrected label, the stored prediction is scored again.
@@ -32,12 +31,10 @@ if TYPE_CHECKING:
 def evaluate_row(
     evaluator: Evaluator, program: dspy.Module, example: dspy.Example, keys: RowKeys
 ) -> Row:
-    """
-    Return the row of ``program`` on ``example``.
+    """Return the row of ``program`` on ``example``.
 
     Raises:
         MiproError: As ``Evaluator.run``.
-
     """
     run = evaluator.run(program, example)
     score = Row.FAILURE_SCORE if run.score is None else run.score
@@ -57,15 +54,13 @@ def evaluate_row(
 def rescore_row(
     evaluator: Evaluator, stored_row: Row, form: str, example: dspy.Example, key: str
 ) -> Row:
-    """
-    Return the row of a stored prediction with the score of the present metric.
+    """Return the row of a stored prediction with the score of the present metric.
 
     Its usage is that of the metric. The usage of the prediction is in the oldest row that has
     the same prediction key.
 
     Raises:
         MiproError: As ``Evaluator.score``.
-
     """
     prediction = restore(stored_row.prediction, form)
     score, usage = evaluator.score(prediction, example)
@@ -101,8 +96,7 @@ def count_missing(
 
 
 def original_usage(store: Store, rows: Sequence[Row]) -> Usage:
-    """
-    Return the usage of the runs that made the predictions of ``rows``.
+    """Return the usage of the runs that made the predictions of ``rows``.
 
     A row that was scored again has the usage of its metric; the oldest row of the same
     prediction has that of the run.

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 class StoredWork(Generic[R]):
-    """
-    Returns the record of a key from a table, or does the work and stores its record.
+    """Returns the record of a key from a table, or does the work and stores its record.
 
     Calls for the same key share one task.
     """

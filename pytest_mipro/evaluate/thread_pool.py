@@ -21,8 +21,7 @@ P = ParamSpec("P")
 
 
 class ContextThreadPool(Executor):
-    """
-    Threads that run each call in a copy of the submitter's context.
+    """Threads that run each call in a copy of the submitter's context.
 
     The interpreter joins the threads of a ``ThreadPoolExecutor`` at exit. It does not join
     these: a request that the run has abandoned may take a minute more, and no code reads its

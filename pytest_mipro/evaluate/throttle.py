@@ -26,14 +26,12 @@ _SILENCE = 2.0
 
 
 class Throttle:
-    """
-    Delays the calls of all threads of a task while the provider limits the rate.
+    """Delays the calls of all threads of a task while the provider limits the rate.
 
     Waits decide when a row is done, never its content.
 
     Args:
         policy: The retry policy of the task.
-
     """
 
     def __init__(self, policy: RetryPolicy = DEFAULT) -> None:
@@ -119,12 +117,10 @@ def current_throttle() -> Throttle:
 
 
 def throttled(throttle: Throttle, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """
-    Return ``work(...)``, whose language model calls obey ``throttle``.
+    """Return ``work(...)``, whose language model calls obey ``throttle``.
 
     Raises:
         InfrastructureError: The run stopped before the work began.
-
     """
     if throttle.stopped:
         raise throttle.stop_error()

@@ -39,8 +39,7 @@ def _do_nothing() -> None:
 
 
 class WorkerPool:
-    """
-    Runs work on an executor, and counts records and usage.
+    """Runs work on an executor, and counts records and usage.
 
     The executor may be any ``concurrent.futures.Executor``: the pool submits module-level
     functions with programs, examples and records as arguments.
@@ -49,7 +48,6 @@ class WorkerPool:
         resumed: Number of records that the store had.
         made: Number of records that work on this pool returned.
         on_record: Called after each of the latter, and every ``event_loop.PROGRESS_INTERVAL``.
-
     """
 
     def __init__(self, executor: Executor, policy: RetryPolicy = DEFAULT) -> None:
@@ -96,12 +94,10 @@ class WorkerPool:
         return task
 
     async def finish(self, timeout: float | None = None) -> None:
-        """
-        Start no more work, and wait for the running tasks.
+        """Start no more work, and wait for the running tasks.
 
         Args:
             timeout: Maximum number of seconds to wait; None waits until all tasks are done.
-
         """
         self.stop()
         if self._tasks:

@@ -1,5 +1,4 @@
-"""
-The fingerprint of a task by content, and the keys under which results are stored.
+"""The fingerprint of a task by content, and the keys under which results are stored.
 
 Programs, metrics, models and data are described as JSON and digested; nothing is run.
 The parts of two fingerprints say in words what changed.

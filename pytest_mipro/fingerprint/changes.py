@@ -35,13 +35,11 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """
-    The parts of a task.
+    """The parts of a task.
 
     Attributes:
         digests: Digest of each part's content.
         locations: ``file:line`` of the parts that have one.
-
     """
 
     digests: Mapping[Part, str]

@@ -1,5 +1,4 @@
-"""
-The walker that describes values by content and follows the user's code from them.
+"""The walker that describes values by content and follows the user's code from them.
 
 It follows functions, classes and constants of the user's own files. Installed
 packages are not followed: the keys have the versions of DSPy and Optuna, and
@@ -75,8 +74,7 @@ _FOLLOWED = (
 
 
 class CodeWalker:
-    """
-    Describes values by content, and follows the user's code from them.
+    """Describes values by content, and follows the user's code from them.
 
     Args:
         describe_content: Describes a value by its type; calls ``describe`` for
@@ -87,7 +85,6 @@ class CodeWalker:
     Attributes:
         parts: The parts collected so far.
         locations: ``file:line`` of the parts that have one.
-
     """
 
     def __init__(self, describe_content: Describe, *, lenient: bool) -> None:
@@ -114,8 +111,7 @@ class CodeWalker:
             self.locations[METRIC] = metric_location
 
     def describe(self, value: object, label: str) -> JSON:
-        """
-        Describe a value by its content, and follow the code that it holds.
+        """Describe a value by its content, and follow the code that it holds.
 
         Args:
             value: Any value.
@@ -124,7 +120,6 @@ class CodeWalker:
         Raises:
             FingerprintError: The value has no content, and no ``version`` is
                 declared.
-
         """
         if type(value) in _SCALARS:
             return plain(self._relocated(value) if isinstance(value, str) else value)
@@ -143,12 +138,10 @@ class CodeWalker:
         self._descriptions[id(value), self._lenient] = description
 
     def describe_opaque(self, value: object, label: str) -> JSON:
-        """
-        Describe a value without content by its type.
+        """Describe a value without content by its type.
 
         Raises:
             FingerprintError: No ``version`` is declared.
-
         """
         is_dspys = type(value).__module__.partition(".")[0] == "dspy"
         if self._lenient or is_dspys:  # the key has DSPy's version

@@ -32,8 +32,7 @@ _MUTATORS = {
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """
-    Yield the globals that ``function`` uses, those of the user's modules included.
+    """Yield the globals that ``function`` uses, those of the user's modules included.
 
     Globals that the function assigns or mutates are left out, here and in the
     functions below: they are its memory, such as a counter, a cache or a model

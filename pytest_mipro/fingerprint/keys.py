@@ -49,8 +49,7 @@ _describe_content = _content_describer()
 
 
 def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> Fingerprint:
-    """
-    Return the compile fingerprint: everything that can change the artifact.
+    """Return the compile fingerprint: everything that can change the artifact.
 
     Args:
         task: The task.
@@ -59,7 +58,6 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
     Raises:
         FingerprintError: A value that can change the artifact has no content
             to hash, and the task declares no ``version``.
-
     """
     walker = _walker(task.version)
     walker.add_metric(task.metric)
@@ -85,24 +83,20 @@ def evaluation_key(
     row_adapter: dspy.Adapter | None,
     declared: str | None = None,
 ) -> str:
-    """
-    Return the key that all rows of a task share: code, metric, model and adapter.
+    """Return the key that all rows of a task share: code, metric, model and adapter.
 
     Raises:
         FingerprintError: As ``of_task``.
-
     """
     answers = predictions_key(program, lm, row_adapter, declared)
     return digest([answers, metric_key(metric, declared)])
 
 
 def metric_key(metric: Metric, declared: str | None = None) -> str:
-    """
-    Return the key of a metric.
+    """Return the key of a metric.
 
     Raises:
         FingerprintError: As ``of_task``.
-
     """
     walker = _walker(declared)
     walker.add_metric(metric)
@@ -115,12 +109,10 @@ def predictions_key(
     row_adapter: dspy.Adapter | None,
     declared: str | None = None,
 ) -> str:
-    """
-    Return the key that all predictions of a task share, under any metric.
+    """Return the key that all predictions of a task share, under any metric.
 
     Raises:
         FingerprintError: As ``of_task``.
-
     """
     walker = _walker(declared)
     content = {

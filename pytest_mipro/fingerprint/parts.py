@@ -41,8 +41,7 @@ _MOST_NAMES = 2  # the owner's and the part's
 
 @dataclass(frozen=True)
 class Part:
-    """
-    One part of a fingerprint.
+    """One part of a fingerprint.
 
     Attributes:
         kind: What the part describes.
@@ -50,7 +49,6 @@ class Part:
             if a task has one part of the kind.
         owner: What the name belongs to: a value's function, a row's split,
             ``teacher`` for the teacher's predictors.
-
     """
 
     kind: Kind

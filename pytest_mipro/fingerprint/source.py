@@ -1,5 +1,4 @@
-"""
-The source of functions and classes, normalized, and whether it belongs to the user.
+"""The source of functions and classes, normalized, and whether it belongs to the user.
 
 Comments, blank lines and formatting change nothing, names and strings do.
 """
@@ -43,8 +42,7 @@ _PROJECT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup
 
 @dataclass(frozen=True)
 class SourceCode:
-    """
-    The source of a function or class.
+    """The source of a function or class.
 
     Attributes:
         content: The normalized source; the bytecode if the source is missing.
@@ -53,7 +51,6 @@ class SourceCode:
         file: The path of the file; empty if there is none.
         first_line: The number of the first line, decorators included.
         last_line: The number of the last line.
-
     """
 
     content: JSON

@@ -37,14 +37,12 @@ if TYPE_CHECKING:
 
 
 def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
-    """
-    Describe a value of a type that has no function of its own.
+    """Describe a value of a type that has no function of its own.
 
     Args:
         value: Any value.
         walker: Describes the values inside.
         label: The name of the value in messages.
-
     """
     wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
     if wrapped is not None and not is_users(type(value)):

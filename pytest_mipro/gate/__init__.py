@@ -1,5 +1,4 @@
-"""
-The statistics and the rules of a verdict.
+"""The statistics and the rules of a verdict.
 
 Pure functions from scores to a comparison and from a comparison to PASS, FAIL or
 INCONCLUSIVE, with the sentence a reviewer reads. Nothing here knows DSPy or pytest.

@@ -1,5 +1,4 @@
-"""
-Paired scores that are all 0 or 1: tests, interval and detectable difference.
+"""Paired scores that are all 0 or 1: tests, interval and detectable difference.
 
 Only discordant examples are evidence: those ``gained``, wrong in the baseline
 and right in the compiled program, and those ``lost``. Of ``n`` examples each is
@@ -50,8 +49,7 @@ class ContingencyTable(NamedTuple):
 
 
 def mcnemar_test(table: ContingencyTable) -> float:
-    """
-    Return the one-sided p-value of the exact McNemar test.
+    """Return the one-sided p-value of the exact McNemar test.
 
     McNemar (1947), Psychometrika 12, 153-157: without a true difference, a
     discordant example is gained or lost with equal chances.
@@ -61,8 +59,7 @@ def mcnemar_test(table: ContingencyTable) -> float:
 
 @lru_cache(maxsize=4096)
 def score_test(table: ContingencyTable, margin: float) -> float:
-    """
-    Return the one-sided p-value against "the true difference is at most ``margin``".
+    """Return the one-sided p-value against "the true difference is at most ``margin``".
 
     The exact unconditional test with the score statistic: the largest
     probability, over all chances of a loss, of a statistic at least as large as
@@ -74,7 +71,6 @@ def score_test(table: ContingencyTable, margin: float) -> float:
     Args:
         table: The observed counts.
         margin: A difference of means.
-
     """
     if margin >= 1:
         return 1.0
@@ -86,8 +82,7 @@ def score_test(table: ContingencyTable, margin: float) -> float:
 
 
 def interval(table: ContingencyTable, confidence: float) -> tuple[float, float]:
-    """
-    Return the adjusted Wald interval of the true difference.
+    """Return the adjusted Wald interval of the true difference.
 
     Bonett and Price (2012), Journal of Educational and Behavioral Statistics
     37, 479-488: as if there were one more example gained and one more lost. With
@@ -104,8 +99,7 @@ def interval(table: ContingencyTable, confidence: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=4096)
 def detectable(n: int, discordant: int, margin: float, alpha: float, power: float) -> float:
-    """
-    Return how far beyond ``margin`` a true difference is shown with probability ``power``.
+    """Return how far beyond ``margin`` a true difference is shown with probability ``power``.
 
     It is computed from the test's own rejection region. The share of discordant
     examples is taken as observed, with half an example added, and larger where
@@ -117,7 +111,6 @@ def detectable(n: int, discordant: int, margin: float, alpha: float, power: floa
         margin: The difference that has to be exceeded.
         alpha: The level of the test.
         power: A probability.
-
     """
     critical_gains = _critical_gains(n, margin, alpha)
     share = (discordant + 0.5) / (n + 1)
@@ -197,14 +190,12 @@ def _largest_tail(statistic: float, n: int, margin: float) -> float:
 
 
 def _rejection_probabilities(critical_gains: Counts, gains: Numbers, losses: Numbers) -> Numbers:
-    """
-    Return the probabilities of a table in a rejection region.
+    """Return the probabilities of a table in a rejection region.
 
     Args:
         critical_gains: The fewest gains in the region, by the number lost.
         gains: Chances of a gain.
         losses: The chance of a loss that goes with each.
-
     """
     n = len(critical_gains) - 1
     lost = np.arange(n + 1)

@@ -26,8 +26,7 @@ RESCORE = "ask the model again with --mipro-rescore"
 
 @dataclass(frozen=True)
 class CostComparator:
-    """
-    The program that the compiled program's costs are compared with.
+    """The program that the compiled program's costs are compared with.
 
     Attributes:
         name: Its name in sentences.
@@ -35,7 +34,6 @@ class CostComparator:
         unknown_advice: What to do where the costs of its answers are unknown.
         failure_advice: What to do where the compiled program's answers cost too much.
         note: Where the scorecard is from, if a reader has to know.
-
     """
 
     name: str
@@ -75,8 +73,7 @@ def costs_no_more(
     unit: Unit | None,
     alpha: float,
 ) -> Verdict:
-    """
-    Judge whether answers of the compiled program cost at most ``ratio`` times the comparator's.
+    """Judge whether answers of the compiled program cost at most ``ratio`` times the comparator's.
 
     PASS when each takes exactly as much and ``ratio`` is at least 1, or when
     the one-sided paired test shows at ``alpha`` that they take less than
@@ -93,7 +90,6 @@ def costs_no_more(
 
     Raises:
         DeclarationError: ``ratio``, ``unit`` or ``alpha`` cannot be used.
-
     """
     __tracebackhide__ = True
     check_costs_no_more(ratio, unit, alpha)

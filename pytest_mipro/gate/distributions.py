@@ -1,5 +1,4 @@
-"""
-The binomial distribution, and Student's t: central and noncentral, as far as verdicts need them.
+"""The binomial distribution, and Student's t: central and noncentral, as far as verdicts need them.
 
 SciPy has them, but importing scipy.special costs 0.28 s of processor time in
 every session, where importing pytest, DSPy and SQLAlchemy takes 1.35 s. The
@@ -32,8 +31,7 @@ _HALVINGS = 54
 
 
 def fair_binomial_tail(successes: int, trials: int) -> float:
-    """
-    Return the chance of at least ``successes`` in ``trials``, each with a chance of one half.
+    """Return the chance of at least ``successes`` in ``trials``, each with a chance of one half.
 
     It counts sequences of outcomes as whole numbers, so only the last division rounds.
     """
@@ -45,8 +43,7 @@ def fair_binomial_tail(successes: int, trials: int) -> float:
 
 
 def fair_critical_successes(most_trials: int, alpha: float) -> Counts:
-    """
-    Return, by the number of failures, the fewest successes that are significant.
+    """Return, by the number of failures, the fewest successes that are significant.
 
     Successes are significant if their ``fair_binomial_tail`` is below
     ``alpha``. The result is one more than ``most_trials`` has room for where
@@ -67,8 +64,7 @@ def fair_critical_successes(most_trials: int, alpha: float) -> Counts:
 
 
 def binomial(successes: Counts, trials: Counts | int, chances: Numbers) -> Numbers:
-    """
-    Return the binomial probabilities of exactly ``successes`` in ``trials``.
+    """Return the binomial probabilities of exactly ``successes`` in ``trials``.
 
     The result has a row for each of the ``chances`` of a success.
     """
@@ -83,8 +79,7 @@ def binomial(successes: Counts, trials: Counts | int, chances: Numbers) -> Numbe
 
 
 def binomial_tails(least: Counts, chances: Numbers) -> Numbers:
-    """
-    Return the probabilities of at least ``least[m]`` successes in m trials, for every m from 0 on.
+    """Return the probabilities of at least ``least[m]`` successes in m trials, for all m from 0.
 
     With one more trial, the tail grows by the probability that one success was
     missing and the new trial is it. Where ``least`` falls, it also grows by the
@@ -96,7 +91,6 @@ def binomial_tails(least: Counts, chances: Numbers) -> Numbers:
         least: Never rises, once it is at most the number of trials; until then
             it is one more than that number.
         chances: Chances of a success; the result has a row for each.
-
     """
     trials = np.arange(len(least))
     previous = np.concatenate(([1], least[:-1]))
@@ -125,8 +119,7 @@ def noncentrality(power: float, critical: float, freedom: int) -> float:
 
 
 def _noncentral_t_tail(critical: float, freedom: int, center: float) -> float:
-    """
-    Return the probability that a noncentral t exceeds ``critical``.
+    """Return the probability that a noncentral t exceeds ``critical``.
 
     A noncentral t is a normal deviate about ``center``, divided by an
     independent root mean square. The probability is an integral over the

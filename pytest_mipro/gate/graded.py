@@ -1,5 +1,4 @@
-"""
-Paired scores of any kind: sign flips, a studentized bootstrap, Student's interval.
+"""Paired scores of any kind: sign flips, a studentized bootstrap, Student's interval.
 
 A sampling *unit* is drawn independently of all others: an example, or all
 examples of one cluster. A unit has the sum of its examples' differences, and
@@ -46,13 +45,11 @@ class PValues(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SamplingUnits:
-    """
-    The differences of one comparison, by sampling unit.
+    """The differences of one comparison, by sampling unit.
 
     Attributes:
         sums: Sum of the differences of each unit's examples.
         sizes: Number of examples of each unit.
-
     """
 
     sums: Numbers
@@ -68,8 +65,7 @@ class SamplingUnits:
 
     @cached_property
     def standard_error(self) -> float:
-        """
-        The standard error of the mean, by the jackknife; infinite for one unit.
+        """The standard error of the mean, by the jackknife; infinite for one unit.
 
         It equals the textbook's for units of one size, and is the one to prefer
         for clusters of several sizes: MacKinnon, Nielsen and Webb (2023),
@@ -88,8 +84,7 @@ class SamplingUnits:
 
     @cached_property
     def pivots(self) -> Numbers:
-        """
-        Differences of the resamples' means to the mean, by their standard errors, in order.
+        """Differences of the resamples' means to the mean, by their standard errors, in order.
 
         Efron and Tibshirani (1993), An Introduction to the Bootstrap, section
         12.5. Empty where the units are too few, too many, or all the same.
@@ -115,8 +110,7 @@ class SamplingUnits:
 
 
 def interval(units: SamplingUnits, confidence: float) -> tuple[float, float]:
-    """
-    Return an interval of the mean difference: Student's, or the bootstrap's where that is wider.
+    """Return an interval of the mean difference: Student's, or the bootstrap's where that is wider.
 
     Student's covers too seldom where differences are skewed, as near a score
     that cannot be exceeded. The studentized bootstrap covers there, and is a
@@ -134,8 +128,7 @@ def interval(units: SamplingUnits, confidence: float) -> tuple[float, float]:
 
 
 def p_values(units: SamplingUnits, margin: float) -> PValues:
-    """
-    Test whether the mean difference is above ``margin``, and whether it is below.
+    """Test whether the mean difference is above ``margin``, and whether it is below.
 
     If two programs are equally good, each unit's difference is as likely with
     the opposite sign, whatever the scores: the sign-flip permutation test. But
@@ -162,8 +155,7 @@ def _share(is_extreme: NDArray[np.bool_]) -> float:
 
 
 def detectable(units: SamplingUnits, alpha: float, power: float) -> float:
-    """
-    Return how far beyond the margin a true difference is shown with probability ``power``.
+    """Return how far beyond the margin a true difference is shown with probability ``power``.
 
     It is the noncentrality with which Student's one-sided test at ``alpha``
     has this power, in standard errors. Where differences come in steps, so do
@@ -189,8 +181,7 @@ def _step(sums: Numbers) -> float:
 
 
 def _sign_flips(sums: Numbers) -> tuple[float, float]:
-    """
-    Return the shares of sign flips whose total is at least, and at most, the observed one.
+    """Return the shares of sign flips whose total is at least, and at most, the observed one.
 
     With many units the flips are counted on a grid instead of drawn: the
     distribution of the total is the convolution of those of its terms (Pagano

@@ -1,5 +1,4 @@
-"""
-The paired comparison of two programs on the same examples.
+"""The paired comparison of two programs on the same examples.
 
 Pure functions from scores to numbers; ``binary.py`` and ``graded.py`` have the
 methods and their sources.
@@ -41,8 +40,7 @@ def compare(
     alpha: float = 0.05,
     clusters: Sequence[Hashable] = (),
 ) -> PairedComparison:
-    """
-    Compare two programs' scores on the same examples, in the same order.
+    """Compare two programs' scores on the same examples, in the same order.
 
     Scores that are all 0 or 1 are compared by the exact McNemar test, with a
     margin by the exact unconditional score test, and with an adjusted Wald
@@ -60,7 +58,6 @@ def compare(
 
     Raises:
         ValueError: The scores are not paired, empty, or not finite.
-
     """
     _check(baseline, compiled, margin, clusters)
     return _compare(tuple(baseline), tuple(compiled), margin, alpha, _distinct(clusters))
@@ -75,8 +72,7 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
     alpha: float = 0.05,
     clusters: Sequence[Hashable] = (),
 ) -> PairedComparison:
-    """
-    Compare the costs of two programs' answers to the same examples, in the same order.
+    """Compare the costs of two programs' answers to the same examples, in the same order.
 
     The compiled program costs more than ``ratio`` times as much if the excess
     of its costs over that multiple is positive on average; excesses are
@@ -94,7 +90,6 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
 
     Raises:
         ValueError: The costs are not paired, empty, or not finite.
-
     """
     _check(baseline, compiled, ratio, clusters)
     groups = _distinct(clusters)

@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VerdictKind:
-    """
-    A question that a verdict answers.
+    """A question that a verdict answers.
 
     Attributes:
         key: Its name in records, in reports for programs, and in JUnit's XML.
         label: Its name in reports for people.
         units: The units that its comparison may be in.
-
     """
 
     key: str
@@ -39,14 +37,12 @@ VERDICT_KINDS = {kind.key: kind for kind in (BEATS_BASELINE, NO_REGRESSION, COST
 
 @dataclass(frozen=True)
 class AcceptedScores:
-    """
-    The scores that a regression is judged against.
+    """The scores that a regression is judged against.
 
     Attributes:
         scorecard: Held-out scores of the accepted program.
         command: The command that accepts the present outcome instead.
         note: Where the scores are from, if a reader has to know.
-
     """
 
     scorecard: Scorecard
@@ -57,8 +53,7 @@ class AcceptedScores:
 def beats_baseline(
     baseline: Scorecard, compiled: Scorecard, *, margin: float, alpha: float, unchanged: bool
 ) -> Verdict:
-    """
-    Judge whether the compiled program is better than the baseline by more than ``margin``.
+    """Judge whether the compiled program is better than the baseline by more than ``margin``.
 
     PASS when the one-sided paired test is significant at ``alpha``. FAIL when
     the whole interval lies at or below the margin. INCONCLUSIVE otherwise: the
@@ -74,7 +69,6 @@ def beats_baseline(
 
     Raises:
         DeclarationError: ``margin`` or ``alpha`` cannot be used.
-
     """
     __tracebackhide__ = True
     _check_margin(margin)
@@ -100,8 +94,7 @@ def no_regression(
     alpha: float,
     tolerated: bool = False,
 ) -> Verdict:
-    """
-    Judge whether the compiled program is as good as the accepted one.
+    """Judge whether the compiled program is as good as the accepted one.
 
     The examples that both have scores for are compared. PASS when every score
     is the same, or when the one-sided paired test shows at ``alpha`` that the
@@ -118,7 +111,6 @@ def no_regression(
     Raises:
         DeclarationError: ``tolerance`` or ``alpha`` cannot be used.
         ValueError: The two programs have no example in common.
-
     """
     __tracebackhide__ = True
     check_no_regression(tolerance, alpha)

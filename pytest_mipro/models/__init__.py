@@ -1,5 +1,4 @@
-"""
-The language model of a task: resolved from its name, a DSPy LM, or the embedded model.
+"""The language model of a task: resolved from its name, a DSPy LM, or the embedded model.
 
 ``resolution`` turns a declared model into a DSPy LM and an adapter. ``local/`` runs the
 embedded model and renders prompts that a model this small can follow.

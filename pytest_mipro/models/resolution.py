@@ -31,14 +31,12 @@ no language model is configured; name one in any of three ways:
 
 @dataclass(frozen=True)
 class Model:
-    """
-    A language model, with the adapter and the concurrency that it works with.
+    """A language model, with the adapter and the concurrency that it works with.
 
     Attributes:
         lm: The model.
         adapter: The adapter that it works best with; None leaves DSPy's default.
         threads: The most calls at a time; None if there is no limit.
-
     """
 
     lm: dspy.BaseLM
@@ -47,8 +45,7 @@ class Model:
 
 
 def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
-    """
-    Return the model that ``spec`` names.
+    """Return the model that ``spec`` names.
 
     Every call has a timeout, and DSPy repeats none: the retry policy of ``evaluate``
     does, for all threads together. A ``dspy.LM`` is copied for that; the copy keeps
@@ -62,7 +59,6 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
 
     Raises:
         ModelError: ``spec`` is None, or names no model that can be called.
-
     """
     if spec is None or (isinstance(spec, str) and not spec.strip()):
         raise ModelError(_NONE_NAMED)

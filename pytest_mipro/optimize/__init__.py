@@ -1,5 +1,4 @@
-"""
-The optimizer that compiles a program.
+"""The optimizer that compiles a program.
 
 ``mipro/`` is our MIPROv2: it bootstraps demos, proposes instructions and
 searches both. It also bounds the LM calls of a compile before the first one.

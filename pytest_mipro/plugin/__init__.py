@@ -1,5 +1,4 @@
-"""
-Everything pytest: hooks, options, markers, fixtures.
+"""Everything pytest: hooks, options, markers, fixtures.
 
 This is the module pytest loads in every session. It imports the standard
 library and pytest only; the rest is loaded once ``--mipro`` is on.

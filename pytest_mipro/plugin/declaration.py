@@ -25,8 +25,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Declaration(TypedDict, total=False):
-    """
-    The arguments of ``@mipro_optimize`` and ``@pytest.mark.mipro``, all of them optional.
+    """The arguments of ``@mipro_optimize`` and ``@pytest.mark.mipro``, all of them optional.
 
     An argument that is neither in ``RESOLVED`` nor an option of the search is
     the attribute of ``Task`` with its name.
@@ -74,8 +73,7 @@ RESOLVED = frozenset(
 
 
 def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
-    """
-    Declare the program, metric and dataset that a test judges.
+    """Declare the program, metric and dataset that a test judges.
 
     The test gets the ``mipro`` fixture; an argument that is left out comes from
     the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``,
@@ -86,7 +84,6 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
     Args:
         **declared: See ``Declaration``; the options of the search have the
             names and defaults of ``dspy.MIPROv2``.
-
     """
 
     def declare(test: F) -> F:
@@ -99,15 +96,13 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
 
 @dataclass(frozen=True)
 class CheckedDeclaration:
-    """
-    The checked arguments of a test, with the dataset that they name.
+    """The checked arguments of a test, with the dataset that they name.
 
     Attributes:
         values: The arguments, by name.
         options: The options of the search.
         dataset: The dataset; None if no argument names one.
         folder: The folder of the test file.
-
     """
 
     values: Mapping[str, Any]
@@ -142,12 +137,10 @@ def declaring_test(node: pytest.Item) -> str:
 
 
 def check(node: pytest.Item) -> CheckedDeclaration:
-    """
-    Check the arguments of the markers of ``node`` and load the dataset; the closest marker wins.
+    """Check the arguments of the markers of ``node`` and load the dataset; the closest marker wins.
 
     Raises:
         DeclarationError: An argument is unknown or has a value that cannot be used.
-
     """
     _refuse_unused_marker(node)
     values: dict[str, Any] = {}

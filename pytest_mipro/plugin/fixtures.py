@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mipro(request: pytest.FixtureRequest) -> Outcome:
-    """
-    Return the outcome of the test's task, with both programs compiled and scored.
+    """Return the outcome of the test's task, with both programs compiled and scored.
 
     The work is done once per session, and not at all if the store has it.
     An exception that prevents a verdict is an error of this fixture.

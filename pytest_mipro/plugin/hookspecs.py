@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.hookspec(firstresult=True)
 def pytest_mipro_optimize(task: Task) -> dspy.Module | None:
-    """
-    Compile a task with another optimizer; return None to leave it to MIPROv2.
+    """Compile a task with another optimizer; return None to leave it to MIPROv2.
 
     The task's model and adapter are set in DSPy meanwhile. The class of the
     optimizer and its options are not part of the compile key by themselves:
@@ -37,8 +36,7 @@ def pytest_mipro_optimize(task: Task) -> dspy.Module | None:
 def pytest_mipro_fingerprint(  # type: ignore[empty-body]  # pluggy never calls it
     task: Task,
 ) -> Mapping[str, object]:
-    """
-    Add parts to the compile key: names to JSON data that can change the artifact.
+    """Add parts to the compile key: names to JSON data that can change the artifact.
 
     Example::
 
@@ -50,8 +48,7 @@ def pytest_mipro_fingerprint(  # type: ignore[empty-body]  # pluggy never calls 
 
 @pytest.hookspec
 def pytest_mipro_report(outcome: Outcome) -> None:
-    """
-    Receive the outcome of a test after that test; an exception is an error of the test.
+    """Receive the outcome of a test after that test; an exception is an error of the test.
 
     Example::
 

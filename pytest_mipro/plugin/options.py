@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptionValue:
-    """
-    A value that the user wrote for an option.
+    """A value that the user wrote for an option.
 
     Attributes:
         text: The value.
         source: The flag or the ini option, as error messages name it.
         folder: The folder that relative paths start from.
-
     """
 
     text: str
@@ -40,8 +38,7 @@ class OptionValue:
 
 @dataclass(frozen=True)
 class Option(ABC):
-    """
-    A flag, an ini option, or both.
+    """A flag, an ini option, or both.
 
     Attributes:
         help: The sentence that ``pytest --help`` shows.
@@ -50,7 +47,6 @@ class Option(ABC):
         metavar: The word for the flag's value in the help.
         has_flag: Whether there is a flag.
         has_ini: Whether there is an ini option.
-
     """
 
     action: ClassVar[str] = "store"
@@ -118,13 +114,11 @@ class Switch(Option):
 
 @dataclass(frozen=True)
 class Text(Option):
-    """
-    An option with one value.
+    """An option with one value.
 
     Attributes:
         parse: Returns the setting, or raises UsageError.
         default: The value where the user wrote none.
-
     """
 
     parse: Callable[[OptionValue], Any] = lambda value: value.text or None
@@ -139,13 +133,11 @@ class Text(Option):
 
 @dataclass(frozen=True)
 class Lines(Option):
-    """
-    An option with any number of values: a flag each, or a line of the ini file each.
+    """An option with any number of values: a flag each, or a line of the ini file each.
 
     Attributes:
         parse: Returns one element of the setting, or raises UsageError.
         collect: Returns the setting for all elements.
-
     """
 
     action: ClassVar[str] = "append"

@@ -129,8 +129,7 @@ class _TerminalLines:
 
 
 class _LiveLine:
-    """
-    A line that is written over, and cleared before any other line is written.
+    """A line that is written over, and cleared before any other line is written.
 
     It exists only while a fixture is set up: pytest captures all other output
     meanwhile, and writes its own afterwards.

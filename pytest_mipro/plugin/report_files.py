@@ -31,12 +31,10 @@ class ReportFile:
         return str(self.path.relative_to(folder) if is_inside else self.path)
 
     def write(self, summary: Summary) -> None:
-        """
-        Write the report; if that fails, an earlier one stays as it is.
+        """Write the report; if that fails, an earlier one stays as it is.
 
         Raises:
             OSError: The file cannot be written.
-
         """
         content = self._render(summary).encode()
         if self.path.exists() and not self.path.is_file():  # A pipe, say, cannot be replaced.
@@ -51,12 +49,10 @@ class ReportFile:
 
 
 def report_files(settings: Settings) -> tuple[ReportFile, ...]:
-    """
-    Return the files that the user wants; all of them can be written.
+    """Return the files that the user wants; all of them can be written.
 
     Raises:
         pytest.UsageError: A path has another suffix, or cannot be written.
-
     """
     values = {value.folder / value.text: value for value in settings.reports}
     for path, value in values.items():

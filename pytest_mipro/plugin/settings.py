@@ -77,15 +77,13 @@ def _path_in(url: str) -> str | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """
-    The checked flags and ini options of one session.
+    """The checked flags and ini options of one session.
 
     This is the table of the options: a field that is annotated with an option
     is a flag, an ini option, or both.
 
     Attributes:
         folder: The folder of the default store, the response cache and reports.
-
     """
 
     folder: Path
@@ -234,12 +232,10 @@ class Settings:
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":
-        """
-        Read the settings of a session.
+        """Read the settings of a session.
 
         Raises:
             pytest.UsageError: A flag or ini option has a value it cannot have.
-
         """
         values: dict[str, Any] = {name: option.read(config) for name, option in options()}
         settings = cls(folder=config.rootpath / ".mipro", **values)
@@ -264,12 +260,10 @@ def is_on(config: pytest.Config) -> bool:
 
 
 def refuse_idle_flags(config: pytest.Config) -> None:
-    """
-    Refuse flags that do nothing in a session without ``--mipro``.
+    """Refuse flags that do nothing in a session without ``--mipro``.
 
     Raises:
         pytest.UsageError: There is one.
-
     """
     for _, option in options():
         if isinstance(option, Switch) and option.has_set_flag(config):

@@ -21,8 +21,7 @@ _MEGABYTE = 1_000_000
 
 @contextmanager
 def loading() -> Generator[None]:
-    """
-    Keep Python's garbage collector away from imports, which leave no garbage.
+    """Keep Python's garbage collector away from imports, which leave no garbage.
 
     The modules, above all those of DSPy, stay until the process ends. So later
     collections leave them out, too: pytest makes two when a session ends, and

@@ -25,8 +25,7 @@ _DEFAULT_THREADS = 8
 
 @dataclass(frozen=True)
 class TaskModels:
-    """
-    The models of a task and its teacher.
+    """The models of a task and its teacher.
 
     Attributes:
         lm: Answers for the program.
@@ -35,7 +34,6 @@ class TaskModels:
         prompt_lm: Writes instructions.
         teacher: The program that demos are bootstrapped from, if not the baseline.
         teacher_lm: Answers for the teacher, if not ``lm``.
-
     """
 
     lm: dspy.BaseLM
@@ -63,12 +61,10 @@ class TaskBuilder:
         self._settings = settings
 
     def models(self) -> TaskModels:
-        """
-        Return the models of the task.
+        """Return the models of the task.
 
         Raises:
             ModelError: There is no model, or one that cannot be called.
-
         """
         timeout = self._settings.timeout
         model = resolve_model(self._settings.lm or self._value("lm"), timeout)
@@ -92,8 +88,7 @@ class TaskBuilder:
         )
 
     def task(self, name: str, models: TaskModels, warn: Callable[[str], None]) -> Task:
-        """
-        Return the task.
+        """Return the task.
 
         Args:
             name: Its name.
@@ -102,7 +97,6 @@ class TaskBuilder:
 
         Raises:
             DeclarationError: An argument is missing or cannot be used.
-
         """
         program = build_program(self._required("program"))
         return Task(

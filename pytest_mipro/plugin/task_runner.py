@@ -75,13 +75,11 @@ class TaskRunner:
         )
 
     def declare(self, node: pytest.Item) -> None:
-        """
-        Check and keep the declaration of ``node``, at collection.
+        """Check and keep the declaration of ``node``, at collection.
 
         Raises:
             pytest.Collector.CollectError: It cannot be used. (A UsageError
                 at this point would crash the controller of xdist.)
-
         """
         try:
             self._declared[declaring_test(node)] = check(node)

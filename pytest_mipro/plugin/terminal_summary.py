@@ -27,15 +27,13 @@ if TYPE_CHECKING:
 def write(
     reporter: pytest.TerminalReporter, summary: Summary, notes: Sequence[str], settings: Settings
 ) -> None:
-    """
-    Write the section, unless it is empty.
+    """Write the section, unless it is empty.
 
     Args:
         reporter: The terminal.
         summary: The summary of the session.
         notes: Lines below it.
         settings: The settings of the session.
-
     """
     width = reporter.config.get_terminal_writer().fullwidth
     rows = render_table(summary, width)

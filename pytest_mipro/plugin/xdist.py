@@ -1,5 +1,4 @@
-"""
-The files through which the controller and the workers of xdist exchange progress.
+"""The files through which the controller and the workers of xdist exchange progress.
 
 xdist shows nothing of the output of a worker. So workers append lines to a
 file, and a thread of the controller shows the new lines. A worker on another
@@ -119,12 +118,10 @@ def shared_folder(config: pytest.Config) -> Path | None:
 
 
 class WorkerLines:
-    """
-    The lines that a worker has its controller show.
+    """The lines that a worker has its controller show.
 
     Attributes:
         is_interactive: Whether the controller writes to a terminal that a user watches.
-
     """
 
     def __init__(self, workerinput: Mapping[str, Any]) -> None:

@@ -1,5 +1,4 @@
-"""
-The accepted files beside a test: their location, their content, and its changes.
+"""The accepted files beside a test: their location, their content, and its changes.
 
 Only ``--mipro-update`` writes them. They are sorted and indented JSON, so that a diff can be
 reviewed.

@@ -31,8 +31,7 @@ _CONFLICT = re.compile(r"^(<{7}|>{7})( |$)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Reference(Record):
-    """
-    An accepted program and its held-out scores; the content of both files.
+    """An accepted program and its held-out scores; the content of both files.
 
     Attributes:
         test: The test's name in its file.
@@ -47,7 +46,6 @@ class Reference(Record):
         state: The compiled program's DSPy state.
         tokens: Known tokens of an answer, by program and example.
         usd: Known price of an answer, by program and example.
-
     """
 
     test: str
@@ -72,13 +70,11 @@ class Reference(Record):
 
 
 def read_reference(location: ReferenceLocation) -> Reference | None:
-    """
-    Return the reference at ``location``, or None where none was accepted.
+    """Return the reference at ``location``, or None where none was accepted.
 
     Raises:
         DamagedReference: The files exist and do not hold a reference.
         ReferenceFileError: The files cannot be read, or must not be replaced.
-
     """
     scores = _load(location, location.scores)
     if scores is not None:
@@ -103,8 +99,7 @@ def accept_reference(
     fields: Mapping[str, Sequence[str]],
     replaces: bool = False,
 ) -> Acceptance:
-    """
-    Write ``new`` to ``location``, unless its content is that of ``earlier``.
+    """Write ``new`` to ``location``, unless its content is that of ``earlier``.
 
     Args:
         location: The paths of the two files.
@@ -115,7 +110,6 @@ def accept_reference(
 
     Raises:
         ReferenceFileError: The files cannot be written.
-
     """
     new = _with_earlier_costs(new, earlier)
     change = _change(new, earlier, replaces=replaces)

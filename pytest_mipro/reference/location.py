@@ -26,8 +26,7 @@ _DEVICES = frozenset(
 
 @dataclass(frozen=True)
 class ReferenceLocation:
-    """
-    The location of one test's reference.
+    """The location of one test's reference.
 
     Attributes:
         folder: The folder of the test's module in ``__mipro__``.
@@ -35,7 +34,6 @@ class ReferenceLocation:
         test: The test's name in its module, with class and parameters.
         command: The command that accepts the present outcome.
         shown: The folder's path in messages.
-
     """
 
     folder: Path
@@ -48,15 +46,13 @@ class ReferenceLocation:
     def beside(
         cls, file: Path, names: Sequence[str], *, command: str, root: Path
     ) -> ReferenceLocation:
-        """
-        Return the location for a test.
+        """Return the location for a test.
 
         Args:
             file: The test file.
             names: The names of the test's classes, from the outside in, and its own.
             command: The command that accepts the present outcome.
             root: The folder that paths in messages are relative to.
-
         """
         folder = file.parent / FOLDER / file_name(file.stem)
         shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
@@ -78,8 +74,7 @@ class ReferenceLocation:
 
 
 def file_name(name: str) -> str:
-    """
-    Return ``name`` as the name of a file, without its suffix.
+    """Return ``name`` as the name of a file, without its suffix.
 
     Characters and names that a system could refuse or misread are replaced. A
     digest of the whole name then keeps different names apart.

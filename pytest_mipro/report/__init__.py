@@ -1,5 +1,4 @@
-"""
-Summarize a session for its readers, and render the summary for each output.
+"""Summarize a session for its readers, and render the summary for each output.
 
 ``summary`` computes; a renderer returns text: terminal, markdown, html, json_report, github,
 dry_run, references, progress. Model output may be hostile, so each renderer escapes it for

@@ -41,13 +41,11 @@ _AXIS = {
 
 @dataclass(frozen=True)
 class ScoreCounts:
-    """
-    How many examples have which score.
+    """How many examples have which score.
 
     Attributes:
         bins: The scores, or ranges of scores, in words.
         counts: For each program its examples by bin.
-
     """
 
     bins: tuple[str, ...]
@@ -56,14 +54,12 @@ class ScoreCounts:
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """
-    A trial in the chart of a search.
+    """A trial in the chart of a search.
 
     Attributes:
         trial: The trial.
         kind: Whether its candidate is the winner, was kept, or was dropped.
         best: The best mean score on all rows up to this trial, if there is one.
-
     """
 
     trial: Trial

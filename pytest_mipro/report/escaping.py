@@ -1,5 +1,4 @@
-"""
-Escape texts of users, datasets and language models, so that they are safe to show.
+"""Escape texts of users, datasets and language models, so that they are safe to show.
 
 ``visible`` is for pages (HTML); ``printable`` and ``inline`` are for terminals
 and logs, in which CI systems look for commands, too.
@@ -24,8 +23,7 @@ _OLD_COMMAND = re.compile(rf"(#{_IGNORED})#(?={_IGNORED}(?:vso{_IGNORED})?\[)", 
 
 
 def visible(text: str) -> str:
-    """
-    Return ``text`` with control, format and private characters as escapes.
+    """Return ``text`` with control, format and private characters as escapes.
 
     A reader would not see them, or see others wrongly; line breaks stay.
     """
@@ -46,8 +44,7 @@ def escaped_line(text: str) -> str:
 
 
 def neutral(text: str) -> str:
-    r"""
-    Return ``text`` with escapes in all that GitHub or Azure Pipelines obeys in a log.
+    r"""Return ``text`` with escapes in all that GitHub or Azure Pipelines obeys in a log.
 
     The runner of GitHub Actions (``ActionCommand`` in actions/runner) obeys a
     line that begins, after spaces, with ``::``, and one that has ``##[``

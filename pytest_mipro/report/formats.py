@@ -22,13 +22,11 @@ def _require_nothing() -> None:
 
 @dataclass(frozen=True)
 class ReportFormat:
-    """
-    How a report file is written.
+    """How a report file is written.
 
     Attributes:
         render: Returns the text of the file.
         require: Raises ``DeclarationError`` if a library of the format is not installed.
-
     """
 
     render: Callable[[Summary], str]

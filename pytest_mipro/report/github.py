@@ -24,8 +24,7 @@ _TITLE, _MESSAGE = 80, 600
 
 
 def render_annotations(summary: Summary) -> list[str]:
-    """
-    Return workflow commands for the tasks that need attention, one per line.
+    """Return workflow commands for the tasks that need attention, one per line.
 
     A test that did not pass is an error; those without a verdict come first. A
     test that passed with an INCONCLUSIVE verdict is a warning. There are at
@@ -39,14 +38,12 @@ def render_annotations(summary: Summary) -> list[str]:
 
 
 def render_step_summary(summary: Summary, used: int) -> str:
-    """
-    Return what to append to the file that ``GITHUB_STEP_SUMMARY`` names.
+    """Return what to append to the file that ``GITHUB_STEP_SUMMARY`` names.
 
     Args:
         summary: What to show.
         used: How many bytes the file has. Details that do not fit beside them
             are left out; the text is empty if the headline does not fit.
-
     """
     separator = "\n" if used else ""
     text = render_markdown(summary, STEP_SUMMARY_LIMIT - used - len(separator))

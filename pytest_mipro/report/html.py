@@ -1,5 +1,4 @@
-"""
-Render the summary as one HTML file that needs nothing else, and no network.
+"""Render the summary as one HTML file that needs nothing else, and no network.
 
 Each value that a template shows goes through ``visible``: characters that a
 browser or a reader would obey instead of see become escapes. Jinja2 escapes
@@ -79,12 +78,10 @@ _WORDS = {
 
 
 def require_html() -> None:
-    """
-    Check that an HTML report can be written, before there is anything to report.
+    """Check that an HTML report can be written, before there is anything to report.
 
     Raises:
         DeclarationError: A package of the extra ``html`` is not installed.
-
     """
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
@@ -93,15 +90,13 @@ def require_html() -> None:
 
 
 def render_html(summary: Summary) -> str:
-    """
-    Return a page that shows a session, to be written as UTF-8.
+    """Return a page that shows a session, to be written as UTF-8.
 
     It loads nothing and takes at most ``MOST_BYTES``; it says what is left out
     for that.
 
     Raises:
         DeclarationError: A package of the extra ``html`` is not installed.
-
     """
     require_html()
     template = _template()

@@ -37,14 +37,12 @@ _UNFOLDED = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """
-    How much of a summary a report shows.
+    """How much of a summary a report shows.
 
     Attributes:
         rows: Examples and trials of a task.
         characters: Characters of a text.
         tasks: Tasks.
-
     """
 
     rows: int
@@ -59,14 +57,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """
-    A text within a limit.
+    """A text within a limit.
 
     Attributes:
         head: What is seen at once.
         rest: What is folded away.
         left: How many characters are not in the report.
-
     """
 
     head: str

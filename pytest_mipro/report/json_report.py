@@ -23,8 +23,7 @@ _UNBOUNDED = ("low", "high", "detectable")
 
 
 def render_json(summary: Summary) -> str:
-    """
-    Return the summary of a session as a JSON document.
+    """Return the summary of a session as a JSON document.
 
     It has ASCII characters only and follows ``SCHEMA``. A number that is not
     finite is null.

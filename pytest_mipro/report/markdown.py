@@ -1,5 +1,4 @@
-"""
-Render the summary as GitHub-flavoured Markdown, for a comment or a job summary.
+"""Render the summary as GitHub-flavoured Markdown, for a comment or a job summary.
 
 All text that is not from this package may be hostile: names, messages,
 examples, prompts. Only three functions show such a text. ``code_span`` puts
@@ -78,14 +77,12 @@ _PLAIN = re.compile(
 
 @dataclass(frozen=True)
 class _SectionKind:
-    """
-    A kind of section.
+    """A kind of section.
 
     Attributes:
         singular: Its name in the note on what is left out.
         plural: The name of several.
         rank: Its place in the order of importance; the last is left out first.
-
     """
 
     singular: str
@@ -111,15 +108,13 @@ _RUN = _SectionKind("description of the run", "descriptions of the run", 5)
 
 
 def render_markdown(summary: Summary, limit: int = COMMENT_LIMIT) -> str:
-    """
-    Return the summary as Markdown: a headline, a table, and what did not pass, worst first.
+    """Return the summary as Markdown: a headline, a table, and what did not pass, worst first.
 
     Args:
         summary: What to show.
         limit: The most bytes in UTF-8, and so also the most characters. The
             least important sections are left out first, and a note counts
             them; the text is empty if the headline does not fit.
-
     """
     tasks = worst_first(summary.tasks)
     head = neutral("\n".join(_head(summary, tasks)) + "\n")

@@ -27,8 +27,7 @@ _MINUTE, _HOUR = 60, 3600
 def progress_line(
     task: str, progress: Progress, *, left: float | None = None, width: int | None = None
 ) -> str:
-    """
-    Return the progress of ``task`` as one line.
+    """Return the progress of ``task`` as one line.
 
     Args:
         task: The name of the task.
@@ -36,7 +35,6 @@ def progress_line(
         left: Estimated seconds until the phase ends; None without an estimate.
         width: Columns of the line; facts that do not fit are left out. None for
             a line of a log, which has a prefix and no limit.
-
     """
     has_counts = progress.done and progress.total is not None
     counts = f" {progress.done:,}/{progress.total:,}" if has_counts else ""

@@ -31,14 +31,12 @@ class DiffLine:
 
 @dataclass(frozen=True)
 class PromptChange:
-    """
-    How the prompt of one predictor changed.
+    """How the prompt of one predictor changed.
 
     Attributes:
         predictor: Its path in the program.
         instruction: The lines of its instruction.
         demos: Its demos, one a line.
-
     """
 
     predictor: str
@@ -64,8 +62,7 @@ def prompt_changes(old: Sequence[Prompt], new: Sequence[Prompt]) -> list[PromptC
 def prompt_diff(
     old: Sequence[Prompt], new: Sequence[Prompt], parts: Sequence[PromptPart] = PROMPT_PARTS
 ) -> Iterator[tuple[str, str]]:
-    """
-    Yield the lines of a diff, each as its head and its text; not yet safe to show.
+    """Yield the lines of a diff, each as its head and its text; not yet safe to show.
 
     All instructions come first, as demos are long and many. Of the unchanged
     lines, only those next to a change are in it.

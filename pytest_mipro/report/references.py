@@ -41,13 +41,11 @@ def render_acceptances(reports: Iterable[Report]) -> str:
 
 
 def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
-    """
-    Return a line for each reference that is out of date or belongs to no test.
+    """Return a line for each reference that is out of date or belongs to no test.
 
     Args:
         stale: Sentences about references that are out of date.
         orphans: Files that belong to no test.
-
     """
     lines = [
         *stale,

@@ -35,8 +35,7 @@ _UNCUT = 100
 
 @dataclass(frozen=True)
 class TaskSummary(Record):
-    """
-    One task in one test.
+    """One task in one test.
 
     Attributes:
         task: The task's name.
@@ -49,7 +48,6 @@ class TaskSummary(Record):
         effort: What this run did for it, in words.
         message: Why the test did not pass; empty where it did.
         report: The outcome in full; None without one.
-
     """
 
     task: str
@@ -70,8 +68,7 @@ class TaskSummary(Record):
 
 @dataclass(frozen=True)
 class Summary(Record):
-    """
-    A session: its settings, and all its tasks in the order of their tests.
+    """A session: its settings, and all its tasks in the order of their tests.
 
     Attributes:
         tasks: The tasks.
@@ -82,7 +79,6 @@ class Summary(Record):
         seconds: How long the session took.
         orphans: References of no test; None if only some tests were run.
         interrupted: Whether the session ended before its tests did.
-
     """
 
     tasks: tuple[TaskSummary, ...]
@@ -149,8 +145,7 @@ def worst_last(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def has_task_figures(verdict: Verdict, report: Report) -> bool:
-    """
-    Return whether a verdict has the figures of its task: compiled against baseline.
+    """Return whether a verdict has the figures of its task: compiled against baseline.
 
     A tolerance changes the interval, not the figures.
     """
@@ -173,8 +168,7 @@ def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:
 
 
 def repeats_verdict(task: TaskSummary) -> bool:
-    """
-    Return whether a test's message is an assert on a verdict, whose sentence says more.
+    """Return whether a test's message is an assert on a verdict, whose sentence says more.
 
     Pytest shortens the operands of an assert in their middle. The message of a
     user's own assert comes before the word ``assert``.
@@ -194,8 +188,7 @@ def score_change(example: HeldOutExample, program: EarlierProgram = "baseline") 
 
 
 def earlier_program(report: Report) -> EarlierProgram:
-    """
-    Return the program that a reader compares with first.
+    """Return the program that a reader compares with first.
 
     It is the accepted one, if there is one, unless the only unmet verdict is
     that the compiled program beats the baseline.
@@ -223,8 +216,7 @@ def score_changes(report: Report) -> str:
 
 
 def worst_examples(report: Report) -> list[HeldOutExample]:
-    """
-    Return the examples to look at first: by their loss, then by their score.
+    """Return the examples to look at first: by their loss, then by their score.
 
     Examples without a loss that have the best score of all are left out.
     """

@@ -58,13 +58,11 @@ _INTERRUPTED = "interrupted: not all tests were judged"
 
 @dataclass(frozen=True)
 class Segment:
-    """
-    A piece of a line.
+    """A piece of a line.
 
     Attributes:
         text: Its text, safe for a terminal.
         style: Pytest's name for its style; empty for none.
-
     """
 
     text: str
@@ -93,13 +91,11 @@ _TRACEBACKS = 3
 
 
 def render_table(summary: Summary, width: int) -> list[tuple[Segment, ...]]:
-    """
-    Return the lines of a table of all tasks, or two to four lines a task if it is too wide.
+    """Return the lines of a table of all tasks, or two to four lines a task if it is too wide.
 
     Args:
         summary: What to show.
         width: Columns of the terminal.
-
     """
     if not summary.tasks:
         return []
@@ -128,14 +124,12 @@ def render_details(task: TaskSummary, width: int) -> str:
 
 
 def render_failure(task: TaskSummary, width: int, verbosity: int = 0) -> str:
-    """
-    Return the section of a failed test: verdicts, failures, examples, changes of the prompt.
+    """Return the section of a failed test: verdicts, failures, examples, changes of the prompt.
 
     Args:
         task: The task of the test.
         width: Columns of the terminal.
         verbosity: How many times -v was given: with more, more is shown.
-
     """
     report = task.report
     if report is None:

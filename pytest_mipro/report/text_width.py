@@ -41,15 +41,13 @@ def cut_middle(text: str, width: int) -> str:
 
 
 def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]:
-    """
-    Return the lines of ``text``, indented by the width of ``head``, which begins the first.
+    """Return the lines of ``text``, indented by the width of ``head``, which begins the first.
 
     Args:
         head: What the first line begins with.
         text: Safe to show.
         width: Columns of a line, with its indentation.
         most: Lines to show; None for all.
-
     """
     room = max(width - len(head), 1)
     if most == 1:
@@ -78,8 +76,7 @@ def _end(text: str, width: int) -> str:
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """
-    Yield ``text`` in lines that fit, broken between words where that is possible.
+    """Yield ``text`` in lines that fit, broken between words where that is possible.
 
     ``wcwidth.wrap`` does not do: its time is quadratic in the length of a word
     (12 s for 100,000 letters, which a model may well write), and it breaks

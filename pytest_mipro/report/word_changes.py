@@ -28,14 +28,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class MarkedLine:
-    """
-    A line of a diff in pieces.
+    """A line of a diff in pieces.
 
     Attributes:
         mark: Whether the line is unchanged, removed or added.
         pieces: Its text.
         left: How many characters of it are left out.
-
     """
 
     mark: DiffMark

@@ -1,5 +1,4 @@
-"""
-One task from its declaration to its outcome: compile, score, compare with the reference.
+"""One task from its declaration to its outcome: compile, score, compare with the reference.
 
 ``Session`` keeps the order. ``Outcome`` is what a test gets. ``Policy`` and ``Callbacks`` are
 what the plugin passes in.

@@ -41,13 +41,11 @@ def advice_on_sizes(train: int, val: int) -> str:
 
 
 def advice_on_scores(baseline: Sequence[float], compiled: Sequence[float]) -> str:
-    """
-    Return why there was little to gain by compiling; empty if there was enough.
+    """Return why there was little to gain by compiling; empty if there was enough.
 
     Args:
         baseline: Held-out scores of the baseline.
         compiled: Held-out scores of the compiled program.
-
     """
     scores = (*baseline, *compiled)
     if len(set(scores)) == 1 and len(scores) >= _CONSTANT:

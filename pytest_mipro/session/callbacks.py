@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """
-    The functions that a session calls, so that it depends on no pytest.
+    """The functions that a session calls, so that it depends on no pytest.
 
     Attributes:
         optimize: Compiles a task instead of MIPROv2, or returns None.
@@ -26,7 +25,6 @@ class Callbacks:
         show_progress: Shows the user the progress of a task.
         warn_test: Warns about the test that is running.
         warn_task: Warns about the task of the test that is being set up.
-
     """
 
     optimize: Callable[[Task], dspy.Module | None]

@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compilation:
-    """
-    An artifact, and the work that it took in this run.
+    """An artifact, and the work that it took in this run.
 
     Attributes:
         artifact: The compiled program's state.
         reasons: Why the task was compiled; empty if the store had the artifact.
         resumed: How many stored results the compile started from.
-
     """
 
     artifact: Artifact
@@ -83,12 +81,10 @@ class Compiler:
         return min((fingerprint.changes_since(artifact.parts) for artifact in recent), key=len)
 
     def compile(self, context: TaskContext, held_out_rows: int) -> Compilation:
-        """
-        Compile a task, and store the artifact; a budget has to leave ``held_out_rows``.
+        """Compile a task, and store the artifact; a budget has to leave ``held_out_rows``.
 
         Raises:
             MiproError: The task cannot be compiled.
-
         """
         task, dataset = context.task, context.task.dataset
         reasons = self.reasons(task, context.fingerprint)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """
-    A task and everything that is read before any work.
+    """A task and everything that is read before any work.
 
     Attributes:
         task: What a test declares.
@@ -26,7 +25,6 @@ class TaskContext:
         location: Where its reference is.
         reference: The accepted reference; None without one.
         is_damaged: Whether the location has files that hold no reference.
-
     """
 
     task: Task
@@ -58,12 +56,10 @@ class TaskContext:
 def read_context(
     task: Task, fingerprint: Fingerprint, location: ReferenceLocation, *, update: bool
 ) -> TaskContext:
-    """
-    Return the context of ``task``, whose reference may be damaged if an update replaces it.
+    """Return the context of ``task``, whose reference may be damaged if an update replaces it.
 
     Raises:
         ReferenceFileError: The reference cannot be read or used.
-
     """
     try:
         return TaskContext(task, fingerprint, location, read_reference(location))

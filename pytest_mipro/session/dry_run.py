@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PendingWork:
-    """
-    The work that a session would do for a task.
+    """The work that a session would do for a task.
 
     Attributes:
         reasons: Why it would compile the task; empty if it would not.
         rows: How many held-out rows it would evaluate, at most.
-
     """
 
     reasons: tuple[str, ...]
@@ -73,8 +71,7 @@ def _frozen_rows(context: TaskContext, policy: Policy) -> int:
 def estimate_task(
     task: Task, work: PendingWork, rows: Sequence[Row], prices: Mapping[str, Price | None]
 ) -> Estimate | None:
-    """
-    Return the most that ``work`` asks, or None if nothing.
+    """Return the most that ``work`` asks, or None if nothing.
 
     Args:
         task: What a test declares.
@@ -84,7 +81,6 @@ def estimate_task(
 
     Raises:
         DeclarationError: The options or the examples do not allow a compile.
-
     """
     profile = _call_profile(task, rows)
     bounds = _bounds(task, work, profile)

@@ -28,15 +28,13 @@ _FEWER_DEMOS = (
 
 
 class Outcome:
-    """
-    Both programs of a task with their scores, and the verdicts about them.
+    """Both programs of a task with their scores, and the verdicts about them.
 
     Attributes:
         task: What the test declared.
         baseline: The program before compiling, scored on the held-out split.
         compiled: The program after compiling, scored on the same examples.
         reference: The accepted program and its scores; None without a reference.
-
     """
 
     def __init__(  # ruff: ignore[too-many-arguments] - the parts of an outcome
@@ -49,8 +47,7 @@ class Outcome:
         tolerant: bool,
         warn: Callable[[str], None],
     ) -> None:
-        """
-        Wrap the result of a session.
+        """Wrap the result of a session.
 
         Args:
             task: What the test declared.
@@ -59,7 +56,6 @@ class Outcome:
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             warn: Warns about the running test.
-
         """
         self.task = task
         self.baseline = result.baseline
@@ -80,8 +76,7 @@ class Outcome:
         return replace(comparison, rollouts=card.rollouts)
 
     def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
-        """
-        Judge whether the compiled program is better on held-out examples.
+        """Judge whether the compiled program is better on held-out examples.
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
@@ -89,7 +84,6 @@ class Outcome:
 
         Returns:
             A verdict that is truthy only on PASS.
-
         """
         __tracebackhide__ = True
         verdict = gate.beats_baseline(
@@ -103,8 +97,7 @@ class Outcome:
         return verdict
 
     def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
-        """
-        Judge whether the compiled program is as good as the accepted reference.
+        """Judge whether the compiled program is as good as the accepted reference.
 
         Args:
             tolerance: Loss of mean score that is accepted.
@@ -117,7 +110,6 @@ class Outcome:
 
         Raises:
             ReferenceFileError: The reference has no scores to compare with.
-
         """
         __tracebackhide__ = True
         if self.reference is None:
@@ -145,8 +137,7 @@ class Outcome:
         unit: Literal["tokens", "usd"] | None = None,
         alpha: float = 0.05,
     ) -> Verdict:
-        """
-        Judge whether an answer of the compiled program costs little more than before.
+        """Judge whether an answer of the compiled program costs little more than before.
 
         The cost is that of the program's own calls for the held-out examples,
         without the calls of the metric. An example is left out if its cost is
@@ -167,7 +158,6 @@ class Outcome:
 
         Raises:
             ReferenceFileError: The reference cannot be compared with.
-
         """
         __tracebackhide__ = True
         gate.check_comparator(than)

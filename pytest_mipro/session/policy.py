@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Policy:
-    """
-    The policy of a session, one attribute per flag or option.
+    """The policy of a session, one attribute per flag or option.
 
     Attributes:
         update: Accept each task's result as its reference.
@@ -16,7 +15,6 @@ class Policy:
         refresh: Compile again, although the store has an artifact.
         rescore: Evaluate the held-out examples again, although the store has their rows.
         tolerant: Let ``no_regression`` pass if the evidence is inconclusive.
-
     """
 
     update: bool = False

@@ -39,12 +39,10 @@ def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module
 def restore_accepted(
     reference: Reference, program: dspy.Module, location: ReferenceLocation
 ) -> dspy.Module:
-    """
-    Return a copy of ``program`` in the accepted state.
+    """Return a copy of ``program`` in the accepted state.
 
     Raises:
         ReferenceFileError: The code has other predictors or fields than the state.
-
     """
     __tracebackhide__ = True
     accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))

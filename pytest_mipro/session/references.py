@@ -35,12 +35,10 @@ if TYPE_CHECKING:
 
 
 def accept(context: TaskContext, result: TaskResult) -> ReferenceState:
-    """
-    Make ``result`` the reference of its test.
+    """Make ``result`` the reference of its test.
 
     Raises:
         ReferenceFileError: The files cannot be written.
-
     """
     task, location = context.task, context.location
     reference = reference_of(task, context.fingerprint, location.test, result)
@@ -79,12 +77,10 @@ class References:
         self._callbacks = callbacks
 
     def state(self, context: TaskContext) -> ReferenceState:
-        """
-        Return the reference of a task with scores of the present metric.
+        """Return the reference of a task with scores of the present metric.
 
         Raises:
             MiproError: The accepted program has to be scored again and cannot be.
-
         """
         task, location, reference = context.task, context.location, context.reference
         if reference is None:
@@ -108,12 +104,10 @@ class References:
         return self._scorer.scorecard(task, rows), usage
 
     def frozen_result(self, context: TaskContext) -> TaskResult:
-        """
-        Return the accepted result of a task; evaluate only examples that it lacks.
+        """Return the accepted result of a task; evaluate only examples that it lacks.
 
         Raises:
             MiproError: There is no reference, it is out of date, or an example cannot be scored.
-
         """
         started, task = time.monotonic(), context.task
         reference = _up_to_date(context)

@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredProgram:
-    """
-    A program and its held-out scores.
+    """A program and its held-out scores.
 
     Attributes:
         program: The program; calling it asks the model again.
         card: Its scorecard.
         answers: Its result on each test example, in the order of the split.
-
     """
 
     program: dspy.Module
@@ -52,8 +50,7 @@ class ScoredProgram:
 
 
 class ReferenceProgram:
-    """
-    The accepted program and its held-out scores.
+    """The accepted program and its held-out scores.
 
     If the metric changed since, the accepted program is scored again with the present metric.
     The examples of the present split come first, in their order.
@@ -62,14 +59,12 @@ class ReferenceProgram:
     def __init__(
         self, card: Scorecard | None, load: Callable[[], dspy.Module], *, rescored: bool = False
     ) -> None:
-        """
-        Wrap an accepted program that is not loaded yet.
+        """Wrap an accepted program that is not loaded yet.
 
         Args:
             card: Its scores; None if they are of another metric and ``load`` raises.
             load: Returns the accepted program.
             rescored: Whether the program was scored again after it was accepted.
-
         """
         self.rescored = rescored
         self._card = card
@@ -78,12 +73,10 @@ class ReferenceProgram:
 
     @property
     def program(self) -> dspy.Module:
-        """
-        The accepted program, with the present code and models; calling it asks the model.
+        """The accepted program, with the present code and models; calling it asks the model.
 
         Raises:
             ReferenceFileError: It does not fit the code any more.
-
         """
         __tracebackhide__ = True
         if self._program is None:
@@ -97,13 +90,11 @@ class ReferenceProgram:
 
     @property
     def card(self) -> Scorecard:
-        """
-        The scorecard.
+        """The scorecard.
 
         Raises:
             ReferenceFileError: The scores are of another metric, and the program does not fit the
                 code any more.
-
         """
         __tracebackhide__ = True
         if self._card is None:
@@ -128,8 +119,7 @@ class ReferenceProgram:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """
-    Both programs of a task with their scores; all tests of the task share it.
+    """Both programs of a task with their scores; all tests of the task share it.
 
     Attributes:
         artifact: The compiled program's state.
@@ -141,7 +131,6 @@ class TaskResult:
         accepted: Whether the compiled program is that of the reference.
         resumed: How many stored results of earlier runs the compile started from.
         shared: The test for which the work was done, if that is another test.
-
     """
 
     artifact: Artifact
@@ -166,8 +155,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class ReferenceState:
-    """
-    The reference of a test, and how it relates to the present task.
+    """The reference of a test, and how it relates to the present task.
 
     Attributes:
         location: Where the reference is.
@@ -175,7 +163,6 @@ class ReferenceState:
         acceptance: The change that this run made to the reference, if it did.
         stale: How the task changed since, in words; empty if it did not.
         usage: The usage of scoring the accepted program again.
-
     """
 
     location: ReferenceLocation

@@ -57,12 +57,10 @@ class Scorer:
         return self._scored_pair(task, compiled, baseline_rows, compiled_rows)
 
     def score(self, task: Task, compiled: dspy.Module) -> tuple[ScoredPair, Usage]:
-        """
-        Return both programs with their scores, and the usage of this run.
+        """Return both programs with their scores, and the usage of this run.
 
         Raises:
             MiproError: A row cannot be evaluated, or a program fails on most examples.
-
         """
         programs = [task.program, compiled]
         (baseline_rows, compiled_rows), usage = self.evaluate(task, programs, task.dataset.test)
@@ -71,12 +69,10 @@ class Scorer:
     def evaluate(
         self, task: Task, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
     ) -> tuple[list[list[ExampleRows]], Usage]:
-        """
-        Return the rows of each program by example, and the usage of this run.
+        """Return the rows of each program by example, and the usage of this run.
 
         Raises:
             MiproError: A row cannot be evaluated.
-
         """
         workers = WorkerPool(ContextThreadPool(task.threads, thread_name_prefix="mipro"))
         account = current_account()
@@ -155,12 +151,10 @@ class Scorer:
 def refuse_broken_programs(
     baseline_rows: Sequence[ExampleRows], compiled_rows: Sequence[ExampleRows]
 ) -> None:
-    """
-    Refuse programs that cannot be compared.
+    """Refuse programs that cannot be compared.
 
     Raises:
         ProgramError: One of them fails on most examples.
-
     """
     refuse_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
     refuse_broken("the compiled program", list(chain.from_iterable(compiled_rows)))

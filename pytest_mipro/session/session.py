@@ -55,8 +55,7 @@ class Session:
         account: Account | None = None,
         shared_folder: Path | None = None,
     ) -> None:
-        """
-        Prepare a session, which opens nothing before the first task.
+        """Prepare a session, which opens nothing before the first task.
 
         Args:
             store_url: SQLAlchemy URL of the store.
@@ -67,7 +66,6 @@ class Session:
             policy: What the user set for all tasks.
             account: The limits of all tasks together.
             shared_folder: A folder of the processes of this run; None for one process.
-
         """
         self._store_name = store_name
         self._policy = policy
@@ -94,12 +92,10 @@ class Session:
         self._storage.close()
 
     def outcome(self, task: Task, location: ReferenceLocation) -> Outcome:
-        """
-        Return the outcome of ``task``: from memory, from the store, or from new work.
+        """Return the outcome of ``task``: from memory, from the store, or from new work.
 
         Raises:
             MiproError: There can be no verdict.
-
         """
         fingerprint = self._fingerprint(task)
         with self._charged(task):
@@ -116,12 +112,10 @@ class Session:
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
-        """
-        Return the most that ``outcome`` would ask of language models, or None if nothing.
+        """Return the most that ``outcome`` would ask of language models, or None if nothing.
 
         Raises:
             MiproError: ``outcome`` would raise it before it asks a model.
-
         """
         # ruff: ignore[import-outside-top-level]: only a dry run needs the optimizer's bounds
         from pytest_mipro.session.dry_run import estimate_task, pending_work

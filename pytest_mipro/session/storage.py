@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 
 class Storage:
-    """
-    Opens the store and the cache of LM responses when they are needed.
+    """Opens the store and the cache of LM responses when they are needed.
 
     Args:
         store_url: SQLAlchemy URL of the store.
         folder: The folder of everything but a store at another place.
         process_name: The name of this process in messages of processes that wait for it.
         shared_folder: A folder that only the processes of this run share; None for one process.
-
     """
 
     def __init__(
@@ -69,8 +67,7 @@ class Storage:
 
     @contextmanager
     def opened(self, task: Task, *, again: bool = False) -> Generator[Store]:
-        """
-        Yield the store for work on ``task``, while DSPy caches LM responses.
+        """Yield the store for work on ``task``, while DSPy caches LM responses.
 
         To ask the models ``again``, yield a store that only this run has, and cache nothing.
         """

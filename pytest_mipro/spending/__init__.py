@@ -1,5 +1,4 @@
-"""
-Count language model calls and limit their cost.
+"""Count language model calls and limit their cost.
 
 A meter counts the calls of one row. An account adds up the calls of a task or a session, across
 processes, and raises ``BudgetExceeded`` when a row would begin after a limit.

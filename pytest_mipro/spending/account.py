@@ -1,5 +1,4 @@
-"""
-Charge language model calls to the account of a task or of a session, within its limits.
+"""Charge language model calls to the account of a task or of a session, within its limits.
 
 A call is charged when its response arrives; rows from the store and responses from a cache are
 not charged. A row that has begun is finished, as half a row would be wasted: when a limit is
@@ -30,12 +29,10 @@ Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out"]
 
 
 class Account:
-    """
-    The limits and the spending of a task or of a session.
+    """The limits and the spending of a task or of a session.
 
     Attributes:
         stage: The purpose of calls that name no other.
-
     """
 
     def __init__(  # ruff: ignore[too-many-arguments] - the parts of an account
@@ -48,8 +45,7 @@ class Account:
         elsewhere: SharedSpending | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Open an account without spending.
+        """Open an account without spending.
 
         Args:
             limits: The limits of this account.
@@ -58,7 +54,6 @@ class Account:
             parent: The account of the session, if this is that of a task.
             elsewhere: The spending of other processes that share this account.
             clock: Returns the time in seconds.
-
         """
         self.stage: Purpose = "search"
         self.limits = tuple(limits)
@@ -131,13 +126,11 @@ class Account:
             self._parent.book(purpose, usage, model)
 
     def admit(self) -> None:
-        """
-        Let a row begin.
+        """Let a row begin.
 
         Raises:
             BudgetExceeded: A limit is reached, or the reserve would be spent.
             ModelError: The cost is limited, and the price of a model is unknown.
-
         """
         self.begin()
         for remaining in self.left():

@@ -14,14 +14,12 @@ LimitKind: TypeAlias = Literal["calls", "tokens", "usd", "seconds"]
 
 @dataclass(frozen=True)
 class Limit:
-    """
-    The maximum amount of one kind that may be spent.
+    """The maximum amount of one kind that may be spent.
 
     Attributes:
         unit: The unit of the amount.
         most: The maximum.
         name: The user's name of the limit: a field of a budget, or an option.
-
     """
 
     unit: LimitKind
@@ -36,13 +34,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class Remaining:
-    """
-    The amount that a limit still allows.
+    """The amount that a limit still allows.
 
     Attributes:
         limit: The limit.
         amount: The rest of it; less than 0 if it was exceeded.
-
     """
 
     limit: Limit

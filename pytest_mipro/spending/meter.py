@@ -30,20 +30,17 @@ def begin_call(model: str) -> None:
 
 
 class UsageMeter:
-    """
-    Replaces DSPy's usage tracker in the context of one row.
+    """Replaces DSPy's usage tracker in the context of one row.
 
     DSPy reports to it each response of a model, and no response from a cache.
 
     Attributes:
         usage: The usage of all calls.
         seconds: Their duration, summed; None if no call has a recorded beginning.
-
     """
 
     def __init__(self, purpose: Purpose | None = None) -> None:
-        """
-        Start at zero, if the current account admits the row.
+        """Start at zero, if the current account admits the row.
 
         Args:
             purpose: The purpose of the calls; None stands for the account's stage.
@@ -51,7 +48,6 @@ class UsageMeter:
         Raises:
             BudgetExceeded: As ``Account.admit``.
             ModelError: As ``Account.admit``.
-
         """
         self._purpose = purpose
         self._account = current_account()
@@ -67,8 +63,7 @@ class UsageMeter:
 
     @property
     def spent(self) -> Usage | None:
-        """
-        The usage of the last attempt, cached responses included.
+        """The usage of the last attempt, cached responses included.
 
         None if it is unknown: a cached response has no usage, or the provider did not count.
         """

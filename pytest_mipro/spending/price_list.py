@@ -1,5 +1,4 @@
-"""
-Cache the entries of DSPy's price list while language models are called.
+"""Cache the entries of DSPy's price list while language models are called.
 
 DSPy looks a model up in its price list after each call, for the cost, and with some adapters
 before each call, for the capabilities of the model. The list has no model of a vLLM or llama.cpp
@@ -40,15 +39,13 @@ _MAX_ENTRIES = 1024
 
 
 class CachedLookup:
-    """
-    Looks each model up once, and returns the same entries as DSPy.
+    """Looks each model up once, and returns the same entries as DSPy.
 
     An entry stays valid until the process ends, because DSPy loads its price list once per
     process.
 
     Args:
         look_up: DSPy's function; its arguments are passed on.
-
     """
 
     def __init__(self, look_up: Callable[..., Entry]) -> None:
@@ -67,8 +64,7 @@ class CachedLookup:
 
 
 class Replacement:
-    """
-    Replaces a function in the modules that import it, while any block is active.
+    """Replaces a function in the modules that import it, while any block is active.
 
     A module in which the function's name refers to another object does not change.
 
@@ -76,7 +72,6 @@ class Replacement:
         modules: The modules.
         function: The function.
         replacement: The function that takes its place.
-
     """
 
     def __init__(

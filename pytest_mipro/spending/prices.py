@@ -17,13 +17,11 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True)
 class Price:
-    """
-    The price of one model, in US dollars per million tokens.
+    """The price of one model, in US dollars per million tokens.
 
     Attributes:
         prompt: The price of input tokens.
         completion: The price of output tokens.
-
     """
 
     prompt: float
@@ -36,12 +34,10 @@ class Price:
 
 
 class Prices:
-    """
-    Looks up the price of a model.
+    """Looks up the price of a model.
 
     Args:
         user_prices: Prices that the user sets, by model; they take precedence over the list.
-
     """
 
     def __init__(self, user_prices: Mapping[str, Price] | None = None) -> None:

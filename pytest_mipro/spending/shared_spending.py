@@ -16,13 +16,11 @@ _STARTS = (0, _WIDTH, 2 * _WIDTH)
 
 
 class SharedSpending:
-    """
-    Writes the spending of this process to a file, and reads the files of the other processes.
+    """Writes the spending of this process to a file, and reads the files of the other processes.
 
     Args:
         folder: The folder of the files, the same in all processes.
         name: The name of this process.
-
     """
 
     def __init__(self, folder: Path, name: str) -> None:

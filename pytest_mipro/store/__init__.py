@@ -1,5 +1,4 @@
-"""
-The database of everything that was paid for: rows, traces, proposals and artifacts.
+"""The database of everything that was paid for: rows, traces, proposals and artifacts.
 
 One class, ``Store``, on SQLite or PostgreSQL through SQLAlchemy. Records are JSON with a
 checksum, written once; a lock keeps two processes from compiling the same task.

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """
-    One database that a store may be in.
+    """One database that a store may be in.
 
     An implementation is a module of this package that is named after
     SQLAlchemy's backend, registered in ``url.BACKENDS``.
@@ -46,15 +45,13 @@ class Backend(Protocol):
         """Return SQLAlchemy's engine; errors of the driver and the URL are not caught."""
 
     def prepare(self, create: Callable[[Self], None]) -> None:
-        """
-        Make sure that there is a database to connect to.
+        """Make sure that there is a database to connect to.
 
         Args:
             create: Creates a store in the database of the backend that it is called with.
 
         Raises:
             StoreError: The database cannot be used or created.
-
         """
 
     def initialize(self, connection: Connection) -> None:
@@ -70,12 +67,10 @@ class Backend(Protocol):
         """Return the space of deleted rows to the operating system, if that is needed."""
 
     def mutex(self, engine: Engine, key: str) -> Mutex:
-        """
-        Return the lock of one compile key.
+        """Return the lock of one compile key.
 
         Raises:
             SQLAlchemyError: The store cannot be written to.
-
         """
 
 

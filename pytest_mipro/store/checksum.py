@@ -49,13 +49,11 @@ def checksum(names: Sequence[object], created: object, text: object) -> str:
 
 
 def parse_record(record_type: type[RecordT], label: str, text: str) -> RecordT:
-    """
-    Return the record of a JSON text.
+    """Return the record of a JSON text.
 
     Raises:
         DamagedRecord: The checksum fits the text, but the text is no record of this type:
             another program wrote it.
-
     """
     try:
         return record_type.from_dict(json.loads(text))

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """
-    Rows, traces, proposals and artifacts, each under the key of its content.
+    """Rows, traces, proposals and artifacts, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -34,7 +33,6 @@ class Store:
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
-
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -54,12 +52,10 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """
-        Open the store at a SQLAlchemy URL, and create it if there is none.
+        """Open the store at a SQLAlchemy URL, and create it if there is none.
 
         Raises:
             StoreError: No usable store is at ``url``, and none can be created there.
-
         """
         backend = backend_at(url)
         backend.prepare(lambda new: cls(new).close())
@@ -72,12 +68,10 @@ class Store:
 
     @contextmanager
     def connection(self) -> Generator[Connection]:
-        """
-        Give a connection whose changes are committed at the end of the block.
+        """Give a connection whose changes are committed at the end of the block.
 
         Raises:
             StoreError: The block raises an error of the database, or meets a damaged record.
-
         """
         with self._explained(), self._engine.begin() as connection:
             yield connection
@@ -94,20 +88,17 @@ class Store:
             raise explain_damage(self._backend, error) from error
 
     def compile_lock(self, key: str, owner: str) -> CompileLock:
-        """
-        Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
+        """Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
 
         Raises:
             StoreError: The store cannot be written.
-
         """
         with self._explained():
             mutex = self._backend.mutex(self._engine, key)
         return CompileLock(mutex, owner, self._explained)
 
     def prune(self, days: float) -> dict[str, int]:
-        """
-        Delete records that were last read or written ``days`` ago or earlier, to within a day.
+        """Delete records that were last read or written ``days`` ago or earlier, to within a day.
 
         Other processes may use the store meanwhile.
 
@@ -117,7 +108,6 @@ class Store:
         Raises:
             ValueError: ``days`` is negative.
             StoreError: The store cannot be written.
-
         """
         if not days >= 0:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
@@ -156,12 +146,10 @@ class Store:
         return [tuple(row) for row in rows] == [(schema.APPLICATION, schema.VERSION)]
 
     def _check_format(self, connection: Connection) -> int | None:
-        """
-        Return the format of the store, which is the current one; None if there are no tables.
+        """Return the format of the store, which is the current one; None if there are no tables.
 
         Raises:
             StoreError: Another application made the tables, or they have another format.
-
         """
         tables = set(inspect(connection).get_table_names())
         if not tables:

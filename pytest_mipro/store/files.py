@@ -24,8 +24,7 @@ _CREATION = 1.0
 
 
 def prepare(path: Path, create: Callable[[Path], None]) -> None:
-    """
-    Create the file of a store at ``path`` if there is none, and refuse one that is no store.
+    """Create the file of a store at ``path`` if there is none, and refuse one that is no store.
 
     Args:
         path: The path of the store.
@@ -33,7 +32,6 @@ def prepare(path: Path, create: Callable[[Path], None]) -> None:
 
     Raises:
         StoreError: The file is no store, or no file can be created.
-
     """
     try:
         _create_missing(path, create)

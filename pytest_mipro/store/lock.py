@@ -29,8 +29,7 @@ class Mutex(Protocol):
 
 
 class CompileLock:
-    """
-    The right to compile one key.
+    """The right to compile one key.
 
     The holder loses it when its process dies, and at no other time. The one
     exception is a connection to PostgreSQL that breaks: then two processes may
@@ -46,29 +45,25 @@ class CompileLock:
     def __init__(
         self, mutex: Mutex, owner: str, explained: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        """
-        Prepare a lock, without taking it yet.
+        """Prepare a lock, without taking it yet.
 
         Args:
             mutex: The lock of one key.
             owner: The name of this process, which other processes show while they wait.
             explained: Gives a context that raises StoreError for errors of the database.
-
         """
         self._mutex = mutex
         self._owner = owner
         self._explained = explained
 
     def wait(self, on_wait: Callable[[str], None]) -> Self:
-        """
-        Return once this process holds the lock.
+        """Return once this process holds the lock.
 
         Args:
             on_wait: Called with the holder's name, once, if another process holds the lock.
 
         Raises:
             StoreError: The store, or the folder of its lock files, cannot be used.
-
         """
         try:
             self._poll(on_wait)

@@ -84,8 +84,7 @@ class PostgresqlBackend:
 
 
 class AdvisoryMutex:
-    """
-    An advisory lock, which the server releases when the connection of its holder ends.
+    """An advisory lock, which the server releases when the connection of its holder ends.
 
     The connection carries the holder's name, so that it ends with the lock.
     """

@@ -28,13 +28,11 @@ ABOUT = Table(
 
 
 def _record_table(name: str, *columns: Column[Any]) -> Table:
-    """
-    Declare the table of one kind of record.
+    """Declare the table of one kind of record.
 
     Args:
         name: The name of the table.
         columns: The columns, beside the key, that a query finds a record by.
-
     """
     return Table(
         name,

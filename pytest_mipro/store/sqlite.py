@@ -90,12 +90,10 @@ class SqliteBackend:
         return engine
 
     def prepare(self, create: Callable[[Self], None]) -> None:
-        """
-        Create the file, complete, if there is none.
+        """Create the file, complete, if there is none.
 
         Raises:
             StoreError: The file is no store, or cannot be created.
-
         """
         database = self._url.database
         # Only SQLite can read the path in a file: URI.
@@ -146,8 +144,7 @@ class SqliteBackend:
 
 
 class FileMutex:
-    """
-    A lock file, which the operating system unlocks when its holder dies.
+    """A lock file, which the operating system unlocks when its holder dies.
 
     The holder writes its name to a text file beside it and deletes both files
     at the end. The files of a holder that is killed stay until the same key is
@@ -162,12 +159,10 @@ class FileMutex:
         self._lock = filelock.FileLock(path, thread_local=False)
 
     def acquire(self, owner: str) -> bool:
-        """
-        Take the lock if it is free.
+        """Take the lock if it is free.
 
         Raises:
             StoreError: The files cannot be written, or the file system has no locks.
-
         """
         try:
             self._lock.acquire(blocking=False)
@@ -202,12 +197,10 @@ class FileMutex:
 
 
 class MemoryMutex:
-    """
-    The lock of a store in memory, between the threads of this process.
+    """The lock of a store in memory, between the threads of this process.
 
     Attributes:
         name: The name of the holder, or of the thread that waits.
-
     """
 
     def __init__(self, holders: dict[str, MemoryMutex], key: str) -> None:

@@ -38,8 +38,7 @@ _REFUSED_CHANGE = OperationalError, InternalError, ProgrammingError
 
 
 class RecordTable(Generic[RecordT]):
-    """
-    All records of one kind, by key, each with a checksum over its text and lookup columns.
+    """All records of one kind, by key, each with a checksum over its text and lookup columns.
 
     A record is written once: a second one under the same key is ignored,
     because the first may have been used already.
@@ -71,22 +70,18 @@ class RecordTable(Generic[RecordT]):
         return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
-        """
-        Return the records under those of ``keys`` that the store has, by key.
+        """Return the records under those of ``keys`` that the store has, by key.
 
         Raises:
             StoreError: The store cannot be read, or a record in it is damaged.
-
         """
         return {names[0]: record for names, record in self._read(self._by_key, keys)}
 
     def put(self, *records: RecordT) -> None:
-        """
-        Write ``records``; when this returns they survive the death of the process.
+        """Write ``records``; when this returns they survive the death of the process.
 
         Raises:
             StoreError: The store cannot be written; it has none of the records then.
-
         """
         now = time.time()
         if records:
@@ -199,12 +194,10 @@ class RowTable(RecordTable[Row]):
         self._by_answer = self._query(columns.answer, columns.created.desc(), columns.key.desc())
 
     def by_answer(self, keys: Iterable[str]) -> dict[str, Row]:
-        """
-        Return the oldest row under each of ``keys``, which name answers, where there is one.
+        """Return the oldest row under each of ``keys``, which name answers, where there is one.
 
         Raises:
             StoreError: As ``get_many``.
-
         """
         return {names[1]: row for names, row in self._read(self._by_answer, keys)}
 
@@ -222,22 +215,18 @@ class ArtifactTable(RecordTable[Artifact]):
         self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:
-        """
-        Return up to ``RECENT`` artifacts of ``task``, the newest first.
+        """Return up to ``RECENT`` artifacts of ``task``, the newest first.
 
         Raises:
             StoreError: As ``get_many``.
-
         """
         return [artifact for _, artifact in self._read(self._newest, [_unicode(task)])]
 
     def replace(self, artifact: Artifact) -> None:
-        """
-        Write ``artifact`` in place of an earlier one under its key.
+        """Write ``artifact`` in place of an earlier one under its key.
 
         Raises:
             StoreError: As ``put``; the earlier one stays then.
-
         """
         values = self._values(artifact, time.time())
         with self._connect() as connection:

@@ -23,12 +23,10 @@ _EXAMPLES = "URLs look like sqlite:///.mipro/store.db or postgresql+psycopg://ho
 
 
 def backend_at(url: str) -> Backend:
-    """
-    Return the backend for a SQLAlchemy URL.
+    """Return the backend for a SQLAlchemy URL.
 
     Raises:
         StoreError: The text is not a URL, or the database is of a kind that is not supported.
-
     """
     try:
         parsed = make_url(url)
@@ -52,12 +50,10 @@ def backend_at(url: str) -> Backend:
 
 
 def open_engine(backend: Backend) -> Engine:
-    """
-    Return the engine that connects to the store; nothing is opened yet.
+    """Return the engine that connects to the store; nothing is opened yet.
 
     Raises:
         StoreError: The driver is not installed, or refuses the URL.
-
     """
     try:
         return backend.create_engine()

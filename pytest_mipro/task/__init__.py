@@ -1,5 +1,4 @@
-"""
-The declaration of a test: the task, its dataset with three splits, its options and its budget.
+"""The declaration of a test: the task, its dataset with three splits, its options and its budget.
 
 All values are checked here, so the other rooms get no wrong declaration.
 Nothing here calls a language model or imports pytest.

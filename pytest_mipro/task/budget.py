@@ -14,8 +14,7 @@ __tracebackhide__ = True
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """
-    The most that one task may spend in one run; None sets no limit.
+    """The most that one task may spend in one run; None sets no limit.
 
     Results from a store or a cache cost nothing. The calls in flight when a limit
     is reached are the most that can exceed it.
@@ -25,7 +24,6 @@ class Budget:
         tokens: Tokens of their prompts and completions together.
         cost_usd: Their price, in US dollars.
         seconds: Elapsed time.
-
     """
 
     lm_calls: int | None = None
@@ -34,12 +32,10 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """
-        Check the limits.
+        """Check the limits.
 
         Raises:
             DeclarationError: A limit is not a number above 0, or all are None.
-
         """
         limits = {limit.name: getattr(self, limit.name) for limit in fields(self)}
         for name, value in limits.items():

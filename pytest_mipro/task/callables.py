@@ -27,13 +27,11 @@ def mismatch(function: Callable[..., object], *arguments: object) -> str:
 
 
 def check_program(value: object) -> None:
-    """
-    Check, without a call, that ``value`` is a program or can return one.
+    """Check, without a call, that ``value`` is a program or can return one.
 
     Raises:
         DeclarationError: ``value`` is no ``dspy.Module``, no subclass of it and
             no function.
-
     """
     if isinstance(value, type):
         usable = issubclass(value, dspy.Module)
@@ -48,13 +46,11 @@ def check_program(value: object) -> None:
 
 
 def build_program(value: object) -> dspy.Module:
-    """
-    Return the declared program: the instance, or the result of the class or function.
+    """Return the declared program: the instance, or the result of the class or function.
 
     Raises:
         DeclarationError: ``value`` is or returns no ``dspy.Module``, or one
             without predictors.
-
     """
     check_program(value)
     program = value if isinstance(value, dspy.Module) else _call(value)

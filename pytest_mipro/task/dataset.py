@@ -1,5 +1,4 @@
-"""
-A dataset: labelled examples in three splits, from any source of rows.
+"""A dataset: labelled examples in three splits, from any source of rows.
 
 ``train`` is for bootstrapping and proposals, ``val`` for the search, ``test``
 only for the verdict.
@@ -42,14 +41,12 @@ __tracebackhide__ = True
 
 @dataclass(frozen=True)
 class Dataset:
-    """
-    Labelled examples in three splits that have no inputs in common.
+    """Labelled examples in three splits that have no inputs in common.
 
     Attributes:
         train: Examples for demos, and for the prompt model to describe.
         val: Examples that the search measures candidates on.
         test: Held-out examples, which only the verdict uses.
-
     """
 
     train: tuple[dspy.Example, ...]
@@ -58,12 +55,10 @@ class Dataset:
     is_checked: InitVar[bool] = False
 
     def __post_init__(self, is_checked: bool) -> None:
-        """
-        Check the splits.
+        """Check the splits.
 
         Raises:
             DatasetError: A split cannot be used, or two splits overlap.
-
         """
         if is_checked:
             return
@@ -84,8 +79,7 @@ class Dataset:
         split: SplitSpec = DEFAULT_SPLIT,
         folder: Path | None = None,
     ) -> Dataset:
-        """
-        Read a dataset from any source.
+        """Read a dataset from any source.
 
         Args:
             source: A ``Dataset``; a pool of rows, which is a ``.jsonl``,
@@ -103,7 +97,6 @@ class Dataset:
 
         Raises:
             DatasetError: The rows cannot be read, or the splits cannot be used.
-
         """
         if isinstance(source, Dataset):
             return source
@@ -126,12 +119,10 @@ class Dataset:
 
 
 def clusters_of(dataset: Dataset, field: str) -> tuple[str, ...]:
-    """
-    Return the cluster of each held-out example: the value of ``field``, as text.
+    """Return the cluster of each held-out example: the value of ``field``, as text.
 
     Raises:
         DatasetError: An example has no value in the field, or all have the same.
-
     """
     clusters = tuple(_cluster(example, index, field) for index, example in enumerate(dataset.test))
     if len(set(clusters)) == 1:

@@ -21,14 +21,12 @@ def example_digest(example: dspy.Example) -> str:
 
 @dataclass(frozen=True)
 class LocatedExample:
-    """
-    An example and its location in a dataset.
+    """An example and its location in a dataset.
 
     Attributes:
         example: The example.
         location: The file and line, or the index, for messages.
         split: The value of the split field, if the dataset has one.
-
     """
 
     example: dspy.Example
@@ -46,13 +44,11 @@ class LocatedExample:
         return digest(plain(self.example.inputs()))
 
     def checked(self, inputs: tuple[str, ...] | None) -> LocatedExample:
-        """
-        Return this example with ``inputs`` as its input fields, or with its own.
+        """Return this example with ``inputs`` as its input fields, or with its own.
 
         Raises:
             DatasetError: It is no example, has no inputs, or has a field
                 without a JSON form.
-
         """
         checked = replace(self, example=_with_inputs(self.example, self.location, inputs))
         try:
@@ -66,8 +62,7 @@ class LocatedExample:
 
 
 def check_example(example: object, location: str) -> None:
-    """
-    Check that a value is an example with declared inputs.
+    """Check that a value is an example with declared inputs.
 
     Args:
         example: Any value.
@@ -75,7 +70,6 @@ def check_example(example: object, location: str) -> None:
 
     Raises:
         DatasetError: It is no example, or its inputs are not declared.
-
     """
     checked = _require_example(example, location)
     _refuse_undeclared_inputs(checked, location, "Example.with_inputs(...)")

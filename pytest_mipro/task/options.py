@@ -16,8 +16,7 @@ Size: TypeAlias = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Options:
-    """
-    The options of a search; names and defaults are those of ``dspy.MIPROv2``.
+    """The options of a search; names and defaults are those of ``dspy.MIPROv2``.
 
     Attributes:
         auto: The size of the search; None takes ``num_candidates`` and
@@ -37,7 +36,6 @@ class Options:
         data_aware_proposer: Show it a summary of the training rows.
         tip_aware_proposer: Show it a style tip per instruction.
         fewshot_aware_proposer: Show it demos.
-
     """
 
     auto: Literal["light", "medium", "heavy"] | None = "light"
@@ -58,12 +56,10 @@ class Options:
 
     @classmethod
     def declare(cls, **values: Any) -> Options:  # ruff: ignore[any-type] - this checks the types
-        """
-        Check declared values and return them as options.
+        """Check declared values and return them as options.
 
         Raises:
             DeclarationError: A value is of a wrong type or out of range.
-
         """
         try:
             return cls(**values)

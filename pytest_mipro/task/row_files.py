@@ -24,12 +24,10 @@ __tracebackhide__ = True
 
 
 def read_rows(path: Path) -> list[Row]:
-    """
-    Return the rows of a file in their order.
+    """Return the rows of a file in their order.
 
     Raises:
         DatasetError: The file cannot be read, or its format is unknown.
-
     """
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())

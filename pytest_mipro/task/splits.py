@@ -25,8 +25,7 @@ __tracebackhide__ = True
 
 
 def divide(rows: Iterable[LocatedExample], split: SplitSpec) -> Splits:
-    """
-    Divide a pool of rows into the three splits.
+    """Divide a pool of rows into the three splits.
 
     Args:
         rows: The rows of the pool.
@@ -35,7 +34,6 @@ def divide(rows: Iterable[LocatedExample], split: SplitSpec) -> Splits:
 
     Raises:
         DatasetError: The shares are not three positive numbers.
-
     """
     splits: dict[str, list[LocatedExample]] = {name: [] for name in SPLITS}
     bounds = None if isinstance(split, str) else _bounds(split)
@@ -65,8 +63,7 @@ def _split_of(inputs_digest: str, bounds: tuple[float, float]) -> str:
 
 
 def check_splits(splits: Splits, files: Mapping[str, Path]) -> None:
-    """
-    Check that each split has rows, and that no row is in a dataset twice.
+    """Check that each split has rows, and that no row is in a dataset twice.
 
     Args:
         splits: The rows of each split.
@@ -75,7 +72,6 @@ def check_splits(splits: Splits, files: Mapping[str, Path]) -> None:
     Raises:
         DatasetError: A split is empty, a split has a row twice, or two splits
             have a row with the same inputs.
-
     """
     for name in SPLITS:
         if not splits[name]:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """
-    The declaration of one test, resolved and checked.
+    """The declaration of one test, resolved and checked.
 
     Attributes:
         name: The task's name in reports and messages.
@@ -38,7 +37,6 @@ class Task:
         repeat: Rollouts per held-out example, whose score is their mean.
         cluster: The field whose equal values mark dependent held-out examples.
         budget: The most that the task may spend in one run; None sets no limit.
-
     """
 
     name: str
@@ -74,8 +72,7 @@ def check_cluster(value: object) -> None:
 
 
 def is_sampled(program: dspy.Module, lm: dspy.BaseLM) -> bool:
-    """
-    Whether two runs of ``program`` on one example may differ.
+    """Whether two runs of ``program`` on one example may differ.
 
     They do not at temperature 0, apart from noise in the provider's hardware. A
     model without a temperature has its provider's default, which samples.

@@ -39,14 +39,12 @@ _system_random = random.SystemRandom()
 
 
 class Engine:
-    """
-    Decides every answer by a hash of the request, after a random pause.
+    """Decides every answer by a hash of the request, after a random pause.
 
     Args:
         base: Percentage of right answers; instruction and demos add to it.
         garbled: Percentage of unreadable answers.
         pause: Most seconds of a call; no seed decides how long it takes.
-
     """
 
     supports_response_schema = False
@@ -193,8 +191,7 @@ STUDENTS = (
 
 @dataclass(frozen=True)
 class Task:
-    """
-    A compile at any number of threads.
+    """A compile at any number of threads.
 
     Attributes:
         student: Makes the program.
@@ -203,7 +200,6 @@ class Task:
         garbled: Percentage of unreadable answers.
         options: Arguments of the constructor.
         arguments: Arguments of ``compile``.
-
     """
 
     student: Callable[[], dspy.Module]

@@ -65,14 +65,12 @@ LINES = 60
 
 @dataclass
 class Recording:
-    """
-    The output of a run on a terminal.
+    """The output of a run on a terminal.
 
     Attributes:
         columns: The width of the terminal.
         raw: The text that was sent to it.
         screens: The lines on it after each piece of text.
-
     """
 
     columns: int

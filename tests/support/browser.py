@@ -1,5 +1,4 @@
-"""
-Open HTML reports in the installed Chromium, without a network.
+"""Open HTML reports in the installed Chromium, without a network.
 
 No browser is downloaded. Tests are skipped where none is installed; they fail
 if ``MIPRO_BROWSER`` is ``required``.
@@ -65,14 +64,12 @@ def refuse(reason: str) -> NoReturn:
 
 
 class Visit:
-    """
-    An open page, and its actions that a report must not take.
+    """An open page, and its actions that a report must not take.
 
     Attributes:
         page: The page.
         violations: Console messages, page errors, dialogs, and requests other
             than for the file.
-
     """
 
     def __init__(self, page: Page, file: Path) -> None:

@@ -1,5 +1,4 @@
-"""
-A chat-completions server on loopback with chosen faults.
+"""A chat-completions server on loopback with chosen faults.
 
 It implements the part of OpenAI's API that DSPy needs, and answers like the
 model of ``scripted.py``. A hash of the request and the number of equal requests
@@ -32,8 +31,7 @@ _HANG = 20.0
 
 @dataclass(frozen=True)
 class Reply:
-    """
-    The reply to a call.
+    """The reply to a call.
 
     Attributes:
         body: The body.
@@ -41,7 +39,6 @@ class Reply:
         headers: Further headers.
         how: ``send`` the reply, ``reset`` the connection instead, ``hang``,
             ``cut`` the body in the middle, or send it ``raw``, without HTTP.
-
     """
 
     body: bytes = b""
@@ -75,15 +72,13 @@ HTML = Reply(b"<html><body>Bad gateway</body></html>", 200, (("Content-Type", "t
 
 @dataclass(frozen=True)
 class Call:
-    """
-    A call, as the argument of a fault.
+    """A call, as the argument of a fault.
 
     Attributes:
         number: The number of calls so far, with this one.
         turn: The number of equal requests so far, with this one.
         chance: A number below 100 that depends on the request and the turn.
         demos: The number of demos in the request.
-
     """
 
     number: int

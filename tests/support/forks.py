@@ -1,5 +1,4 @@
-"""
-Start runs of pytest as forks of a process that has imported everything already.
+"""Start runs of pytest as forks of a process that has imported everything already.
 
 A test that runs pytest in a new interpreter pays seconds of processor time for
 imports alone. Here one server process imports pytest, DSPy, Optuna and the
@@ -46,14 +45,12 @@ _REQUEST = 1 << 20
 
 
 class ForkedRun:
-    """
-    One run of pytest, with the part of ``subprocess.Popen`` that tests need.
+    """One run of pytest, with the part of ``subprocess.Popen`` that tests need.
 
     Attributes:
         pid: The number of its process, which leads a process group.
         stdout: What it prints, errors included; None if its streams were given.
         returncode: Its exit status, a signal's as a negative number; None while it runs.
-
     """
 
     def __init__(self, connection: socket.socket, stdout: IO[str] | None = None) -> None:
@@ -136,8 +133,7 @@ class ForkServer:
         streams: Sequence[int] | None = None,
         prepare: Callable[[int], None] = lambda _: None,
     ) -> ForkedRun:
-        """
-        Start pytest.
+        """Start pytest.
 
         Args:
             arguments: Its command line.
@@ -147,7 +143,6 @@ class ForkServer:
                 terminal becomes the one that controls the process. By default
                 there is no input, and the outputs go to ``ForkedRun.stdout``.
             prepare: Called with the number of the process before that does anything.
-
         """
         request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
         run = self._piped(request) if streams is None else ForkedRun(self._send(request, streams))

@@ -71,13 +71,11 @@ def test_adder(mipro):
 
 @dataclass(frozen=True)
 class Project:
-    """
-    A folder with a program, a test, and a conftest file with a scripted model.
+    """A folder with a program, a test, and a conftest file with a scripted model.
 
     Attributes:
         pytester: The fixture of pytest, whose folder is the project.
         server: Forks processes that have imported everything; None without ``os.fork``.
-
     """
 
     pytester: pytest.Pytester

@@ -11,13 +11,11 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """
-    Stands in for the ``time`` module, and moves on during waits only.
+    """Stands in for the ``time`` module, and moves on during waits only.
 
     Attributes:
         now: Seconds since the test began.
         during_wait: Called at the beginning of each wait.
-
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,4 @@
-"""
-A language model for tests, without a network, whose answers are deterministic.
+"""A language model for tests, without a network, whose answers are deterministic.
 
 It solves "a + b" with a probability that grows with the demos in the request; a
 hash of the request decides. It writes instructions, too.
@@ -26,8 +25,7 @@ _SUM = re.compile(r"(\d+) \+ (\d+)")
 
 
 class ScriptedEngine:
-    """
-    Answers in the format of DSPy's ChatAdapter.
+    """Answers in the format of DSPy's ChatAdapter.
 
     Args:
         log: A file that gets a line per call, for counting across processes.
@@ -35,7 +33,6 @@ class ScriptedEngine:
         per_demo: The percentage that a demo adds.
         latency: The most seconds of a call; the seconds of a call are random.
         teams: The answer for the field ``team`` by a word in the request.
-
     """
 
     supports_response_schema = False

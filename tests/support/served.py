@@ -1,5 +1,4 @@
-"""
-A language model that is served over HTTP by a process of its own.
+"""A language model that is served over HTTP by a process of its own.
 
     python served.py --pause 0.02
 
@@ -46,8 +45,7 @@ _VALIDATION = 100
 
 @dataclass
 class Plan:
-    """
-    The actions of a server besides answering.
+    """The actions of a server besides answering.
 
     Attributes:
         kill: The process group to end with SIGKILL.
@@ -57,7 +55,6 @@ class Plan:
         hold: The number of requests, from the plan on, after which answers are
             held back until the next plan; 0 is never.
         final: Whether requests about validation sums are of the phase ``final``.
-
     """
 
     kill: int = 0
@@ -70,14 +67,12 @@ class Plan:
 
 @dataclass
 class Counts:
-    """
-    The requests to a server.
+    """The requests to a server.
 
     Attributes:
         requests: The number of all requests.
         phases: The number of requests of each phase.
         killed: The phases of the requests at which the client was killed.
-
     """
 
     requests: int = 0

@@ -111,8 +111,7 @@ def grown(count: int) -> Dataset:
 
 
 class Model:
-    """
-    An engine that adds wrongly without demos and rightly with demos, by default.
+    """An engine that adds wrongly without demos and rightly with demos, by default.
 
     It holds the scripted engine instead of being one, so that the keys of a task need not
     follow all of its code each time.
@@ -120,7 +119,6 @@ class Model:
     Attributes:
         questions: The last turns of the requests so far.
         limit: Calls after which its key is revoked; None for never.
-
     """
 
     supports_response_schema = False
@@ -161,8 +159,7 @@ def adding(base: int = 0, per_demo: int = 100) -> Model:
 
 @dataclass
 class Recorder:
-    """
-    Records the calls that a session makes to its callbacks.
+    """Records the calls that a session makes to its callbacks.
 
     Attributes:
         events: The calls, in their order; a phase of work is recorded once.
@@ -173,7 +170,6 @@ class Recorder:
         parts: Further parts of the compile key.
         optimizer: Compiles a task instead of MIPROv2, or returns None.
         on_event: Called with each event.
-
     """
 
     events: list[str] = field(default_factory=list)
@@ -227,8 +223,7 @@ class Recorder:
 
 @dataclass
 class Checkout:
-    """
-    A folder with a store and references, in which one run follows another.
+    """A folder with a store and references, in which one run follows another.
 
     Attributes:
         root: The folder.
@@ -236,7 +231,6 @@ class Checkout:
         writer: Writes instructions; where DSPy is to cache responses, ``model`` does.
         recorder: Records the callbacks of all sessions.
         caches_responses: Whether DSPy caches the responses of models.
-
     """
 
     root: Path

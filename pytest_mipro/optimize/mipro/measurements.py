@@ -24,14 +24,12 @@ FIRST_MINIBATCH = 5
 
 @dataclass(frozen=True)
 class Minibatch:
-    """
-    Validation rows to measure one candidate on.
+    """Validation rows to measure one candidate on.
 
     Attributes:
         candidate: The candidate.
         start: The first row that is not measured or under way already.
         stop: The row after the last one.
-
     """
 
     candidate: Candidate
@@ -40,8 +38,7 @@ class Minibatch:
 
 
 class Measurements:
-    """
-    The scores of all candidates of a search, each on a prefix of the one row order.
+    """The scores of all candidates of a search, each on a prefix of the one row order.
 
     A minibatch is first begun, then evaluated, then recorded. Only recorded
     scores are returned, because what is evaluated so far depends on timing.
@@ -50,7 +47,6 @@ class Measurements:
         begun: Per candidate, the rows begun, in the order of the first minibatches.
         recorded: Per candidate, the rows recorded.
         full: Rows of the validation set.
-
     """
 
     def __init__(
@@ -60,15 +56,13 @@ class Measurements:
         valset: Sequence[dspy.Example],
         budget: SearchBudget,
     ) -> None:
-        """
-        Prepare to measure the candidates of ``space``.
+        """Prepare to measure the candidates of ``space``.
 
         Args:
             space: Makes a program of a candidate.
             rows: Evaluates programs.
             valset: The validation set in the order in which rows are measured.
             budget: Pays for the rows.
-
         """
         self.begun: dict[Candidate, int] = {}
         self.recorded: dict[Candidate, int] = {}

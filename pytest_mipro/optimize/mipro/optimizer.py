@@ -1,5 +1,4 @@
-"""
-MIPROv2, the optimizer of Opsahl-Ong et al. (2024), as a DSPy teleprompter.
+"""MIPROv2, the optimizer of Opsahl-Ong et al. (2024), as a DSPy teleprompter.
 
 The pipeline is the paper's and DSPy's: bootstrap demos from traces that pass
 the metric, propose grounded instructions, search instructions and demo sets of
@@ -55,8 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class MIPROv2(Teleprompter):
-    """
-    Optimizes instructions and demos of all predictors of a program together.
+    """Optimizes instructions and demos of all predictors of a program together.
 
     A drop-in for ``dspy.MIPROv2``, with the same constructor and the same
     ``compile``. Unlike DSPy's, the same seed gives the same program at any
@@ -94,8 +92,7 @@ class MIPROv2(Teleprompter):
         on_progress: Callable[[Progress], None] | None = None,
         held_out: int = 0,
     ) -> None:
-        """
-        Configure the optimizer.
+        """Configure the optimizer.
 
         Args:
             metric: ``metric(example, prediction, trace=None)``; returns a
@@ -133,7 +130,6 @@ class MIPROv2(Teleprompter):
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a
                 ``ValueError`` too.
-
         """
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
         self.metric = metric
@@ -192,8 +188,7 @@ class MIPROv2(Teleprompter):
         provide_traceback: bool | None = None,
         teacher_settings: Mapping[str, Any] | None = None,
     ) -> dspy.Module:
-        """
-        Return an optimized copy of ``student``.
+        """Return an optimized copy of ``student``.
 
         Args:
             student: The program; it is not modified.
@@ -230,7 +225,6 @@ class MIPROv2(Teleprompter):
             InfrastructureError: A language model could not be asked.
             MetricError: The metric returned no score.
             ProgramError: The program failed on more than ``max_errors`` rows.
-
         """
         _refuse_permission(requires_permission_to_run)
         _refuse_no_program("student", student)

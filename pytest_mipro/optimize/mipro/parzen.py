@@ -1,5 +1,4 @@
-"""
-Optuna's tree-structured Parzen estimator (Bergstra et al., 2011).
+"""Optuna's tree-structured Parzen estimator (Bergstra et al., 2011).
 
 The study is in memory. Its proposals depend on the order of its trials, which
 the caller decides.
@@ -22,14 +21,12 @@ class Parzen:
     """Proposes choices similar to those with high scores, with a new seed per proposal."""
 
     def __init__(self, sizes: Sequence[int], seed: int, prior: int) -> None:
-        """
-        Create a study without trials.
+        """Create a study without trials.
 
         Args:
             sizes: How many options each choice has.
             seed: Decides every draw.
             prior: How many rows with the average score are added to each mean.
-
         """
         self._seed = seed
         self._prior = prior

@@ -33,15 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """
-    The result of a pipeline.
+    """The result of a pipeline.
 
     Attributes:
         space: The space that was searched.
         search: The result of the search.
         full: Rows of the validation set.
         cut: Where the budget ended the search early; None if it did not.
-
     """
 
     space: Space
@@ -79,8 +77,7 @@ class Pipeline:
         workers: WorkerPool,
         reporter: ProgressReporter,
     ) -> None:
-        """
-        Prepare to run the phases.
+        """Prepare to run the phases.
 
         Args:
             student: The program that is optimized.
@@ -92,7 +89,6 @@ class Pipeline:
             budget: The most that the search may spend.
             workers: Run the work of all phases.
             reporter: Reports where the compile is.
-
         """
         self._student = student
         self._plan = plan

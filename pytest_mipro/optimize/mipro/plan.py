@@ -29,8 +29,7 @@ _GROUNDING_DEMOS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """
-    The sizes of one compile.
+    """The sizes of one compile.
 
     Attributes:
         trainset: Examples for bootstrapping and proposals.
@@ -38,7 +37,6 @@ class Plan:
         instructions: Instructions per predictor, its own included.
         demos: Demo sets to make.
         limits: How much to search.
-
     """
 
     trainset: tuple[dspy.Example, ...]
@@ -55,8 +53,7 @@ class Plan:
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None,
     ) -> Plan:
-        """
-        Return the plan that the options and the examples result in.
+        """Return the plan that the options and the examples result in.
 
         Args:
             options: The options of the task.
@@ -67,7 +64,6 @@ class Plan:
 
         Raises:
             DeclarationError: The options or the examples do not allow a compile.
-
         """
         train, val = _divided(trainset, valset)
         options.refuse_contradictions()

@@ -18,26 +18,22 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressReporter:
-    """
-    Reports the progress of a compile, with its usage so far.
+    """Reports the progress of a compile, with its usage so far.
 
     Attributes:
         demo_sets: The demo sets that are being made; the reporter counts those
             that are done.
-
     """
 
     def __init__(
         self, workers: WorkerPool, on_progress: Callable[[Progress], None], *, verbose: bool
     ) -> None:
-        """
-        Report to ``on_progress``, also after each record of ``workers``.
+        """Report to ``on_progress``, also after each record of ``workers``.
 
         Args:
             workers: Run the work of the compile, and know its usage.
             on_progress: Called with each report.
             verbose: Log each step of the progress, too.
-
         """
         self.demo_sets: Sequence[PendingDemoSet] = ()
         self._workers = workers

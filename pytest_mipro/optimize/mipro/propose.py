@@ -1,5 +1,4 @@
-"""
-Instructions: the second phase of MIPROv2.
+"""Instructions: the second phase of MIPROv2.
 
 The prompt model writes instructions that are grounded in a summary of the
 training data, the program's code, a description of each predictor, demos, the
@@ -57,8 +56,7 @@ _LABEL = re.compile(r"^\W*(?:proposed |new |improved )?instructions?\W*:[*\s]*",
 
 
 class ObserveData(dspy.Signature):
-    """
-    Look at these examples from a dataset and write down what holds for most of them.
+    """Look at these examples from a dataset and write down what holds for most of them.
 
     Say in two or three sentences what kind of task they are for, what the inputs and outputs
     look like, and what a solver has to watch out for.
@@ -100,14 +98,12 @@ class WriteInstruction(dspy.Signature):
 
 @dataclass(frozen=True)
 class Grounding:
-    """
-    The descriptions that every instruction request shows to the prompt model.
+    """The descriptions that every instruction request shows to the prompt model.
 
     Attributes:
         dataset: A summary of the training data.
         program: A description of the program.
         modules: Per predictor, a description of its part in the program.
-
     """
 
     dataset: str
@@ -116,15 +112,13 @@ class Grounding:
 
 
 def most_requests(student: dspy.Module, options: Options, examples: int, instructions: int) -> int:
-    """
-    Return the most requests to the prompt model.
+    """Return the most requests to the prompt model.
 
     Args:
         student: The program that the instructions are for.
         options: The sources that the proposals are grounded in.
         examples: How many training examples there are.
         instructions: Instructions per predictor, its own included.
-
     """
     if instructions == 1:
         return 0
@@ -149,8 +143,7 @@ class GroundedProposer:
         store: Store,
         workers: WorkerPool,
     ) -> None:
-        """
-        Prepare to ask ``prompt_model``.
+        """Prepare to ask ``prompt_model``.
 
         Args:
             prompt_model: The language model that writes instructions.
@@ -160,7 +153,6 @@ class GroundedProposer:
             options: The sources that the proposals are grounded in.
             store: Keeps the answers.
             workers: Ask the prompt model.
-
         """
         self._prompt_model = prompt_model
         self._adapter = adapter
@@ -171,13 +163,11 @@ class GroundedProposer:
         self._code = _shown_code(student, options)
 
     async def ground(self, count: int) -> Grounding:
-        """
-        Return descriptions of the data, the program and its predictors, each asked for once.
+        """Return descriptions of the data, the program and its predictors, each asked for once.
 
         Args:
             count: Instructions per predictor; 1 is the predictor's own, for
                 which nothing is asked.
-
         """
         if count == 1:
             return Grounding("", "", ())
@@ -193,8 +183,7 @@ class GroundedProposer:
         first_demos: Sequence[asyncio.Future[FirstDemos]],
         count: int,
     ) -> tuple[tuple[str, ...], ...]:
-        """
-        Return per predictor its own instruction and up to ``count - 1`` new ones.
+        """Return per predictor its own instruction and up to ``count - 1`` new ones.
 
         Answers that are empty, unreadable or repeated are left out.
 
@@ -203,7 +192,6 @@ class GroundedProposer:
             first_demos: The first demos of each demo set; an instruction waits
                 only for those that it is shown.
             count: Instructions per predictor.
-
         """
         own = [predictor.signature.instructions for predictor in self._student.predictors()]
         rng = random.Random(self._options.seed)
@@ -305,13 +293,11 @@ def ask(
     request: dict[str, str],
     key: str,
 ) -> Proposal:
-    """
-    Ask the prompt model once; an unreadable answer counts as an empty one.
+    """Ask the prompt model once; an unreadable answer counts as an empty one.
 
     Raises:
         InfrastructureError: The model could not be asked.
         BudgetExceeded: The budget is spent.
-
     """
     meter = UsageMeter("propose")
     settings = {"lm": lm, "usage_tracker": meter}

@@ -1,5 +1,4 @@
-"""
-The search: the third phase of MIPROv2.
+"""The search: the third phase of MIPROv2.
 
 The paper measures candidates that Optuna's tree-structured Parzen estimator
 (Bergstra et al., 2011) proposes, each on a random minibatch, and the best of
@@ -81,15 +80,13 @@ class SearchBound(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """
-    How much to search.
+    """How much to search.
 
     Attributes:
         trials: Trials of the paper's schedule, which decide the number of rows.
         rows: Validation rows that the paper's schedule measures a trial on.
         seed: Decides every draw.
         candidates: Most candidates to try besides the baseline.
-
     """
 
     trials: int
@@ -98,8 +95,7 @@ class SearchLimits:
     candidates: int
 
     def row_budget(self, options: int, valset: int) -> int:
-        """
-        Return how many rows to spend on comparing candidates.
+        """Return how many rows to spend on comparing candidates.
 
         It is a share of the rows that the paper's schedule evaluates, but
         enough to try every option on a few rows, and never more than the rows
@@ -108,7 +104,6 @@ class SearchLimits:
         Args:
             options: Instructions and demo sets of all predictors.
             valset: Rows of the validation set.
-
         """
         full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
         share = SHARE * (self.trials * self.rows + full)
@@ -117,15 +112,13 @@ class SearchLimits:
     def most_rows(
         self, predictors: int, instructions: int, demo_sets: int, valset: int
     ) -> SearchBound:
-        """
-        Return the most rows that a search evaluates.
+        """Return the most rows that a search evaluates.
 
         Args:
             predictors: Predictors of the student.
             instructions: Instructions per predictor.
             demo_sets: Demo sets per predictor.
             valset: Rows of the validation set.
-
         """
         size = (instructions * demo_sets) ** predictors
         all_rows = min(size, self.candidates + 1 + RIVALS) * valset
@@ -140,8 +133,7 @@ class SearchLimits:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """
-    The result of a search.
+    """The result of a search.
 
     Attributes:
         winner: The best candidate on the full validation set.
@@ -150,7 +142,6 @@ class SearchResult:
         cut: The limit that ended the search early; empty if none did.
         scores: Of every candidate measured, its scores on a prefix of the row
             order.
-
     """
 
     winner: Candidate
@@ -179,8 +170,7 @@ class Search:
         on_progress: Callable[[Progress], None],
         budget: SearchBudget | None = None,
     ) -> None:
-        """
-        Prepare a search.
+        """Prepare a search.
 
         Args:
             rows: Evaluates programs.
@@ -188,7 +178,6 @@ class Search:
             limits: How much to search.
             on_progress: Called with the progress of the search.
             budget: The most that the search may spend.
-
         """
         self._budget = budget or SearchBudget()
         self._rows = rows
@@ -203,13 +192,11 @@ class Search:
         await gather([self._rows.evaluate(program, rows) for program in programs])
 
     async def run(self, space: Space) -> SearchResult:
-        """
-        Search ``space`` and return the winner.
+        """Search ``space`` and return the winner.
 
         Raises:
             BudgetExceeded: The budget does not suffice to begin and to measure
                 a winner.
-
         """
         measurements = Measurements(space, self._rows, self._valset, self._budget)
         search = _SpaceSearch(space, measurements, self._limits, self._budget, self._on_progress)
@@ -341,8 +328,7 @@ class _SpaceSearch:
         return measurements.best()
 
     async def _measure_rivals(self, finalists: Sequence[Candidate]) -> None:
-        """
-        Measure the candidates that are expected to be better than those measured in full.
+        """Measure the candidates that are expected to be better than those measured in full.
 
         The rest of the ``finalists``' rows is measured beside the first of them.
         """

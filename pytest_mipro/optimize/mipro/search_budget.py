@@ -1,5 +1,4 @@
-"""
-The budget of a search: how much it may still ask, counted in the order of its choices.
+"""The budget of a search: how much it may still ask, counted in the order of its choices.
 
 Whether a minibatch is affordable is decided by the cost of the minibatches
 that are recorded and the expected cost of those under way, never by which rows
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
 
 
 class SearchBudget:
-    """
-    The most that one search may spend.
+    """The most that one search may spend.
 
     Args:
         account: The account that pays; its present balance is the budget.
         held_out: Held-out rows to leave enough for.
         calls: LM calls that a row takes, until rows show otherwise.
         clock: Returns the time in seconds.
-
     """
 
     def __init__(
@@ -61,13 +58,11 @@ class SearchBudget:
         return bool(self._left)
 
     def count_preparation(self, spent: Usage, sample: Sequence[Usage]) -> None:
-        """
-        Count the phases before the search.
+        """Count the phases before the search.
 
         Args:
             spent: What they have cost now.
             sample: The usages of single runs of a program, now or earlier.
-
         """
         self._prepared = spent
         self._sample = [usage for usage in sample if usage.calls]

@@ -21,8 +21,7 @@ DemoSet: TypeAlias = "tuple[dspy.Example, ...]"
 
 @dataclass(frozen=True)
 class Space:
-    """
-    The options of each predictor of a student, in predictor order.
+    """The options of each predictor of a student, in predictor order.
 
     Index 0 is always the student's own: its instruction, its demos.
 
@@ -32,7 +31,6 @@ class Space:
         demos: Per predictor, the demo sets to choose from.
         late: Per predictor, how many of the demo sets, counted from the end, a
             search does not begin with; empty for none.
-
     """
 
     student: dspy.Module
@@ -48,15 +46,13 @@ class Space:
         early: Sequence[Mapping[str, DemoSet]],
         late: Sequence[Mapping[str, DemoSet]],
     ) -> Space:
-        """
-        Return the space of instructions and demo sets, without repeated demo sets.
+        """Return the space of instructions and demo sets, without repeated demo sets.
 
         Args:
             student: The program that is optimized.
             instructions: Per predictor, its own and the proposed ones.
             early: Demo sets by predictor path, the student's own first.
             late: Demo sets that took longer to make.
-
         """
         paths = [path for path, _ in student.named_predictors()]
         early_sets = [_distinct(demos[path] for demos in early) for path in paths]

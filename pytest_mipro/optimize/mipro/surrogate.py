@@ -1,5 +1,4 @@
-"""
-The surrogate: a model of the score of every candidate, measured or not.
+"""The surrogate: a model of the score of every candidate, measured or not.
 
 A candidate's score is modelled as a sum: a level, an effect of each of its
 choices (an instruction or a demo set of a predictor), and an effect of its own.
@@ -37,13 +36,11 @@ _LARGEST_POOL = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """
-    The choices that a candidate consists of.
+    """The choices that a candidate consists of.
 
     Attributes:
         sizes: How many options each choice has.
         spreads: The prior standard deviation of each choice's effects.
-
     """
 
     sizes: tuple[int, ...]
@@ -74,14 +71,12 @@ class Surrogate:
     """The posterior over the scores of all candidates, given the scores of some."""
 
     def __init__(self, layout: Layout, scores: Mapping[Choices, Sequence[float]]) -> None:
-        """
-        Fit the model.
+        """Fit the model.
 
         Args:
             layout: The choices of a candidate.
             scores: Per candidate, its scores on a prefix of the one row order;
                 there is at least one candidate, and each has at least one score.
-
         """
         self._layout = layout
         self.measured = list(scores)
@@ -105,8 +100,7 @@ class Surrogate:
         return self._values(self._mean, candidates)
 
     def draw(self, rng: np.random.Generator) -> list[Choices]:
-        """
-        Return candidates by a sample from the posterior, the best first.
+        """Return candidates by a sample from the posterior, the best first.
 
         Taking the first is Thompson sampling: a candidate is chosen with the
         probability that it is the best.
@@ -144,8 +138,7 @@ class Surrogate:
 
 
 def _without_difficulty(scores: Sequence[Array]) -> tuple[Array, Array, float, float]:
-    """
-    Return means without the rows' difficulty, counts, noise variance and scale.
+    """Return means without the rows' difficulty, counts, noise variance and scale.
 
     The difficulty of a row is the mean difference of the scores on it from
     their candidates' means, shrunk by one imagined average score.

@@ -65,14 +65,12 @@ NEW = Row("new", 0.5, answer="new")
 
 @dataclass(frozen=True)
 class Files:
-    """
-    The files of a store.
+    """The files of a store.
 
     Attributes:
         closed: The database file after the store was closed.
         main: The database file while the store is open.
         log: The write-ahead log while the store is open.
-
     """
 
     closed: bytes
@@ -231,14 +229,12 @@ OPERATIONS: tuple[Callable[[Store], object], ...] = (
 
 @dataclass
 class Attempt:
-    """
-    Operations on the store at ``path``, and their results.
+    """Operations on the store at ``path``, and their results.
 
     Attributes:
         path: The path of the store.
         successes: The number of operations without an error.
         errors: The messages of the StoreErrors.
-
     """
 
     path: Path

@@ -66,12 +66,10 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
 
 
 class Waiter(threading.Thread):
-    """
-    A thread that waits for the lock, holds it, and releases it.
+    """A thread that waits for the lock, holds it, and releases it.
 
     Attributes:
         holders: The names that it was called with while it waited.
-
     """
 
     def __init__(self, store: Store, key: str, name: str) -> None:

@@ -37,8 +37,7 @@ QUALITY = re.compile(r"quality (\d+)")
 
 
 class Landscape(dspy.Module):
-    """
-    A program that is right on as many percent of the examples as its prompts say.
+    """A program that is right on as many percent of the examples as its prompts say.
 
     It asks no model; a hash decides which examples it is right on.
     """
