@@ -65,7 +65,7 @@ class Case:
             train=rng.randint(10, 40),
             val=rng.randint(10, 60),
             threads=rng.choice([1, 4, 16]),
-            options=Options.declare(
+            options=Options.checked(
                 auto=None,
                 num_candidates=candidates,
                 num_trials=rng.randint(2, 20),

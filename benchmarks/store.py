@@ -187,7 +187,7 @@ def rows_from(start: int, count: int) -> Iterator[Row]:
     for number in range(start, start + count):
         prediction = {"reasoning": f"The number is {number}. " * 8, "answer": f"{number}"}
         key, answer = digest(["row", number]), digest(["answer", number])
-        yield Row(key, number % 2, prediction, Usage(1, 400, 60), answer=answer)
+        yield Row(key, number % 2, prediction, Usage(1, 400, 60), prediction_key=answer)
 
 
 def write(store: Store, rows: Iterator[Row], batch_size: int, duration: Duration) -> None:

@@ -132,7 +132,7 @@ class Row(Record):
 
     A row with a ``failure`` scores ``FAILURE_SCORE``: the program raised an
     exception. Errors that the program did not cause never become rows.
-    ``answer`` is the key of the prediction, independent of the metric; None
+    ``prediction_key`` is the key of the prediction, independent of the metric; None
     where the prediction cannot be stored. ``seconds`` is the duration of all
     calls; None without calls, or where it was not measured. ``spent`` is the
     usage of the program's own calls, without those of the metric; None where a
@@ -146,7 +146,7 @@ class Row(Record):
     prediction: Any = None
     usage: Usage = Usage()
     failure: Failure | None = None
-    answer: str | None = None
+    prediction_key: str | None = None
     seconds: float | None = field(default=None, compare=False)
     spent: Usage | None = None
 
@@ -225,12 +225,12 @@ class Prompt(Record):
 
 
 @dataclass(frozen=True)
-class Cut(Record):
+class BudgetCut(Record):
     """The budget that ended a search: the user's option, its unit, what the compile began with."""
 
     limit: str
     unit: Literal["calls", "tokens", "usd", "seconds"]
-    left: float
+    remaining: float
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Artifact(Record):
     usage: Usage
     seconds: float
     created: str
-    cut: Cut | None = None
+    cut: BudgetCut | None = None
     search: SearchLog | None = None
 
 
@@ -419,7 +419,7 @@ class Report(Record):
     verdicts: tuple[Verdict, ...] = ()
     acceptance: Acceptance | None = None
     stale: str = ""
-    cut: Cut | None = None
+    cut: BudgetCut | None = None
     model: str = ""
     shared: str = ""
     resumed: int = 0

@@ -5,7 +5,7 @@ from .async_tasks import gather_two as gather_two
 from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
-from .failures import refuse_broken as refuse_broken
+from .failures import check_not_broken as check_not_broken
 from .response_cache import cached_responses as cached_responses
 from .retrying import retry_lm_errors as retry_lm_errors
 from .rollouts import ExampleRows as ExampleRows

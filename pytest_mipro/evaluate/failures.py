@@ -228,7 +228,7 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
     return start
 
 
-def refuse_broken(program: str, rows: Sequence[Row]) -> None:
+def check_not_broken(program: str, rows: Sequence[Row]) -> None:
     """Raise if a program failed on more than half of ``rows`` with the same exception.
 
     Such a program is broken, and its score would not be a measurement.

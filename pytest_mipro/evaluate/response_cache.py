@@ -13,7 +13,7 @@ from dspy.clients.cache import Cache
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.fingerprint import describe_model
-from pytest_mipro.spending import recall
+from pytest_mipro.spending import count_cached_response
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -81,7 +81,7 @@ class _ResponseCache(Cache):
         # DSPy leaves the usage in plain records only.
         usage = response.get("usage") if isinstance(response, dict) else None
         if isinstance(usage, dict):
-            recall(usage)
+            count_cached_response(usage)
         return response
 
 

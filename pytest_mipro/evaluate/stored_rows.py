@@ -101,8 +101,10 @@ def original_usage(store: Store, rows: Sequence[Row]) -> Usage:
     A row that was scored again has the usage of its metric; the oldest row of the same
     prediction has that of the run.
     """
-    originals = store.rows.by_answer(row.answer for row in rows if row.answer is not None)
-    return Usage.total(originals.get(row.answer or "", row).usage for row in rows)
+    originals = store.rows.by_prediction(
+        row.prediction_key for row in rows if row.prediction_key is not None
+    )
+    return Usage.total(originals.get(row.prediction_key or "", row).usage for row in rows)
 
 
 def _keys(
@@ -167,7 +169,7 @@ class StoredRows:
         self._looked_up.update(keys.key for keys in new)
         prediction_keys = [key for keys in new for key in keys.prediction_keys.values()]
         if prediction_keys:
-            self._rows_by_prediction.update(self._store.rows.by_answer(prediction_keys))
+            self._rows_by_prediction.update(self._store.rows.by_prediction(prediction_keys))
 
     async def _row(self, program: dspy.Module, example: dspy.Example, keys: RowKeys) -> Row:
         for form, prediction_key in keys.prediction_keys.items():

@@ -46,7 +46,7 @@ class WorkerPool:
 
     Attributes:
         resumed: Number of records that the store had.
-        made: Number of records that work on this pool returned.
+        new_records: Number of records that work on this pool returned.
         on_record: Called after each of the latter, and every ``event_loop.PROGRESS_INTERVAL``.
     """
 
@@ -57,7 +57,7 @@ class WorkerPool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._usage: dict[type, Usage] = {}
         self.resumed = 0
-        self.made = 0
+        self.new_records = 0
         self.on_record: Callable[[], None] = _do_nothing
 
     @property
@@ -81,7 +81,7 @@ class WorkerPool:
             self._executor, throttled, self._throttle, work, *arguments
         )
         self._usage[type(record)] = self.usage_of(type(record)) + record.usage
-        self.made += 1
+        self.new_records += 1
         self.on_record()
         return record
 

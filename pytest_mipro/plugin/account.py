@@ -21,7 +21,7 @@ def account_of(config: pytest.Config, settings: Settings) -> Account:
     if settings.max_cost is not None:
         limits.append(Limit("usd", settings.max_cost, "--mipro-max-cost"))
     prices = Prices({model: Price(*price) for model, price in settings.prices.items()})
-    return Account(limits, prices=prices, elsewhere=_shared_spending(config))
+    return Account(limits, prices=prices, shared_spending=_shared_spending(config))
 
 
 def _shared_spending(config: pytest.Config) -> SharedSpending | None:

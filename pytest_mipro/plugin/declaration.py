@@ -151,7 +151,7 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     for name, check_value in _checks().items():
         if name in values:
             check_value(values[name])
-    options = task.Options.declare(
+    options = task.Options.checked(
         **{name: values[name] for name in task.OPTION_NAMES if name in values}
     )
     options.refuse_contradictions()

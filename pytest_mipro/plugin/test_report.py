@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_mipro.records import Report
-    from pytest_mipro.report import Status
+    from pytest_mipro.report import TestStatus
 
 _ATTRIBUTE = "mipro_summary"
 """The attribute that xdist sends with the report: JSON, as a text may be no valid UTF-8."""
@@ -73,7 +73,7 @@ def _declares_task(item: pytest.Item) -> bool:
     return is_requested or item.get_closest_marker("mipro") is not None
 
 
-def _status(report: pytest.TestReport) -> Status:
+def _status(report: pytest.TestReport) -> TestStatus:
     if report.failed:
         return "failed" if report.when == "call" else "error"
     if report.skipped:

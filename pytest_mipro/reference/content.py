@@ -61,7 +61,7 @@ class Reference(Record):
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
 
-    def bill(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
+    def cost_of(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
         """Return the cost of a program's answer to an example, if it is known."""
         tokens = self.tokens.get(program, {}).get(example)
         return (
@@ -383,7 +383,8 @@ def _damaged(location: ReferenceLocation, path: Path, problem: str) -> DamagedRe
 def _conflicting(location: ReferenceLocation, path: Path) -> DamagedReference:
     message = (
         f"the reference {location.show(path)} holds the conflict markers of a merge; take both "
-        f"files from one side, e.g. git checkout --ours -- {location.shown}/{location.name}.*, or "
-        f"accept the outcome of the merged code with: {location.command}"
+        "files from one side, e.g. git checkout --ours -- "
+        f"{location.display_path}/{location.name}.*, or accept the outcome "
+        f"of the merged code with: {location.command}"
     )
     return DamagedReference(message)

@@ -33,14 +33,14 @@ class ReferenceLocation:
         name: The name of its two files, without the suffix.
         test: The test's name in its module, with class and parameters.
         command: The command that accepts the present outcome.
-        shown: The folder's path in messages.
+        display_path: The folder's path in messages.
     """
 
     folder: Path
     name: str
     test: str
     command: str
-    shown: str
+    display_path: str
 
     @classmethod
     def beside(
@@ -70,7 +70,7 @@ class ReferenceLocation:
 
     def show(self, file: Path) -> str:
         """Return the path of a file in messages."""
-        return f"{self.shown}/{file.name}"
+        return f"{self.display_path}/{file.name}"
 
 
 def file_name(name: str) -> str:

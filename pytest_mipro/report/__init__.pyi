@@ -14,9 +14,9 @@ from .progress import progress_line as progress_line
 from .references import render_acceptances as render_acceptances
 from .references import render_orphans as render_orphans
 from .references import render_pruned as render_pruned
-from .summary import Status as Status
 from .summary import Summary as Summary
 from .summary import TaskSummary as TaskSummary
+from .summary import TestStatus as TestStatus
 from .summary import summarize as summarize
 from .summary import worst_last as worst_last
 from .terminal import render_details as render_details

@@ -24,7 +24,7 @@ def render_dry_run(task: str, estimate: Estimate) -> str:
 
 def skip_reason(estimate: Estimate) -> str:
     """Return why a test is skipped in a dry run."""
-    most = "about" if estimate.about else "at most"
+    most = "about" if estimate.is_approximate else "at most"
     calls = sum(bound.calls for bound in estimate.bounds)
     return f"--mipro-dry-run: would {estimate.why}; {most} {calls} LM calls"
 
@@ -34,7 +34,7 @@ def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
     if not calls:
         return "nothing"
     tokens = round(calls * (estimate.tokens.prompt + estimate.tokens.completion))
-    most = "about" if estimate.about else "at most"
+    most = "about" if estimate.is_approximate else "at most"
     return f"{most} {calls} LM calls, about {tokens} tokens, {_cost(bounds, estimate)}"
 
 

@@ -220,7 +220,7 @@ def origin_facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "Compiled because", "\n".join(report.reasons)
     if report.cut is not None:
         cut = report.cut
-        yield "Search cut", f"at {cut.limit}: {cut.left:,.6g} {cut.unit} were left for it"
+        yield "Search cut", f"at {cut.limit}: {cut.remaining:,.6g} {cut.unit} were left for it"
     yield "Accepted", render_acceptances([report])
     if report.resumed:
         yield "Resumed", f"with {formatting.counted(report.resumed, 'stored result')}"

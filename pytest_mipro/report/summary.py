@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import PairedComparison, Prompt, Verdict
 
-Status = Literal["passed", "failed", "error", "skipped", "xfailed"]
+TestStatus = Literal["passed", "failed", "error", "skipped", "xfailed"]
 TaskVerdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "not judged"]
 ScoreChange = Literal["worse", "better", "same"]
 EarlierProgram = Literal["baseline", "accepted"]
@@ -27,7 +27,7 @@ _BLOCKING = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
     "could not be judged",
 )
 _UNDECIDED = "undecided"
-_ASIDE: dict[Status, str] = {"xfailed": "failed as expected", "skipped": "skipped"}
+_ASIDE: dict[TestStatus, str] = {"xfailed": "failed as expected", "skipped": "skipped"}
 """The statuses of tests that decide nothing about a merge."""
 _UNCUT = 100
 """Characters at the beginning of a value that pytest does not cut when it shortens one."""
@@ -54,7 +54,7 @@ class TaskSummary(Record):
     test: str
     file: str
     line: int
-    status: Status
+    status: TestStatus
     word: TaskVerdict
     effort: str = ""
     message: str = ""
@@ -92,7 +92,7 @@ class Summary(Record):
 
 
 def summarize(
-    report: Report, *, file: str, line: int, status: Status, message: str = ""
+    report: Report, *, file: str, line: int, status: TestStatus, message: str = ""
 ) -> TaskSummary:
     """Return the summary of a test that has an outcome; see ``TaskSummary`` for the arguments."""
     return TaskSummary(

@@ -92,8 +92,8 @@ def estimate_task(
         bounds=bounds,
         tokens=tokens_per_call(task.program, task.dataset.train, task.options, rows),
         prices=dict(prices),
-        about=may_loop(task.program, profile.calls),
-        limits=() if account is None else tuple(str(left.limit) for left in account.left()),
+        is_approximate=may_loop(task.program, profile.calls),
+        limits=() if account is None else tuple(str(left.limit) for left in account.remaining()),
     )
 
 

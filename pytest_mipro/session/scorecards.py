@@ -71,7 +71,7 @@ def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scoreca
     order = dict.fromkeys([*present, *sorted(reference.compiled)])
     names = tuple(name for name in order if name in reference.compiled)
     scores = tuple(reference.compiled[name] for name in names)
-    costs = _costs_if_any(reference.bill("compiled", name) for name in names)
+    costs = _costs_if_any(reference.cost_of("compiled", name) for name in names)
     return Scorecard(names, scores, reference.usage["compiled"], costs=costs)
 
 
@@ -134,7 +134,7 @@ def _completed_card(
         clusters=_clusters(task),
         latency=_latency(rows) if is_new else None,
         costs=_costs_if_any(
-            _cost(rows_by_name[name]) if name in rows_by_name else reference.bill(role, name)
+            _cost(rows_by_name[name]) if name in rows_by_name else reference.cost_of(role, name)
             for name in names
         ),
     )

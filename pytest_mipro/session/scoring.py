@@ -14,8 +14,8 @@ from pytest_mipro.evaluate import (
     RolloutEvaluator,
     WorkerPool,
     available_rows,
+    check_not_broken,
     original_usage,
-    refuse_broken,
     run_to_completion,
 )
 from pytest_mipro.fingerprint import evaluation_key, predictions_key
@@ -140,7 +140,7 @@ class Scorer:
     def _show_progress(self, task: Task, workers: WorkerPool, total: int) -> None:
         progress = Progress(
             "evaluate",
-            min(workers.resumed + workers.made, total),
+            min(workers.resumed + workers.new_records, total),
             total,
             usage=workers.usage,
             provider_error=workers.provider_error,
@@ -156,8 +156,8 @@ def refuse_broken_programs(
     Raises:
         ProgramError: One of them fails on most examples.
     """
-    refuse_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
-    refuse_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
+    check_not_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
+    check_not_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
 
 
 def _rollouts_of(task: Task) -> RolloutEvaluator:

@@ -150,7 +150,7 @@ class Session:
             with dspy.context(lm=task.lm, adapter=adapter), account.current():
                 yield
         except BudgetExceeded as error:
-            raise account.restated(error) from error
+            raise account.with_present_spending(error) from error
         except InfrastructureError as error:
             error.stored = self._storage.store.rows.count()
             if self._policy.refresh or self._policy.rescore:

@@ -8,8 +8,8 @@ from .limits import amount as amount
 from .limits import limits_of as limits_of
 from .meter import UsageMeter as UsageMeter
 from .meter import begin_call as begin_call
+from .meter import count_cached_response as count_cached_response
 from .meter import end_call as end_call
-from .meter import recall as recall
 from .price_list import cached_price_list as cached_price_list
 from .prices import Price as Price
 from .prices import Prices as Prices

@@ -22,7 +22,7 @@ from pytest_mipro.spending.prices import Prices
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from pytest_mipro.records import Cut
+    from pytest_mipro.records import BudgetCut
     from pytest_mipro.spending.shared_spending import SharedSpending
 
 Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out"]
@@ -42,7 +42,7 @@ class Account:
         prices: Prices | None = None,
         models: Iterable[str] = (),
         parent: Account | None = None,
-        elsewhere: SharedSpending | None = None,
+        shared_spending: SharedSpending | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open an account without spending.
@@ -52,7 +52,7 @@ class Account:
             prices: The prices of the models.
             models: The models that will be called, as far as they are known in advance.
             parent: The account of the session, if this is that of a task.
-            elsewhere: The spending of other processes that share this account.
+            shared_spending: The spending of other processes that share this account.
             clock: Returns the time in seconds.
         """
         self.stage: Purpose = "search"
@@ -60,7 +60,7 @@ class Account:
         self.prices = prices or Prices()
         self._models = tuple(models)
         self._parent = parent
-        self._elsewhere = elsewhere
+        self._shared = shared_spending
         self._clock = clock
         self._start_time: float | None = None
         self._spent: dict[Purpose, Usage] = {}
@@ -104,7 +104,7 @@ class Account:
     def charge(self, purpose: Purpose, model: str, usage: Usage) -> Usage:
         """Charge one call, and return its usage with its price."""
         priced = self.priced(model, usage)
-        self.book(purpose, priced, model)
+        self.record(purpose, priced, model)
         return priced
 
     def priced(self, model: str, usage: Usage) -> Usage:
@@ -112,7 +112,7 @@ class Account:
         price = self.prices.of(model)
         return usage if price is None else usage + Usage(priced=usage.calls, usd=price.of(usage))
 
-    def book(self, purpose: Purpose, usage: Usage, model: str) -> None:
+    def record(self, purpose: Purpose, usage: Usage, model: str) -> None:
         """Add the usage of ``model`` to this account and its parent."""
         with self._lock:
             # A new dict, because other threads iterate over the present one without the lock.
@@ -120,10 +120,10 @@ class Account:
             self._spent = {**self._spent, purpose: total}
             if usage.cost is None and not self._unpriced_model:
                 self._unpriced_model = model
-            if self._elsewhere is not None:
-                self._elsewhere.tell(self.usage)
+            if self._shared is not None:
+                self._shared.write(self.usage)
         if self._parent is not None:
-            self._parent.book(purpose, usage, model)
+            self._parent.record(purpose, usage, model)
 
     def admit(self) -> None:
         """Let a row begin.
@@ -133,7 +133,7 @@ class Account:
             ModelError: The cost is limited, and the price of a model is unknown.
         """
         self.begin()
-        for remaining in self.left():
+        for remaining in self.remaining():
             if remaining.limit.unit == "usd":
                 self._check_prices(remaining.limit)
             if remaining.amount <= self._reserve(remaining.limit.unit):
@@ -146,25 +146,25 @@ class Account:
         if unpriced:
             raise _unknown_price(limit, unpriced[0])
 
-    def allows_more(self, cut: Cut) -> bool:
+    def allows_more(self, cut: BudgetCut) -> bool:
         """Whether more remains than when a search was cut."""
-        amounts = [left.amount for left in self.left() if left.limit.unit == cut.unit]
-        return not amounts or min(amounts) > cut.left
+        amounts = [left.amount for left in self.remaining() if left.limit.unit == cut.unit]
+        return not amounts or min(amounts) > cut.remaining
 
-    def restated(self, error: BudgetExceeded) -> BudgetExceeded:
+    def with_present_spending(self, error: BudgetExceeded) -> BudgetExceeded:
         """Return ``error`` with the present spending, which includes the last running rows."""
-        limits = {str(left.limit): left.limit for left in self.left()}
+        limits = {str(left.limit): left.limit for left in self.remaining()}
         return self.exceeded(limits[error.limit])
 
-    def left(self) -> tuple[Remaining, ...]:
+    def remaining(self) -> tuple[Remaining, ...]:
         """Return the remaining amount of each limit, the session's included."""
         usage = self.usage
-        if self._elsewhere is not None and self.limits:
-            usage += self._elsewhere.spent()
+        if self._shared is not None and self.limits:
+            usage += self._shared.read()
         own = tuple(
             Remaining(limit, limit.most - self._amount(usage, limit.unit)) for limit in self.limits
         )
-        return own if self._parent is None else own + self._parent.left()
+        return own if self._parent is None else own + self._parent.remaining()
 
     def exceeded(self, limit: Limit) -> BudgetExceeded:
         """Return the error that ``limit`` is reached, with the spending by purpose."""
@@ -175,7 +175,7 @@ class Account:
                 f"; about {self._reserved_calls} calls are kept back for measuring the winner and "
                 "scoring the held-out examples"
             )
-        left = min(remaining.amount for remaining in self.left() if remaining.limit == limit)
+        left = min(remaining.amount for remaining in self.remaining() if remaining.limit == limit)
         state = "is spent" if left <= 0 else "is not enough"
         next_step = (
             "everything finished is stored and costs nothing again: the same command goes on from "

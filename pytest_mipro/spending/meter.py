@@ -123,7 +123,7 @@ def end_call() -> None:
         meter.count_response()
 
 
-def recall(entry: dict[str, Any]) -> None:
+def count_cached_response(entry: dict[str, Any]) -> None:
     """Record that the call in this context has a cached response with this usage entry."""
     meter, call = dspy.settings.usage_tracker, _CALL.get()
     if isinstance(meter, UsageMeter) and call is not None:

@@ -27,7 +27,7 @@ class SharedSpending:
         self._folder = folder
         self._own_file = folder / f"{name}.spent"
 
-    def tell(self, usage: Usage) -> None:
+    def write(self, usage: Usage) -> None:
         """Write the total usage of this process."""
         text = "".join(f"{number:{_WIDTH}}" for number in (usage.calls, usage.priced, usage.usd))
         # Mode "wb" would empty the file first, and a reader could take that for no spending.
@@ -35,7 +35,7 @@ class SharedSpending:
         with suppress(OSError), self._own_file.open(mode) as file:
             file.write(text.encode("ascii"))
 
-    def spent(self) -> Usage:
+    def read(self) -> Usage:
         """Return the total usage of the other processes."""
         return Usage.total(self.by_process().values())
 

@@ -46,8 +46,8 @@ def _record_table(name: str, *columns: Column[Any]) -> Table:
     )
 
 
-ROWS = _record_table("rows", Column("answer", String))
-Index("rows_by_answer", ROWS.c.answer)
+ROWS = _record_table("rows", Column("prediction_key", String))
+Index("rows_by_prediction", ROWS.c.prediction_key)
 TRACES = _record_table("traces")
 PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))

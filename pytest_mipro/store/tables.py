@@ -191,18 +191,20 @@ class RowTable(RecordTable[Row]):
         """Keep rows in their table."""
         columns = schema.ROWS.c
         super().__init__(connect, backend, schema.ROWS, Row)
-        self._by_answer = self._query(columns.answer, columns.created.desc(), columns.key.desc())
+        self._by_prediction = self._query(
+            columns.prediction_key, columns.created.desc(), columns.key.desc()
+        )
 
-    def by_answer(self, keys: Iterable[str]) -> dict[str, Row]:
+    def by_prediction(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return the oldest row under each of ``keys``, which name answers, where there is one.
 
         Raises:
             StoreError: As ``get_many``.
         """
-        return {names[1]: row for names, row in self._read(self._by_answer, keys)}
+        return {names[1]: row for names, row in self._read(self._by_prediction, keys)}
 
     def _names(self, record: Row) -> tuple[object, ...]:
-        return record.key, record.answer
+        return record.key, record.prediction_key
 
 
 class ArtifactTable(RecordTable[Artifact]):

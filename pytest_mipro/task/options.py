@@ -55,7 +55,7 @@ class Options:
     fewshot_aware_proposer: bool = True
 
     @classmethod
-    def declare(cls, **values: Any) -> Options:  # ruff: ignore[any-type] - this checks the types
+    def checked(cls, **values: Any) -> Options:  # ruff: ignore[any-type] - this checks the types
         """Check declared values and return them as options.
 
         Raises:

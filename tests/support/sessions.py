@@ -279,7 +279,7 @@ class Checkout:
             lm=lm,
             # DSPy caches nothing for two models of one name, which saves these tests much time.
             prompt_lm=lm if self.caches_responses else writer,
-            options=Options.declare(**{**SMALL, **options}),
+            options=Options.checked(**{**SMALL, **options}),
             threads=1,
         )
         return replace(task, **values)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pytest_mipro.records import (
     Acceptance,
     Artifact,
+    BudgetCut,
     Candidate,
-    Cut,
     ExampleCost,
     ExampleResult,
     Failure,
@@ -61,7 +61,7 @@ def tuples(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)
 COST = st.builds(ExampleCost, NUMBER, st.none() | MONEY)
 USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, MONEY)
-CUT = st.builds(Cut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
+CUT = st.builds(BudgetCut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
 FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
 CANDIDATE = st.builds(Candidate, tuples(st.integers(0, 20)), tuples(st.integers(0, 20)))
 PROMPT = st.builds(Prompt, TEXT, TEXT, tuples(FIELDS))
@@ -148,7 +148,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | CUT,
         st.none() | SEARCH_LOG,
     ),
-    Cut: CUT,
+    BudgetCut: CUT,
     Scorecard: SCORECARD,
     PairedComparison: COMPARISON,
     Verdict: VERDICT,

@@ -73,7 +73,7 @@ class Estimate:
         bounds: The bounds of the phases, in their order.
         tokens: The expected tokens of a call.
         prices: The price of each model; None if it is unknown.
-        about: Whether the program may call more often than the bounds say.
+        is_approximate: Whether the program may call more often than the bounds say.
         limits: The limits of the user's budget, in words.
     """
 
@@ -81,7 +81,7 @@ class Estimate:
     bounds: tuple[Bound, ...]
     tokens: Tokens
     prices: dict[str, Price | None]
-    about: bool
+    is_approximate: bool
     limits: tuple[str, ...] = ()
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_mipro.optimize.mipro.pipeline import PipelineResult
-    from pytest_mipro.records import Cut
+    from pytest_mipro.records import BudgetCut
     from pytest_mipro.task import Metric
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class MIPROv2(Teleprompter):
         self.verbose = verbose
         self.track_stats = track_stats
         self.log_dir = log_dir
-        self.options = Options.declare(
+        self.options = Options.checked(
             auto=auto,
             num_candidates=num_candidates,
             max_bootstrapped_demos=max_bootstrapped_demos,
@@ -157,7 +157,7 @@ class MIPROv2(Teleprompter):
             metric_threshold=None if metric_threshold is None else float(metric_threshold),
         )
         self.usage = Usage()
-        self.cut: Cut | None = None
+        self.cut: BudgetCut | None = None
         self.resumed = 0
         self.search: SearchLog | None = None
         self.held_out = held_out
@@ -236,7 +236,7 @@ class MIPROv2(Teleprompter):
             "max_labeled_demos": max_labeled_demos,
             "seed": seed,
         }
-        options = Options.declare(
+        options = Options.checked(
             **{
                 **vars(self.options),
                 **{name: value for name, value in overrides.items() if value is not None},

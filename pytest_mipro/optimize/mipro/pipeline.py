@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.search import Search, SearchResult
     from pytest_mipro.optimize.mipro.search_budget import SearchBudget
     from pytest_mipro.optimize.mipro.space import DemoSet
-    from pytest_mipro.records import Cut
+    from pytest_mipro.records import BudgetCut
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PipelineResult:
     space: Space
     search: SearchResult
     full: int
-    cut: Cut | None
+    cut: BudgetCut | None
 
     @property
     def log(self) -> SearchLog:

@@ -13,7 +13,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from pytest_mipro.records import Cut, Usage
+from pytest_mipro.records import BudgetCut, Usage
 from pytest_mipro.spending import amount
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SearchBudget:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = account
-        self._left: tuple[Remaining, ...] = () if account is None else account.left()
+        self._left: tuple[Remaining, ...] = () if account is None else account.remaining()
         self._held_out = held_out
         self._assumed = Usage(calls)
         self._clock = clock
@@ -95,10 +95,10 @@ class SearchBudget:
             raise AssertionError(limit)
         return self._account.exceeded(limit)
 
-    def cut(self, limit: str) -> Cut:
+    def cut(self, limit: str) -> BudgetCut:
         """Return how the search was cut by ``limit``."""
         left = next(remaining for remaining in self._left if str(remaining.limit) == limit)
-        return Cut(limit, left.limit.unit, left.amount)
+        return BudgetCut(limit, left.limit.unit, left.amount)
 
     def _needed(self, rows: int, kind: LimitKind) -> float:
         ahead = self._under_way + rows + self._held_out

@@ -123,7 +123,7 @@ def test_progress_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(event_loop, "PROGRESS_INTERVAL", 0.01)
     counts: list[int] = []
     workers = WorkerPool(ContextThreadPool(1))
-    workers.on_record = lambda: counts.append(workers.made)
+    workers.on_record = lambda: counts.append(workers.new_records)
     run_to_completion(asyncio.sleep(0.2), workers)
     assert counts[:2] == [0, 0]
     number = len(counts)

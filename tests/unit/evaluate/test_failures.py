@@ -20,12 +20,12 @@ from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.failures import (
     CallWatch,
+    check_not_broken,
     failure_of,
     infrastructure_cause,
     infrastructure_error,
     is_rate_limit,
     is_temporary,
-    refuse_broken,
     retry_after,
 )
 from pytest_mipro.records import Failure, Row, Usage
@@ -452,7 +452,7 @@ def rows(*error_types: str | None) -> list[Row]:
 )
 def test_a_bad_program_is_not_refused(types: tuple[str | None, ...]) -> None:
     """Up to half of the rows may fail with one type of exception, and all with several."""
-    refuse_broken("the baseline program", rows(*types))
+    check_not_broken("the baseline program", rows(*types))
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ def test_a_bad_program_is_not_refused(types: tuple[str | None, ...]) -> None:
 def test_a_broken_program_is_refused(types: tuple[str | None, ...], count: int) -> None:
     """The error has the number of failures, their type and the first traceback."""
     with pytest.raises(ProgramError) as caught:
-        refuse_broken("the compiled program", rows(*types))
+        check_not_broken("the compiled program", rows(*types))
 
     message = str(caught.value)
     assert f"the compiled program failed on {count} of {len(types)} held-out examples" in message

@@ -55,7 +55,7 @@ def test_a_rollout_is_evaluated_once(store: Store) -> None:
     assert calls(lm) == 3 * len(EXAMPLES)
     assert [rows[0] for rows in three] == [rows[0] for rows in single]
     assert len({row.key for rows in three for row in rows}) == 3 * len(EXAMPLES)
-    assert len({row.answer for rows in three for row in rows}) == 3 * len(EXAMPLES)
+    assert len({row.prediction_key for rows in three for row in rows}) == 3 * len(EXAMPLES)
     assert evaluate(lm, store, 2) == [rows[:2] for rows in three]
     assert calls(lm) == 3 * len(EXAMPLES)
 

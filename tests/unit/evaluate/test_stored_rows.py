@@ -212,7 +212,7 @@ def evaluate_under(
 
 def prediction_keys(rows: Sequence[Row]) -> list[str]:
     """Return the prediction keys of rows that have one."""
-    return [row.answer for row in rows if row.answer is not None]
+    return [row.prediction_key for row in rows if row.prediction_key is not None]
 
 
 class TestSharedPredictions:
@@ -244,7 +244,8 @@ class TestSharedPredictions:
         for number in range(3):
             rows, _ = evaluate_under(str(number), program, store, lm=lm)
         assert lm._engine_spec.calls == 3
-        assert {row.answer for row in rows} == set(store.rows.by_answer(prediction_keys(rows)))
+        keys = prediction_keys(rows)
+        assert {row.prediction_key for row in rows} == set(store.rows.by_prediction(keys))
 
     def test_the_original_usage_is_that_of_the_first_row(self, store: Store) -> None:
         """A rescored row has no usage, and the row of the program's run keeps its own."""
@@ -252,7 +253,9 @@ class TestSharedPredictions:
         first, _ = evaluate_under("first", program, store, lm=lm)
         second, _ = evaluate_under("second", program, store, lm=lm)
         assert {row.usage for row in second} == {Usage()}
-        assert store.rows.by_answer(prediction_keys(second)) == {row.answer: row for row in first}
+        assert store.rows.by_prediction(prediction_keys(second)) == {
+            row.prediction_key: row for row in first
+        }
         assert {row.usage for row in first} == {Usage(1, 10, 2)}
         assert original_usage(store, second) == original_usage(store, first) == Usage(3, 30, 6)
 
@@ -328,7 +331,7 @@ class TestSharedPredictions:
         program = Function()
         first = evaluate(program, sums(2), store)
         evaluate_under("second", program, store, examples=sums(2))
-        assert {row.answer for row in first} == {None}
+        assert {row.prediction_key for row in first} == {None}
         assert set(program.calls.values()) == {2}
 
     def test_a_failed_program_runs_again(self, store: Store) -> None:
@@ -340,7 +343,7 @@ class TestSharedPredictions:
         program = Function(fail)
         first, _ = evaluate_under("first", program, store)
         evaluate_under("second", program, store)
-        assert {row.answer for row in first} == {None}
+        assert {row.prediction_key for row in first} == {None}
         assert set(program.calls.values()) == {2}
 
     def test_a_metric_cannot_change_the_stored_prediction(self, store: Store) -> None:

@@ -190,7 +190,7 @@ def test_options_are_parts_of_the_key(load: Load, name: str) -> None:
     """A changed option is one change, named after the option."""
     task = load(FILES).task()
 
-    current = task_fingerprint(replace(task, options=Options.declare(**{name: OPTIONS[name]})))
+    current = task_fingerprint(replace(task, options=Options.checked(**{name: OPTIONS[name]})))
 
     assert_changes(task_fingerprint(task), current, f"option {name} changed")
 

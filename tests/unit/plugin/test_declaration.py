@@ -71,7 +71,7 @@ class TestCheck:
         """The check returns the values, the options, the dataset and the folder."""
         declared = check(declaring(parent, **COMPLETE, **SMALL, name="adder"))
         assert declared.values == {**COMPLETE, **SMALL, "name": "adder"}
-        assert declared.options == Options.declare(**SMALL)
+        assert declared.options == Options.checked(**SMALL)
         assert declared.dataset is DATASET
         assert declared.folder == parent.path.parent
 

@@ -90,9 +90,9 @@ class TestCosts:
         accept(location, WITH_COSTS)
         reference = read_reference(location)
         assert reference == WITH_COSTS
-        assert reference.bill("compiled", "a") == ExampleCost(90.0, 0.25)
-        assert reference.bill("compiled", "b") == ExampleCost(95.5)
-        assert reference.bill("baseline", "b") is None
+        assert reference.cost_of("compiled", "a") == ExampleCost(90.0, 0.25)
+        assert reference.cost_of("compiled", "b") == ExampleCost(95.5)
+        assert reference.cost_of("baseline", "b") is None
 
     def test_files_without_costs(self, location: ReferenceLocation) -> None:
         """Files without costs hold a complete reference."""
@@ -118,7 +118,7 @@ class TestCosts:
         accept(location, replace(REFERENCE, compiled={"a": 0.0, "b": 0.5}), WITH_COSTS)
         reference = read_reference(location)
         assert reference is not None
-        assert reference.bill("compiled", "a") is None
+        assert reference.cost_of("compiled", "a") is None
 
     @pytest.mark.parametrize("amount", [-1.0, "NaN", "Infinity"])
     def test_impossible_amounts_are_damage(

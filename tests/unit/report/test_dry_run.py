@@ -43,7 +43,7 @@ def test_an_unknown_price_has_no_cost() -> None:
 
 def test_limits_are_named() -> None:
     """The limits of the user come last, and a guess is not called a bound."""
-    guess = replace(ESTIMATE, about=True, limits=("lm_calls=100", "usd=1"))
+    guess = replace(ESTIMATE, is_approximate=True, limits=("lm_calls=100", "usd=1"))
     lines = render_dry_run("router", guess).splitlines()
     assert lines[-1] == "  limited to lm_calls=100, usd=1"
     assert "about 50 LM calls" in lines[-2]

@@ -13,8 +13,8 @@ import summaries
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.records import (
     Acceptance,
+    BudgetCut,
     Candidate,
-    Cut,
     ExampleResult,
     Means,
     Prompt,
@@ -422,7 +422,7 @@ def test_a_search_without_a_winning_trial() -> None:
 def test_a_search_without_trials_has_words_only() -> None:
     """A search that was cut before its first trial has no chart."""
     log = SearchLog(80, (), Candidate((0,), (0,)), None, 0.0)
-    cut = Cut("--mipro-max-calls 5", "calls", 5.0)
+    cut = BudgetCut("--mipro-max-calls 5", "calls", 5.0)
     text = shown(summaries.task_summary(summaries.report(search=log, cut=cut)))
     assert "the baseline was not measured" in text
     assert "at --mipro-max-calls 5: 5 calls were left for it" in text

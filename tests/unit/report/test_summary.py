@@ -18,7 +18,7 @@ from summaries import (
     task_summary,
 )
 
-from pytest_mipro.records import Cut, Scorecard, Usage, Verdict
+from pytest_mipro.records import BudgetCut, Scorecard, Usage, Verdict
 from pytest_mipro.report.summary import (
     Summary,
     earlier_program,
@@ -63,7 +63,7 @@ def test_effort_of_a_compile() -> None:
 
 def test_effort_of_a_resumed_compile() -> None:
     """It has the stored results of earlier runs, and the budget that ended the search."""
-    cut = Cut("lm_calls=100", "calls", 100)
+    cut = BudgetCut("lm_calls=100", "calls", 100)
     resumed = task_summary(report(resumed=312, cut=cut, usage=Usage(1)))
     assert resumed.effort == (
         "compiled in 13 s, resumed with 312 stored results, 1 LM call, search cut at lm_calls=100"
@@ -85,7 +85,7 @@ def test_effort_without_a_compile(values: dict[str, Any], effort: str) -> None:
 
 def test_effort_without_calls() -> None:
     """The calls can be left out for a place that has them in a column."""
-    cut = Cut("lm_calls=100", "calls", 100)
+    cut = BudgetCut("lm_calls=100", "calls", 100)
     assert (
         effort(report(cut=cut), with_calls=False) == "compiled in 13 s, search cut at lm_calls=100"
     )

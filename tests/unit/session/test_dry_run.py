@@ -53,11 +53,11 @@ def test_a_row_is_a_call_per_predictor(checkout: Checkout) -> None:
     few = estimate(checkout.task())
     assert few.why == "score 12 held-out rows"
     assert few.bounds == (Bound("held-out", 12, 12, "scripted"),)
-    assert not few.about
+    assert not few.is_approximate
     rows = [Row("a", 1.0, usage=Usage(3, 30, 6)), Row("b", 1.0, usage=Usage(1, 10, 2))]
     many = estimate(checkout.task(), rows=rows)
     assert many.bounds == (Bound("held-out", 12, 36, "scripted"),)
-    assert many.about
+    assert many.is_approximate
     assert (many.tokens.completion, many.tokens.rows) == (2, 2)
 
 

@@ -15,7 +15,7 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     run_to_completion,
 )
-from pytest_mipro.records import Cut, Usage
+from pytest_mipro.records import BudgetCut, Usage
 from pytest_mipro.spending.account import Account
 from pytest_mipro.spending.limits import Limit
 from pytest_mipro.spending.meter import UsageMeter
@@ -136,7 +136,7 @@ def test_the_limit_of_the_session_holds_for_its_tasks() -> None:
 
 def test_a_cut_search_goes_on_with_a_larger_budget_only() -> None:
     """A search that was cut at 10 calls goes on with 11 or without a limit, and not with 10."""
-    cut = Cut("lm_calls=10", "calls", 10)
+    cut = BudgetCut("lm_calls=10", "calls", 10)
     assert not Account([calls(10)]).allows_more(cut)
     assert not Account([calls(9)]).allows_more(cut)
     assert Account([calls(11)]).allows_more(cut)

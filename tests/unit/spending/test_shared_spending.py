@@ -18,7 +18,7 @@ def test_processes_share_the_limit_of_an_account(tmp_path: Path) -> None:
     """The spending of one process counts in another; a file of another format does not."""
     limit = Limit("calls", 3, "--mipro-max-calls")
     first, second = (
-        Account([limit], elsewhere=SharedSpending(tmp_path, name)) for name in ("a", "b")
+        Account([limit], shared_spending=SharedSpending(tmp_path, name)) for name in ("a", "b")
     )
     (tmp_path / "c.spent").write_text("half")
     first.charge("search", "m", Usage(1, 10, 2))

@@ -42,7 +42,7 @@ ROWS = {
         number / 100,
         {"answer": "x" * (7 * number % 900)},
         Usage(number),
-        answer=f"answer {number % 40}" if number % 5 else None,
+        prediction_key=f"answer {number % 40}" if number % 5 else None,
     )
     for number in range(150)
 }
@@ -60,7 +60,7 @@ ARTIFACTS = {
 }
 
 
-NEW = Row("new", 0.5, answer="new")
+NEW = Row("new", 0.5, prediction_key="new")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def overwrite_the_first_page(rng: random.Random, content: bytearray) -> None:
 
 
 def truncate(rng: random.Random, content: bytearray) -> None:
-    """Cut the end off."""
+    """BudgetCut the end off."""
     del content[rng.randrange(len(content)) :]
 
 
@@ -196,9 +196,9 @@ def read_recent(store: Store) -> None:
 
 def read_answers(store: Store) -> None:
     """Read rows by their answer."""
-    for key, row in store.rows.by_answer(f"answer {number}" for number in range(40)).items():
+    for key, row in store.rows.by_prediction(f"answer {number}" for number in range(40)).items():
         assert row == ROWS[row.key]
-        assert row.answer == key
+        assert row.prediction_key == key
 
 
 def write_row(store: Store) -> None:
@@ -299,7 +299,7 @@ class TestDamage:
     )
     def test_a_changed_row(self, store: Store, path: Path, change: str) -> None:
         """A row with any changed column is an error."""
-        store.rows.put(Row("k", 0.25, answer="a"))
+        store.rows.put(Row("k", 0.25, prediction_key="a"))
         tamper(path, f"UPDATE rows SET {change}")
         with pytest.raises(StoreError) as error:
             store.rows.get_many(["k", "other"])
@@ -307,10 +307,10 @@ class TestDamage:
 
     def test_a_changed_row_found_by_its_answer(self, store: Store, path: Path) -> None:
         """A changed row is an error for a query by answer, too."""
-        store.rows.put(Row("k", 0.25, answer="a"))
+        store.rows.put(Row("k", 0.25, prediction_key="a"))
         tamper(path, "UPDATE rows SET value = replace(value, '0.25', '0.75')")
         with pytest.raises(StoreError) as error:
-            store.rows.by_answer(["a"])
+            store.rows.by_prediction(["a"])
         assert explains(error, path, "rows/k/a")
 
     def test_a_record_of_another_kind(self, store: Store, path: Path) -> None:

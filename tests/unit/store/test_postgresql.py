@@ -40,10 +40,10 @@ def test_names_the_database_without_credentials() -> None:
 
 def test_records_are_written_once_and_read_back(store: Store) -> None:
     """The first record under a key stays, as in a file."""
-    store.rows.put(Row("k", 0.5, {"answer": "ä"}, answer="a"))
+    store.rows.put(Row("k", 0.5, {"answer": "ä"}, prediction_key="a"))
     store.rows.put(Row("k", 1.0), Row("new", 1.0))
-    assert store.rows.get("k") == Row("k", 0.5, {"answer": "ä"}, answer="a")
-    assert store.rows.by_answer(["a"])["a"].key == "k"
+    assert store.rows.get("k") == Row("k", 0.5, {"answer": "ä"}, prediction_key="a")
+    assert store.rows.by_prediction(["a"])["a"].key == "k"
     store.artifacts.put(artifact("a"))
     store.artifacts.replace(artifact("a"))
     assert store.artifacts.recent("task") == [artifact("a")]

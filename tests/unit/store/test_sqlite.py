@@ -75,7 +75,7 @@ class TestReadOnly:
     @pytest.fixture
     def written(self, store: Store, path: Path) -> Path:
         """Return the path of a store with a row whose last use is long ago."""
-        store.rows.put(Row("k", 1.0, answer="a"))
+        store.rows.put(Row("k", 1.0, prediction_key="a"))
         store.close()
         tamper(path, "UPDATE rows SET used = 1")
         return path
@@ -84,8 +84,8 @@ class TestReadOnly:
     def test_is_read(self, written: Path, option: str) -> None:
         """A store that cannot be written is read."""
         with closing(Store.open(f"sqlite:///file:{written}?{option}&uri=true")) as store:
-            assert store.rows.get("k") == Row("k", 1.0, answer="a")
-            assert store.rows.by_answer(["a"])["a"].key == "k"
+            assert store.rows.get("k") == Row("k", 1.0, prediction_key="a")
+            assert store.rows.by_prediction(["a"])["a"].key == "k"
 
     def test_is_not_written(self, written: Path) -> None:
         """Every operation that writes raises an error with a next step."""

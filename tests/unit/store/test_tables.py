@@ -42,7 +42,7 @@ with store.compile_lock("key", "busy").wait(on_wait=print):
 
 def fill(store: Store, name: str) -> None:
     """Write one record of each kind."""
-    store.rows.put(Row(name, 1.0, answer=f"answer of {name}"))
+    store.rows.put(Row(name, 1.0, prediction_key=f"answer of {name}"))
     store.traces.put(Trace(name, 1.0))
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
@@ -184,7 +184,7 @@ class TestPrune:
         """Reading a row by its answer or an artifact by its task is a use, too."""
         fill(store, "k")
         age(path, 40)
-        store.rows.by_answer(["answer of k"])
+        store.rows.by_prediction(["answer of k"])
         store.artifacts.recent("task of k")
         removed = store.prune(days=30)
         assert removed["rows"] == removed["artifacts"] == 0
@@ -257,18 +257,18 @@ class TestByAnswer:
     def test_finds_the_oldest(self, store: Store) -> None:
         """Of several rows with one answer, the first that was written is read."""
         for key in ("z", "a", "m"):
-            store.rows.put(Row(key, 1.0, answer="one"))
+            store.rows.put(Row(key, 1.0, prediction_key="one"))
             time.sleep(0.01)
-        store.rows.put(Row("other", 0.5, answer="two"), Row("none", 0.0))
-        rows = store.rows.by_answer(["one", "two", "three"])
+        store.rows.put(Row("other", 0.5, prediction_key="two"), Row("none", 0.0))
+        rows = store.rows.by_prediction(["one", "two", "three"])
         assert {key: row.key for key, row in rows.items()} == {"one": "z", "two": "other"}
 
     def test_finds_many(self, store: Store) -> None:
         """More answers than one statement takes may be read."""
-        rows = [Row(f"{number}", 1.0, answer=f"answer {number}") for number in range(1200)]
+        rows = [Row(f"{number}", 1.0, prediction_key=f"answer {number}") for number in range(1200)]
         store.rows.put(*rows)
-        assert store.rows.by_answer(row.answer or "" for row in rows) == {
-            row.answer: row for row in rows
+        assert store.rows.by_prediction(row.prediction_key or "" for row in rows) == {
+            row.prediction_key: row for row in rows
         }
 
     def test_is_looked_up_in_an_index(self, store: Store) -> None:
@@ -276,7 +276,7 @@ class TestByAnswer:
         query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE answer IN ('one')"
         with store.connection() as connection:
             plan = str(connection.exec_driver_sql(query).all())
-        assert "rows_by_answer" in plan
+        assert "rows_by_prediction" in plan
 
 
 def test_names_that_are_no_unicode_text(store: Store) -> None:

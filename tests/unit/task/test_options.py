@@ -28,7 +28,7 @@ def test_defaults_are_those_of_dspy() -> None:
 
 def test_declared_options_replace_defaults() -> None:
     """Declared values are in the options, and all other options have their defaults."""
-    options = Options.declare(auto=None, num_candidates=3, num_trials=5, seed=0, minibatch=False)
+    options = Options.checked(auto=None, num_candidates=3, num_trials=5, seed=0, minibatch=False)
 
     assert options == Options(auto=None, num_candidates=3, num_trials=5, seed=0, minibatch=False)
     assert options.max_labeled_demos == Options().max_labeled_demos
@@ -62,7 +62,7 @@ def test_declared_options_replace_defaults() -> None:
 def test_wrong_option_is_refused(values: dict[str, Any], words: list[str]) -> None:
     """The error names the option, its value and the expected values, in one line."""
     with pytest.raises(DeclarationError) as error:
-        Options.declare(**values)
+        Options.checked(**values)
 
     assert [word for word in words if word not in str(error.value)] == []
     assert "\n" not in str(error.value)
@@ -71,7 +71,7 @@ def test_wrong_option_is_refused(values: dict[str, Any], words: list[str]) -> No
 def test_long_value_is_shortened() -> None:
     """The message for a wrong value of any length is short."""
     with pytest.raises(DeclarationError) as error:
-        Options.declare(auto="x" * 10_000)
+        Options.checked(auto="x" * 10_000)
 
     assert len(str(error.value)) < 200
 
@@ -88,7 +88,7 @@ def test_long_value_is_shortened() -> None:
 )
 def test_limits_of_an_option_are_allowed(values: dict[str, Any]) -> None:
     """Zero, whole numbers for fractions, and negative seeds are allowed."""
-    options = Options.declare(**values)
+    options = Options.checked(**values)
 
     assert {name: getattr(options, name) for name in values} == values
 
@@ -117,7 +117,7 @@ def test_zero_shot(bootstrapped: int, labeled: int, zero_shot: bool) -> None:
 def test_contradiction_is_refused(values: dict[str, Any], message: str) -> None:
     """The error for an ignored or a missing size has the next step."""
     with pytest.raises(DeclarationError, match=message):
-        Options.declare(**values).refuse_contradictions()
+        Options.checked(**values).refuse_contradictions()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_contradiction_is_refused(values: dict[str, Any], message: str) -> None:
 )
 def test_consistent_sizes_are_accepted(values: dict[str, Any]) -> None:
     """Options have either auto or both sizes."""
-    Options.declare(**values).refuse_contradictions()
+    Options.checked(**values).refuse_contradictions()
 
 
 def test_options_are_frozen() -> None:

@@ -44,7 +44,7 @@ PROFILE = CallProfile(1, "m", "t", "p")
 @pytest.mark.parametrize("rows", [3, 30])
 def test_each_phase_stays_within_its_bound(sizes: dict[str, Any], rows: int) -> None:
     """Bootstrap and proposals stay within their bounds, search and final within their sum."""
-    options = Options.declare(**sizes, minibatch=False)
+    options = Options.checked(**sizes, minibatch=False)
     student = dspy.Predict("question -> answer")
     bounds = bounds_of_compile(student, options, EXAMPLES[:15], EXAMPLES[20 : 20 + rows], PROFILE)
     most = {bound.phase: bound.calls for bound in bounds}
@@ -67,7 +67,7 @@ def test_each_phase_stays_within_its_bound(sizes: dict[str, Any], rows: int) -> 
 
 def test_tokens_come_from_stored_rows_or_the_prompt() -> None:
     """A stored row of 2 calls with 60 and 4 tokens means 30 and 2 per call, and demos add to it."""
-    bare = Options.declare(max_bootstrapped_demos=0, max_labeled_demos=0)
+    bare = Options.checked(max_bootstrapped_demos=0, max_labeled_demos=0)
     student = dspy.Predict("question -> answer")
     row = Row("key", 1.0, usage=Usage(2, 60, 4))
     assert tokens_per_call(student, EXAMPLES, bare, [row]) == Tokens(30, 2, 1)

@@ -12,7 +12,7 @@ from pytest_mipro.task import Options
 )
 def test_sizes_of_auto(auto: str, candidates: int, most: int) -> None:
     """Light, medium and heavy have DSPy's candidate counts and validation sizes."""
-    options = Options.declare(auto=auto)
+    options = Options.checked(auto=auto)
     plan = Plan.make(options, 1, sums(10), sums(1200, 100))
     assert plan.demos.sets == candidates
     assert plan.instructions == candidates // 2
@@ -33,20 +33,20 @@ def test_sizes_of_auto(auto: str, candidates: int, most: int) -> None:
 )
 def test_trials_of_auto(auto: str, predictors: int, trials: int) -> None:
     """The number of trials is DSPy's, by candidates and predictors."""
-    plan = Plan.make(Options.declare(auto=auto), predictors, sums(10), sums(60, 100))
+    plan = Plan.make(Options.checked(auto=auto), predictors, sums(10), sums(60, 100))
     assert plan.limits.trials == trials
 
 
 def test_zero_shot_has_more_instructions() -> None:
     """A zero-shot plan has as many instructions as other plans have demo sets."""
-    options = Options.declare(max_bootstrapped_demos=0, max_labeled_demos=0)
+    options = Options.checked(max_bootstrapped_demos=0, max_labeled_demos=0)
     assert Plan.make(options, 1, sums(10), sums(60, 100)).instructions == 6
 
 
 @pytest.mark.parametrize("size, rows", [(50, 50), (51, 35), (100, 35), (20, 20)])
 def test_minibatches_of_auto(size: int, rows: int) -> None:
     """Only validation sets of more than 50 examples have minibatches."""
-    plan = Plan.make(Options.declare(), 1, sums(10), sums(size, 100))
+    plan = Plan.make(Options.checked(), 1, sums(10), sums(size, 100))
     assert plan.limits.rows == rows
 
 
@@ -56,7 +56,7 @@ def test_minibatches_of_auto(size: int, rows: int) -> None:
 def test_without_a_valset(count: int, train: int, val: int) -> None:
     """80% of the trainset, at most 1000, become the validation set; no example is in both."""
     examples = sums(count)
-    plan = Plan.make(Options.declare(auto="heavy"), 1, examples, None)
+    plan = Plan.make(Options.checked(auto="heavy"), 1, examples, None)
     assert (len(plan.trainset), len(plan.valset)) == (train, val)
     assert list(plan.trainset) == examples[:train]
     questions = {example.question for example in plan.valset}

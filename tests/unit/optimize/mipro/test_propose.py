@@ -99,7 +99,7 @@ def instructions(
 ) -> tuple[tuple[str, ...], ...]:
     """Return the instructions that the model on ``engine`` proposes for a student."""
     workers = WorkerPool(ContextThreadPool(threads))
-    declared = Options.declare(**options)
+    declared = Options.checked(**options)
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
     proposer = GroundedProposer(
         prompt_model=lm,
@@ -213,7 +213,7 @@ class TestCalls:
         engine = WritingEngine()
         options: dict[str, Any] = {option: False} if option else {}
         instructions(store, engine, rows=25, count=count, **options)
-        bound = most_requests(TwoStep(), Options.declare(**options), 25, count)
+        bound = most_requests(TwoStep(), Options.checked(**options), 25, count)
         assert len(engine.requests) == bound
 
     def test_a_large_trainset_takes_ten_calls(self, store: Store) -> None:
