@@ -11,6 +11,7 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
+from pytest_mipro.session.truth import must_be_called, no_truth_value
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Outcome:
         comparison = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
         return replace(comparison, rollouts=card.rollouts)
 
+    @must_be_called
     def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is better on held-out examples.
 
@@ -96,6 +98,7 @@ class Outcome:
         self._verdicts.append(verdict)
         return verdict
 
+    @must_be_called
     def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
 
@@ -129,6 +132,7 @@ class Outcome:
             self._warn(f"{self.task.name}: {question}: {verdict!r}")
         return verdict
 
+    @must_be_called
     def costs_no_more(
         self,
         *,
@@ -212,6 +216,14 @@ class Outcome:
         """Return a text short enough for a failing assert."""
         return f"<Outcome of {self.task.name}>"
 
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: an outcome has verdicts, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "the outcome of a task", "assert a verdict, as in `mipro.beats_baseline()`"
+        )
+
+    @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         result, state = self._result, self._state
