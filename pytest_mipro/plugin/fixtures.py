@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
+from pytest_mipro.plugin.state import OUTCOME, SETTINGS, TASK_RUNNER
 
 if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
@@ -47,7 +47,8 @@ def mipro_dataset() -> Any:
 @pytest.fixture(scope="session")
 def mipro_lm(request: pytest.FixtureRequest) -> Any:
     """Override to give the language model; the default is that of the ini file."""
-    return request.config.getini("mipro_lm") or None
+    settings = request.config.stash.get(SETTINGS, None)
+    return None if settings is None else settings.default_lm
 
 
 @pytest.fixture(scope="session")
