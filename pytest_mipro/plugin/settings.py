@@ -61,6 +61,12 @@ def _model(value: OptionValue) -> str:
     return value.text
 
 
+def _name(value: OptionValue) -> str:
+    if not value.text.strip("* "):
+        value.refuse("the name of a secret, such as DEPLOY_PIN or *_pin")
+    return value.text.strip()
+
+
 def _store_url(value: OptionValue) -> str:
     url = value.text
     if not url.strip():
@@ -211,6 +217,15 @@ class Settings:
             metavar="PATH",
         ),
     ]
+    redact: Annotated[
+        tuple[str, ...],
+        Lines(
+            "Names of environment variables, parameters and attributes whose values are secret, "
+            "a line each; * stands for any text.",
+            parse=_name,
+            has_flag=False,
+        ),
+    ]
     prune: Annotated[
         float | None,
         Text(
@@ -229,9 +244,9 @@ class Settings:
     @property
     def store_name(self) -> str:
         """The store's URL for people: without credentials, relative where it can be."""
-        scheme, _, rest = self.store_url.partition("://")
-        name = f"{scheme}://{rest.rpartition('@')[2]}"
-        return name.replace(f"{self.folder.parent.as_posix()}/", "")
+        from pytest_mipro.redaction import url_without_secrets
+
+        return url_without_secrets(self.store_url).replace(f"{self.folder.parent.as_posix()}/", "")
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":

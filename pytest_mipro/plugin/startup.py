@@ -43,8 +43,11 @@ def start(config: pytest.Config) -> None:
     from pytest_mipro.plugin.interrupt import InterruptHooks
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.settings import Settings
+    from pytest_mipro.redaction import SECRETS
 
     settings = config.stash[SETTINGS] = Settings.from_config(config)
+    SECRETS.add_names(settings.redact)
+    SECRETS.add_url(settings.store_url)
     orphans = config.stash[ORPHANS] = OrphanedReferences(config)
     config.pluginmanager.register(orphans)
     config.pluginmanager.register(InterruptHooks(config))

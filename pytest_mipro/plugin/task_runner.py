@@ -17,7 +17,7 @@ from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
-from pytest_mipro.redaction import credentials, redact
+from pytest_mipro.redaction import SECRETS
 from pytest_mipro.report import render_dry_run, skip_reason
 from pytest_mipro.session import Callbacks, Policy, Session
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.canonical import JSON
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.orphans import OrphanedReferences
@@ -48,7 +47,6 @@ class TaskRunner:
         self._orphans = orphans
         self._progress_reporter = ProgressReporter(config)
         self._declared: dict[str, CheckedDeclaration] = {}
-        self._secrets = credentials([])
         self._node: pytest.Item | None = None
         self._session = Session(
             store_url=settings.store_url,
@@ -98,7 +96,9 @@ class TaskRunner:
                 return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
-            end = partial(pytest.fail, str(self.redact(f"mipro: {error}")), pytrace=False)
+            end = partial(
+                pytest.fail, SECRETS.redact_error(f"mipro: {error}", error), pytrace=False
+            )
         except KeyboardInterrupt:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
@@ -113,10 +113,6 @@ class TaskRunner:
         """Return the name of a test's task."""
         declared = self._declared.get(declaring_test(node))
         return node.name if declared is None else str(declared.values.get("name", node.name))
-
-    def redact(self, value: JSON) -> JSON:
-        """Return ``value`` without the credentials of the models that this process uses."""
-        return redact(value, self._secrets)
 
     def close(self) -> None:
         """Close the store."""
@@ -140,7 +136,7 @@ class TaskRunner:
 
     def progress(self, task: Task, progress: Progress) -> None:
         """Show the progress of ``task``."""
-        provider_error = str(self.redact(progress.provider_error))
+        provider_error = SECRETS.redact_text(progress.provider_error)
         self._progress_reporter.progress(
             task.name, replace(progress, provider_error=provider_error)
         )
@@ -155,8 +151,10 @@ class TaskRunner:
         declared = self._declared.get(declaring_test(node)) or check(node)
         builder = TaskBuilder(request, declared, self._settings)
         models = builder.models()
-        self._secrets |= credentials(models.lms)
-        return builder.task(self.name_of(node), models, self.warn)
+        SECRETS.add_from(*models.lms)  # Building the rest may fail, and cite them.
+        task = builder.task(self.name_of(node), models, self.warn)
+        SECRETS.add_from(task.program, task.metric, task.teacher, task.adapter)
+        return task
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
+from pytest_mipro.redaction import SECRETS
 from pytest_mipro.report import TaskSummary, escaped_line, summarize, worst_last
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def attach_summary(
     summary = _summary(item, call, report)
     if summary is None:
         return
-    data = item.config.stash[TASK_RUNNER].redact(summary.to_dict())
-    setattr(report, _ATTRIBUTE, json.dumps(data))
+    setattr(report, _ATTRIBUTE, json.dumps(SECRETS.redact(summary.to_dict())))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
@@ -88,7 +88,7 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
         return str(report.longrepr)
     # The message of pytest.fail() reads better without the exception's name.
     message = getattr(call.excinfo.value, "msg", None) or call.excinfo.exconly(tryshort=True)
-    return str(message).removeprefix("mipro: ")
+    return SECRETS.redact_error(str(message), call.excinfo.value).removeprefix("mipro: ")
 
 
 def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:

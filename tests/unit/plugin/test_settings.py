@@ -134,6 +134,7 @@ NATIVE = [
     ("store_url", "'postgresql://host/db'", "postgresql://host/db"),
     ("prices", "['a/b: 1 2', 'c: 0 0.5']", {"a/b": (1.0, 2.0), "c": (0.0, 0.5)}),
     ("reports", "['a.md']", None),
+    ("redact", "['*_pin', 'salt']", ("*_pin", "salt")),
 ]
 """Settings, their values in TOML, and what they are then."""
 
@@ -170,6 +171,7 @@ class TestNativeTable:
             ("max_cost", "false", "false"),
             ("timeout", "-1", "-1"),
             ("inconclusive", "1", "1"),
+            ("redact", "['*']", r"\*"),
         ],
     )
     def test_wrong_values(
@@ -194,6 +196,8 @@ class TestStore:
             ("sqlite:///:memory:", "sqlite:///:memory:", None),
             ("sqlite:///file:a.db?uri=true", "sqlite:///file:a.db?uri=true", None),
             ("postgresql://me:secret@host/db", "postgresql://host/db", None),
+            ("postgresql://host/db?sslpassword=x", "postgresql://host/db?sslpassword=***", None),
+            ("postgresql:/me:secret@host/db", "postgresql:…", None),
         ],
     )
     def test_name_and_file(
