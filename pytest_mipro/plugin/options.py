@@ -32,8 +32,9 @@ class OptionValue:
 
     def refuse(self, expected: str) -> NoReturn:
         """Raise UsageError with the value and what was ``expected``."""
-        message = f"{self}: expected {expected}"
-        raise pytest.UsageError(message)
+        from pytest_mipro.plugin.safe_text import safe_line  # loads what only --mipro needs
+
+        raise pytest.UsageError(safe_line(f"{self}: expected {expected}"))
 
 
 @dataclass(frozen=True)

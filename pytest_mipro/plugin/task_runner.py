@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_mipro.errors import MiproError
+from pytest_mipro.escaping import printable
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
+from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
@@ -82,7 +84,7 @@ class TaskRunner:
         try:
             self._declared[declaring_test(node)] = check(node)
         except MiproError as error:
-            message = f"{node.nodeid}: {error}"
+            message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None
 
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
@@ -96,9 +98,8 @@ class TaskRunner:
                 return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
-            end = partial(
-                pytest.fail, SECRETS.redact_error(f"mipro: {error}", error), pytrace=False
-            )
+            message = printable(SECRETS.redact_error(f"mipro: {error}", error))
+            end = partial(pytest.fail, message, pytrace=False)
         except KeyboardInterrupt:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
@@ -132,7 +133,7 @@ class TaskRunner:
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self._progress_reporter.say(line)
+        self._progress_reporter.say(safe_line(line))
 
     def progress(self, task: Task, progress: Progress) -> None:
         """Show the progress of ``task``."""
@@ -144,7 +145,7 @@ class TaskRunner:
     def warn(self, text: str) -> None:
         """Warn about the test whose outcome was requested last."""
         assert self._node is not None
-        warn_about(self._node, text)
+        warn_about(self._node, safe_text(text))
 
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node

@@ -96,7 +96,8 @@ class Leaky(Adder):
         if question.startswith("What is 7"):
             password = "canary-3"
             raise LookupError(
-                f"404: {os.environ['MY_PAT']} {JUDGE.kwargs['api_key']} {self.client.token} {password} "
+                f"404: {os.environ['MY_PAT']} {JUDGE.kwargs['api_key']} "
+                f"{self.client.token} {password} "
                 f"{os.environ['DATABASE_URL']} pin {os.environ['DEPLOY_PIN']}"
             )
         return super().forward(question)
