@@ -15,7 +15,7 @@ def commands(log: str) -> list[str]:
     not count.
     """
     lines = re.split(r"\r\n|[\r\n]", log)
-    return [line for line in lines if _begins_with_command(_seen(line)) or _has_old(_seen(line))]
+    return [line for line in lines if _begins_with_command(_visible(line)) or _has_old(_visible(line))]
 
 
 def _begins_with_command(line: str) -> bool:
@@ -27,7 +27,7 @@ def _has_old(line: str) -> bool:
     return bool(re.search(r"##(vso)?\[[^\]]*\]", line, re.IGNORECASE))
 
 
-def _seen(line: str) -> str:
+def _visible(line: str) -> str:
     """Return a line without the characters that nobody sees."""
     return "".join(character for character in line if unicodedata.category(character) != "Cf")
 
