@@ -9,21 +9,25 @@ import pytest
 from pytest_mipro.plugin.state import OUTCOME, SETTINGS, TASK_RUNNER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_mipro.session import Outcome
 
 
 @pytest.fixture
-def mipro(request: pytest.FixtureRequest) -> Outcome:
+def mipro(request: pytest.FixtureRequest) -> Iterator[Outcome]:
     """Return the outcome of the test's task, with both programs compiled and scored.
 
     The work is done once per session, and not at all if the store has it.
-    An exception that prevents a verdict is an error of this fixture.
+    An exception that prevents a verdict is an error of this fixture. While the test runs,
+    DSPy asks the task's model.
     """
     runner = request.config.stash.get(TASK_RUNNER, None)
     if runner is None:
         pytest.skip("needs --mipro")
     outcome = request.node.stash[OUTCOME] = runner.outcome(request)
-    return outcome
+    with outcome.counted_calls():
+        yield outcome
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,11 +12,13 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
+from pytest_mipro.session.program_calls import counted_calls
 from pytest_mipro.session.truth import must_be_called, no_truth_value
+from pytest_mipro.spending import Account
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import dspy
 
@@ -30,6 +33,8 @@ _FEWER_DEMOS = (
 
 class Outcome:
     """Both programs of a task with their scores, and the verdicts about them.
+
+    While a test has it, calling a program of it asks the task's model, and is counted.
 
     Attributes:
         task: What the test declared.
@@ -47,6 +52,7 @@ class Outcome:
         store_name: str,
         tolerant: bool,
         warn: Callable[[str], None],
+        account: Account | None = None,
     ) -> None:
         """Wrap the result of a session.
 
@@ -57,6 +63,7 @@ class Outcome:
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             warn: Warns about the running test.
+            account: What the calls of the test are charged to; None for one of its own.
         """
         self.task = task
         self.baseline = result.baseline
@@ -67,6 +74,7 @@ class Outcome:
         self._store_name = store_name
         self._tolerant = tolerant
         self._warn = warn
+        self._account = account or Account()
         self._verdicts: list[Verdict] = []
 
     @cached_property
@@ -224,6 +232,13 @@ class Outcome:
         )
 
     @must_be_called
+    @contextmanager
+    def counted_calls(self) -> Generator[None]:
+        """Run the block, the body of a test, in which calling a program asks the task's model."""
+        with counted_calls(self.task, self._account):
+            yield
+
+    @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         result, state = self._result, self._state
@@ -239,7 +254,7 @@ class Outcome:
             comparison=self.comparison,
             prompts_before=prompts(self.baseline.program),
             prompts_after=prompts(self.compiled.program),
-            usage=result.usage + state.usage,
+            usage=result.usage + state.usage + self._account.usage,
             seconds=result.seconds,
             store=self._store_name,
             verdicts=tuple(self._verdicts),

@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
 from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
@@ -18,6 +16,7 @@ from pytest_mipro.session.advice import advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.outcome import Outcome
+from pytest_mipro.session.program_calls import asking_model_of
 from pytest_mipro.session.program_state import restore_state
 from pytest_mipro.session.references import References, accept
 from pytest_mipro.session.results import TaskResult
@@ -29,6 +28,8 @@ from pytest_mipro.task import example_digest
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+    import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
@@ -109,6 +110,7 @@ class Session:
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             warn=self._callbacks.warn_test,
+            account=Account(prices=self._account.prices, parent=self._account),
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -145,9 +147,8 @@ class Session:
             models=_models_of(task),
             parent=self._account,
         )
-        adapter = dspy.settings.adapter if task.adapter is None else task.adapter
         try:
-            with dspy.context(lm=task.lm, adapter=adapter), account.current():
+            with asking_model_of(task), account.current():
                 yield
         except BudgetExceeded as error:
             raise account.with_present_spending(error) from error

@@ -15,7 +15,9 @@ def commands(log: str) -> list[str]:
     not count.
     """
     lines = re.split(r"\r\n|[\r\n]", log)
-    return [line for line in lines if _begins_with_command(_visible(line)) or _has_old(_visible(line))]
+    return [
+        line for line in lines if _begins_with_command(_visible(line)) or _has_old(_visible(line))
+    ]
 
 
 def _begins_with_command(line: str) -> bool:
