@@ -32,7 +32,7 @@ def attach_summary(
 
     The texts of the test's own report are made safe: what failed cites models and datasets.
     """
-    if _declares_task(item):
+    if _declares_task(item) or OUTCOME in item.stash:
         make_safe(report, coloured=item.config.get_terminal_writer().hasmarkup)
     summary = _summary(item, call, report)
     if summary is None:

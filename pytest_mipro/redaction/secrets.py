@@ -8,6 +8,7 @@ import re
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from pytest_mipro.redaction import search, texts
 from pytest_mipro.redaction.names import snake_case
@@ -30,6 +31,7 @@ class Secrets:
         self._patterns: tuple[str, ...] = ()
         self._secrets: frozenset[str] = frozenset()
         self._replaced: tuple[str, ...] = ()
+        self._models: WeakKeyDictionary[object, tuple[int, ...]] = WeakKeyDictionary()
 
     def add_names(self, patterns: Iterable[str]) -> None:
         """Treat values as secrets, too, whose names match ``patterns``, such as ``*_pin``."""
@@ -46,8 +48,22 @@ class Secrets:
         self._add(visit.secrets)
 
     def add_from_model(self, model: object) -> None:
-        """Add the secrets of a model that is about to be called; this takes microseconds."""
-        self._add(search.secrets_of_model(model, self._patterns))
+        """Add the secrets of a model that is about to be called; mostly, they are known."""
+        if self._is_new(model):
+            self._add(search.secrets_of_model(model, self._patterns))
+
+    def _is_new(self, model: object) -> bool:
+        """Whether ``model`` has parameters that it did not have at its last call."""
+        attributes = getattr(model, "__dict__", {})
+        parameters = attributes.get("kwargs")
+        values = parameters.values() if isinstance(parameters, dict) else ()
+        content = tuple(map(id, (*attributes.values(), *values)))
+        try:
+            is_new = self._models.get(model) != content
+            self._models[model] = content
+        except TypeError:  # A model of a user's own class may have no hash, or no weak reference.
+            return True
+        return is_new
 
     def redact(self, value: JSON) -> JSON:
         """Return ``value`` with all secrets in its texts, and those of its URLs, replaced."""
@@ -56,6 +72,8 @@ class Secrets:
 
     def redact_text(self, text: str) -> str:
         """Return a text of ours, such as a message, without secrets and what it calls one."""
+        if not text:
+            return text
         self._add_environment()
         return texts.without_credentials(self._replace(text, self._replaced), self._patterns)
 

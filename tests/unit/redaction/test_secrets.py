@@ -60,6 +60,21 @@ def test_objects_models_and_urls(secrets: Secrets) -> None:
     assert secrets.redact(["token-1", "key-2", "word-3"]) == ["***", "***", "***"]
 
 
+def test_a_key_that_changes_is_known(secrets: Secrets) -> None:
+    """A model is looked at again when its parameters are others."""
+    model = dspy.LM("openai/x", api_key="key-2")
+    secrets.add_from_model(model)
+    model.kwargs["api_key"] = "key-3"
+    secrets.add_from_model(model)
+    assert secrets.redact("key-2 key-3") == "*** ***"
+
+
+def test_a_model_without_a_hash(secrets: Secrets) -> None:
+    """Its key is known, too."""
+    secrets.add_from_model(SimpleNamespace(api_key="key-4"))
+    assert secrets.redact("key-4") == "***"
+
+
 def test_short_secrets_are_replaced_as_words(secrets: Secrets) -> None:
     """A long one is also replaced inside a word."""
     secrets.add_from({"password": SHORT, "api_key": LONG})
