@@ -433,7 +433,7 @@ class Report(Record):
 class Progress(Record):
     """The progress of one phase; ``done`` counts its demo sets, instructions or rows."""
 
-    phase: Literal["bootstrap", "propose", "search", "evaluate"]
+    phase: Literal["bootstrap", "propose", "search", "optimize", "evaluate"]
     done: int
     total: int | None = None
     best: float | None = None

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pytest_mipro.models import ModelSpec
-    from pytest_mipro.task import Budget, Dataset, DatasetSource, Metric, Options, SplitSpec
+    from pytest_mipro.task import (
+        Budget,
+        Dataset,
+        DatasetSource,
+        Metric,
+        OptimizerSpec,
+        Options,
+        SplitSpec,
+    )
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -45,6 +53,8 @@ class Declaration(TypedDict, total=False):
     repeat: int
     cluster: str
     budget: Budget
+    optimizer: OptimizerSpec
+    optimizer_options: Mapping[str, Any]
     auto: Literal["light", "medium", "heavy"] | None
     num_candidates: int
     num_trials: int
@@ -66,7 +76,7 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
-        *("adapter", "name", "repeat"),
+        *("adapter", "name", "repeat", "optimizer", "optimizer_options"),
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -76,8 +86,8 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
     """Declare the program, metric and dataset that a test judges.
 
     The test gets the ``mipro`` fixture; an argument that is left out comes from
-    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``,
-    ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher`` or ``mipro_adapter``.
+    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``, ``mipro_lm``,
+    ``mipro_prompt_lm``, ``mipro_teacher``, ``mipro_adapter`` or ``mipro_optimizer``.
     The decorator is short for ``@pytest.mark.mipro(...)`` with the fixture
     ``mipro`` and wraps nothing.
 
@@ -170,6 +180,8 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
         "budget": task.check_budget,
+        "optimizer": task.check_optimizer,
+        "optimizer_options": task.check_optimizer_options,
     }
 
 

@@ -104,6 +104,15 @@ class Settings:
             has_flag=False,
         ),
     ]
+    optimizer: Annotated[
+        str | None,
+        Text(
+            "The optimizer, before marker and fixture: mipro (default), bootstrap, random_search, "
+            "labeled, knn, copro, simba, gepa or ensemble.",
+            metavar="NAME",
+            has_ini=False,
+        ),
+    ]
     threads: Annotated[
         int | None,
         Text(

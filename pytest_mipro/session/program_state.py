@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import signature_of
+from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.reference import predictors_of
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.reference import Reference, ReferenceLocation
+    from pytest_mipro.task import Task
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:
@@ -36,18 +38,22 @@ def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module
     return restored
 
 
-def restore_accepted(
-    reference: Reference, program: dspy.Module, location: ReferenceLocation
-) -> dspy.Module:
-    """Return a copy of ``program`` in the accepted state.
+def restore_compiled(task: Task, state: Mapping[str, Any]) -> dspy.Module:
+    """Return what the task's optimizer compiled, from its state."""
+    return restore_state(optimizer_of(task.optimizer).shape(task), state)
+
+
+def restore_accepted(reference: Reference, task: Task, location: ReferenceLocation) -> dspy.Module:
+    """Return what a task's optimizer compiled, in the accepted state.
 
     Raises:
         ReferenceFileError: The code has other predictors or fields than the state.
     """
     __tracebackhide__ = True
-    accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))
+    shape = optimizer_of(task.optimizer).shape(task)
+    accepted, present = _field_counts(reference.state), _field_counts(dump_state(shape))
     if accepted == present:
-        return restore_state(program, reference.state)
+        return restore_state(shape, reference.state)
     names = sorted({*accepted, *present})
     changed = [name for name in names if accepted.get(name) != present.get(name)]
     message = (

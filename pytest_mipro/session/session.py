@@ -18,7 +18,7 @@ from pytest_mipro.session.advice import advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.outcome import Outcome
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References, accept
 from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.scoring import Scorer
@@ -197,16 +197,14 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(
-            context.task, restore_state(context.task.program, artifact.state)
-        )
+        programs = self._scorer.stored(context.task, restore_compiled(context.task, artifact.state))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
         started, task = time.monotonic(), context.task
         compilation = self._compilation(context)
-        program = restore_state(task.program, compilation.artifact.state)
+        program = restore_compiled(task, compilation.artifact.state)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)

@@ -25,7 +25,7 @@ from pytest_mipro.session import (
     TaskResult,
     dump_state,
 )
-from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, example_digest
+from pytest_mipro.task import OPTION_NAMES, Dataset, OptimizerChoice, Options, Task, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -190,7 +190,6 @@ class Recorder:
     def callbacks(self) -> Callbacks:
         """Return the callbacks of a session."""
         return Callbacks(
-            optimize=self._optimize,
             fingerprint=self._fingerprint,
             show_line=self._show_line,
             show_progress=self._show_progress,
@@ -198,7 +197,8 @@ class Recorder:
             warn_task=self.advice.append,
         )
 
-    def _optimize(self, task: Task) -> dspy.Module | None:
+    def optimize(self, task: Task) -> dspy.Module | None:
+        """Compile a task as the hook of a plugin, unless ``optimizer`` is None."""
         self._record("optimize")
         program: dspy.Module | None = self.optimizer(task)
         return program
@@ -279,6 +279,7 @@ class Checkout:
             lm=lm,
             # DSPy caches nothing for two models of one name, which saves these tests much time.
             prompt_lm=lm if self.caches_responses else writer,
+            optimizer=OptimizerChoice(hook=self.recorder.optimize),
             options=Options.checked(**{**SMALL, **options}),
             threads=1,
         )
