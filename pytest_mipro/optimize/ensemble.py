@@ -40,7 +40,7 @@ def optimizer(choice: OptimizerChoice) -> Optimizer:
         DeclarationError: An option is unknown or cannot be used.
     """
     options = dict(choice.options)
-    size, reduce_fn = options.pop("size", _SIZE), options.pop("reduce_fn", dspy.majority)
+    size, reduce_fn = options.pop("size", _SIZE), options.pop("reduce_fn", majority)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         message = f"optimizer_options={{'size': {size!r:.80}}}: expected a number of at least 1"
         raise DeclarationError(message)
@@ -54,6 +54,12 @@ def optimizer(choice: OptimizerChoice) -> Optimizer:
     if not isinstance(search, TeleprompterOptimizer):
         raise AssertionError(search)
     return EnsembleOptimizer(search, size, reduce_fn)
+
+
+def majority(predictions: Sequence[dspy.Prediction]) -> dspy.Prediction:
+    """Return the prediction that most programs agree on in the last field, of any type."""
+    winner: dspy.Prediction = dspy.majority(list(predictions), normalize=repr)
+    return winner
 
 
 @dataclass(frozen=True)

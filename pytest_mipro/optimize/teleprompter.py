@@ -17,7 +17,7 @@ from pytest_mipro.optimize.guard import NO_LIMIT, Guard
 from pytest_mipro.optimize.optimizer import CompileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from dspy.teleprompt import Teleprompter
 
@@ -90,7 +90,8 @@ class TeleprompterOptimizer:
     def _optimizer(self, task: Task, guard: Guard | None) -> Teleprompter:
         if isinstance(self.factory, type):
             return self._new(task, guard)
-        return self._adjusted(copy.deepcopy(self.factory), task, guard)
+        # Not a deep copy: an instance may hold locks.
+        return self._adjusted(copy.copy(self.factory), task, guard)
 
     def _new(self, task: Task, guard: Guard | None) -> Teleprompter:
         parameters = inspect.signature(self.factory).parameters
@@ -103,7 +104,8 @@ class TeleprompterOptimizer:
             **dict.fromkeys(_PROMPT_MODELS, task.prompt_lm),
         }
         arguments = {name: value for name, value in arguments.items() if name in parameters}
-        return self.factory(**{**arguments, **self.defaults(task), **self.choice.options})
+        options = {name: _guarded(value, guard) for name, value in self.choice.options.items()}
+        return self.factory(**{**arguments, **self.defaults(task), **options})
 
     def _adjusted(self, optimizer: Teleprompter, task: Task, guard: Guard | None) -> Teleprompter:
         """Give an instance the task's metric and models where it has none, and guard its own."""
@@ -111,8 +113,10 @@ class TeleprompterOptimizer:
             if hasattr(optimizer, name):
                 metric = getattr(optimizer, name) or task.metric
                 setattr(optimizer, name, self._metric(metric, guard))
-        for name, value in _models_of(optimizer, task):
-            setattr(optimizer, name, value if guard is None else guard.lm(value))
+        for name, value in list(vars(optimizer).items()):
+            setattr(optimizer, name, _guarded(value, guard))
+            if value is None and name in _PROMPT_MODELS:
+                setattr(optimizer, name, task.prompt_lm)
         if getattr(optimizer, "num_threads", NO_LIMIT) is None:
             optimizer.num_threads = task.threads
         return optimizer
@@ -123,13 +127,15 @@ class TeleprompterOptimizer:
         return guard.metric_with_feedback(metric) if self.with_feedback else guard.metric(metric)
 
 
-def _models_of(optimizer: Teleprompter, task: Task) -> Iterator[tuple[str, dspy.BaseLM]]:
-    """Yield the attributes that hold a model, with the prompt model for those that hold None."""
-    for name, value in vars(optimizer).items():
-        if isinstance(value, dspy.BaseLM):
-            yield name, value
-        elif value is None and name in _PROMPT_MODELS:
-            yield name, task.prompt_lm
+def _guarded(value: Any, guard: Guard | None) -> Any:  # ruff: ignore[any-type] - any attribute
+    """Return ``value`` with its language models guarded, such as those of ``teacher_settings``."""
+    if guard is None:
+        return value
+    if isinstance(value, dspy.BaseLM):
+        return guard.lm(value)
+    if type(value) is dict:
+        return {name: _guarded(item, guard) for name, item in value.items()}
+    return value
 
 
 def _compile_arguments(optimizer: Teleprompter, task: Task) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from logging import Logger
+from random import Random
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dspy.teleprompt import Teleprompter
@@ -18,6 +21,8 @@ OptimizerSpec: TypeAlias = str | Teleprompter | type[Teleprompter]
 OptimizerHook: TypeAlias = Callable[[Any], Any]
 """Takes a task; returns a program, or None."""
 
+_RUNTIME_STATE = (type(Lock()), type(RLock()), Logger, Random)
+"""Attributes of an optimizer that decide nothing before it runs."""
 DEFAULT_OPTIMIZER = "mipro"
 
 
@@ -49,7 +54,11 @@ class OptimizerChoice:
         """What the artifact depends on: the options, or the public attributes of an instance."""
         if isinstance(self.spec, str | type):
             return self.options
-        return {name: value for name, value in vars(self.spec).items() if name[0] != "_"}
+        return {
+            name: value
+            for name, value in vars(self.spec).items()
+            if not name.startswith("_") and not isinstance(value, _RUNTIME_STATE)
+        }
 
 
 def check_optimizer(value: object) -> None:

@@ -168,7 +168,7 @@ class Recorder:
         warnings: The warnings about a test.
         progress: The progress of the latest work.
         parts: Further parts of the compile key.
-        optimizer: Compiles a task instead of MIPROv2, or returns None.
+        optimizer: Compiles a task instead of MIPROv2, or returns None; None if there is no hook.
         on_event: Called with each event.
     """
 
@@ -178,7 +178,7 @@ class Recorder:
     warnings: list[str] = field(default_factory=list)
     progress: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
-    optimizer: Callable[[Task], Any] = lambda _: None
+    optimizer: Callable[[Task], Any] | None = None
     on_event: Callable[[str], object] = lambda _: None
 
     @property
@@ -197,11 +197,15 @@ class Recorder:
             warn_task=self.advice.append,
         )
 
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Compile a task as the hook of a plugin, unless ``optimizer`` is None."""
+    @property
+    def hook(self) -> Callable[[Task], Any] | None:
+        """The hook of a plugin that compiles tasks, if there is one."""
+        return None if self.optimizer is None else self._optimize
+
+    def _optimize(self, task: Task) -> Any:
+        assert self.optimizer is not None
         self._record("optimize")
-        program: dspy.Module | None = self.optimizer(task)
-        return program
+        return self.optimizer(task)
 
     def _fingerprint(self, _: Task) -> Mapping[str, object]:
         self._record("fingerprint")
@@ -279,7 +283,7 @@ class Checkout:
             lm=lm,
             # DSPy caches nothing for two models of one name, which saves these tests much time.
             prompt_lm=lm if self.caches_responses else writer,
-            optimizer=OptimizerChoice(hook=self.recorder.optimize),
+            optimizer=OptimizerChoice(hook=self.recorder.hook),
             options=Options.checked(**{**SMALL, **options}),
             threads=1,
         )
