@@ -247,6 +247,7 @@ class Artifact(Record):
     created: str
     cut: BudgetCut | None = None
     search: SearchLog | None = None
+    optimizer: str = "mipro"
 
 
 @dataclass(frozen=True)
@@ -427,6 +428,9 @@ class Report(Record):
     search: SearchLog | None = None
     accepted: Scorecard | None = None
     prompts_accepted: tuple[Prompt, ...] = ()
+    optimizer: str = "mipro"
+    compile_usage: Usage = Usage()
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pytest_mipro.fingerprint.parts import Kind, Part, by_text
 from pytest_mipro.task import DEFAULT_OPTIMIZER, OPTION_NAMES, example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import dspy
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ALGORITHM = 4
 """The version of the search; a change that can give another artifact raises it by one."""
 
+SHAPE = "mipro_shape"
+"""Attribute of a compiled program that is more than the task's program in another state: the
+digest of what else decides its answers."""
 _TEACHER = "teacher"
 """The owner of the parts of a teacher's predictors."""
 _PREDICTOR_KINDS = {
@@ -103,6 +106,15 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
     return digest([by_text(walker.parts), declared])
 
 
+def function_key(function: Callable[..., object], declared: str | None = None) -> str:
+    """Return the key of a function: its code, and the code and values that it reaches.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+    """
+    return metric_key(function, declared)
+
+
 def predictions_key(
     program: dspy.Module,
     lm: dspy.BaseLM,
@@ -128,7 +140,9 @@ def predictions_key(
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
+    content = [programs.describe_predictors(program, walker), by_text(walker.parts)]
+    shape = vars(program).get(SHAPE)
+    return digest(content if shape is None else [*content, shape])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pytest_mipro.errors import DeclarationError, OptimizerError
+from pytest_mipro.fingerprint import SHAPE, function_key
 from pytest_mipro.optimize.guard import Guard
 from pytest_mipro.optimize.optimizer import CompileResult
 from pytest_mipro.optimize.random_search import optimizer as random_search
@@ -93,21 +94,22 @@ class EnsembleOptimizer:
             raise OptimizerError(message)
         for program in programs:
             refuse_other_shapes("ensemble", task.program, program)
-        ensemble = with_models_of(self.shape(request.task), self._ensemble(programs))
+        ensemble = with_models_of(self.shape(request.task), self._ensemble(programs, request.task))
         return CompileResult(ensemble, guard.usage)
 
     def shape(self, task: Task) -> dspy.Module:
         """See ``Optimizer``."""
-        return self._ensemble([isolated_copy(task.program) for _ in range(self.runs)])
+        return self._ensemble([isolated_copy(task.program) for _ in range(self.runs)], task)
 
     def bounds(self, task: Task, profile: CallProfile) -> tuple[Bound, ...]:
         """See ``Optimizer``."""
         return self.search.bounds(task, profile)
 
-    def _ensemble(self, programs: list[dspy.Module]) -> dspy.Module:
+    def _ensemble(self, programs: list[dspy.Module], task: Task) -> dspy.Module:
         for program in programs:
             # DSPy hides the predictors of a part that counts as compiled.
             program._compiled = False  # ruff: ignore[private-member-access] - no public name
         compiler = dspy.Ensemble(reduce_fn=self.reduce_fn)
         ensemble: dspy.Module = compiler.compile(programs)
+        setattr(ensemble, SHAPE, function_key(self.reduce_fn, task.version))
         return ensemble

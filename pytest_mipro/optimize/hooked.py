@@ -45,7 +45,8 @@ class HookedOptimizer:
         if program is None:
             return self.declared.compile(request)
         refuse_other_shapes(HOOK, self.shape(request.task), program)
-        return CompileResult(with_models_of(request.task.program, program), guard.usage)
+        program = with_models_of(request.task.program, program)
+        return CompileResult(program, guard.usage, optimizer=HOOK)
 
     def shape(self, task: Task) -> dspy.Module:
         """See ``Optimizer``."""

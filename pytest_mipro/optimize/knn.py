@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from dspy.predict import KNN
 
+from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.fingerprint import SHAPE, function_key
 from pytest_mipro.optimize.bound import Bound
 from pytest_mipro.optimize.optimizer import CompileResult
 from pytest_mipro.optimize.teleprompter import refuse_unknown_options
 from pytest_mipro.records import Usage
-from pytest_mipro.task import isolated_copy
+from pytest_mipro.task import example_digest, isolated_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +92,8 @@ class NearestDemos:
             return demonstrated(**inputs)
 
         program.forward = types.MethodType(forward, program)
+        content = [self.k, function_key(self.vectorizer, task.version)]
+        setattr(program, SHAPE, digest(["knn", *content, *map(example_digest, examples)]))
         return program
 
     def bounds(self, _: Task, profile: CallProfile) -> tuple[Bound, ...]:

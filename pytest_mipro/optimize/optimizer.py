@@ -43,6 +43,7 @@ class CompileResult:
         cut: Where a budget ended the search early; None if it did not.
         search: The log of the search, if it was MIPROv2's.
         resumed: How many stored results the compile started from.
+        optimizer: The name of what compiled instead of the declared optimizer; empty if nothing.
     """
 
     program: dspy.Module
@@ -50,6 +51,7 @@ class CompileResult:
     cut: BudgetCut | None = None
     search: SearchLog | None = None
     resumed: int = 0
+    optimizer: str = ""
 
 
 class Optimizer(Protocol):

@@ -123,8 +123,15 @@ class TeleprompterOptimizer:
 
     def _metric(self, metric: Any, guard: Guard | None) -> Any:  # ruff: ignore[any-type] - DSPy's
         if guard is None:
-            return metric
+            return _unused
         return guard.metric_with_feedback(metric) if self.with_feedback else guard.metric(metric)
+
+
+def _unused(
+    gold: object, pred: object, trace: object, pred_name: object, pred_trace: object
+) -> float:
+    """Stand for the metric where an optimizer is only asked for its bounds."""
+    raise AssertionError(gold, pred, trace, pred_name, pred_trace)
 
 
 def _guarded(value: Any, guard: Guard | None) -> Any:  # ruff: ignore[any-type] - any attribute

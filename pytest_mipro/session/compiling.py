@@ -112,6 +112,7 @@ class Compiler:
             created=_now(),
             cut=result.cut,
             search=result.search,
+            optimizer=result.optimizer or task.optimizer.name,
         )
         return Compilation(artifact, reasons, result.resumed)
 

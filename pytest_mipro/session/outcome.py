@@ -241,6 +241,9 @@ class Outcome:
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            optimizer=result.artifact.optimizer,
+            compile_usage=result.artifact.usage,
+            compile_seconds=result.artifact.seconds,
         )
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:

@@ -109,6 +109,7 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
         usage=reference.usage["compile"],
         seconds=0.0,
         created="",
+        optimizer=task.optimizer.name,
     )
 
 
