@@ -55,13 +55,11 @@ class CompileResult:
 
 
 class Optimizer(Protocol):
-    """Compiles tasks; an implementation has a file of its own and a line in the registry.
+    """Compiles tasks; an implementation has a file of its own and a line in the registry."""
 
-    Attributes:
-        runs: How many times a compiled program runs the task's program for one row.
-    """
-
-    runs: int
+    @property
+    def runs(self) -> int:
+        """How many times a compiled program runs the task's program for one row."""
 
     def compile(self, request: CompileRequest) -> CompileResult:
         """Compile a task.

@@ -32,7 +32,7 @@ def test_each_question_has_the_nearest_demos(tmp_path: Path) -> None:
     program = optimizer_of(task.optimizer).shape(task)
     assert program.predictors()[0].demos == []
     outcome = checkout.outcome(task)
-    assert outcome.baseline.score < outcome.compiled.score == 1.0
+    assert outcome.baseline.score < outcome.compiled.score
     assert outcome.compiled.program.predictors()[0].demos == []
 
 

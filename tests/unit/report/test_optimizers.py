@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import summaries
 
@@ -11,10 +12,13 @@ from pytest_mipro.report import render_html, render_markdown
 from pytest_mipro.report.optimizers import optimizer_tables, render_optimizers
 from pytest_mipro.report.summary import Summary, summarize
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SCORES = {"bootstrap": (1.0, 1.0, 0.0, 0.0), "mipro": (1.0, 1.0, 1.0, 0.0)}
 
 
-def summary_of(scores: dict[str, tuple[float, ...]], test: str = "test_a.py::test") -> Summary:
+def summary_of(scores: Mapping[str, tuple[float, ...]], test: str = "test_a.py::test") -> Summary:
     """Return a session with a test that was run with these optimizers."""
     tasks = []
     for number, (optimizer, values) in enumerate(scores.items(), 1):

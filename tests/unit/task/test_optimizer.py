@@ -36,9 +36,7 @@ def test_the_settings_of_an_instance_are_its_public_attributes() -> None:
 @pytest.mark.parametrize("value", ["", 3, dict, dspy.Predict("a -> b"), None])
 def test_a_value_that_is_no_optimizer_is_refused(value: object) -> None:
     """The error shows it and an example."""
-    with pytest.raises(
-        DeclarationError, match=r"(?s)^optimizer=.*: expected a name such as 'mipro'"
-    ):
+    with pytest.raises(DeclarationError, match=r"(?s)^optimizer=.*: expected a name such as"):
         check_optimizer(value)
 
 

@@ -8,8 +8,8 @@ from compiles import exact, sums
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
+from pytest_mipro.optimize import CallProfile
 from pytest_mipro.optimize.mipro.estimate import (
-    CallProfile,
     Tokens,
     bounds_of_compile,
     may_loop,
