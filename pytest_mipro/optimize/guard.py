@@ -34,7 +34,7 @@ from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
 from pytest_mipro.task import isolated_copy, mismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Hashable
 
     from pytest_mipro.optimize.optimizer import CompileRequest
     from pytest_mipro.records import Usage
@@ -211,7 +211,7 @@ class _ScoreWatch(BaseCallback):
         self,
         call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
         outputs: Any | None,  # ruff: ignore[any-type] - a Prediction with a score
-        exception: Exception | None = None,  # ruff: ignore[unused-method-argument]  # the same
+        exception: BaseException | None = None,  # ruff: ignore[unused-method-argument]  # the same
     ) -> None:
         """Report the score of an evaluation that ended."""
         score = getattr(outputs, "score", None)
@@ -220,8 +220,10 @@ class _ScoreWatch(BaseCallback):
 
 
 @cache
-def _guarded_class(lm_class: type[dspy.BaseLM]) -> type[dspy.BaseLM]:
+def _guarded_class(lm_class: Hashable) -> type[dspy.BaseLM]:
     """Return a subclass of ``lm_class`` whose calls go through the guard of the instance."""
+    if not isinstance(lm_class, type):
+        raise AssertionError(lm_class)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:  # ruff: ignore[any-type] - DSPy's types
         guard: Guard = self._mipro_guard

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pytest_mipro.canonical import JSON
     from pytest_mipro.optimize.bound import CallProfile
     from pytest_mipro.optimize.optimizer import CompileRequest, Optimizer
     from pytest_mipro.task import OptimizerChoice, Task
@@ -82,7 +83,7 @@ class NearestDemos:
         """See ``Optimizer``."""
         program = isolated_copy(task.program)
         examples = [*task.dataset.train, *task.dataset.val]
-        nearest = KNN(min(self.k, len(examples)), examples, vectorizer=self.vectorizer)
+        nearest = KNN(min(self.k, len(examples)), examples, self.vectorizer)  # type: ignore[arg-type]  # any callable does
 
         def forward(_: dspy.Module, **inputs: Any) -> Any:  # ruff: ignore[any-type] - the user's
             demonstrated = task.program.deepcopy()
@@ -91,9 +92,10 @@ class NearestDemos:
                 predictor.demos = [*demos]
             return demonstrated(**inputs)
 
-        program.forward = types.MethodType(forward, program)
-        content = [self.k, function_key(self.vectorizer, task.version)]
-        setattr(program, SHAPE, digest(["knn", *content, *map(example_digest, examples)]))
+        vars(program)["forward"] = types.MethodType(forward, program)
+        vectorizer = function_key(self.vectorizer, task.version)
+        content: list[JSON] = ["knn", self.k, vectorizer, *map(example_digest, examples)]
+        setattr(program, SHAPE, digest(content))
         return program
 
     def bounds(self, _: Task, profile: CallProfile) -> tuple[Bound, ...]:
@@ -111,5 +113,5 @@ def letter_counts(texts: Sequence[str]) -> NDArray[np.float32]:
         for start in range(max(1, len(letters) - _LETTERS + 1)):
             group = letters[start : start + _LETTERS].encode("utf-8", "surrogatepass")
             matrix[index, zlib.crc32(group) % _DIMENSIONS] += 1
-    lengths: NDArray[np.float32] = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.maximum(lengths, 1)
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1)
+    return matrix

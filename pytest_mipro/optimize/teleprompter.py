@@ -89,12 +89,12 @@ class TeleprompterOptimizer:
 
     def _optimizer(self, task: Task, guard: Guard | None) -> Teleprompter:
         if isinstance(self.factory, type):
-            return self._new(task, guard)
+            return self._new(self.factory, task, guard)
         # Not a deep copy: an instance may hold locks.
         return self._adjusted(copy.copy(self.factory), task, guard)
 
-    def _new(self, task: Task, guard: Guard | None) -> Teleprompter:
-        parameters = inspect.signature(self.factory).parameters
+    def _new(self, cls: type[Teleprompter], task: Task, guard: Guard | None) -> Teleprompter:
+        parameters = inspect.signature(cls).parameters
         arguments = {
             "metric": self._metric(task.metric, guard),
             "num_threads": task.threads,
@@ -105,7 +105,7 @@ class TeleprompterOptimizer:
         }
         arguments = {name: value for name, value in arguments.items() if name in parameters}
         options = {name: _guarded(value, guard) for name, value in self.choice.options.items()}
-        return self.factory(**{**arguments, **self.defaults(task), **options})
+        return cls(**{**arguments, **self.defaults(task), **options})
 
     def _adjusted(self, optimizer: Teleprompter, task: Task, guard: Guard | None) -> Teleprompter:
         """Give an instance the task's metric and models where it has none, and guard its own."""
@@ -118,7 +118,7 @@ class TeleprompterOptimizer:
             if value is None and name in _PROMPT_MODELS:
                 setattr(optimizer, name, task.prompt_lm)
         if getattr(optimizer, "num_threads", NO_LIMIT) is None:
-            optimizer.num_threads = task.threads
+            vars(optimizer)["num_threads"] = task.threads
         return optimizer
 
     def _metric(self, metric: Any, guard: Guard | None) -> Any:  # ruff: ignore[any-type] - DSPy's
@@ -231,7 +231,7 @@ def _predictors(program: dspy.Module) -> list[tuple[str, dspy.Predict]]:
     """Return the predictors; a program that counts as compiled hides its own."""
     program = program.deepcopy()
     for _, module in program.named_sub_modules():
-        module._compiled = False  # ruff: ignore[private-member-access] - DSPy has no public name
+        vars(module)["_compiled"] = False
     return list(program.named_predictors())
 
 
