@@ -157,8 +157,8 @@ class Guard:
         ) -> dspy.Prediction:
             values: list[object] = []
             further = (trace, pred_name, pred_trace)
-            taken = further if not mismatch(metric, gold, pred, *further) else further[:1]
-            score = self._score(_recording(metric, values), gold, pred, *taken)
+            accepted = further if not mismatch(metric, gold, pred, *further) else further[:1]
+            score = self._score(_recording(metric, values), gold, pred, *accepted)
             feedback = getattr(values[-1], "feedback", None) or _plain_feedback(gold, pred, score)
             return dspy.Prediction(score=score, feedback=str(feedback))
 

@@ -31,14 +31,14 @@ class Recording(Teleprompter):
 
 def recorded(result: Callable[[Any], Any]) -> tuple[Recording, dict[str, Any]]:
     """Return an optimizer, and the arguments that its ``compile`` will get."""
-    seen: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     class Own(Recording):
         def compile(self, student: Any, *, trainset: Any, seed: int) -> Any:  # type: ignore[override]
-            seen.update(vars(self), student=student, trainset=trainset, seed=seed)
+            arguments.update(vars(self), student=student, trainset=trainset, seed=seed)
             return result(student)
 
-    return Own(), seen
+    return Own(), arguments
 
 
 def outcome(tmp_path: Path, optimizer: Any, **values: Any) -> Any:
@@ -50,13 +50,13 @@ def outcome(tmp_path: Path, optimizer: Any, **values: Any) -> Any:
 
 def test_an_optimizer_gets_what_it_takes(tmp_path: Path) -> None:
     """All labelled examples without a validation set, the seed, guarded models and a metric."""
-    optimizer, seen = recorded(lambda student: student)
+    optimizer, arguments = recorded(lambda student: student)
     outcome(tmp_path, optimizer, seed=5)
-    assert len(seen["trainset"]) == len(DATASET.train) + len(DATASET.val)
-    assert (seen["seed"], seen["num_threads"]) == (5, 1)
-    assert seen["prompt_model"].model == "scripted"
+    assert len(arguments["trainset"]) == len(DATASET.train) + len(DATASET.val)
+    assert (arguments["seed"], arguments["num_threads"]) == (5, 1)
+    assert arguments["prompt_model"].model == "scripted"
     example = DATASET.train[0]
-    assert seen["metric"](example, dspy.Prediction(answer=example.answer)) == pytest.approx(1)
+    assert arguments["metric"](example, dspy.Prediction(answer=example.answer)) == pytest.approx(1)
     assert optimizer.num_threads is None, "the instance of the user is copied"
 
 
