@@ -155,13 +155,18 @@ class TaskBuilder:
 
     def _optimizer(self) -> OptimizerChoice:
         """Return the optimizer: of the flag, the test's parameter, the marker or the fixture."""
-        spec = self._settings.optimizer or self._parameter("optimizer") or self._value("optimizer")
+        spec = (
+            self._settings.optimizer
+            or self._parameter("optimizer")
+            or self._value("optimizer")
+            or DEFAULT_OPTIMIZER
+        )
         is_declared = spec == self._declared.values.get("optimizer", DEFAULT_OPTIMIZER)
-        check_optimizer(spec or DEFAULT_OPTIMIZER)
+        check_optimizer(spec)
         hook = self._request.config.hook.pytest_mipro_optimize
         functions = tuple(implementation.function for implementation in hook.get_hookimpls())
         choice = OptimizerChoice(
-            spec=spec or DEFAULT_OPTIMIZER,
+            spec=spec,
             # Options are those of the declared optimizer, not of one that replaces it.
             options=self._declared.values.get("optimizer_options", {}) if is_declared else {},
             hook=(lambda task: hook(task=task)) if functions else None,
