@@ -1,6 +1,7 @@
+from .anchor import AnchorJudgement as AnchorJudgement
 from .anchor import AnchorScores as AnchorScores
-from .anchor import hold_against_anchor as hold_against_anchor
 from .anchor import is_shown_better as is_shown_better
+from .anchor import judge_against_anchor as judge_against_anchor
 from .costs import RESCORE as RESCORE
 from .costs import CostComparator as CostComparator
 from .costs import amount as amount

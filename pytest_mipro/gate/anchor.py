@@ -9,7 +9,7 @@ from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.verdict import AcceptedScores, compared_examples, no_regression
 
 if TYPE_CHECKING:
-    from pytest_mipro.records import PairedComparison, Scorecard, Verdict, VerdictWord
+    from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 PROMOTION_ALPHA = 0.01
 """Accepted chance that an accepted program becomes the anchor without being better."""
@@ -33,47 +33,72 @@ class AnchorScores:
     note: str = ""
 
 
-def hold_against_anchor(
-    verdict: Verdict,
-    anchor: AnchorScores,
-    compiled: Scorecard,
-    *,
-    tolerance: float,
-    alpha: float,
-) -> Verdict:
-    """Return the verdict against the reference, unless the anchor makes it a worse one.
+@dataclass(frozen=True)
+class AnchorJudgement:
+    """The comparison of a program with the anchor, and what follows from it.
 
-    FAIL when the paired test shows at ``alpha`` that the loss since the anchor is
-    larger than ``tolerance``. Where the measured loss is, without enough examples
-    to show it, a verdict that is no FAIL becomes an INCONCLUSIVE for which an
-    assert does not hold: such losses are what adds up.
+    Attributes:
+        comparison: The paired comparison.
+        is_worse: Whether the loss is shown to be larger than the tolerance.
+        is_low: Whether the measured loss is larger than the tolerance.
+        clauses: The clauses of a verdict's sentence.
+    """
+
+    comparison: PairedComparison
+    is_worse: bool
+    is_low: bool
+    clauses: tuple[str, ...]
+
+    def applied_to(self, verdict: Verdict) -> Verdict:
+        """Return the verdict against the reference, or a worse one.
+
+        A loss that is shown makes it FAIL. One that is only measured makes a PASS
+        INCONCLUSIVE, without being tolerated: such losses are what adds up.
+        """
+        sentence = "; ".join((verdict.sentence, *self.clauses))
+        if self.is_worse and verdict.word != "FAIL":
+            return replace(verdict, word="FAIL", sentence=sentence, comparison=self.comparison)
+        if self.is_low and verdict.word == "PASS":
+            return replace(
+                verdict, word="INCONCLUSIVE", sentence=sentence, comparison=self.comparison
+            )
+        return replace(verdict, sentence=sentence)
+
+
+def judge_against_anchor(
+    anchor: AnchorScores, compiled: Scorecard, *, tolerance: float, alpha: float
+) -> AnchorJudgement:
+    """Judge whether a program lost more than ``tolerance`` since the anchor.
 
     Args:
-        verdict: The verdict against the reference.
         anchor: The anchor's scores.
         compiled: Held-out scores of the compiled program.
         tolerance: Loss of mean score that is accepted.
         alpha: Accepted chance of a wrong FAIL.
+
+    Raises:
+        DeclarationError: ``tolerance`` or ``alpha`` cannot be used.
+        ValueError: The two programs have no example in common.
     """
     __tracebackhide__ = True
     accepted = AcceptedScores(anchor.scorecard, anchor.command)
-    judged = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha)
-    comparison = judged.comparison
+    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha)
+    comparison = verdict.comparison
     if comparison is None:
-        raise AssertionError(judged)
-    is_lower = comparison.difference < -tolerance - _TINY
-    word = _word(verdict.word, is_worse=judged.word == "FAIL", is_lower=is_lower)
-    clauses = (
-        verdict.sentence,
-        anchor.note,
-        _figures(comparison, anchor, compiled),
-        _consequence(judged.word == "FAIL", is_lower, tolerance, alpha, anchor.command),
-    )
-    sentence = "; ".join(filter(None, clauses))
-    if word == verdict.word and not is_lower:
-        return replace(verdict, sentence=sentence)
-    comparison = verdict.comparison if verdict.word == "FAIL" else comparison
-    return replace(verdict, word=word, sentence=sentence, comparison=comparison, tolerated=False)
+        raise AssertionError(verdict)
+    is_worse = verdict.word == "FAIL"
+    is_low = is_worse or comparison.difference < -tolerance - _TINY
+    if is_worse:
+        consequence = f"worse than the anchor at alpha = {alpha:g}; {_advice(anchor)}"
+    elif is_low:
+        consequence = (
+            f"measured more than the tolerance of {tolerance:.3f} below the anchor, which counts "
+            f"as failed, for small losses add up; {_advice(anchor)}"
+        )
+    else:
+        consequence = "within the tolerance of the anchor"
+    clauses = (anchor.note, _figures(comparison, anchor, compiled), consequence)
+    return AnchorJudgement(comparison, is_worse, is_low, tuple(filter(None, clauses)))
 
 
 def is_shown_better(anchor: Scorecard, accepted: Scorecard) -> bool:
@@ -84,21 +109,16 @@ def is_shown_better(anchor: Scorecard, accepted: Scorecard) -> bool:
         accepted: The scores of the program that is accepted.
     """
     anchor_scores = dict(zip(anchor.examples, anchor.scores, strict=True))
-    pairs = [
-        (anchor_scores[example], score)
-        for example, score in zip(accepted.examples, accepted.scores, strict=True)
-        if example in anchor_scores
-    ]
-    if not pairs:
+    scores = dict(zip(accepted.examples, accepted.scores, strict=True))
+    common = [example for example in accepted.examples if example in anchor_scores]
+    if not common:
         return False
-    comparison = compare(*zip(*pairs, strict=True), alpha=PROMOTION_ALPHA)
+    comparison = compare(
+        [anchor_scores[example] for example in common],
+        [scores[example] for example in common],
+        alpha=PROMOTION_ALPHA,
+    )
     return comparison.p_value < PROMOTION_ALPHA
-
-
-def _word(word: VerdictWord, *, is_worse: bool, is_lower: bool) -> VerdictWord:
-    if is_worse:
-        return "FAIL"
-    return "INCONCLUSIVE" if is_lower and word == "PASS" else word
 
 
 def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Scorecard) -> str:
@@ -111,15 +131,5 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     )
 
 
-def _consequence(
-    is_worse: bool, is_lower: bool, tolerance: float, alpha: float, command: str
-) -> str:
-    advice = f"undo what changed, or accept it as the new anchor with: {command}"
-    if is_worse:
-        return f"worse than the anchor at alpha = {alpha:g}; {advice}"
-    if is_lower:
-        return (
-            f"which is more than the tolerance of {tolerance:.3f} below the anchor; this counts as "
-            f"failed, for small losses add up; {advice}"
-        )
-    return "within the tolerance of the anchor"
+def _advice(anchor: AnchorScores) -> str:
+    return f"undo what changed, or accept it as the new anchor with: {anchor.command}"

@@ -100,7 +100,8 @@ def with_look(verdict: Verdict, look: LookCount, levels: Levels) -> Verdict:
     spending = ""
     if levels.passing < levels.alpha:
         spending = (
-            f"look {look.number} may spend {levels.passing:.2g} of alpha = {levels.alpha:g} on a PASS"
+            f"a PASS needs p < {levels.passing:.2g} at look {look.number}, of alpha = "
+            f"{levels.alpha:g} for all looks"
         )
     clauses = filter(None, (look.clause, spending, verdict.sentence))
     return replace(verdict, sentence="; ".join(clauses))

@@ -44,6 +44,7 @@ class Declaration(TypedDict, total=False):
     version: str
     repeat: int
     cluster: str
+    alpha_spending: bool
     budget: Budget
     auto: Literal["light", "medium", "heavy"] | None
     num_candidates: int
@@ -66,7 +67,7 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
-        *("adapter", "name", "repeat"),
+        *("adapter", "name", "repeat", "alpha_spending"),
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -169,6 +170,7 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
+        "alpha_spending": task.check_alpha_spending,
         "budget": task.check_budget,
     }
 

@@ -61,7 +61,7 @@ class Reference(Record):
 
     @property
     def identity(self) -> str:
-        """The name of this acceptance in the history: equal for equal programs with equal scores."""
+        """The name of this acceptance in the history, by the program and its scores."""
         return digest([self.parts, self.metric, self.compiled, digest(self.state)])[:IDENTITY]
 
     def cost_of(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
@@ -252,9 +252,7 @@ def _check_format(location: ReferenceLocation, scores: Mapping[str, Any]) -> Non
         )
         raise ReferenceFileError(message)
     if not isinstance(version, int) or version < 1:
-        raise damaged(
-            location, location.scores, f"has version {version!r:.40}, expected {VERSION}"
-        )
+        raise damaged(location, location.scores, f"has version {version!r:.40}, expected {VERSION}")
     if version > VERSION:
         message = (
             f"the reference {path} was written by a newer pytest-mipro (version {version} of the "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "pytest-mipro history"
 _VERSION = 1
-_SHORT = 16
-"""Digits of the key of a look."""
 _HUNK = re.compile(
     r"^<{7}[^\n]*\n(?P<ours>.*?)(?:^\|{7}[^\n]*\n.*?)?^={7}\n(?P<theirs>.*?)^>{7}[^\n]*\n",
     re.MULTILINE | re.DOTALL,
@@ -86,7 +84,7 @@ class History(Record):
         first: The identity of the first acceptance.
         acceptances: The mean score of each accepted program, by the identity of its acceptance.
         anchor: The program that later ones are held against.
-        looks: The looks at the held-out examples, by the beginning of their keys.
+        looks: The looks at the held-out examples, by key.
     """
 
     first: str
@@ -94,25 +92,18 @@ class History(Record):
     anchor: Anchor
     looks: dict[str, LedgerEntry] = field(default_factory=dict)
 
-    def look(self, key: str) -> LedgerEntry | None:
-        """Return the look of that key, if it is in the ledger."""
-        return self.looks.get(key[:_SHORT])
-
-    def with_looks(self, looks: Mapping[str, Look]) -> History:
-        """Return this history with further looks in the ledger."""
-        entries = {key[:_SHORT]: entry_of(look) for key, look in looks.items()}
-        return replace(self, looks={**entries, **self.looks})
-
-    def accepting(self, reference: Reference, *, is_anchor: bool) -> History:
+    def accepting(
+        self, reference: Reference, anchor: Anchor, looks: Mapping[str, LedgerEntry]
+    ) -> History:
         """Return the history after an acceptance.
 
         Args:
             reference: The accepted program.
-            is_anchor: Whether it becomes the anchor.
+            anchor: The program that later ones are held against from now on.
+            looks: All looks at the held-out examples.
         """
         acceptances = {**self.acceptances, reference.identity: _mean(reference)}
-        anchor = Anchor.of(reference) if is_anchor else self.anchor
-        return replace(self, acceptances=acceptances, anchor=anchor)
+        return History(self.first, acceptances, anchor, dict(looks))
 
     def united(self, history: History) -> History:
         """Return the union with the history of another branch, from the better anchor on."""
@@ -128,7 +119,7 @@ class History(Record):
 
 
 def first_history(reference: Reference) -> History:
-    """Return the history that begins with an accepted program."""
+    """Return the history that begins with an accepted program, without the looks at it."""
     identity = reference.identity
     return History(identity, {identity: _mean(reference)}, Anchor.of(reference))
 

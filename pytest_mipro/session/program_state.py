@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.reference import Reference, ReferenceLocation
+    from pytest_mipro.reference import Anchor, Reference, ReferenceLocation
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:
@@ -45,17 +45,31 @@ def restore_accepted(
         ReferenceFileError: The code has other predictors or fields than the state.
     """
     __tracebackhide__ = True
-    accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))
-    if accepted == present:
-        return restore_state(program, reference.state)
-    names = sorted({*accepted, *present})
-    changed = [name for name in names if accepted.get(name) != present.get(name)]
-    message = (
-        f"the accepted program {location.show(location.program)} does not fit the code any more: "
-        f"predictors added, removed or with other fields: {', '.join(changed)}; "
-        f"accept anew with: {location.command}"
-    )
-    raise ReferenceFileError(message)
+    if changed := _changed_predictors(reference.state, program):
+        message = (
+            f"the accepted program {location.show(location.program)} does not fit the code any "
+            f"more: {changed}; accept anew with: {location.command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(program, reference.state)
+
+
+def restore_anchor(
+    anchor: Anchor, program: dspy.Module, location: ReferenceLocation
+) -> dspy.Module:
+    """Return a copy of ``program`` in the state of the anchor.
+
+    Raises:
+        ReferenceFileError: The code has other predictors or fields than the state.
+    """
+    if changed := _changed_predictors(anchor.state, program):
+        message = (
+            f"the anchor in {location.show(location.history)} has scores of another metric, and "
+            f"does not fit the code any more: {changed}; accept a new anchor with: "
+            f"{location.anchor_command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(program, anchor.state)
 
 
 def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
@@ -64,6 +78,15 @@ def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
         name: tuple(signature_of(predictor).fields)
         for name, predictor in program.named_predictors()
     }
+
+
+def _changed_predictors(state: Mapping[str, Any], program: dspy.Module) -> str:
+    """Return which predictors of ``program`` do not fit a state, in words; empty if all do."""
+    accepted, present = _field_counts(state), _field_counts(dump_state(program))
+    names = sorted({*accepted, *present})
+    changed = [name for name in names if accepted.get(name) != present.get(name)]
+    words = f"predictors added, removed or with other fields: {', '.join(changed)}"
+    return words if changed else ""
 
 
 def _field_counts(state: Mapping[str, Any]) -> dict[str, int]:

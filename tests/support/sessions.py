@@ -12,6 +12,7 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
+from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import ReferenceLocation
 from pytest_mipro.session import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Acceptance, ExampleCost, Progress, Report
+    from pytest_mipro.session import AnchorState
     from pytest_mipro.spending import Account
 
 TEST = "test_adder"
@@ -427,6 +429,8 @@ def outcome_of(
     *,
     reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
+    anchor: AnchorState | None = None,
+    look: LookCount | None = None,
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     warn: Callable[..., None] | None = None,
@@ -437,7 +441,8 @@ def outcome_of(
     return Outcome(
         task,
         result_of(task, optimizer(task), baseline, compiled),
-        ReferenceState(checkout.location(), reference, acceptance),
+        ReferenceState(checkout.location(), reference, acceptance, anchor=anchor),
+        look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
         warn=warn or checkout.recorder.callbacks().warn_test,
