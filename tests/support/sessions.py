@@ -14,7 +14,13 @@ from scripted import ScriptedEngine
 
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
-from pytest_mipro.reference import ReferenceLocation
+from pytest_mipro.reference import (
+    ReferenceLocation,
+    accept_reference,
+    first_history,
+    read_reference,
+    write_history,
+)
 from pytest_mipro.session import (
     Callbacks,
     Outcome,
@@ -48,6 +54,8 @@ SMALL = {
     "max_labeled_demos": 1,
 }
 """Options of the smallest search that has every phase."""
+SUFFIXES = (".history.json", ".json", ".program.json")
+"""The ends of the names of a reference's files."""
 COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
@@ -336,6 +344,15 @@ class Checkout:
         """Return what a dry run estimates for its only test."""
         with self.session(**values) as run:
             return run.estimate(task)
+
+    def edit_reference(self, **values: Any) -> None:
+        """Replace values of the accepted reference, whose history begins with it then."""
+        location = self.location()
+        reference = read_reference(location)
+        assert reference is not None
+        edited = replace(reference, **values)
+        accept_reference(location, edited, reference, fields={})
+        write_history(location, first_history(edited))
 
     def copied_to(self, root: Path, *names: str) -> Checkout:
         """Copy folders of this checkout to another one, whose models have answered nothing."""
