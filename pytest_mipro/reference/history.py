@@ -153,6 +153,9 @@ def read_history(
         raise conflicting(location, path)
     ours, theirs = (_parsed(location, side) for side in _sides(text))
     history = ours if ours == theirs else ours.united(theirs)
+    # Git may have merged a part by itself, so that one side alone is inconsistent.
+    if problem := _problem(history):
+        raise _broken(location, problem)
     if reference is not None and not update and reference.identity not in history.acceptances:
         problem = f"does not go with {location.scores.name}: one of them was edited or merged alone"
         raise damaged(location, path, problem)
@@ -190,14 +193,11 @@ def _parsed(location: ReferenceLocation, text: str) -> History:
         )
         raise _broken(location, problem)
     try:
-        history = History.from_dict(data)
+        return History.from_dict(data)
     except ValidationError as error:
         details = error.errors()[0]
         name = ".".join(map(str, details["loc"]))
         raise _broken(location, f"has a wrong {name}: {details['msg']}") from error
-    if problem := _problem(history):
-        raise _broken(location, problem)
-    return history
 
 
 def _problem(history: History) -> str:
