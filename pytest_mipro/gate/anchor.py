@@ -109,14 +109,14 @@ def is_shown_better(anchor: Scorecard, accepted: Scorecard) -> bool:
         accepted: The scores of the program that is accepted.
     """
     anchor_scores = dict(zip(anchor.examples, anchor.scores, strict=True))
-    scores = dict(zip(accepted.examples, accepted.scores, strict=True))
-    common = [example for example in accepted.examples if example in anchor_scores]
+    common = [index for index, example in enumerate(accepted.examples) if example in anchor_scores]
     if not common:
         return False
     comparison = compare(
-        [anchor_scores[example] for example in common],
-        [scores[example] for example in common],
+        [anchor_scores[accepted.examples[index]] for index in common],
+        [accepted.scores[index] for index in common],
         alpha=PROMOTION_ALPHA,
+        clusters=[accepted.clusters[index] for index in common] if accepted.clusters else [],
     )
     return comparison.p_value < PROMOTION_ALPHA
 

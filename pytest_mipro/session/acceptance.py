@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_mipro.canonical import JSON
+    from pytest_mipro.records import Scorecard
     from pytest_mipro.reference import History, LedgerEntry, Reference
     from pytest_mipro.session.anchors import Anchors
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
     from pytest_mipro.session.results import TaskResult
+    from pytest_mipro.task import Task
 
 
 class Acceptor:
@@ -59,11 +61,16 @@ class Acceptor:
             fields=field_names(task.program),
             replaces=context.is_damaged,
         )
-        history = self._write_history(context, reference, anchor, looks)
+        clusters = result.compiled.card.clusters
+        accepted = replace(accepted_card(reference, task.dataset.test), clusters=clusters)
+        next_anchor = self._next_anchor(task, reference, accepted, anchor)
+        history = _next_history(context.history, reference, next_anchor, looks)
+        if history != context.history:
+            write_history(location, history)
         load = partial(restore_accepted, reference, task.program, location)
         return ReferenceState(
             location,
-            ReferenceProgram(accepted_card(reference, task.dataset.test), load),
+            ReferenceProgram(accepted, load),
             replace(acceptance, files=tuple(map(location.show, location.files))),
             usage=Usage() if anchor is None else anchor.usage,
             anchor=_state(context, history, reference, anchor),
@@ -92,32 +99,27 @@ class Acceptor:
         )
         return accepted if is_same and accepted is not None else reference
 
-    def _write_history(
-        self,
-        context: TaskContext,
-        reference: Reference,
-        anchor: AnchorState | None,
-        looks: Mapping[str, LedgerEntry],
-    ) -> History:
-        history = context.history or first_history(reference)
-        next_anchor = self._next_anchor(context, reference, anchor)
-        history = history.accepting(reference, next_anchor, looks)
-        if history != context.history:
-            write_history(context.location, history)
-        return history
-
     def _next_anchor(
-        self, context: TaskContext, reference: Reference, state: AnchorState | None
+        self, task: Task, reference: Reference, accepted: Scorecard, state: AnchorState | None
     ) -> Anchor:
         """Return the anchor from now on: it moves up by itself, and down only if told to."""
         if state is None:
             return Anchor.of(reference)
-        accepted = accepted_card(reference, context.task.dataset.test)
         if not gate.is_shown_better(state.card, accepted):
             return state.anchor
         scores = f"{state.card.score:.3f} to {accepted.score:.3f}"
-        self._callbacks.say(context.task, f"shown to be better, it is the new anchor: {scores}")
+        self._callbacks.say(task, f"shown to be better, it is the new anchor: {scores}")
         return Anchor.of(reference)
+
+
+def _next_history(
+    history: History | None,
+    reference: Reference,
+    anchor: Anchor,
+    looks: Mapping[str, LedgerEntry],
+) -> History:
+    """Return the history after an acceptance."""
+    return (history or first_history(reference)).accepting(reference, anchor, looks)
 
 
 def _state(

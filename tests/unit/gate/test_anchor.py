@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +107,12 @@ def test_wrong_arguments_are_errors() -> None:
 def test_luck_is_no_improvement(accepted: Scorecard, is_better: bool) -> None:
     """A difference that chance makes at times does not move the anchor."""
     assert is_shown_better(card(40), accepted) is is_better
+
+
+def test_clusters_are_what_shows() -> None:
+    """Answers that depend on one another are not as much evidence as others."""
+    clustered = replace(card(50), clusters=tuple(str(number // 25) for number in range(N)))
+    assert not is_shown_better(card(40), clustered)
 
 
 def test_other_examples_show_nothing() -> None:
