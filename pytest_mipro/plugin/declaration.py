@@ -52,6 +52,7 @@ class Declaration(TypedDict, total=False):
     version: str
     repeat: int
     cluster: str
+    alpha_spending: bool
     budget: Budget
     optimizer: OptimizerSpec
     optimizer_options: Mapping[str, Any]
@@ -76,7 +77,7 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
-        *("adapter", "name", "repeat", "optimizer", "optimizer_options"),
+        *("adapter", "name", "repeat", "alpha_spending", "optimizer", "optimizer_options"),
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -179,6 +180,7 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
+        "alpha_spending": task.check_alpha_spending,
         "budget": task.check_budget,
         "optimizer": task.check_optimizer,
         "optimizer_options": task.check_optimizer_options,

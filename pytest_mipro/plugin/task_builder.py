@@ -125,6 +125,9 @@ class TaskBuilder:
             options=self._declared.options,
             threads=self._threads(models.max_threads),
             repeat=self._repeat(name, warn, sampled=is_sampled(program, models.lm)),
+            alpha_spending=self._declared.values.get(
+                "alpha_spending", self._settings.alpha_spending
+            ),
             **self._declared.task_attributes,
         )
 

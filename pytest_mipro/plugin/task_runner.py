@@ -62,6 +62,7 @@ class TaskRunner:
             ),
             policy=Policy(
                 update=settings.update,
+                new_anchor=settings.new_anchor,
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,

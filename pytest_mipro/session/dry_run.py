@@ -13,6 +13,7 @@ from pytest_mipro.optimize import (
     optimizer_of,
     tokens_per_call,
 )
+from pytest_mipro.session.anchors import has_new_metric
 from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.spending import current_account
@@ -48,8 +49,10 @@ def pending_work(
     """Return the work that a session with these parts would do for a task."""
     task = context.task
     again = 0
-    if context.has_new_metric and not policy.update:
-        again = task.repeat * len(task.dataset.test)  # The accepted program is scored again.
+    if not policy.update:
+        # Accepted programs are scored again.
+        programs = context.has_new_metric + has_new_metric(context, context.anchor)
+        again = programs * task.repeat * len(task.dataset.test)
     if policy.frozen:
         return PendingWork((), again + _frozen_rows(context, policy))
     artifact = compiler.stored(context.fingerprint)

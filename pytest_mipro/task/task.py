@@ -38,6 +38,7 @@ class Task:
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
         cluster: The field whose equal values mark dependent held-out examples.
+        alpha_spending: Whether all looks at the held-out examples share alpha.
         budget: The most that the task may spend in one run; None sets no limit.
     """
 
@@ -57,7 +58,15 @@ class Task:
     version: str | None = None
     repeat: int = 1
     cluster: str | None = None
+    alpha_spending: bool = False
     budget: Budget | None = None
+
+
+def check_alpha_spending(value: object) -> None:
+    """Raise DeclarationError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        message = f"alpha_spending={value!r:.80}: expected True or False"
+        raise DeclarationError(message)
 
 
 def check_repeat(value: object) -> None:

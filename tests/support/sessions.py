@@ -12,8 +12,15 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
+from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
-from pytest_mipro.reference import ReferenceLocation
+from pytest_mipro.reference import (
+    ReferenceLocation,
+    accept_reference,
+    first_history,
+    read_reference,
+    write_history,
+)
 from pytest_mipro.session import (
     Callbacks,
     Outcome,
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Acceptance, ExampleCost, Progress, Report
+    from pytest_mipro.session import AnchorState
     from pytest_mipro.spending import Account
 
 TEST = "test_adder"
@@ -46,6 +54,8 @@ SMALL = {
     "max_labeled_demos": 1,
 }
 """Options of the smallest search that has every phase."""
+SUFFIXES = (".history.json", ".json", ".program.json")
+"""The ends of the names of a reference's files."""
 COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
@@ -340,6 +350,15 @@ class Checkout:
         with self.session(**values) as run:
             return run.estimate(task)
 
+    def edit_reference(self, **values: Any) -> None:
+        """Replace values of the accepted reference, whose history begins with it then."""
+        location = self.location()
+        reference = read_reference(location)
+        assert reference is not None
+        edited = replace(reference, **values)
+        accept_reference(location, edited, reference, fields={})
+        write_history(location, first_history(edited))
+
     def copied_to(self, root: Path, *names: str) -> Checkout:
         """Copy folders of this checkout to another one, whose models have answered nothing."""
         for name in names:
@@ -432,6 +451,8 @@ def outcome_of(
     *,
     reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
+    anchor: AnchorState | None = None,
+    look: LookCount | None = None,
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     warn: Callable[..., None] | None = None,
@@ -442,7 +463,8 @@ def outcome_of(
     return Outcome(
         task,
         result_of(task, optimizer(task), baseline, compiled),
-        ReferenceState(checkout.location(), reference, acceptance),
+        ReferenceState(checkout.location(), reference, acceptance, anchor=anchor),
+        look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
         warn=warn or checkout.recorder.callbacks().warn_test,
