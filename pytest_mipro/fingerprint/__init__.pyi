@@ -1,3 +1,4 @@
+from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .keys import ALGORITHM as ALGORITHM
 from .keys import describe_adapter as describe_adapter

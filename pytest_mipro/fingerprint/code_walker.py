@@ -43,15 +43,9 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
 )
+from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code_part
-from pytest_mipro.fingerprint.source import (
-    is_lambda,
-    is_users,
-    location_of,
-    path_of,
-    project_of,
-    source_of,
-)
+from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -172,8 +166,11 @@ class CodeWalker:
         return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
 
     def _follow_users(self, code: Code, name: str) -> None:
-        if file := source_of(code).file:
-            self._projects[f"{project_of(file)}{os.sep}"] = None
+        source = source_of(code)
+        if source.is_outdated and not self._lenient:
+            raise _outdated(source, name)
+        if source.file:
+            self._projects[f"{project_of(source.file)}{os.sep}"] = None
         if isinstance(code, type) and issubclass(code, dspy.Signature):
             self._add_signature(code, name)
             return
@@ -200,7 +197,7 @@ class CodeWalker:
         source = source_of(code)
         # The content of a value has its lambdas, and the source of a class has its methods.
         is_elsewhere = is_lambda(code) or any(outer.contains(source) for outer in self._sources)
-        if is_elsewhere and code is not self._metric:
+        if is_elsewhere and source.node is not None and code is not self._metric:
             return
         self._sources.append(source)
         self._add_code_part(code_part(name), source.content, source.location)
@@ -267,6 +264,16 @@ class CodeWalker:
             yield
         finally:
             self._lenient = lenient
+
+
+def _outdated(source: SourceCode, name: str) -> FingerprintError:
+    message = (
+        f"{name}: Python does not run the code that is in {source.location}; the file was edited "
+        "after Python imported it, or a file in __pycache__ is out of date: run again, and delete "
+        "__pycache__ if this remains. If a decorator replaces the code, declare version='...' on "
+        "the test and change it whenever that decorator changes"
+    )
+    return FingerprintError(message)
 
 
 def _module_of(code: Code) -> str:

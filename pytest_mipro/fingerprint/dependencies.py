@@ -14,7 +14,9 @@ from importlib.util import find_spec, resolve_name
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, cast
 
-from pytest_mipro.fingerprint.source import is_users_module, is_users_path, source_of, unwrapped
+from pytest_mipro.fingerprint.ownership import is_users_module, is_users_path
+from pytest_mipro.fingerprint.source import source_of, unwrapped
+from pytest_mipro.fingerprint.syntax import dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _SET_GLOBAL, _SET_CLOSURE, _SET_ATTRIBUTE = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
+_ANNOTATIONS = {"__annotate__", "__annotate_func__"}
+"""Functions that Python 3.14 makes of a class's annotations, which the source has."""
 _MUTATORS = {
     *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "move_to_end"),
     *("pop", "popitem", "popleft", "remove", "setdefault", "update"),
@@ -87,6 +91,8 @@ def members_of(cls: type) -> Iterator[tuple[str, object]]:
     for name, attribute in vars(cls).items():
         for member in unwrapped(attribute):
             internal = name.startswith("_") and name.endswith("_")
+            if name in _ANNOTATIONS:
+                continue
             if not internal or isinstance(member, FunctionType):
                 yield name, member
     for attribute_name in ("__dataclass_fields__", "__pydantic_fields__"):
@@ -116,9 +122,11 @@ def memory_of(cls: type) -> set[str]:
 
 def is_generated(function: object, cls: type) -> bool:
     """Whether a library generated ``function``, as ``dataclass`` generates ``__init__``."""
+    # The standard library wraps the __repr__ of a dataclass.
+    innermost = inspect.unwrap(function) if isinstance(function, FunctionType) else None
     return (
-        isinstance(function, FunctionType)
-        and function.__code__.co_filename.startswith("<")
+        isinstance(innermost, FunctionType)
+        and innermost.__code__.co_filename.startswith("<")
         and bool(source_of(cls).file)
     )
 
@@ -139,9 +147,11 @@ def _names(code: CodeType) -> Iterator[str]:
 @lru_cache(maxsize=2048)  # disassembling is slow, and a compile describes its LMs at every call
 def _set_in(code: CodeType, operation: str) -> frozenset[str]:
     """Return the names that ``code`` sets by ``operation``."""
+    # Without the constants, whose texts a disassembly makes: Python limits those of numbers.
+    constants = (None,) * len(code.co_consts)
     names = {
         str(instruction.argval)
-        for instruction in dis.get_instructions(code)
+        for instruction in dis.get_instructions(code.replace(co_consts=constants))
         if instruction.opname == operation
     }
     if operation == _SET_CLOSURE:
@@ -166,16 +176,14 @@ def _assigned_by(function: FunctionType) -> frozenset[str]:
 
 
 def _selected(function: FunctionType, select: Select) -> frozenset[str]:
-    source = source_of(function).content
-    return _selected_in(source, select) if isinstance(source, str) else frozenset()
+    node = source_of(function).node
+    return frozenset() if node is None else _selected_in(node, select)
 
 
 @lru_cache(maxsize=512)  # a session describes the same few functions many times
-def _selected_in(source: str, select: Select) -> frozenset[str]:
-    expressions = map(select, ast.walk(ast.parse(source)))
-    return frozenset(
-        ast.unparse(expression) for expression in expressions if expression is not None
-    )
+def _selected_in(tree: ast.AST, select: Select) -> frozenset[str]:
+    expressions = map(select, ast.walk(tree))
+    return frozenset(map(dotted_name, filter(None, expressions))) - {""}
 
 
 def _assigned_attribute(node: ast.AST) -> ast.expr | None:
@@ -187,9 +195,17 @@ def _assigned_attribute(node: ast.AST) -> ast.expr | None:
 def _mutated_container(node: ast.AST) -> ast.expr | None:
     """Return the list, set or dictionary that ``node`` mutates, if it does."""
     if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-        return node.value
+        return _outermost(node.value)
     method = node.func if isinstance(node, ast.Call) else None
-    return method.value if isinstance(method, ast.Attribute) and method.attr in _MUTATORS else None
+    is_mutation = isinstance(method, ast.Attribute) and method.attr in _MUTATORS
+    return _outermost(cast("ast.Attribute", method).value) if is_mutation else None
+
+
+def _outermost(container: ast.expr) -> ast.expr:
+    """Return the container that ``container`` is an item of, at any depth, or itself."""
+    while isinstance(container, ast.Subscript):
+        container = container.value
+    return container
 
 
 def _nested(code: CodeType) -> Iterable[CodeType]:
@@ -212,10 +228,8 @@ def _attributes_used(
 
 def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the modules and values that import statements inside ``function`` bind."""
-    source = source_of(function).content if _has_import(function.__code__) else None
-    if not isinstance(source, str):
-        return
-    for node in ast.walk(ast.parse(source)):
+    tree = source_of(function).node if _has_import(function.__code__) else None
+    for node in () if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if _module(alias.name) is not None:

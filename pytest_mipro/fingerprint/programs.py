@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import dspy
 from pydantic import TypeAdapter
@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pytest_mipro.canonical import JSON, plain
-from pytest_mipro.fingerprint.source import is_users, path_of
-from pytest_mipro.fingerprint.values import state_of
+from pytest_mipro.fingerprint.ownership import is_users
+from pytest_mipro.fingerprint.source import path_of
+from pytest_mipro.fingerprint.values import annotation_text, state_of
 from pytest_mipro.records import Prompt
 
 if TYPE_CHECKING:
@@ -193,7 +194,9 @@ class _Identity:
 @lru_cache(maxsize=512)  # a search describes the same few fields thousands of times
 def _describe_type(identity: _Identity) -> JSON:
     annotation: Any = identity.value
-    name = annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+    # Not the path of a class: a class of the user has a part of its own.
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    name = annotation.__qualname__ if is_class else annotation_text(annotation)
     try:
         schema = plain(TypeAdapter(annotation).json_schema())
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError):

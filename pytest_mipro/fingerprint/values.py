@@ -21,13 +21,14 @@ from types import (
     UnionType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
 from pytest_mipro.fingerprint.dependencies import memory_of
-from pytest_mipro.fingerprint.source import is_lambda, is_users, path_of, source_of
+from pytest_mipro.fingerprint.ownership import is_users
+from pytest_mipro.fingerprint.source import is_lambda, path_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     if wrapped is not None and not is_users(type(value)):
         return [path_of(type(value)), walker.describe(wrapped, label)]
     if get_origin(value) is not None:
-        return str(value)
+        return annotation_text(value)
     if is_users(type(value)):
         return _describe_instance(value, walker, label)
 
@@ -152,6 +153,24 @@ def _describe_expression(value: object, walker: CodeWalker, label: str) -> JSON:
     return repr(value)
 
 
+def _describe_union(value: UnionType, walker: CodeWalker, label: str) -> JSON:
+    del walker, label
+    return annotation_text(value)
+
+
+def annotation_text(annotation: object) -> str:
+    """Return the text of an annotation: that of equal ones is the same on every Python."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        if isinstance(annotation, list):  # the parameters of a callable
+            return f"[{', '.join(map(annotation_text, annotation))}]"
+        return path_of(annotation) if isinstance(annotation, type) else str(annotation)
+    if origin in {Union, UnionType}:
+        return " | ".join(map(annotation_text, arguments))
+    texts = map(repr if origin is Literal else annotation_text, arguments)
+    return f"{annotation_text(origin)}[{', '.join(texts)}]"
+
+
 def _describe_pattern(value: re.Pattern, walker: CodeWalker, label: str) -> JSON:  # type: ignore[type-arg]  # registered by its class
     return [walker.describe(value.pattern, label), value.flags]
 
@@ -214,7 +233,7 @@ DESCRIBERS: Mapping[type, Describe] = {
     operator.itemgetter: _describe_expression,
     operator.attrgetter: _describe_expression,
     operator.methodcaller: _describe_expression,
-    UnionType: _describe_expression,
+    UnionType: _describe_union,
     EllipsisType: _describe_expression,
     re.Pattern: _describe_pattern,
     logging.Logger: _describe_logger,
