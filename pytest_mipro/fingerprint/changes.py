@@ -22,6 +22,7 @@ _WORDS = {
     Kind.METRIC: "metric",
     Kind.MODEL: "{name} model",
     Kind.ADAPTER: "adapter",
+    Kind.SETTING: "DSPy setting {name}",
     Kind.OPTION: "option {name}",
     Kind.ROW: "{owner} row {name}",
     Kind.VERSION: "{name} version",

@@ -137,8 +137,7 @@ class CodeWalker:
         Raises:
             FingerprintError: No ``version`` is declared.
         """
-        is_dspys = type(value).__module__.partition(".")[0] == "dspy"
-        if self._lenient or is_dspys:  # the key has DSPy's version
+        if self._lenient:
             return {"class": path_of(type(value))}
         message = (
             f"{label} is {value!r:.80}, of type {path_of(type(value))}, which cannot be hashed "
@@ -146,6 +145,15 @@ class CodeWalker:
             "and change it whenever that value changes"
         )
         raise FingerprintError(message)
+
+    @contextmanager
+    def leniently(self) -> Generator[None, None, None]:
+        """Describe values without content by their type inside the block."""
+        lenient, self._lenient = self._lenient, True
+        try:
+            yield
+        finally:
+            self._lenient = lenient
 
     def follow(self, code: Code) -> str:
         """Add the parts of a function or class and of the code that it uses; return its name."""
@@ -232,7 +240,7 @@ class CodeWalker:
             self.follow(wrapped)
         for variable, value in globals_of(function):
             self._follow_dependency(variable, value, name)
-        with self._leniently():  # A library may set any attribute, used or not.
+        with self.leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
                 self._follow_dependency(variable, value, name)
 
@@ -251,19 +259,11 @@ class CodeWalker:
         elif _has_content(value):
             self._add_value(variable, value, name)
         elif is_users(type(value)) or _is_builtin(value):
-            with self._leniently():
+            with self.leniently():
                 self._add_value(variable, value, name)
 
     def _add_value(self, variable: str, value: object, name: str) -> None:
         self.parts[Part(Kind.VALUE, variable, name)] = self.describe(value, f"{variable} in {name}")
-
-    @contextmanager
-    def _leniently(self) -> Generator[None, None, None]:
-        lenient, self._lenient = self._lenient, True
-        try:
-            yield
-        finally:
-            self._lenient = lenient
 
 
 def _outdated(source: SourceCode, name: str) -> FingerprintError:

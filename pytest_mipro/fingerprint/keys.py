@@ -11,6 +11,7 @@ from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
+from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
 from pytest_mipro.task import example_digest
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, Task
 
-ALGORITHM = 4
+ALGORITHM = 5
 """The version of the search; a change that can give another artifact raises it by one."""
 
 _TEACHER = "teacher"
@@ -65,7 +66,8 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         **_program_parts(task.program, walker),
         **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
         **_model_parts(task, walker),
-        Part(Kind.ADAPTER): walker.describe(task.adapter, "adapter"),
+        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
+        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
         **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
         **_row_parts(task),
         **_version_parts(task),
@@ -118,7 +120,8 @@ def predictions_key(
     content = {
         "modules": programs.describe_program(program, walker),
         "model": walker.describe(lm, "model"),
-        "adapter": walker.describe(row_adapter, "adapter"),
+        "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
+        "settings": describe_settings(walker),
         "version": declared,
         "dspy": version("dspy"),
     }
@@ -137,7 +140,7 @@ def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
 
 
 def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
-    """Describe the class and the public attributes of an adapter."""
+    """Describe the class and the attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
 
 

@@ -25,6 +25,7 @@ class Kind(Enum):
     METRIC = "metric"
     MODEL = "model"
     ADAPTER = "adapter"
+    SETTING = "setting"
     OPTION = "option"
     ROW = "row"
     VERSION = "version"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import operator
 import re
+import threading
 from collections import OrderedDict
 from enum import Enum
 from fractions import Fraction
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
-from pytest_mipro.fingerprint.dependencies import memory_of
+from pytest_mipro.fingerprint.memory import memory_of
 from pytest_mipro.fingerprint.ownership import is_users
 from pytest_mipro.fingerprint.source import is_lambda, path_of, source_of
 
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
     from pytest_mipro.fingerprint.source import Code
+
+
+_DSPYS_STATE = frozenset({"callbacks", "history"})
+"""Attributes of DSPy's objects that decide no result."""
 
 
 def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
@@ -52,6 +58,9 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
         return annotation_text(value)
     if is_users(type(value)):
         return _describe_instance(value, walker, label)
+    if type(value).__module__.partition(".")[0] == "dspy":
+        with walker.leniently():  # the key has DSPy's version, with what an object does
+            return _describe_instance(value, walker, label, _DSPYS_STATE)
 
     def describe_item(item: object) -> JSON:
         if item is value:
@@ -61,8 +70,10 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     return plain(value, describe_item)
 
 
-def _describe_instance(value: object, walker: CodeWalker, label: str) -> JSON:
-    memory = memory_of(type(value))
+def _describe_instance(
+    value: object, walker: CodeWalker, label: str, ignored: frozenset[str] = frozenset()
+) -> JSON:
+    memory = memory_of(type(value)) | ignored
     state = {
         name: walker.describe(item, f"{label}.{name}")
         for name, item in sorted(state_of(value).items())
@@ -175,6 +186,18 @@ def _describe_pattern(value: re.Pattern, walker: CodeWalker, label: str) -> JSON
     return [walker.describe(value.pattern, label), value.flags]
 
 
+def _describe_interpreter(value: dspy.PythonInterpreter, walker: CodeWalker, label: str) -> JSON:
+    # Its other attributes are about the process that it starts.
+    names = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
+    settings = {name: getattr(value, name) for name in names if name != "callbacks"}
+    return {"class": path_of(type(value)), "settings": walker.describe(settings, label)}
+
+
+def _describe_lock(value: object, walker: CodeWalker, label: str) -> JSON:
+    del walker, label
+    return {"class": path_of(type(value))}  # it decides when, and not what
+
+
 def _describe_logger(value: logging.Logger, walker: CodeWalker, label: str) -> JSON:
     del walker, label
     return value.name
@@ -237,5 +260,8 @@ DESCRIBERS: Mapping[type, Describe] = {
     EllipsisType: _describe_expression,
     re.Pattern: _describe_pattern,
     logging.Logger: _describe_logger,
+    dspy.PythonInterpreter: _describe_interpreter,
+    type(threading.Lock()): _describe_lock,
+    type(threading.RLock()): _describe_lock,
 }
 """The function that describes values of a type."""
