@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import functools
+import hashlib
 import inspect
+import json
 import operator
 import os
-import pathlib
 import re
 from array import array
 from collections import ChainMap, Counter, deque
@@ -33,7 +34,7 @@ from uuid import UUID
 
 import dspy
 
-from pytest_mipro.canonical import plain
+from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint.dependencies import (
     attributes_of,
@@ -43,12 +44,15 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
 )
+from pytest_mipro.fingerprint.environment import variables_read
 from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code_part
+from pytest_mipro.fingerprint.plain_values import CONTAINERS, plain_text, values_in
+from pytest_mipro.fingerprint.process_values import process_value
 from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any, TypeAlias, TypeGuard
 
     from pytest_mipro.canonical import JSON
@@ -65,6 +69,11 @@ _FOLLOWED = (
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
 )
 """Types of globals whose values count; of other globals only their names in the source count."""
+
+
+_SHORT = 1000
+"""Characters of a text in which values that may be new in each process are looked for."""
+_WAY_OUT = "make it where it is used, or a functools.cached_property, which is no part of the key"
 
 
 class CodeWalker:
@@ -94,6 +103,7 @@ class CodeWalker:
         self._descriptions: dict[tuple[int, bool], JSON] = {}
         # Keeps described objects alive, so that no new object gets the id of one of them.
         self._references: list[object] = []
+        self._process_values: dict[str, str] = {}
 
     def add_metric(self, metric: object) -> None:
         """Add the metric's part: its description and, if it is a function, its source."""
@@ -116,7 +126,10 @@ class CodeWalker:
                 declared.
         """
         if type(value) in _SCALARS:
+            self._note(value, label)
             return plain(self._relocated(value) if isinstance(value, str) else value)
+        if type(value) in CONTAINERS and (text := self._text_of(value, label)) is not None:
+            return {"json": hashlib.sha256(text.encode("ascii")).hexdigest()[:32]}
         key = (id(value), self._lenient)
         if key not in self._descriptions:
             # For a value that contains itself, while its description is not finished.
@@ -167,10 +180,33 @@ class CodeWalker:
             self._follow_wrapped(code)
         return name
 
+    @property
+    def hints(self) -> dict[Part, str]:
+        """What to do about the values that may be new in each process, by part."""
+        return {
+            part: f"{label} is {words}, which may be new in each process; {_WAY_OUT}"
+            for label, words in reversed(self._process_values.items())
+            for part in _parts_with(label)
+        }
+
+    def _note(self, value: object, label: str) -> None:
+        if words := process_value(value):
+            self._process_values.setdefault(label, words)
+
+    def _text_of(self, container: object, label: str) -> str | None:
+        """Return the text of a container of plain values, if it has one."""
+        text = plain_text(container)
+        if text is None or any(json.dumps(folder)[1:-1] in text for folder in self._projects):
+            return None
+        if len(text) <= _SHORT:
+            for value in values_in(container):
+                self._note(value, label)
+        return text
+
     def _relocated(self, text: str) -> str:
         """Return ``text`` without the project's folder if it is a path in a project of the user."""
-        projects = (path for path in self._projects if f"{text}{os.sep}".startswith(path))
-        project = next(projects, None) if pathlib.Path(text).is_absolute() else None
+        path = f"{text}{os.sep}"
+        project = next((folder for folder in self._projects if path.startswith(folder)), None)
         return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
 
     def _follow_users(self, code: Code, name: str) -> None:
@@ -240,6 +276,9 @@ class CodeWalker:
             self.follow(wrapped)
         for variable, value in globals_of(function):
             self._follow_dependency(variable, value, name)
+        for variable in variables_read(function):
+            text = os.environ.get(variable)
+            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
         with self.leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
                 self._follow_dependency(variable, value, name)
@@ -264,6 +303,16 @@ class CodeWalker:
 
     def _add_value(self, variable: str, value: object, name: str) -> None:
         self.parts[Part(Kind.VALUE, variable, name)] = self.describe(value, f"{variable} in {name}")
+
+
+def _parts_with(label: str) -> Iterator[Part]:
+    """Yield the parts whose content may have the value of that label."""
+    name, _, owner = label.partition(" in ")
+    if owner:
+        yield Part(Kind.VALUE, name, owner)
+        return
+    steps = label.split(".")
+    yield from (Part(Kind.STATE, ".".join(steps[:count])) for count in range(2, len(steps) + 1))
 
 
 def _outdated(source: SourceCode, name: str) -> FingerprintError:

@@ -12,6 +12,7 @@ from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
+from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
 from pytest_mipro.task import example_digest
 
@@ -60,22 +61,8 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         FingerprintError: A value that can change the artifact has no content
             to hash, and the task declares no ``version``.
     """
-    walker = _walker(task.version)
-    walker.add_metric(task.metric)
-    parts: dict[Part, JSON] = {
-        **_program_parts(task.program, walker),
-        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
-        **_model_parts(task, walker),
-        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
-        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
-        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
-        **_row_parts(task),
-        **_version_parts(task),
-        **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in (extra or {}).items()},
-        **walker.parts,
-    }
-    locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
-    return Fingerprint({part: digest(content) for part, content in parts.items()}, locations)
+    with counted_as_users(task.program, task.teacher, task.metric):
+        return _task_fingerprint(task, extra or {})
 
 
 def evaluation_key(
@@ -101,7 +88,8 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
         FingerprintError: As ``of_task``.
     """
     walker = _walker(declared)
-    walker.add_metric(metric)
+    with counted_as_users(metric):
+        walker.add_metric(metric)
     return digest([by_text(walker.parts), declared])
 
 
@@ -117,21 +105,24 @@ def predictions_key(
         FingerprintError: As ``of_task``.
     """
     walker = _walker(declared)
-    content = {
-        "modules": programs.describe_program(program, walker),
-        "model": walker.describe(lm, "model"),
-        "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
-        "settings": describe_settings(walker),
-        "version": declared,
-        "dspy": version("dspy"),
-    }
+    with counted_as_users(program):
+        content = {
+            "modules": programs.describe_program(program, walker),
+            "model": walker.describe(lm, "model"),
+            "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
+            "settings": describe_settings(walker),
+            "version": declared,
+            "dspy": version("dspy"),
+        }
     return digest({**content, "code": by_text(walker.parts)})
 
 
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
+    with counted_as_users(program):
+        predictors = programs.describe_predictors(program, walker)
+    return digest([predictors, by_text(walker.parts)])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
@@ -142,6 +133,26 @@ def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
 def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
     """Describe the class and the attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
+
+
+def _task_fingerprint(task: Task, extra: Mapping[str, object]) -> Fingerprint:
+    walker = _walker(task.version)
+    walker.add_metric(task.metric)
+    parts: dict[Part, JSON] = {
+        **_program_parts(task.program, walker),
+        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
+        **_model_parts(task, walker),
+        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
+        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
+        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
+        **_row_parts(task),
+        **_version_parts(task),
+        **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in extra.items()},
+        **walker.parts,
+    }
+    locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
+    digests = {part: digest(content) for part, content in parts.items()}
+    return Fingerprint(digests, locations, walker.hints)
 
 
 def _walker(declared: str | None) -> CodeWalker:
@@ -169,10 +180,11 @@ def _extra(name: str, value: object) -> JSON:
 
 
 def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") -> dict[Part, JSON]:
-    modules = programs.describe_program(program, walker)
+    modules, states = programs.describe_program(program, walker)
     predictors = programs.describe_predictors(program, walker)
     return {
         Part(Kind.MODULES, owner): modules,
+        **{Part(Kind.STATE, name, owner): content for name, content in states.items()},
         **{
             Part(_PREDICTOR_KINDS[field], name, owner): content
             for name, description in predictors.items()

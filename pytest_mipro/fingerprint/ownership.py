@@ -6,12 +6,17 @@ import os
 import site
 import sys
 import sysconfig
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from pytest_mipro.fingerprint.packages import local_packages, packages_of
+
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import ModuleType
 
     from pytest_mipro.fingerprint.source import Code
@@ -27,6 +32,9 @@ _INSTALLED = tuple(
 """Folders of the standard library, of installed packages and of this package."""
 _PROJECT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py", ".git")
 """Names of files and folders of which a project's folder has at least one."""
+
+
+_declared: ContextVar[tuple[str, ...]] = ContextVar("declared", default=())
 
 
 def is_users(code: Code) -> bool:
@@ -50,8 +58,20 @@ def is_users_module(module: ModuleType) -> bool:
 
 
 def is_users_path(path: str) -> bool:
-    """Whether a file or folder is outside the folders of installed code."""
-    return not path.startswith((*_INSTALLED, "<frozen"))
+    """Whether a file or folder is outside the folders of installed code, or in an own package."""
+    if not path.startswith((*_INSTALLED, "<frozen")):
+        return True
+    return path.startswith((*local_packages(), *_declared.get()))
+
+
+@contextmanager
+def counted_as_users(*values: object) -> Generator[None]:
+    """Let the installed packages that define ``values`` count as the user's inside the block."""
+    token = _declared.set(packages_of(values))
+    try:
+        yield
+    finally:
+        _declared.reset(token)
 
 
 @lru_cache(maxsize=512)

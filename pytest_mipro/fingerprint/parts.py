@@ -26,6 +26,8 @@ class Kind(Enum):
     MODEL = "model"
     ADAPTER = "adapter"
     SETTING = "setting"
+    STATE = "state"
+    ENVIRONMENT = "environment"
     OPTION = "option"
     ROW = "row"
     VERSION = "version"

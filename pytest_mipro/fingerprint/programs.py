@@ -60,12 +60,24 @@ def demo_fields(demo: dspy.Example | Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def describe_program(program: dspy.Module, walker: CodeWalker) -> JSON:
-    """Describe the modules of ``program``, without the predictors that a search changes."""
+def describe_program(
+    program: dspy.Module, walker: CodeWalker
+) -> tuple[list[JSON], dict[str, JSON]]:
+    """Describe the modules of ``program`` and, by their paths, the modules' attributes.
+
+    The predictors that a search changes are left out.
+    """
     predictors = program.predictors()
     for predictor in predictors:
         _follow_types(signature_of(predictor), walker)
-    return _describe_modules(program, walker, {id(predictor) for predictor in predictors})
+    searched = {id(predictor) for predictor in predictors}
+    descriptions = _describe_modules(program, walker, searched)
+    states = {
+        f"{description['path']}.{name}": content
+        for description in descriptions
+        for name, content in description.pop("state").items()
+    }
+    return list(descriptions), states
 
 
 def describe_predictors(program: dspy.Module, walker: CodeWalker) -> dict[str, dict[str, JSON]]:
@@ -81,7 +93,9 @@ def _describe_module(module: dspy.Module, walker: CodeWalker, label: str) -> JSO
     return _describe_modules(module, walker, ())
 
 
-def _describe_modules(root: dspy.Module, walker: CodeWalker, searched: Collection[int]) -> JSON:
+def _describe_modules(
+    root: dspy.Module, walker: CodeWalker, searched: Collection[int]
+) -> list[dict[str, Any]]:
     """Describe ``root`` and the modules inside; ``searched`` has the ids of predictors."""
     modules = [
         (path, module)
@@ -102,7 +116,7 @@ def _describe_modules(root: dspy.Module, walker: CodeWalker, searched: Collectio
 
 def _describe_state(
     module: dspy.Module, walker: CodeWalker, path: str, searched: Collection[int]
-) -> dict[str, JSON]:
+) -> dict[str, Any]:
     walker.follow(type(module))
     is_predictor = isinstance(module, dspy.Predict)
     ignored = _MODULE_STATE | (_PREDICTOR_STATE if is_predictor else frozenset())
