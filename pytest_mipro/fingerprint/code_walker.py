@@ -7,6 +7,7 @@ other packages are assumed not to change.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import decimal
 import functools
@@ -104,6 +105,14 @@ class CodeWalker:
         # Keeps described objects alive, so that no new object gets the id of one of them.
         self._references: list[object] = []
         self._process_values: dict[str, str] = {}
+
+    def copy(self) -> CodeWalker:
+        """Return a walker that goes on from here, and leaves this one as it is."""
+        walker = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | list):
+                setattr(walker, name, value.copy())
+        return walker
 
     def add_metric(self, metric: object) -> None:
         """Add the metric's part: its description and, if it is a function, its source."""

@@ -14,6 +14,7 @@ from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
 from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
+from pytest_mipro.fingerprint.program_walk import ProgramWalk, walk_program
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
@@ -61,8 +62,25 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         FingerprintError: A value that can change the artifact has no content
             to hash, and the task declares no ``version``.
     """
-    with counted_as_users(task.program, task.teacher, task.metric):
-        return _task_fingerprint(task, extra or {})
+    walk = walk_program(task.program, _walker(task.version), task.version)
+    walker = walk.walker
+    with counted_as_users(task.metric):
+        walker.add_metric(task.metric)
+    parts: dict[Part, JSON] = {
+        **_program_parts(walk),
+        **_teacher_parts(task, walker),
+        **_model_parts(task, walker),
+        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
+        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
+        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
+        **_row_parts(task),
+        **_version_parts(task),
+        **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in (extra or {}).items()},
+        **walker.parts,
+    }
+    locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
+    digests = {part: digest(content) for part, content in parts.items()}
+    return Fingerprint(digests, locations, walker.hints)
 
 
 def evaluation_key(
@@ -104,16 +122,16 @@ def predictions_key(
     Raises:
         FingerprintError: As ``of_task``.
     """
-    walker = _walker(declared)
-    with counted_as_users(program):
-        content = {
-            "modules": programs.describe_program(program, walker),
-            "model": walker.describe(lm, "model"),
-            "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
-            "settings": describe_settings(walker),
-            "version": declared,
-            "dspy": version("dspy"),
-        }
+    walk = walk_program(program, _walker(declared), declared)
+    walker = walk.walker
+    content: dict[str, JSON] = {
+        "modules": [walk.modules, walk.states],
+        "model": walker.describe(lm, "model"),
+        "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
+        "settings": describe_settings(walker),
+        "version": declared,
+        "dspy": version("dspy"),
+    }
     return digest({**content, "code": by_text(walker.parts)})
 
 
@@ -133,26 +151,6 @@ def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
 def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
     """Describe the class and the attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
-
-
-def _task_fingerprint(task: Task, extra: Mapping[str, object]) -> Fingerprint:
-    walker = _walker(task.version)
-    walker.add_metric(task.metric)
-    parts: dict[Part, JSON] = {
-        **_program_parts(task.program, walker),
-        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
-        **_model_parts(task, walker),
-        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
-        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
-        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
-        **_row_parts(task),
-        **_version_parts(task),
-        **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in extra.items()},
-        **walker.parts,
-    }
-    locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
-    digests = {part: digest(content) for part, content in parts.items()}
-    return Fingerprint(digests, locations, walker.hints)
 
 
 def _walker(declared: str | None) -> CodeWalker:
@@ -179,18 +177,25 @@ def _extra(name: str, value: object) -> JSON:
         raise FingerprintError(message) from error
 
 
-def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") -> dict[Part, JSON]:
-    modules, states = programs.describe_program(program, walker)
-    predictors = programs.describe_predictors(program, walker)
+def _program_parts(walk: ProgramWalk, owner: str = "") -> dict[Part, JSON]:
+    predictors = programs.describe_predictors(walk.program, walk.walker)
     return {
-        Part(Kind.MODULES, owner): modules,
-        **{Part(Kind.STATE, name, owner): content for name, content in states.items()},
+        Part(Kind.MODULES, owner): walk.modules,
+        **{Part(Kind.STATE, name, owner): content for name, content in walk.states.items()},
         **{
             Part(_PREDICTOR_KINDS[field], name, owner): content
             for name, description in predictors.items()
             for field, content in description.items()
         },
     }
+
+
+def _teacher_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    if task.teacher is None:
+        return {}
+    with counted_as_users(task.teacher):
+        modules, states = programs.describe_program(task.teacher, walker)
+        return _program_parts(ProgramWalk(task.teacher, modules, states, walker), _TEACHER)
 
 
 def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
