@@ -134,8 +134,8 @@ class CodeWalker:
             FingerprintError: The value has no content, and no ``version`` is
                 declared.
         """
+        self._note(value, label)
         if type(value) in _SCALARS:
-            self._note(value, label)
             return plain(self._relocated(value) if isinstance(value, str) else value)
         if type(value) in CONTAINERS and (text := self._text_of(value, label)) is not None:
             return {"json": hashlib.sha256(text.encode("ascii")).hexdigest()[:32]}
@@ -199,8 +199,8 @@ class CodeWalker:
         }
 
     def _note(self, value: object, label: str) -> None:
-        if words := process_value(value):
-            self._process_values.setdefault(label, words)
+        if label not in self._process_values and (words := process_value(value)):
+            self._process_values[label] = words
 
     def _text_of(self, container: object, label: str) -> str | None:
         """Return the text of a container of plain values, if it has one."""

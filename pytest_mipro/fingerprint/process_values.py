@@ -15,6 +15,10 @@ _UUID = re.compile(
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]{6,}")
 _RECENT = 24 * 60 * 60
 """Seconds before now in which a process began that still runs."""
+_EARLIEST = 10**9
+"""The least time stamp: the seconds from 1970 to 2001."""
+_SHORTEST = len("2001-01-01T00:00")
+"""Characters of the shortest text that is looked at."""
 _UNITS = (1, 10**3, 10**6, 10**9)
 """Parts of a second in which time stamps count."""
 
@@ -31,16 +35,19 @@ def process_value(value: object) -> str:
         return ""
     if value == os.getpid():
         return "the number of the process"
-    return "the time" if any(_is_recent(value / unit) for unit in _UNITS) else ""
+    is_stamp = value >= _EARLIEST and any(_is_recent(value / unit) for unit in _UNITS)
+    return "the time" if is_stamp else ""
 
 
 def _process_text(text: str) -> str:
+    if text.startswith(f"{tempfile.gettempdir()}{os.sep}"):
+        return "a temporary path"
+    if len(text) < _SHORTEST:
+        return ""
     if _UUID.fullmatch(text):
         return "a UUID"
     if _ADDRESS.search(text):
         return "an address in memory"
-    if text.startswith(f"{tempfile.gettempdir()}{os.sep}"):
-        return "a temporary path"
     try:
         return process_value(dt.datetime.fromisoformat(text))
     except ValueError:

@@ -43,7 +43,8 @@ class ProgramWalk:
 @contextmanager
 def described_once() -> Generator[None]:
     """Describe each program once inside the block, as it is at first, however large it is."""
-    token = _walks.set(_walks.get() or {})
+    walks = _walks.get()
+    token = _walks.set({} if walks is None else walks)
     try:
         yield
     finally:
