@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+# ruff: ignore[import-private-name]: pytest has no public name for what it makes of assert
+from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
+
 from pytest_mipro.errors import MiproError
+from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
@@ -41,6 +45,7 @@ class TaskRunner:
         self, config: pytest.Config, settings: Settings, orphans: OrphanedReferences
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
+        add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
         self._config = config
         self._settings = settings
         self._orphans = orphans
@@ -93,7 +98,8 @@ class TaskRunner:
             task, location = self._task(request), location_of(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                return self._session.outcome(task, location)
+                with described_once():
+                    return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             end = partial(pytest.fail, str(self.redact(f"mipro: {error}")), pytrace=False)

@@ -326,8 +326,9 @@ class MIPROv2(Teleprompter):
     def _evaluator(self, program: dspy.Module, settings: dict[str, Any]) -> Evaluator:
         lm, adapter = settings["lm"], settings.setdefault("adapter", dspy.settings.adapter)
         try:
-            key = fingerprint.evaluation_key(program, self.metric, lm, adapter, self.version)
-            answers = fingerprint.predictions_key(program, lm, adapter, self.version)
+            with fingerprint.described_once():
+                key = fingerprint.evaluation_key(program, self.metric, lm, adapter, self.version)
+                answers = fingerprint.predictions_key(program, lm, adapter, self.version)
         except FingerprintError:
             if self._store is not None:
                 raise
