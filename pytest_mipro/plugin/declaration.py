@@ -118,14 +118,16 @@ class CheckedDeclaration:
 
     def load(self, source: DatasetSource) -> Dataset:
         """Return the dataset at ``source``, read and split as declared."""
+        cluster = self.values.get("cluster")
         dataset = task.Dataset.load(
             source,
             inputs=self.values.get("inputs"),
             split=self.values.get("split", task.DEFAULT_SPLIT),
             folder=self.folder,
+            cluster=cluster,
         )
-        if "cluster" in self.values:
-            task.clusters_of(dataset, self.values["cluster"])
+        if cluster is not None:
+            task.clusters_of(dataset.test, cluster)
         return dataset
 
 

@@ -10,7 +10,15 @@ import dspy
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
 from pytest_mipro.plugin.node import node_id
-from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
+from pytest_mipro.task import (
+    Task,
+    build_program,
+    check_adapter,
+    check_metric,
+    hidden_output_warning,
+    is_sampled,
+    near_duplicate_warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,12 +107,16 @@ class TaskBuilder:
             DeclarationError: An argument is missing or cannot be used.
         """
         program = build_program(self._required("program"))
+        dataset = self._declared.dataset or self._declared.load(self._required("dataset"))
+        warnings = near_duplicate_warning(dataset.splits), hidden_output_warning(program)
+        for warning in filter(None, warnings):
+            warn(f"{name}: {warning}")
         return Task(
             name=name,
             test=node_id(self._request.node),
             program=program,
             metric=self._metric(),
-            dataset=self._declared.dataset or self._declared.load(self._required("dataset")),
+            dataset=dataset,
             lm=models.lm,
             prompt_lm=models.prompt_lm,
             teacher=models.teacher,

@@ -14,7 +14,7 @@ from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
-from pytest_mipro.session.advice import advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.outcome import Outcome
@@ -102,6 +102,7 @@ class Session:
             context = read_context(task, fingerprint, location, update=self._policy.update)
             result = self._result(context)
             state = self._reference_state(context, result)
+        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
         return Outcome(
             task,
             result,

@@ -5,11 +5,13 @@ from .callables import build_program as build_program
 from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
 from .callables import check_program as check_program
+from .clusters import clusters_of as clusters_of
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
-from .dataset import clusters_of as clusters_of
 from .example import check_example as check_example
 from .example import example_digest as example_digest
+from .hidden_fields import hidden_output_warning as hidden_output_warning
+from .near_duplicates import near_duplicate_warning as near_duplicate_warning
 from .options import OPTION_NAMES as OPTION_NAMES
 from .options import Options as Options
 from .splits import DEFAULT_SPLIT as DEFAULT_SPLIT

@@ -153,7 +153,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "inputs not marked": ({"dataset": [dspy.Example(a=1)]}, r"declares no inputs.*inputs="),
     "cluster field missing": (
         {"cluster": "document"},
-        r"cluster='document': test\[0\] has no value in that field; it has .*'question'",
+        r"cluster='document': train\[0\] has no value in that field; it has .*'question'",
     ),
     "single cluster": (
         {"cluster": "answer", "dataset": {"train": TRAIN, "val": VAL, "test": sums(20, 1)}},
