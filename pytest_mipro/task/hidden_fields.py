@@ -8,7 +8,10 @@ from pytest_mipro.errors import DatasetError
 from pytest_mipro.task.listing import listed
 
 # Not hasattr, which would also find the attributes of a metaclass, such as mro.
-_ATTRIBUTES = {cls: frozenset(dir(cls()) + dir(cls)) for cls in (dspy.Example, dspy.Prediction)}
+_ATTRIBUTES = {
+    dspy.Example: frozenset(dir(dspy.Example())),
+    dspy.Prediction: frozenset(dir(dspy.Prediction())),
+}
 
 # Hides this module's frames, so that pytest shows the declaring line.
 __tracebackhide__ = True

@@ -74,11 +74,14 @@ def _decoded(path: Path, content: bytes) -> str:
 
 def _read_jsonl(path: Path, text: str) -> list[Row]:
     # Not str.splitlines, which would also break at U+2028 inside a JSON string.
-    lines = enumerate(io.StringIO(text, newline=None), start=1)
+    stripped = map(str.strip, io.StringIO(text, newline=None))
     return [
-        (f"{path.name}:{number}", _fields(_parse(path, line, number), f"{path}, line {number}"))
-        for number, line in lines
-        if line.strip()
+        (
+            f"{path.name}:{number}",
+            _fields(_parse(path, line, number), f"{path}, line {number}"),
+        )
+        for number, line in enumerate(stripped, start=1)
+        if line
     ]
 
 

@@ -60,6 +60,39 @@ def test_the_closest_marker_wins(project: Project) -> None:
     project.run("--mipro").assert_outcomes(passed=2)
 
 
+def test_parameters_have_their_own_markers(project: Project) -> None:
+    """Each parameter is judged with its own arguments, and a mistake in one is named."""
+    project.write(
+        test_adder="""
+        import pytest
+        from program import Adder, right, DATASET
+        from pytest_mipro import mipro_optimize
+        from scripted import scripted_lm
+
+        def wrong(example, prediction, trace=None):
+            return not right(example, prediction)
+
+        @pytest.mark.parametrize(
+            "score",
+            [
+                pytest.param(1, marks=pytest.mark.mipro(metric=right)),
+                pytest.param(0, marks=pytest.mark.mipro(metric=wrong)),
+            ],
+        )
+        @mipro_optimize(program=Adder, metric=wrong, dataset=DATASET)
+        def test_adder(mipro, score):
+            assert mipro.task.metric is (right if score else wrong)
+            assert mipro.report().origin == "compiled"
+        """,
+    )
+    project.run("--mipro").assert_outcomes(passed=2)
+    test = (project.path / "test_adder.py").read_text()
+    project.write(test_adder=test.replace("metric=wrong)),", "metrics=wrong)),"))
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*::test_adder[[]0]: mipro has no argument 'metrics'; did you*"])
+
+
 def test_tests_of_one_task_share_the_work(project: Project) -> None:
     """The first test does the work, also if it runs twice, and the second one names the first."""
     repeat_hook = """
