@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import dspy
 
@@ -33,9 +33,9 @@ def call_program(program: dspy.Module, inputs: dict[str, Any]) -> tuple[object, 
 
     A program without ``forward`` is called by its ``aforward``.
     """
-    # Of its class, as DSPy logs a warning when a program is asked for its ``forward``.
-    call = program if hasattr(type(program), "forward") else program.acall
-    prediction = call(**inputs)
+    # Those of the class, as DSPy logs a warning when a program is asked for its ``forward``.
+    is_async = hasattr(type(program), "aforward") and not hasattr(type(program), "forward")
+    prediction = (program.acall if is_async else program)(**inputs)
     if inspect.isawaitable(prediction):
         return _run(_traced(program, prediction))
     return prediction, tuple(dspy.settings.trace)
@@ -98,7 +98,7 @@ def _run(awaitable: Awaitable[T]) -> T:
         threads.shutdown(wait=False)
     if error is not None:
         raise error
-    return result
+    return cast("T", result)
 
 
 async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:

@@ -142,6 +142,7 @@ class Compiler:
             store=store,
             version=task.version,
             on_progress=lambda progress: self._callbacks.show_progress(task, progress),
+            on_warning=lambda text: self._callbacks.advise(f"{task.name}: {text}"),
             held_out=held_out_rows,
             **{name: getattr(task.options, name) for name in _CONSTRUCTOR_OPTIONS},
         )

@@ -14,6 +14,7 @@ from .hidden_fields import hidden_output_warning as hidden_output_warning
 from .near_duplicates import near_duplicate_warning as near_duplicate_warning
 from .options import OPTION_NAMES as OPTION_NAMES
 from .options import Options as Options
+from .program_inputs import check_inputs as check_inputs
 from .splits import DEFAULT_SPLIT as DEFAULT_SPLIT
 from .splits import SplitSpec as SplitSpec
 from .task import Task as Task

@@ -122,6 +122,54 @@ def pytest_runtest_protocol(item, nextitem):
     )
 
 
+def test_a_fixture_with_params_judges_each_if_the_test_requests_it(project: Project) -> None:
+    """The error says how, for a fixture behind the fixture as well, and that works."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"""{conftest}
+import program
+
+@pytest.fixture(params=["right", "wrong"])
+def kind(request):
+    return request.param
+
+@pytest.fixture
+def mipro_metric(kind):
+    return getattr(program, kind)
+
+@pytest.fixture
+def mipro_adapter():
+    pytest.fail("no parameter defined here")
+""",
+        program=(project.path / "program.py").read_text()
+        + "\ndef wrong(example, prediction, trace=None):\n    return example.answer == 1\n",
+        test_adder="""
+        import pytest
+        from pytest_mipro import mipro_optimize
+        from program import Adder, DATASET
+
+        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        def test_without(mipro):
+            pass
+
+        @pytest.mark.usefixtures("mipro_metric")
+        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        def test_with(mipro, kind):
+            assert mipro.task.metric.__name__ == kind
+
+        @mipro_optimize(program=Adder, dataset=DATASET, metric=lambda example, prediction: 1)
+        def test_failing(mipro):
+            pass
+        """,
+    )
+    result = project.run("--mipro", "-W", "ignore::pytest_mipro.MiproWarning")
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(
+        ["mipro: the fixture mipro_metric, or a *usefixtures('mipro_metric')", "*defined here"]
+    )
+    assert "requested fixture has no parameter" not in result.stdout.str()
+
+
 def test_a_teacher_and_a_prompt_model_can_be_named(project: Project) -> None:
     """The teacher model answers while bootstrapping, the prompt model while proposing."""
     conftest = (project.path / "conftest.py").read_text()
