@@ -36,7 +36,7 @@ def refuse_broken(rows: Sequence[Row]) -> None:
     """
     types = {None if row.failure is None else row.failure.type for row in rows}
     if len(rows) >= _FEWEST and len(types) == 1 and _UNREADABLE not in types:
-        check_not_broken("the baseline program", rows, f"first {len(rows)} validation examples")
+        check_not_broken("the baseline program", rows, "first validation examples")
 
 
 class CallerWatch(BaseCallback):

@@ -41,7 +41,7 @@ class TestBrokenBaselines:
     def test_a_broken_program_is_found_before_the_compile(self) -> None:
         """The error names the line, after the first rows and no other call."""
         lm = average_lm()
-        with pytest.raises(ProgramError, match="first 5 validation examples") as caught:
+        with pytest.raises(ProgramError, match="5 of 5 first validation examples") as caught:
             compiled(small_optimizer(lm), Program(lambda _, prediction: prediction.anwser))
         assert "the baseline program failed on 5 of 5" in str(caught.value)
         assert "test_first_rows.py" in str(caught.value)
