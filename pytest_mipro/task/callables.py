@@ -70,10 +70,7 @@ def build_program(value: object) -> dspy.Module:
 def _call(factory: object) -> dspy.Module:
     if not callable(factory):
         raise AssertionError(factory)
-    is_class = isinstance(factory, type)
-    # The signature of a class of programs is that of its metaclass, which takes everything.
-    reason = mismatch(factory.__init__, factory) if is_class else mismatch(factory)
-    if reason:
+    if reason := _missing_arguments(factory):
         message = (
             f"program={_shown(factory)} cannot be built without arguments: {reason}; "
             "pass an instance, or override the mipro_program fixture"
@@ -93,6 +90,15 @@ def _call(factory: object) -> dspy.Module:
         message = f"program={_shown(factory)} returned {program!r:.80}, expected a dspy.Module"
         raise DeclarationError(message)
     return program
+
+
+def _missing_arguments(factory: Callable[..., object]) -> str:
+    """Return why ``factory`` cannot be called without arguments; empty if it can."""
+    if not isinstance(factory, type):
+        return mismatch(factory)
+    # The signature of a class of programs is that of its metaclass, which takes everything.
+    constructor = factory.__init__  # type: ignore[misc]  # only its signature is read
+    return mismatch(constructor, factory)
 
 
 def _place_of(error: Exception) -> str:

@@ -14,6 +14,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from pytest_mipro.evaluate import check_not_broken
+from pytest_mipro.fingerprint import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,8 @@ class CallerWatch(BaseCallback):
         super().__init__()
         self._program = program
         # Frozen ones too, which the user left out of the search knowingly.
-        own = [module for _, module in program.named_sub_modules(dspy.Predict)]
+        modules = (module for _, module in program.named_sub_modules(dspy.Predict))
+        own = [module for module in modules if isinstance(module, dspy.Predict)]
         self._own = {id(predictor) for predictor in own}
         # A copy of a predictor, such as those that dspy.BestOfN calls, has its signature.
         self._signatures = {_signature(predictor) for predictor in own}
@@ -89,5 +91,5 @@ class CallerWatch(BaseCallback):
 
 
 def _signature(predictor: dspy.Predict) -> tuple[str, str]:
-    signature = predictor.signature
+    signature = signature_of(predictor)
     return signature.signature, signature.instructions

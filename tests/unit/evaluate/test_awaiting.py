@@ -73,7 +73,7 @@ class Awaiting(dspy.Module):
     """A program whose only method is ``aforward``; it asks about each part at once, or in turn."""
 
     def __init__(self, *, at_once: bool = True) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.check = dspy.Predict("question -> answer")
         self.answer = dspy.Predict("question -> answer")
         self.at_once = at_once

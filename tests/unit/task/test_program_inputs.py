@@ -62,6 +62,7 @@ class AsksForUnits(dspy.Signature):
     answer: str = dspy.OutputField()
 
 
+REACT: Any = dspy.ReAct  # Its type does not allow the text that it takes.
 TAKEN = [
     Program(),
     Async(),
@@ -71,7 +72,7 @@ TAKEN = [
     dspy.Predict("question, history -> answer"),
     dspy.Predict(AsksForUnits),
     dspy.ChainOfThought("question -> answer"),
-    dspy.ReAct("question -> answer", tools=[]),
+    REACT("question -> answer", tools=[]),
 ]
 
 
@@ -90,7 +91,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Methodless(), "it has neither forward nor aforward"),
     (dspy.Predict("query -> answer"), "its signature has the inputs query"),
     (dspy.ChainOfThought("query, hint -> answer"), "its signature has the inputs query, hint"),
-    (dspy.ReAct("query -> answer", tools=[]), "its signature has the inputs query"),
+    (REACT("query -> answer", tools=[]), "its signature has the inputs query"),
 ]
 
 
