@@ -78,14 +78,17 @@ class TaskRunner:
         )
 
     def declare(self, node: pytest.Item) -> None:
-        """Check and keep the declaration of ``node``, at collection.
+        """Check and keep the declaration of ``node``, at collection; tests may share one.
 
         Raises:
             pytest.Collector.CollectError: It cannot be used. (A UsageError
                 at this point would crash the controller of xdist.)
         """
+        key = declaring_test(node)
+        if key in self._declared:
+            return
         try:
-            self._declared[declaring_test(node)] = check(node)
+            self._declared[key] = check(node)
         except MiproError as error:
             message = f"{node.nodeid}: {error}"
             raise pytest.Collector.CollectError(message) from None

@@ -15,7 +15,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.acceptance import Acceptor
-from pytest_mipro.session.advice import advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
@@ -109,6 +109,7 @@ class Session:
             result = self._result(context)
             key, looks = self._looks(context, result)
             state = self._reference_state(context, result, looks)
+        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
         return Outcome(
             task,
             result,
