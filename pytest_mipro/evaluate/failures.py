@@ -224,14 +224,17 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
     return start
 
 
-def check_not_broken(program: str, rows: Sequence[Row]) -> None:
+def check_not_broken(
+    program: str, rows: Sequence[Row], examples: str = "held-out examples"
+) -> None:
     """Raise if a program failed on more than half of ``rows`` with the same exception.
 
     Such a program is broken, and its score would not be a measurement.
 
     Args:
         program: Its name in the message, such as ``"the baseline program"``.
-        rows: Its held-out rows.
+        rows: Its rows.
+        examples: The name of their examples in the message.
 
     Raises:
         ProgramError: It is broken.
@@ -243,7 +246,7 @@ def check_not_broken(program: str, rows: Sequence[Row]) -> None:
     ((error_type, count),) = most_common
     first = next(failure for failure in failures if failure.type == error_type)
     message = (
-        f"{program} failed on {count} of {len(rows)} held-out examples with {error_type}: it is "
+        f"{program} failed on {count} of {len(rows)} {examples} with {error_type}: it is "
         f"broken, which is no score; make it answer at least half of them. The first "
         f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
     )

@@ -111,7 +111,7 @@ class Switch(Option):
 
     def has_set_flag(self, config: pytest.Config) -> bool:
         """Whether the flag is on the command line."""
-        return bool(config.getoption(self.key))
+        return self.has_flag and bool(config.getoption(self.key))
 
 
 # The table [tool.pytest] has numbers; pytest tells what it may hold in 9.2, where an ini file's

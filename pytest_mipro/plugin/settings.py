@@ -55,10 +55,16 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
     return name.strip(), (input_price, output_price)
 
 
-def _model(value: OptionValue) -> str:
-    if not value.text.strip():
-        value.refuse("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
-    return value.text
+def _not_empty(expected: str) -> Callable[[OptionValue], str]:
+    def parse(value: OptionValue) -> str:
+        if not value.text.strip():
+            value.refuse(expected)
+        return value.text
+
+    return parse
+
+
+_model = _not_empty("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
 
 
 def _name(value: OptionValue) -> str:
@@ -112,6 +118,16 @@ class Settings:
             has_flag=False,
         ),
     ]
+    optimizer: Annotated[
+        str | None,
+        Text(
+            "The optimizer, before marker and fixture: mipro (default), bootstrap, random_search, "
+            "labeled, knn, copro, simba, gepa or ensemble.",
+            metavar="NAME",
+            parse=_not_empty("the name of an optimizer, such as mipro"),
+            has_ini=False,
+        ),
+    ]
     threads: Annotated[
         int | None,
         Text(
@@ -161,6 +177,21 @@ class Settings:
     ]
     update: Annotated[
         bool, Switch("Accept each outcome as the test's reference, in __mipro__ beside the test.")
+    ]
+    new_anchor: Annotated[
+        bool,
+        Switch(
+            "With --mipro-update: hold later programs against what is accepted now, though it is "
+            "worse than what was accepted before."
+        ),
+    ]
+    alpha_spending: Annotated[
+        bool,
+        Switch(
+            "Let all looks at the same held-out examples share alpha, unless a marker says it.",
+            has_flag=False,
+            has_ini=True,
+        ),
     ]
     frozen: Annotated[
         bool,
@@ -305,6 +336,12 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
         message = (
             f"--mipro-{contrary[0]} and --mipro-frozen contradict each other: "
             "one gives new references or programs, the other takes what was accepted; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.new_anchor and not settings.update:
+        message = (
+            "--mipro-new-anchor does nothing without --mipro-update: it says what an acceptance "
+            "is to be; add --mipro-update, or leave it out"
         )
         raise pytest.UsageError(message)
     if settings.dry_run and settings.update:

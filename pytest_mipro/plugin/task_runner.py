@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+# ruff: ignore[import-private-name]: pytest has no public name for what it makes of assert
+from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
+
 from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
+from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
@@ -25,8 +29,6 @@ from pytest_mipro.session import Callbacks, Policy, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import dspy
 
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.plugin.declaration import CheckedDeclaration
@@ -44,6 +46,7 @@ class TaskRunner:
         self, config: pytest.Config, settings: Settings, orphans: OrphanedReferences
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
+        add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
         self._config = config
         self._settings = settings
         self._orphans = orphans
@@ -56,7 +59,6 @@ class TaskRunner:
             folder=settings.folder,
             process_name=_process_name(config),
             callbacks=Callbacks(
-                optimize=self.optimize,
                 fingerprint=self.fingerprint,
                 show_line=self.say,
                 show_progress=self.progress,
@@ -65,6 +67,7 @@ class TaskRunner:
             ),
             policy=Policy(
                 update=settings.update,
+                new_anchor=settings.new_anchor,
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
@@ -75,14 +78,17 @@ class TaskRunner:
         )
 
     def declare(self, node: pytest.Item) -> None:
-        """Check and keep the declaration of ``node``, at collection.
+        """Check and keep the declaration of ``node``, at collection; tests may share one.
 
         Raises:
             pytest.Collector.CollectError: It cannot be used. (A UsageError
                 at this point would crash the controller of xdist.)
         """
+        key = declaring_test(node)
+        if key in self._declared:
+            return
         try:
-            self._declared[declaring_test(node)] = check(node)
+            self._declared[key] = check(node)
         except MiproError as error:
             message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None
@@ -95,7 +101,8 @@ class TaskRunner:
             task, location = self._task(request), location_of(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                return self._session.outcome(task, location)
+                with described_once():
+                    return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))
@@ -118,11 +125,6 @@ class TaskRunner:
     def close(self) -> None:
         """Close the store."""
         self._session.close()
-
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Return the program that another plugin compiles ``task`` to, if one does."""
-        program: dspy.Module | None = self._config.hook.pytest_mipro_optimize(task=task)
-        return program
 
     def fingerprint(self, task: Task) -> Mapping[str, object]:
         """Return the parts that plugins add to the compile key."""

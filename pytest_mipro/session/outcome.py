@@ -48,6 +48,7 @@ class Outcome:
         task: Task,
         result: TaskResult,
         state: ReferenceState,
+        look: gate.LookCount,
         *,
         store_name: str,
         tolerant: bool,
@@ -60,6 +61,7 @@ class Outcome:
             task: What the test declared.
             result: Both programs with their scores.
             state: The reference of the test.
+            look: How often the held-out examples were looked at.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             warn: Warns about the running test.
@@ -71,6 +73,7 @@ class Outcome:
         self.reference = state.reference
         self._result = result
         self._state = state
+        self._look = look
         self._store_name = store_name
         self._tolerant = tolerant
         self._warn = warn
@@ -96,12 +99,15 @@ class Outcome:
             A verdict that is truthy only on PASS.
         """
         __tracebackhide__ = True
-        verdict = gate.beats_baseline(
-            self.baseline.card,
-            self.compiled.card,
-            margin=margin,
-            alpha=alpha,
-            unchanged=self._is_unchanged,
+        verdict = self._judged(
+            lambda level: gate.beats_baseline(
+                self.baseline.card,
+                self.compiled.card,
+                margin=margin,
+                alpha=level,
+                unchanged=self._is_unchanged,
+            ),
+            alpha,
         )
         self._verdicts.append(verdict)
         return verdict
@@ -109,6 +115,8 @@ class Outcome:
     @must_be_called
     def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
+
+        It is also held against the anchor, if that is another accepted program.
 
         Args:
             tolerance: Loss of mean score that is accepted.
@@ -127,13 +135,7 @@ class Outcome:
             gate.check_no_regression(tolerance, alpha)
             verdict = gate.no_reference(self._state.location.command)
         else:
-            verdict = gate.no_regression(
-                self._basis(self.reference),
-                self.compiled.card,
-                tolerance=tolerance,
-                alpha=alpha,
-                tolerated=self._tolerant,
-            )
+            verdict = self._regression(self._basis(self.reference), tolerance, alpha)
         self._verdicts.append(verdict)
         if verdict and verdict.word == "INCONCLUSIVE":
             question = gate.NO_REGRESSION.label
@@ -177,11 +179,43 @@ class Outcome:
             gate.check_costs_no_more(ratio, unit, alpha)
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
-            verdict = gate.costs_no_more(
-                self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
+            comparator = self._cost_comparator(than)
+            verdict = self._judged(
+                lambda level: gate.costs_no_more(
+                    comparator, self.compiled.card, ratio=ratio, unit=unit, alpha=level
+                ),
+                alpha,
             )
         self._verdicts.append(verdict)
         return verdict
+
+    def _regression(self, basis: gate.AcceptedScores, tolerance: float, alpha: float) -> Verdict:
+        """Return the verdict against the reference and the anchor, each FAIL with half of alpha."""
+        __tracebackhide__ = True
+        card, state = self.compiled.card, self._state.anchor
+        anchor = None
+        if state is not None:
+            anchor = gate.judge_against_anchor(
+                state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
+            )
+        tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
+        verdict = self._judged(
+            lambda level: gate.no_regression(
+                basis, card, tolerance=tolerance, alpha=level, tolerated=tolerated
+            ),
+            alpha,
+            failing=alpha if anchor is None else alpha / 2,
+        )
+        return verdict if anchor is None else anchor.applied_to(verdict)
+
+    def _judged(
+        self, judge: Callable[[float], Verdict], alpha: float, failing: float | None = None
+    ) -> Verdict:
+        """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
+        __tracebackhide__ = True
+        passing = gate.spent_alpha(alpha, self._look.number) if self.task.alpha_spending else alpha
+        levels = gate.Levels(alpha, passing, alpha if failing is None else failing)
+        return gate.with_look(gate.judge_at(levels, judge), self._look, levels)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
@@ -268,6 +302,9 @@ class Outcome:
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            optimizer=result.artifact.optimizer,
+            compile_usage=result.artifact.usage,
+            compile_seconds=result.artifact.seconds,
         )
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:
