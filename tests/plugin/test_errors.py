@@ -119,7 +119,7 @@ def test_no_credential_of_a_failing_program_is_stored(
     reports = [word for name in ("r.html", "r.json", "r.md") for word in ("--mipro-report", name)]
     result = project.run("--mipro", "-vv", "-o", "mipro_redact=*_pin", "--junitxml=r.xml", *reports)
     result.assert_outcomes(failed=1)
-    assert "404: *** *** *** *** postgresql://***@db pin ***" in result.stdout.str()
+    assert "404: *** *** *** *** postgresql://me:***@db pin ***" in result.stdout.str()
     files = [path for path in project.path.rglob("*") if path.is_file()]
     shown = [path for path in files if path.suffix not in {".py", ".pyc"}]
     assert {"r.html", "r.json", "r.md", "r.xml", "store.db"} <= {path.name for path in shown}
