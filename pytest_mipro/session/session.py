@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
 from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
@@ -21,6 +19,7 @@ from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
+from pytest_mipro.session.program_calls import asking_model_of
 from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
@@ -32,6 +31,8 @@ from pytest_mipro.task import example_digest
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
+
+    import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
@@ -118,6 +119,7 @@ class Session:
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             warn=self._callbacks.warn_test,
+            account=Account(prices=self._account.prices, parent=self._account),
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -162,9 +164,8 @@ class Session:
             models=_models_of(task),
             parent=self._account,
         )
-        adapter = dspy.settings.adapter if task.adapter is None else task.adapter
         try:
-            with dspy.context(lm=task.lm, adapter=adapter), account.current():
+            with asking_model_of(task), account.current():
                 yield
         except BudgetExceeded as error:
             raise account.with_present_spending(error) from error
