@@ -15,3 +15,5 @@ from .verdict import beats_baseline as beats_baseline
 from .verdict import check_no_regression as check_no_regression
 from .verdict import no_reference as no_reference
 from .verdict import no_regression as no_regression
+from .wording import bounds_text as bounds_text
+from .wording import confidence_text as confidence_text

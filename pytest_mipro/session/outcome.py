@@ -80,7 +80,8 @@ class Outcome:
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
-            alpha: Accepted chance of a PASS for a program that is not.
+            alpha: Accepted chance of a PASS for a program that is not, and of a
+                FAIL for one that is.
 
         Returns:
             A verdict that is truthy only on PASS.
@@ -122,6 +123,7 @@ class Outcome:
                 tolerance=tolerance,
                 alpha=alpha,
                 tolerated=self._tolerant,
+                unchanged=self._is_accepted(self.reference),
             )
         self._verdicts.append(verdict)
         if verdict and verdict.word == "INCONCLUSIVE":
@@ -166,7 +168,12 @@ class Outcome:
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
             verdict = gate.costs_no_more(
-                self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
+                self._cost_comparator(than),
+                self.compiled.card,
+                ratio=ratio,
+                unit=unit,
+                alpha=alpha,
+                unchanged=self._is_same_as(than),
             )
         self._verdicts.append(verdict)
         return verdict
@@ -207,6 +214,18 @@ class Outcome:
     def _is_unchanged(self) -> bool:
         """Whether the compiled program has the prompts of the baseline."""
         return prompts_key(self.baseline.program) == prompts_key(self.compiled.program)
+
+    def _is_same_as(self, than: Literal["baseline", "reference"]) -> bool:
+        """Whether the compiled program and its model are those that it is compared with."""
+        if than == "baseline" or self.reference is None:
+            return self._is_unchanged
+        return self._is_accepted(self.reference)
+
+    def _is_accepted(self, reference: ReferenceProgram) -> bool:
+        """Whether nothing of the task, its model and its program changed since the acceptance."""
+        if self._state.stale:
+            return False
+        return prompts_key(reference.program) == prompts_key(self.compiled.program)
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""

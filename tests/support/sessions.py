@@ -427,6 +427,7 @@ def outcome_of(
     *,
     reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
+    stale: str = "",
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     warn: Callable[..., None] | None = None,
@@ -437,7 +438,7 @@ def outcome_of(
     return Outcome(
         task,
         result_of(task, optimizer(task), baseline, compiled),
-        ReferenceState(checkout.location(), reference, acceptance),
+        ReferenceState(checkout.location(), reference, acceptance, stale),
         store_name=".mipro/store.db",
         tolerant=tolerant,
         warn=warn or checkout.recorder.callbacks().warn_test,
