@@ -245,14 +245,14 @@ class Study:
         return _judge_regression(accepted, compiled, TOLERANCE)
 
     def _power(self, detectable: float) -> tuple[str, str]:
-        """Return the difference that shows, and how often a program that is so much better passes."""
+        """Return the difference that shows, and how often a program better by it passes."""
         if detectable >= self._population.lack:
             return f"{detectable:.3f}", ""
         passed = sum(self._improvement(detectable).word == "PASS" for _ in range(self._repetitions))
         return f"{detectable:.3f}", f"{passed / self._repetitions:.1%}"
 
     def _decides(self, detectable: float) -> str:
-        """Return how often an equal program passes with the number of examples that is promised."""
+        """Return how often an equal program passes with as many examples as promised."""
         if not math.isfinite(detectable) or self._n > _MOST_EXTENDED:
             return ""
         tolerance, repetitions = detectable / 2, max(self._repetitions // 5, 5)
@@ -365,8 +365,8 @@ KINDS = (*DRAWS, *COSTS)
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--scores", type=Listed(str, KINDS), default=list(KINDS))
-    parser.add_argument("--sizes", type=Listed(int), default=[10, 20, 50, 200])
-    parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--sizes", type=Listed(int), default=[20, 50, 200])
+    parser.add_argument("--repetitions", type=int, default=300)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(argv)
     if arguments.quick:

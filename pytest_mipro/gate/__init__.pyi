@@ -6,6 +6,9 @@ from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
 from .paired import compare as compare
+from .sequential import Look as Look
+from .sequential import SequentialDesign as SequentialDesign
+from .sequential import compare_at as compare_at
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE
 from .verdict import NO_REGRESSION as NO_REGRESSION

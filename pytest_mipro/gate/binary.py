@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _LOSS_CHANCES = 101
 """Chances of a loss among which the largest p-value is searched for."""
-_HALVINGS = 16
-"""A bisection ends at 1/65,536 of its range."""
+_HALVINGS = 12
+"""A bisection ends at 1/4,096 of its range."""
 _EXACT_MOST = 200
 """Examples up to which the rejection region of the exact test is searched for."""
 _ACCIDENT = 1.0
@@ -145,7 +145,7 @@ def detectable(n: int, programs: Alternative, margin: float, alpha: float, power
 
 @lru_cache(maxsize=4096)
 def sufficient(chance: float, margin: float, alpha: float, power: float) -> float:
-    """Return how many examples show with ``power`` that equal programs differ by more than a margin.
+    """Return how many examples show with ``power`` that equal programs exceed a margin.
 
     Args:
         chance: Chance of a gain, and of a loss, between the programs.

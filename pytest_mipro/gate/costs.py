@@ -68,7 +68,7 @@ class _PairedCosts(NamedTuple):
     reason: str = ""
 
 
-def costs_no_more(
+def costs_no_more(  # ruff: ignore[too-many-arguments] - what a verdict depends on
     comparator: CostComparator,
     compiled: Scorecard,
     *,

@@ -28,6 +28,8 @@ _NEGLIGIBLE = 40.0
 _POINTS = 2
 """Points of an integral per standard deviation of the narrower of its two factors."""
 _HALVINGS = 54
+_NEAR = 3.0
+"""The bound, about twice the mean, below which the fraction of the other tail converges fast."""
 _MOST_TERMS, _ROUNDING = 500, 1e-15
 """The end of a continued fraction."""
 
@@ -104,7 +106,7 @@ def student_tail(value: float, freedom: int) -> float:
         return 1 - student_tail(-value, freedom)
     part = value**2 / (freedom + value**2)
     # The fraction converges fast on one side of the mean.
-    if part * (freedom + 5) < 3:
+    if part * (freedom + 5) < _NEAR:
         return 0.5 - _incomplete_beta(0.5, freedom / 2, part) / 2
     return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + value**2)) / 2
 

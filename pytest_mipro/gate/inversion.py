@@ -95,7 +95,8 @@ def _crossing(
         p = min(max(p_value(margin), _LEAST_P), 1 - _LEAST_P)
         return NormalDist().inv_cdf(p) - bound
 
-    inner, outer = excess(inside), excess(outside)
+    # A jumping p-value may reject even the estimate.
+    inner, outer = max(excess(inside), _LEAST_P), excess(outside)
     if outer >= 0:
         return outside
     root = outside

@@ -18,6 +18,8 @@ from pytest_mipro.gate.inversion import PairedTest
 if TYPE_CHECKING:
     from pytest_mipro.gate.graded import SamplingUnits
 
+_ROUNDING = 1e-9
+"""Differences that are closer to 0 are none, as a part of the largest difference."""
 FEW = 5
 """Changed units from which sign flips, Student's t and the bootstrap have something to go by."""
 
@@ -74,5 +76,5 @@ def unseen(n: int, alpha: float, excess: float, reach: float) -> float:
 def changes(units: SamplingUnits, reach: float) -> ContingencyTable:
     """Return how many units' differences are above 0, and how many below."""
     differences = units.totals / units.sizes / reach
-    gained, lost = (int(np.sum(sign * differences > 1e-9)) for sign in (1, -1))
+    gained, lost = (int(np.sum(sign * differences > _ROUNDING)) for sign in (1, -1))
     return ContingencyTable(len(units), gained, lost)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.paired import compare, score_range
+from pytest_mipro.gate.sequential import Look, compare_at
 from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    look_text,
     more_examples,
     p_text,
     rare_losses,
@@ -65,8 +68,14 @@ class AcceptedScores:
     note: str = ""
 
 
-def beats_baseline(
-    baseline: Scorecard, compiled: Scorecard, *, margin: float, alpha: float, unchanged: bool
+def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends on
+    baseline: Scorecard,
+    compiled: Scorecard,
+    *,
+    margin: float,
+    alpha: float,
+    unchanged: bool,
+    look: Look | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is better than the baseline by more than ``margin``.
 
@@ -81,6 +90,8 @@ def beats_baseline(
         margin: Difference of means that has to be exceeded.
         alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         unchanged: Whether the compiled program is the baseline itself.
+        look: The look of a sequential design of the same alpha, if not all examples are asked
+            at once.
 
     Raises:
         DeclarationError: ``margin`` or ``alpha`` cannot be used.
@@ -88,9 +99,8 @@ def beats_baseline(
     __tracebackhide__ = True
     _check_margin(margin, baseline.scores, compiled.scores)
     check_alpha(alpha)
-    comparison = compare(
-        baseline.scores, compiled.scores, margin=margin, alpha=alpha, clusters=compiled.clusters
-    )
+    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
+    comparison = judge(baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters)
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
@@ -98,6 +108,7 @@ def beats_baseline(
     else:
         word = _word(comparison, alpha)
         clauses = (
+            look_text(look),
             _versus_baseline(comparison, word, alpha),
             _warning(comparison, word),
             _improvement_advice(comparison, word, alpha),
@@ -114,6 +125,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     alpha: float,
     tolerated: bool = False,
     unchanged: bool = False,
+    look: Look | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is as good as the accepted one.
 
@@ -130,6 +142,8 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
         alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         tolerated: Whether an assert holds on INCONCLUSIVE.
         unchanged: Whether program and model are the accepted ones.
+        look: The look of a sequential design of the same alpha, if not all examples are asked
+            at once.
 
     Raises:
         DeclarationError: ``tolerance`` or ``alpha`` cannot be used.
@@ -139,9 +153,8 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     check_no_regression(tolerance, alpha)
     accepted_scores, scores, clusters = _common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
-    comparison = compare(
-        accepted_scores, scores, margin=-tolerance, alpha=alpha, clusters=clusters, worse=True
-    )
+    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
+    comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged and accepted_scores == scores:
         word: VerdictWord = "PASS"
@@ -149,6 +162,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     else:
         word = _word(comparison, alpha)
         clauses = [
+            look_text(look),
             _versus_reference(comparison, word, alpha),
             _warning(comparison, word),
             _regression_advice(comparison, word, alpha, accepted.command),

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_mipro.gate.sequential import Look
     from pytest_mipro.records import PairedComparison
 
 _MOST_DIGITS = 12
+_ROUNDING = 1e-12
 CERTAINTY = "four times in five"
 """The power that differences and numbers of examples are computed for."""
 
@@ -45,7 +47,7 @@ def _rounded(value: float, limit: float, render: Callable[[int], str], digits: i
     for count in range(digits, _MOST_DIGITS):
         shown = float(render(count))
         # A margin that was computed is not quite what a user wrote.
-        nearest = limit if abs(shown - limit) > 1e-12 else shown
+        nearest = limit if abs(shown - limit) > _ROUNDING else shown
         if (shown < nearest, shown > nearest) == (value < limit, value > limit):
             return render(count)
     return render(digits)
@@ -61,6 +63,17 @@ def sample_size(comparison: PairedComparison) -> str:
     clusters = f" in {comparison.clusters} clusters" if comparison.clusters else ""
     rollouts = f" x {comparison.rollouts} rollouts" if comparison.rollouts > 1 else ""
     return f"n = {comparison.n}{rollouts}{clusters}"
+
+
+def look_text(look: Look | None) -> str:
+    """Return the clause that says how many examples of a sequential design are asked."""
+    if look is None:
+        return ""
+    sizes = look.design.sizes
+    return (
+        f"look {look.number} of {len(sizes)}: {sizes[look.number - 1]} of {sizes[-1]} "
+        "held-out examples are asked"
+    )
 
 
 def compared_examples(compared: int, total: int, reason: str) -> str:

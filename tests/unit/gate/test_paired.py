@@ -84,7 +84,7 @@ class TestProperties:
         assert 0 <= comparison.p_value <= 1
         assert comparison.low <= comparison.difference <= comparison.high
         assert comparison.difference == pytest.approx(comparison.compiled - comparison.baseline)
-        assert -1 <= comparison.low
+        assert comparison.low >= -1
         assert comparison.high <= 1
         assert comparison.detectable >= 0
 
