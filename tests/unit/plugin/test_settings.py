@@ -102,23 +102,6 @@ class TestFromConfig:
             with pytest.raises(pytest.UsageError, match=f"{flag} and --mipro-frozen contradict"):
                 settings(pytester, flag, "--mipro-frozen")
 
-    @pytest.mark.parametrize("blank", ["", " "])
-    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_flag])
-    def test_an_empty_flag_is_refused(
-        self, pytester: pytest.Pytester, name: str, blank: str
-    ) -> None:
-        """A variable that is not set would remove a limit, also that of the ini file."""
-        flag = dict(TEXTS)[name].flag
-        with pytest.raises(pytest.UsageError, match=rf"^{flag}='{blank}': expected .*[A-Za-z]"):
-            settings(pytester, f"{flag}={blank}", "-o", "mipro_max_calls=20")
-
-    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_ini])
-    def test_an_empty_ini_option_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
-        """It may come from a variable that is not set, too."""
-        key = dict(TEXTS)[name].key
-        with pytest.raises(pytest.UsageError, match=rf"^{key}='': expected .*[A-Za-z]"):
-            settings(pytester, "-o", f"{key}=")
-
     @pytest.mark.parametrize(
         "flags, problem",
         [
@@ -140,6 +123,23 @@ class TestFromConfig:
         """It is off by default."""
         assert not settings(pytester).alpha_spending
         assert settings(pytester, "-o", "mipro_alpha_spending=true").alpha_spending
+
+    @pytest.mark.parametrize("blank", ["", " "])
+    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_flag])
+    def test_an_empty_flag_is_refused(
+        self, pytester: pytest.Pytester, name: str, blank: str
+    ) -> None:
+        """A variable that is not set would remove a limit, also that of the ini file."""
+        flag = dict(TEXTS)[name].flag
+        with pytest.raises(pytest.UsageError, match=rf"^{flag}='{blank}': expected .*[A-Za-z]"):
+            settings(pytester, f"{flag}={blank}", "-o", "mipro_max_calls=20")
+
+    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_ini])
+    def test_an_empty_ini_option_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
+        """It may come from a variable that is not set, too."""
+        key = dict(TEXTS)[name].key
+        with pytest.raises(pytest.UsageError, match=rf"^{key}='': expected .*[A-Za-z]"):
+            settings(pytester, "-o", f"{key}=")
 
 
 NATIVE = [
