@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
@@ -128,9 +129,7 @@ class Line:
         levels = gate.Levels(ALPHA, ALPHA, ALPHA if anchor is None else ALPHA / 2)
         verdict = gate.judge_at(
             levels,
-            lambda level: gate.no_regression(
-                accepted, scores, tolerance=TOLERANCE, alpha=level, tolerated=tolerated
-            ),
+            partial(gate.no_regression, accepted, scores, tolerance=TOLERANCE, tolerated=tolerated),
         )
         return verdict if anchor is None else anchor.applied_to(verdict)
 

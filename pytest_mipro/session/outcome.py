@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro import gate
@@ -90,11 +90,11 @@ class Outcome:
         """
         __tracebackhide__ = True
         verdict = self._judged(
-            lambda level: gate.beats_baseline(
+            partial(
+                gate.beats_baseline,
                 self.baseline.card,
                 self.compiled.card,
                 margin=margin,
-                alpha=level,
                 unchanged=self._is_unchanged,
             ),
             alpha,
@@ -169,9 +169,7 @@ class Outcome:
         else:
             comparator = self._cost_comparator(than)
             verdict = self._judged(
-                lambda level: gate.costs_no_more(
-                    comparator, self.compiled.card, ratio=ratio, unit=unit, alpha=level
-                ),
+                partial(gate.costs_no_more, comparator, self.compiled.card, ratio=ratio, unit=unit),
                 alpha,
             )
         self._verdicts.append(verdict)
@@ -188,16 +186,14 @@ class Outcome:
             )
         tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
         verdict = self._judged(
-            lambda level: gate.no_regression(
-                basis, card, tolerance=tolerance, alpha=level, tolerated=tolerated
-            ),
+            partial(gate.no_regression, basis, card, tolerance=tolerance, tolerated=tolerated),
             alpha,
             failing=alpha if anchor is None else alpha / 2,
         )
         return verdict if anchor is None else anchor.applied_to(verdict)
 
     def _judged(
-        self, judge: Callable[[float], Verdict], alpha: float, failing: float | None = None
+        self, judge: Callable[..., Verdict], alpha: float, failing: float | None = None
     ) -> Verdict:
         """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
         __tracebackhide__ = True
