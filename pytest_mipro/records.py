@@ -248,6 +248,7 @@ class Artifact(Record):
     created: str
     cut: BudgetCut | None = None
     search: SearchLog | None = None
+    optimizer: str = "mipro"
 
 
 @dataclass(frozen=True)
@@ -447,13 +448,16 @@ class Report(Record):
     search: SearchLog | None = None
     accepted: Scorecard | None = None
     prompts_accepted: tuple[Prompt, ...] = ()
+    optimizer: str = "mipro"
+    compile_usage: Usage = Usage()
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress(Record):
     """The progress of one phase; ``done`` counts its demo sets, instructions or rows."""
 
-    phase: Literal["bootstrap", "propose", "search", "evaluate"]
+    phase: Literal["bootstrap", "propose", "search", "optimize", "evaluate"]
     done: int
     total: int | None = None
     best: float | None = None

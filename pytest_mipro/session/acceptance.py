@@ -67,7 +67,7 @@ class Acceptor:
         history = _next_history(context.history, reference, next_anchor, looks)
         if history != context.history:
             write_history(location, history)
-        load = partial(restore_accepted, reference, task.program, location)
+        load = partial(restore_accepted, reference, task, location)
         return ReferenceState(
             location,
             ReferenceProgram(accepted, load),

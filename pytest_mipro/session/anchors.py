@@ -55,7 +55,7 @@ class Anchors:
 
     def _rescored(self, context: TaskContext, anchor: Anchor) -> tuple[Anchor, Usage]:
         task = context.task
-        program = restore_anchor(anchor, task.program, context.location)
+        program = restore_anchor(anchor, task, context.location)
         self._callbacks.say(task, "the metric changed: scoring the anchor again")
         (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
         card = self._scorer.scorecard(task, rows)

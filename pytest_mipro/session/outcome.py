@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +12,13 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
+from pytest_mipro.session.program_calls import counted_calls
+from pytest_mipro.session.truth import must_be_called, no_truth_value
+from pytest_mipro.spending import Account
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import dspy
 
@@ -29,6 +33,8 @@ _FEWER_DEMOS = (
 
 class Outcome:
     """Both programs of a task with their scores, and the verdicts about them.
+
+    While a test has it, calling a program of it asks the task's model, and is counted.
 
     Attributes:
         task: What the test declared.
@@ -47,6 +53,7 @@ class Outcome:
         store_name: str,
         tolerant: bool,
         warn: Callable[[str], None],
+        account: Account | None = None,
     ) -> None:
         """Wrap the result of a session.
 
@@ -58,6 +65,7 @@ class Outcome:
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             warn: Warns about the running test.
+            account: What the calls of the test are charged to; None for one of its own.
         """
         self.task = task
         self.baseline = result.baseline
@@ -69,6 +77,7 @@ class Outcome:
         self._store_name = store_name
         self._tolerant = tolerant
         self._warn = warn
+        self._account = account or Account()
         self._verdicts: list[Verdict] = []
 
     @cached_property
@@ -78,6 +87,7 @@ class Outcome:
         comparison = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
         return replace(comparison, rollouts=card.rollouts)
 
+    @must_be_called
     def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is better on held-out examples.
 
@@ -102,6 +112,7 @@ class Outcome:
         self._verdicts.append(verdict)
         return verdict
 
+    @must_be_called
     def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
 
@@ -131,6 +142,7 @@ class Outcome:
             self._warn(f"{self.task.name}: {question}: {verdict!r}")
         return verdict
 
+    @must_be_called
     def costs_no_more(
         self,
         *,
@@ -242,6 +254,21 @@ class Outcome:
         """Return a text short enough for a failing assert."""
         return f"<Outcome of {self.task.name}>"
 
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: an outcome has verdicts, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "the outcome of a task", "assert a verdict, as in `mipro.beats_baseline()`"
+        )
+
+    @must_be_called
+    @contextmanager
+    def counted_calls(self) -> Generator[None]:
+        """Run the block, the body of a test, in which calling a program asks the task's model."""
+        with counted_calls(self.task, self._account):
+            yield
+
+    @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         result, state = self._result, self._state
@@ -257,7 +284,7 @@ class Outcome:
             comparison=self.comparison,
             prompts_before=prompts(self.baseline.program),
             prompts_after=prompts(self.compiled.program),
-            usage=result.usage + state.usage,
+            usage=result.usage + state.usage + self._account.usage,
             seconds=result.seconds,
             store=self._store_name,
             verdicts=tuple(self._verdicts),
@@ -271,6 +298,9 @@ class Outcome:
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            optimizer=result.artifact.optimizer,
+            compile_usage=result.artifact.usage,
+            compile_seconds=result.artifact.seconds,
         )
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:

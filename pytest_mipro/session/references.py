@@ -72,7 +72,7 @@ class References:
         task, location, reference = context.task, context.location, context.reference
         if reference is None:
             return ReferenceState(location)
-        load = partial(restore_accepted, reference, task.program, location)
+        load = partial(restore_accepted, reference, task, location)
         if not context.has_new_metric:
             card = accepted_card(reference, task.dataset.test)
             return ReferenceState(location, ReferenceProgram(card, load), stale=context.stale)
@@ -98,7 +98,7 @@ class References:
         """
         started, task = time.monotonic(), context.task
         reference = _up_to_date(context)
-        compiled = restore_accepted(reference, task.program, context.location)
+        compiled = restore_accepted(reference, task, context.location)
         (baseline_rows, compiled_rows), usage = self._missing_rows(context, reference, compiled)
         return TaskResult(
             artifact=artifact_of(reference, task),

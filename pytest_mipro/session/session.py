@@ -8,20 +8,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
 from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.acceptance import Acceptor
-from pytest_mipro.session.advice import advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.program_calls import asking_model_of
+from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.scoring import Scorer
@@ -32,6 +31,8 @@ from pytest_mipro.task import example_digest
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
+
+    import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
@@ -109,6 +110,7 @@ class Session:
             result = self._result(context)
             key, looks = self._looks(context, result)
             state = self._reference_state(context, result, looks)
+        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
         return Outcome(
             task,
             result,
@@ -117,6 +119,7 @@ class Session:
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             warn=self._callbacks.warn_test,
+            account=Account(prices=self._account.prices, parent=self._account),
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -161,9 +164,8 @@ class Session:
             models=_models_of(task),
             parent=self._account,
         )
-        adapter = dspy.settings.adapter if task.adapter is None else task.adapter
         try:
-            with dspy.context(lm=task.lm, adapter=adapter), account.current():
+            with asking_model_of(task), account.current():
                 yield
         except BudgetExceeded as error:
             raise account.with_present_spending(error) from error
@@ -213,16 +215,14 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(
-            context.task, restore_state(context.task.program, artifact.state)
-        )
+        programs = self._scorer.stored(context.task, restore_compiled(context.task, artifact.state))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
         started, task = time.monotonic(), context.task
         compilation = self._compilation(context)
-        program = restore_state(task.program, compilation.artifact.state)
+        program = restore_compiled(task, compilation.artifact.state)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)

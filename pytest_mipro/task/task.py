@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.task.optimizer import OptimizerChoice
 from pytest_mipro.task.options import Options
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Task:
         teacher: The program whose traces become demos; None takes the baseline.
         teacher_lm: The teacher's language model; None takes ``lm``.
         adapter: The DSPy adapter of all rows; None takes DSPy's default.
-        options: The options of the search.
+        optimizer: What compiles the program.
+        options: The options of MIPROv2; the seed is that of every optimizer.
         threads: The most rows evaluated at the same time.
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
@@ -50,6 +52,7 @@ class Task:
     teacher: dspy.Module | None = None
     teacher_lm: dspy.BaseLM | None = None
     adapter: dspy.Adapter | None = None
+    optimizer: OptimizerChoice = field(default_factory=OptimizerChoice)
     options: Options = field(default_factory=Options)
     threads: int = 8
     version: str | None = None

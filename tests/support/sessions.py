@@ -32,7 +32,7 @@ from pytest_mipro.session import (
     TaskResult,
     dump_state,
 )
-from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, example_digest
+from pytest_mipro.task import OPTION_NAMES, Dataset, OptimizerChoice, Options, Task, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -178,7 +178,7 @@ class Recorder:
         warnings: The warnings about a test.
         progress: The progress of the latest work.
         parts: Further parts of the compile key.
-        optimizer: Compiles a task instead of MIPROv2, or returns None.
+        optimizer: Compiles a task instead of MIPROv2, or returns None; None if there is no hook.
         on_event: Called with each event.
     """
 
@@ -188,7 +188,7 @@ class Recorder:
     warnings: list[str] = field(default_factory=list)
     progress: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
-    optimizer: Callable[[Task], Any] = lambda _: None
+    optimizer: Callable[[Task], Any] | None = None
     on_event: Callable[[str], object] = lambda _: None
 
     @property
@@ -200,7 +200,6 @@ class Recorder:
     def callbacks(self) -> Callbacks:
         """Return the callbacks of a session."""
         return Callbacks(
-            optimize=self._optimize,
             fingerprint=self._fingerprint,
             show_line=self._show_line,
             show_progress=self._show_progress,
@@ -208,10 +207,15 @@ class Recorder:
             warn_task=self.advice.append,
         )
 
-    def _optimize(self, task: Task) -> dspy.Module | None:
+    @property
+    def hook(self) -> Callable[[Task], Any] | None:
+        """The hook of a plugin that compiles tasks, if there is one."""
+        return None if self.optimizer is None else self._optimize
+
+    def _optimize(self, task: Task) -> Any:
+        assert self.optimizer is not None
         self._record("optimize")
-        program: dspy.Module | None = self.optimizer(task)
-        return program
+        return self.optimizer(task)
 
     def _fingerprint(self, _: Task) -> Mapping[str, object]:
         self._record("fingerprint")
@@ -289,6 +293,7 @@ class Checkout:
             lm=lm,
             # DSPy caches nothing for two models of one name, which saves these tests much time.
             prompt_lm=lm if self.caches_responses else writer,
+            optimizer=OptimizerChoice(hook=self.recorder.hook),
             options=Options.checked(**{**SMALL, **options}),
             threads=1,
         )

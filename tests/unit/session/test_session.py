@@ -48,7 +48,6 @@ def test_a_task_is_compiled_before_it_is_scored(first_run: FirstRun) -> None:
     assert checkout.recorder.events == [
         "fingerprint",
         "mipro: test_adder: compiling: no artifact in the store yet",
-        "optimize",
         "bootstrap",
         "propose",
         "search",
