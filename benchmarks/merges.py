@@ -220,14 +220,14 @@ class Row:
     """A row of the table.
 
     Attributes:
-        what: What happens.
+        event: What happens.
         figure: What is counted.
         simulate: Simulates it once.
         unit: The format of a mean.
         limit: What the mean with the guard should be.
     """
 
-    what: str
+    event: str
     figure: str
     simulate: Callable[..., float]
     unit: str
@@ -236,7 +236,7 @@ class Row:
     def cells(self, n: int, repetitions: int) -> list[object]:
         """Return the cells of the row."""
         means = (self._mean(n, repetitions, guarded=guarded) for guarded in (False, True))
-        return [self.what, self.figure, n, *means, self.limit]
+        return [self.event, self.figure, n, *means, self.limit]
 
     def _mean(self, n: int, repetitions: int, *, guarded: bool) -> str:
         values = (

@@ -23,7 +23,7 @@ from pytest_mipro.session.program_calls import asking_model_of
 from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
-from pytest_mipro.session.rollouts import scored_task
+from pytest_mipro.session.rollouts import accepted_task, scored_task
 from pytest_mipro.session.scoring import Scorer
 from pytest_mipro.session.storage import Storage
 from pytest_mipro.spending import Account, limits_of
@@ -143,7 +143,8 @@ class Session:
     def _looks(
         self, context: TaskContext, result: TaskResult
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
-        kind: LookKind | None = "acceptance" if self._policy.update else None
+        is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
+        kind: LookKind | None = "acceptance" if is_fresh else None
         return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
 
     def _reference_state(

@@ -44,13 +44,13 @@ def test_the_first_acceptance_begins_a_history(accepted: Checkout) -> None:
 
 def test_an_equal_program_does_not_move_the_anchor(accepted: Checkout) -> None:
     """Acceptances are counted, and the anchor's lines in the file stay."""
-    before = history(accepted)
+    earlier = history(accepted)
     accepted.recorder.optimizer = instructed_otherwise
     accepted.outcome(accepted.task(seed=7), update=True)
-    after = history(accepted)
-    assert len(after["acceptances"]) == 2
-    assert (after["anchor"], after["first"]) == (before["anchor"], before["first"])
-    assert sorted(look["number"] for look in after["looks"].values()) == [1, 2]
+    later = history(accepted)
+    assert len(later["acceptances"]) == 2
+    assert (later["anchor"], later["first"]) == (earlier["anchor"], earlier["first"])
+    assert sorted(look["number"] for look in later["looks"].values()) == [1, 2]
 
 
 def test_a_better_program_is_the_new_anchor(checkout: Checkout) -> None:
