@@ -111,9 +111,10 @@ def test_a_conflict_keeps_the_history(accepted: Checkout) -> None:
 def test_a_missing_history_needs_a_new_anchor(accepted: Checkout) -> None:
     """An update alone is no way to forget what was accepted."""
     accepted.location().history.unlink()
-    for policy in ({}, {"frozen": True}, {"update": True}):
+    policies: list[dict[str, bool]] = [{}, {"frozen": True}, {"update": True}]
+    for policy in policies:
         with pytest.raises(DamagedReference, match=r"history\.json is missing") as caught:
-            accepted.outcome(**policy)
+            accepted.outcome(None, **policy)
         assert str(caught.value).endswith(f"{COMMAND} --mipro-new-anchor")
     accepted.outcome(update=True, new_anchor=True)
     assert accepted.outcome().no_regression()
