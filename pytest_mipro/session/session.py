@@ -23,6 +23,7 @@ from pytest_mipro.session.program_calls import asking_model_of
 from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
+from pytest_mipro.session.rollouts import accepted_task, scored_task
 from pytest_mipro.session.scoring import Scorer
 from pytest_mipro.session.storage import Storage
 from pytest_mipro.spending import Account, limits_of
@@ -142,7 +143,8 @@ class Session:
     def _looks(
         self, context: TaskContext, result: TaskResult
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
-        kind: LookKind | None = "acceptance" if self._scorer.is_fresh(context.task) else None
+        is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
+        kind: LookKind | None = "acceptance" if is_fresh else None
         return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
 
     def _reference_state(
@@ -194,6 +196,8 @@ class Session:
         parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
         if self._policy.frozen:
             parts.append(context.location.scores.as_posix())
+        # An accepted program may be scored on other rollouts than the same one elsewhere.
+        parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
     def _judged(self, context: TaskContext) -> TaskResult:
@@ -215,13 +219,15 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(context.task, restore_compiled(context.task, artifact.state))
+        task = scored_task(context, artifact.state, self._policy)
+        programs = self._scorer.stored(task, restore_compiled(task, artifact.state))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
-        started, task = time.monotonic(), context.task
+        started = time.monotonic()
         compilation = self._compilation(context)
+        task = scored_task(context, compilation.artifact.state, self._policy)
         program = restore_compiled(task, compilation.artifact.state)
         if not compilation.reasons:
             self._announce_scoring(task, program)
@@ -242,7 +248,8 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is not None:
             return Compilation(artifact)
-        return self._compiler.compile(context, self._scorer.most_rows(context.task))
+        task = scored_task(context, {}, self._policy)
+        return self._compiler.compile(context, self._scorer.most_rows(task))
 
     def _announce_scoring(self, task: Task, program: dspy.Module) -> None:
         count = self._scorer.missing_examples(task, program)
