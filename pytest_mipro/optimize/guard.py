@@ -24,6 +24,7 @@ from pytest_mipro.errors import MiproError, OptimizerError
 from pytest_mipro.evaluate import (
     Throttle,
     call_metric,
+    result_of,
     retry_lm_errors,
     throttled,
     type_and_message,
@@ -241,7 +242,7 @@ def _admitted(guard: Guard, call: Callable[[], T]) -> T:
 
 def _recording(metric: Metric, values: list[object]) -> Metric:
     def recording(*arguments: object) -> object:
-        value = metric(*arguments)
+        value = result_of(metric(*arguments))
         values.append(value)
         return value
 
