@@ -7,6 +7,7 @@ from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
+from .failures import failure_of as failure_of
 from .failures import type_and_message as type_and_message
 from .response_cache import cached_responses as cached_responses
 from .retrying import retry_lm_errors as retry_lm_errors
