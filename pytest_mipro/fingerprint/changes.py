@@ -26,6 +26,7 @@ _WORDS = {
     Kind.STATE: "{owner} attribute {name}",
     Kind.ENVIRONMENT: "environment variable {name}",
     Kind.OPTION: "option {name}",
+    Kind.OPTIMIZER: "optimizer {name}",
     Kind.ROW: "{owner} row {name}",
     Kind.VERSION: "{name} version",
     Kind.EXTRA: "{name}",

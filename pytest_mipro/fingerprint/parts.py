@@ -29,6 +29,7 @@ class Kind(Enum):
     STATE = "state"
     ENVIRONMENT = "environment"
     OPTION = "option"
+    OPTIMIZER = "optimizer"
     ROW = "row"
     VERSION = "version"
     EXTRA = "extra"
