@@ -69,6 +69,7 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "threads": ((), of_task(threads=1)),
     "repeat": ((), of_task(repeat=3)),
     "cluster": ((), of_task(cluster="queue")),
+    "alpha spending": ((), of_task(alpha_spending=True)),
     "budget": ((), of_task(budget=Budget(lm_calls=3))),
     "option": (("option seed changed",), of_task(options=Options(seed=3))),
     "metric": (
@@ -220,6 +221,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "teacher_lm": ("teacher model",),
     "adapter": ("adapter", "adapter attribute"),
     "options": ("option",),
+    "optimizer": (),  # the same
+    "alpha_spending": ("alpha spending",),
     "threads": ("threads",),
     "version": ("version",),
     "repeat": ("repeat",),
@@ -229,7 +232,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Alterations of each field of a task."""
 
 INDEPENDENT: tuple[tuple[str, ...], ...] = (
-    ("name", "test", "threads", "repeat", "cluster", "budget"),
+    ("name", "test", "threads", "repeat", "cluster", "budget", "alpha spending"),
     ("version",),
     ("option",),
     ("metric", "metric made again"),
