@@ -7,7 +7,7 @@ import dspy
 import pytest
 
 from pytest_mipro.fingerprint import describe_model
-from pytest_mipro.fingerprint.parameters import describe_endpoint, is_credential
+from pytest_mipro.fingerprint.parameters import describe_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,33 +15,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.uses("dspy", "pydantic")
 
 SECRET = "sk-do-not-show-5f1d"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("api_key", "apiKey", "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key"),
-        *("Ocp-Apim-Subscription-Key", "aws_secret_access_key", "aws_access_key_id"),
-        *("aws_session_token", "vertex_credentials", "azure_ad_token_provider", "client_secret"),
-        *("password", "db_passwd", "key", "token", "code", "access_token", "x-auth-token", "sig"),
-    ],
-)
-def test_name_of_a_credential(name: str) -> None:
-    """A parameter of this name says only who asks."""
-    assert is_credential(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("author_style", "eos_token", "pad_token", "stop_token_ids", "max_tokens", "tokens"),
-        *("x-portkey-config", "x-portkey-virtual-key", "system_header", "auth_mode", "encoder"),
-        *("key_points", "keyword", "tokenizer", "cookies_allowed_in_answers", "model"),
-    ],
-)
-def test_other_name(name: str) -> None:
-    """A parameter of this name may decide an answer."""
-    assert not is_credential(name)
 
 
 @pytest.mark.parametrize(
