@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
+ReplyReason = Literal["unreadable", "token limit", "filter", "refusal", "context window"]
+FailureReason = Literal["", "connection", "warning", ReplyReason]
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
@@ -119,11 +121,12 @@ class ExampleCost(Record):
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """An exception that the program caused, as text."""
+    """An exception that the program caused, as text, and its reason, if that is not its type."""
 
     type: str
     message: str
     traceback: str
+    reason: FailureReason = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ class Row(Record):
     """One program on one example: the prediction, its score, its usage.
 
     A row with a ``failure`` scores ``FAILURE_SCORE``: the program raised an
-    exception. Errors that the program did not cause never become rows.
+    exception. It is not stored, so that the next run asks again. Errors that
+    the program did not cause never become rows.
     ``prediction_key`` is the key of the prediction, independent of the metric; None
     where the prediction cannot be stored. ``seconds`` is the duration of all
     calls; None without calls, or where it was not measured. ``spent`` is the

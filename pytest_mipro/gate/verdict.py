@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.gate.failed_answers import failed_answers
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
@@ -79,11 +80,14 @@ def beats_baseline(
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
-        sentence = _kept_baseline(comparison, word)
+        clauses = [_kept_baseline(comparison, word)]
     else:
         word = _improvement_word(comparison, alpha)
-        sentence = f"{_versus_baseline(comparison)}; {_improvement_advice(comparison, word, alpha)}"
-    return Verdict(BEATS_BASELINE.key, word, sentence, comparison)
+        advice = _improvement_advice(comparison, word, alpha)
+        clauses = [_versus_baseline(comparison), advice]
+    # After the figures that they are part of, and before the advice.
+    clauses[1:1] = [failed_answers("compiled", compiled), failed_answers("baseline", baseline)]
+    return Verdict(BEATS_BASELINE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 
 def no_regression(
@@ -123,6 +127,7 @@ def no_regression(
         accepted.note,
         compared_examples(comparison.n, len(compiled.examples), "the others are new"),
         _versus_reference(comparison, same=same),
+        failed_answers("compiled", compiled),
         _regression_advice(comparison, word, alpha, accepted.command, same=same),
         "this counts as passed" if word == "INCONCLUSIVE" and tolerated else "",
     )

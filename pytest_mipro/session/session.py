@@ -130,7 +130,7 @@ class Session:
 
     def _reference_state(self, context: TaskContext, result: TaskResult) -> ReferenceState:
         if self._policy.update:
-            return accept(context, result)
+            return accept(context, result, self._callbacks.warn_task)
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:

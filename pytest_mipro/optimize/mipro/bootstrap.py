@@ -146,7 +146,9 @@ class Bootstrap:
         self._student = student
         self._teacher = student if teacher is None else teacher
         self._trainset = trainset
-        self._stored_work: StoredWork[Trace] = StoredWork(store.traces, workers)
+        self._stored_work: StoredWork[Trace] = StoredWork(
+            store.traces, workers, lambda trace: trace.score is None
+        )
         self._workers = workers
         self._usages: dict[str, Usage] = {}
         self._attempts: dict[int, tuple[str, dspy.Module]] = {}
