@@ -12,8 +12,13 @@ import dspy
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.session.advice import advice_on_sizes
-from pytest_mipro.session.program_state import dump_state
-from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
+from pytest_mipro.session.program_state import check_state, dump_state
+from pytest_mipro.spending import (
+    UsageMeter,
+    cached_price_list,
+    current_account,
+    limited_calls,
+)
 
 if TYPE_CHECKING:
     from pytest_mipro.fingerprint import Fingerprint
@@ -87,6 +92,7 @@ class Compiler:
             MiproError: The task cannot be compiled.
         """
         task, dataset = context.task, context.task.dataset
+        check_state(task.program)
         reasons = self.reasons(task, context.fingerprint)
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
         self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
@@ -121,7 +127,7 @@ class Compiler:
 
     def _optimized_by_plugin(self, task: Task) -> tuple[dspy.Module | None, Usage]:
         meter = UsageMeter()
-        with cached_price_list(), dspy.context(usage_tracker=meter):
+        with cached_price_list(), dspy.context(usage_tracker=meter), limited_calls():
             program = self._callbacks.optimize(task)
         if program is not None and not isinstance(program, dspy.Module):
             message = f"pytest_mipro_optimize returned {program!r:.80}, expected a dspy.Module"

@@ -13,7 +13,7 @@ from pytest_mipro.optimize import (
     may_loop,
     tokens_per_call,
 )
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.program_state import restore_artifact
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.spending import current_account
 
@@ -56,7 +56,7 @@ def pending_work(
     if artifact is None:
         reasons = compiler.reasons(task, context.fingerprint)
         return PendingWork(reasons, again + scorer.most_rows(task))
-    compiled = restore_state(task.program, artifact.state)
+    compiled = restore_artifact(task, artifact)
     return PendingWork((), again + scorer.missing_rows(task, [task.program, compiled]))
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.gate import failed_answers
 from pytest_mipro.records import Usage
 from pytest_mipro.reference import accept_reference
 from pytest_mipro.session.program_state import field_names, restore_accepted
@@ -22,8 +21,6 @@ from pytest_mipro.session.scoring import refuse_broken_programs
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
@@ -36,21 +33,14 @@ if TYPE_CHECKING:
     from pytest_mipro.session.storage import Storage
     from pytest_mipro.task import Task
 
-_PASSING = {"connection", "warning"}
-"""Reasons of a failure that may be gone with the next run."""
 
-
-def accept(context: TaskContext, result: TaskResult, warn: Callable[[str], None]) -> ReferenceState:
-    """Make ``result`` the reference of its test; warn if answers failed.
+def accept(context: TaskContext, result: TaskResult) -> ReferenceState:
+    """Make ``result`` the reference of its test.
 
     Raises:
-        ReferenceFileError: The files cannot be written, or answers failed that the next run may
-            get.
+        ReferenceFileError: The files cannot be written.
     """
-    __tracebackhide__ = True
     task, location = context.task, context.location
-    for name, program in (("baseline", result.baseline), ("compiled", result.compiled)):
-        _check_failures(task, name, program.card, warn)
     reference = reference_of(task, context.fingerprint, location.test, result)
     acceptance = accept_reference(
         location,
@@ -62,20 +52,6 @@ def accept(context: TaskContext, result: TaskResult, warn: Callable[[str], None]
     card = accepted_card(reference, task.dataset.test)
     load = partial(restore_accepted, reference, task.program, location)
     return ReferenceState(location, ReferenceProgram(card, load), acceptance)
-
-
-def _check_failures(task: Task, name: str, card: Scorecard, warn: Callable[[str], None]) -> None:
-    """Warn about failed answers; refuse those that failed for no reason of the program's own."""
-    passing = [failure for failure in card.failures if failure.reason in _PASSING]
-    for failure in (passing or card.failures)[:1]:
-        clause = f"{failed_answers(name, card)}; for example {failure.type}: {failure.message}"
-        if passing:
-            message = (
-                f"nothing is accepted, as it may be another score tomorrow: {clause}; run the "
-                "same command again, or let the program give an answer without raising"
-            )
-            raise ReferenceFileError(message)
-        warn(f"{task.name}: accepted, with failures: {clause}")
 
 
 def missing_examples(

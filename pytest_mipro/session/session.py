@@ -14,11 +14,12 @@ from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
+from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
 from pytest_mipro.session.outcome import Outcome
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.program_state import restore_artifact
 from pytest_mipro.session.references import References, accept
 from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.scoring import Scorer
@@ -130,7 +131,8 @@ class Session:
 
     def _reference_state(self, context: TaskContext, result: TaskResult) -> ReferenceState:
         if self._policy.update:
-            return accept(context, result, self._callbacks.warn_task)
+            check_failures(context.task, result, self._callbacks.warn_task)
+            return accept(context, result)
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
@@ -197,16 +199,14 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(
-            context.task, restore_state(context.task.program, artifact.state)
-        )
+        programs = self._scorer.stored(context.task, restore_artifact(context.task, artifact))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
         started, task = time.monotonic(), context.task
         compilation = self._compilation(context)
-        program = restore_state(task.program, compilation.artifact.state)
+        program = restore_artifact(task, compilation.artifact)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)
