@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pytest_mipro.canonical import JSON, plain
 
@@ -24,6 +24,10 @@ VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
 ReplyReason = Literal["unreadable", "token limit", "filter", "refusal", "context window"]
 FailureReason = Literal["", "connection", "warning", ReplyReason]
+
+MOST_SCORE = 1e15
+"""The most that a score may be, and its negative the least: sums of squares stay finite."""
+Score = Annotated[float, Field(ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=False)]
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
@@ -146,7 +150,7 @@ class Row(Record):
     FAILURE_SCORE: ClassVar[float] = 0.0
 
     key: str
-    score: float
+    score: Score
     prediction: Any = None
     usage: Usage = Usage()
     failure: Failure | None = None
@@ -160,7 +164,7 @@ class Trace(Record):
     """One bootstrap attempt on one training example; ``score`` is None if the teacher failed."""
 
     key: str
-    score: float | None
+    score: Score | None
     demos: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     usage: Usage = Usage()
 

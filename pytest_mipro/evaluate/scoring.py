@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -17,6 +16,7 @@ from pytest_mipro.evaluate.failures import (
     shown,
     type_and_message,
 )
+from pytest_mipro.records import MOST_SCORE
 from pytest_mipro.spending import CallRefused
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
 
     Raises:
         InfrastructureError: A language model call of the metric failed.
-        MetricError: The metric raised, or did not return a bool, a finite number, or a
-            ``Prediction`` with such a ``score``.
+        MetricError: The metric raised, or did not return a bool, a number, or a ``Prediction``
+            with such a ``score``.
     """
     try:
         value = metric(example, prediction, *trace)
@@ -44,15 +44,15 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     score = _score_of(value)
     if score is None:
         message = (
-            f"the metric returned {value!r:.80}, expected a bool, a finite number or a "
-            f"Prediction(score=...)\n{shown(example)}"
+            f"the metric returned {value!r:.80}, expected a bool, a number between "
+            f"{-MOST_SCORE:g} and {MOST_SCORE:g}, or a Prediction(score=...)\n{shown(example)}"
         )
         raise MetricError(message)
     return score
 
 
 def _score_of(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return any type
-    """Return ``value`` as a finite number, or None if it is not a score."""
+    """Return ``value`` as a number, or None if it is not a score."""
     if isinstance(value, dspy.Prediction):
         value = value.get("score")
     if getattr(value, "shape", None) == ():  # a scalar of NumPy or PyTorch
@@ -63,4 +63,4 @@ def _score_of(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric 
         score = float(value)
     except OverflowError:
         return None
-    return score if math.isfinite(score) else None
+    return score if abs(score) <= MOST_SCORE else None

@@ -5,7 +5,7 @@ from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
-from .failed_answers import failed_answers as failed_answers
+from .failure_clause import failed_answers as failed_answers
 from .paired import compare as compare
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.failed_answers import failed_answers
+from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_mipro.errors import InfrastructureError, MetricError
 from pytest_mipro.evaluate.scoring import call_metric
+from pytest_mipro.records import MOST_SCORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +65,8 @@ def test_a_score_is_converted_to_float(value: object, score: float) -> None:
     assert type(result) is float
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15))
-def test_every_finite_number_is_its_own_score(value: float) -> None:
+@given(st.floats(-MOST_SCORE, MOST_SCORE) | st.integers(-(10**15), 10**15))
+def test_every_number_within_the_bounds_is_its_own_score(value: float) -> None:
     """Scores are neither clipped nor rounded."""
     assert call_metric(returning(value), EXAMPLE, PREDICTION) == value
 
@@ -85,6 +86,9 @@ def test_every_finite_number_is_its_own_score(value: float) -> None:
         math.inf,
         -math.inf,
         10**400,
+        1e308,
+        -1e308,
+        1.001e15,
         1j,
         decimal.Decimal("0.5"),
         fractions.Fraction(1, 2),
@@ -110,7 +114,7 @@ def test_a_value_that_is_no_score_is_an_error(value: object) -> None:
 
     message = str(caught.value)
     assert message.startswith(
-        f"the metric returned {value!r:.80}, expected a bool, a finite number"
+        f"the metric returned {value!r:.80}, expected a bool, a number between -1e+15 and 1e+15"
     )
     assert '{"answer":"2","question":"What is 1 + 1?"}' in message
 
