@@ -167,6 +167,7 @@ class Trace(Record):
     score: Score | None
     demos: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     usage: Usage = Usage()
+    failure: Failure | None = None
 
     def passes(self, threshold: float | None) -> bool:
         """Whether the score is at least ``threshold``, or without one is not 0."""

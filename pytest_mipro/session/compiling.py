@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -144,6 +145,8 @@ class Compiler:
             task_model=task.lm,
             teacher_settings={} if task.teacher_lm is None else {"lm": task.teacher_lm},
             num_threads=task.threads,
+            # Answers that a weak model's prompts do not get lose the search, and do not end it.
+            max_errors=sys.maxsize,
             track_stats=False,
             store=store,
             version=task.version,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dspy import lm15
+    from dspy.lm15 import FinishReason
 
 pytestmark = pytest.mark.uses("dspy")
 
@@ -101,7 +102,7 @@ class TestProgramFailures:
 class ReplyingEngine(ScriptedEngine):
     """Gives the ``replies``, each a text and why it ended, and then answers."""
 
-    def __init__(self, *replies: tuple[str, lm15.FinishReason]) -> None:
+    def __init__(self, *replies: tuple[str, FinishReason]) -> None:
         super().__init__(base=100)
         self._replies = list(replies)
 
@@ -127,7 +128,8 @@ class TestReplies:
 
     def test_no_answer_at_all_is_an_error(self, store: Store) -> None:
         """A provider that never answers makes no row."""
-        lm = engine_lm(ReplyingEngine(*[("", "stop")] * 9))
+        replies: list[tuple[str, FinishReason]] = [("", "stop")] * 9
+        lm = engine_lm(ReplyingEngine(*replies))
         with pytest.raises(InfrastructureError, match="the reply has no answer"):
             evaluate(Asking(catches=True), sums(1), store, lm=lm)
         assert store.rows.count() == 0
@@ -136,7 +138,7 @@ class TestReplies:
         "finish, reason", [("length", "token limit"), ("content_filter", "filter")]
     )
     def test_a_reply_that_was_cut_is_a_failure_that_is_asked_again(
-        self, store: Store, finish: lm15.FinishReason, reason: str
+        self, store: Store, finish: FinishReason, reason: str
     ) -> None:
         """The row has the reason, is not stored, and the next run asks again."""
         engine = ReplyingEngine(*[("[[ ##", finish)] * 2)

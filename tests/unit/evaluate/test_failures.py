@@ -328,7 +328,7 @@ class ConnectTimeout(Exception):
         (TimeoutError(), [], "connection"),
         (ConnectTimeout(), [], "connection"),
         (urllib.error.URLError("no route"), [], "connection"),
-        (http.client.RemoteDisconnected(), [], "connection"),
+        (http.client.RemoteDisconnected("gone"), [], "connection"),
         (during(RuntimeError("search"), ConnectTimeout()), [], "connection"),
         (FileNotFoundError("x"), [], ""),
         (DeprecationWarning("old"), [], "warning"),

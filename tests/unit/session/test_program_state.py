@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sessions import Checkout
 
-METADATA = {"dependency_versions": {}}
+METADATA: dict[str, Any] = {"dependency_versions": {}}
 SECRET = "sk-very-secret"
 
 
@@ -52,7 +52,7 @@ class Retrieving(Adder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.find = dspy.Retrieve(k=5)  # type: ignore[no-untyped-call]
+        self.find = dspy.Retrieve(k=5)
 
 
 class Unkeepable(Adder):

@@ -11,7 +11,7 @@ from compiles import RecordingEngine, calls_of, exact, lm_on, sums
 from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
+from pytest_mipro.errors import DeclarationError, InfrastructureError, ProgramError, MetricError
 from pytest_mipro.evaluate import ContextThreadPool, Evaluator, WorkerPool, gather
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, DemoPlan, FirstDemos
 from pytest_mipro.store import Store
@@ -378,7 +378,7 @@ class TestErrors:
             demo_sets(store, scripted_lm(), metric=judged)
 
     def test_a_program_that_always_raises(self, store: Store) -> None:
-        """A program that always raises makes no bootstrapped demos and no error."""
+        """A program that always raises alike is broken, which is an error."""
 
         class Broken(dspy.Module):
             def __init__(self) -> None:
@@ -388,7 +388,22 @@ class TestErrors:
             def forward(self, question: str) -> object:
                 raise ValueError(question)
 
-        assert not augmented(demo_sets(store, scripted_lm(), program=Broken()))
+        with pytest.raises(ProgramError, match="it is broken, so nothing more is asked"):
+            demo_sets(store, scripted_lm(), program=Broken())
+
+    def test_a_program_that_raises_in_several_ways(self, store: Store) -> None:
+        """It makes no bootstrapped demos, no error and no stored trace."""
+
+        class Fragile(dspy.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.predict = dspy.Predict("question -> answer")
+
+            def forward(self, question: str) -> object:
+                raise (ValueError if question.startswith("1") else KeyError)(question)
+
+        assert not augmented(demo_sets(store, scripted_lm(), program=Fragile()))
+        assert store.traces.count() == 0
 
 
 class TestRepeatable:
