@@ -24,7 +24,7 @@ class AttemptOver(BaseException):
     """Ends an attempt, whose result is discarded anyway, at its next call.
 
     It is no ``Exception``: DSPy would log it and make the call, and a program that catches
-    exceptions in a loop would go on for ever.
+    exceptions in a loop would not end.
     """
 
 
@@ -96,7 +96,7 @@ def longest_duration(lm: object, arguments: dict[str, Any]) -> float | None:
     """Return the seconds that a call may take in all, or None if nothing limits it.
 
     A client applies its timeout to each read, so that a server which sends a byte now and then
-    could hold a call for ever.
+    could hold a call without end.
 
     Args:
         lm: The language model; it may have a timeout, and repeat calls by itself.

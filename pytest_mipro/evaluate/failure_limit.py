@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, get_args
 
 from pytest_mipro.errors import ProgramError
+from pytest_mipro.evaluate.failures import traceback_with_advice
 from pytest_mipro.records import ReplyReason
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FailureLimit:
             message = (
                 f"the program failed on each of its first {len(failures)} rows with {error_type}: "
                 f"it is broken, so nothing more is asked. The first failure:\n"
-                f"{failures[0].traceback.rstrip()}"
+                f"{traceback_with_advice(failures[0])}"
             )
             raise ProgramError(message)
 

@@ -144,7 +144,7 @@ def _is_network(error: BaseException | None) -> bool:
 
 
 def overdue_error() -> dspy.LMTimeoutError:
-    """Return the error of a call that took longer than it may, whatever it received."""
+    """Return the error of a call that took longer than it may, although bytes arrive."""
     message = "the response was not complete in time, so the call was given up"
     return dspy.LMTimeoutError(message)
 
@@ -322,7 +322,7 @@ def check_not_broken(program: str, rows: Sequence[Row]) -> None:
     message = (
         f"{program} failed on {count} of {len(rows)} held-out examples with {way}: it is "
         f"broken, which is no score; make it answer at least half of them. The first "
-        f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
+        f"failure:\n{traceback_with_advice(first)}"
     )
     raise ProgramError(message)
 
@@ -331,10 +331,12 @@ def _way(failure: Failure) -> str:
     return "no readable answer" if failure.reason in _REPLY_REASONS else failure.type
 
 
-def _advice(failure: Failure) -> str:
+def traceback_with_advice(failure: Failure) -> str:
+    """Return the traceback of a failure, and what to do about it if that is not obvious."""
+    shown = failure.traceback.rstrip()
     if not failure.message.startswith(_NO_LM):
-        return ""
+        return shown
     return (
-        "\na thread that the program starts itself has no model in its settings; let dspy.Parallel "
-        "start it, or run it with contextvars.copy_context().run"
+        f"{shown}\na thread that the program starts itself has no model in its settings; let "
+        "dspy.Parallel start it, or run it with contextvars.copy_context().run"
     )

@@ -80,13 +80,16 @@ def beats_baseline(
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
-        clauses = [_kept_baseline(comparison, word)]
+        clauses = [_kept_baseline(comparison, word), failed_answers("compiled", compiled)]
     else:
         word = _improvement_word(comparison, alpha)
         advice = _improvement_advice(comparison, word, alpha)
-        clauses = [_versus_baseline(comparison), advice]
-    # After the figures that they are part of, and before the advice.
-    clauses[1:1] = [failed_answers("compiled", compiled), failed_answers("baseline", baseline)]
+        clauses = [
+            _versus_baseline(comparison),
+            failed_answers("compiled", compiled),
+            failed_answers("baseline", baseline),
+            advice,
+        ]
     return Verdict(BEATS_BASELINE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 

@@ -19,7 +19,7 @@ class CallRefused(BaseException):
     """Ends work at a call that a limit does not allow.
 
     It is no ``Exception``: DSPy would log it and make the call, and a program that catches
-    exceptions in a loop would go on for ever.
+    exceptions in a loop would not end.
     """
 
 

@@ -75,7 +75,7 @@ def test_the_first_error_is_recorded() -> None:
 
 
 def test_no_call_begins_after_an_error() -> None:
-    """A program that catches errors in a loop does not go on for ever."""
+    """A program that catches errors in a loop comes to an end."""
     engine = Unreachable(RATE)
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
     with dspy.context(lm=lm, callbacks=[CallWatch()]):

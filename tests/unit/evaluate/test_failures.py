@@ -438,7 +438,7 @@ def test_a_broken_program_is_refused(types: tuple[str | None, ...], count: int) 
 
 
 def test_unreadable_answers_of_all_kinds_count_together() -> None:
-    """A model that gives no readable answer is one way to fail, whatever it does instead."""
+    """A model that gives no readable answer fails in one way, however its replies are wrong."""
     reasons: list[FailureReason] = ["unreadable", "token limit", "context window", ""]
     failed = [
         replace(row, failure=Failure(f"Error{number}", "message", f"trace {number}\n", reason))

@@ -37,7 +37,7 @@ def ask() -> object:
 
 
 def ask_for_ever() -> None:
-    """Ask the model in a loop, whatever it raises."""
+    """Ask the model in a loop, and catch its errors."""
     while True:
         with suppress(Exception):
             ask()

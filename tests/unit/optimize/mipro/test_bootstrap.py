@@ -11,7 +11,7 @@ from compiles import RecordingEngine, calls_of, exact, lm_on, sums
 from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.errors import DeclarationError, InfrastructureError, ProgramError, MetricError
+from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError, ProgramError
 from pytest_mipro.evaluate import ContextThreadPool, Evaluator, WorkerPool, gather
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, DemoPlan, FirstDemos
 from pytest_mipro.store import Store
