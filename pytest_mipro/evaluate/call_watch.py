@@ -10,6 +10,7 @@ from dspy.utils.callback import BaseCallback
 
 from pytest_mipro.evaluate.failures import infrastructure_cause, is_caused_by_prompt, overdue_error
 from pytest_mipro.evaluate.replies import ReplyLog
+from pytest_mipro.redaction import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,7 @@ class CallWatch(BaseCallback):
         """Report a call that is about to begin."""
         if self.error is not None:
             raise AttemptOver
+        SECRETS.add_from_model(instance)  # An error of the provider may cite them.
         self._before_call(str(getattr(instance, "model", "")))
         seconds = longest_duration(instance, inputs.get("kwargs") or {})
         if seconds is not None:

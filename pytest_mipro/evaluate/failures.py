@@ -41,7 +41,7 @@ from dspy.utils.exceptions import (
 from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.records import Failure, ReplyReason
-from pytest_mipro.redaction import credentials, redact
+from pytest_mipro.redaction import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,13 +189,7 @@ def _message(error: BaseException) -> str:
     # ruff: ignore[blind-except]: ``str`` of a user's class may raise; only its error matters.
     except Exception:
         return "<exception str() failed>"
-    return _redacted(text)
-
-
-def _redacted(text: str) -> str:
-    """Return ``text``, which is logged and stored, without credentials, such as one in a URL."""
-    lm = dspy.settings.lm
-    return str(redact(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
+    return SECRETS.redact_error(text, error)
 
 
 def frames_of(function: object, error: BaseException) -> str:
@@ -228,7 +222,7 @@ def failure_of(error: BaseException, faults: Sequence[ReplyFault] = ()) -> Failu
     explanation = _EXPLANATIONS.get(reason, "")
     message = "; ".join(filter(None, [explanation, _message(error)]))
     shown = "".join(frames) + (f"{explanation}\n" if explanation else "")
-    return Failure(type(error).__name__, message, _redacted(shown), reason)
+    return Failure(type(error).__name__, message, SECRETS.redact_error(shown, error), reason)
 
 
 def _reason(error: BaseException, faults: Sequence[ReplyFault]) -> FailureReason:
@@ -268,9 +262,10 @@ def program_error(
     program: dspy.Module, error: BaseException, example: dspy.Example
 ) -> ProgramError:
     """Return the error that ``program`` raised something that is no ``Exception``."""
+    where = frames_of(getattr(type(program), "forward", None), error)
     message = (
         f"{type(program).__name__} raised {type_and_message(error)}{advice_on_exits(error)}\n"
-        f"{frames_of(getattr(program, 'forward', None), error)}\n{shown(example)}"
+        f"{where}\n{shown(example)}"
     )
     return ProgramError(message)
 
@@ -300,7 +295,9 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
     return start
 
 
-def check_not_broken(program: str, rows: Sequence[Row]) -> None:
+def check_not_broken(
+    program: str, rows: Sequence[Row], examples: str = "held-out examples"
+) -> None:
     """Raise if a program failed on more than half of ``rows`` in the same way.
 
     Such a program is broken, and its score would not be a measurement. Replies that give no
@@ -308,7 +305,8 @@ def check_not_broken(program: str, rows: Sequence[Row]) -> None:
 
     Args:
         program: Its name in the message, such as ``"the baseline program"``.
-        rows: Its held-out rows.
+        rows: Its rows.
+        examples: The name of their examples in the message.
 
     Raises:
         ProgramError: It is broken.
@@ -320,7 +318,7 @@ def check_not_broken(program: str, rows: Sequence[Row]) -> None:
     ((way, count),) = most_common
     first = next(failure for failure in failures if _way(failure) == way)
     message = (
-        f"{program} failed on {count} of {len(rows)} held-out examples with {way}: it is "
+        f"{program} failed on {count} of {len(rows)} {examples} with {way}: it is "
         f"broken, which is no score; make it answer at least half of them. The first "
         f"failure:\n{traceback_with_advice(first)}"
     )

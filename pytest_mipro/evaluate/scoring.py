@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pytest_mipro.errors import MetricError
+from pytest_mipro.evaluate.awaiting import result_of
 from pytest_mipro.evaluate.call_watch import AttemptOver
 from pytest_mipro.evaluate.failures import (
     advice_on_exits,
@@ -32,7 +33,7 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
             with such a ``score``.
     """
     try:
-        value = metric(example, prediction, *trace)
+        value = result_of(metric(example, prediction, *trace))
     except (KeyboardInterrupt, CallRefused, AttemptOver):
         raise
     except BaseException as error:

@@ -9,13 +9,14 @@ import dspy
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
+from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.reference import predictors_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_mipro.records import Artifact
-    from pytest_mipro.reference import Reference, ReferenceLocation
+    from pytest_mipro.reference import Anchor, Reference, ReferenceLocation
     from pytest_mipro.task import Task
 
 
@@ -61,16 +62,16 @@ def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module
 
 
 def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:
-    """Return a copy of the task's program in the state of ``artifact``.
+    """Return what the task's optimizer compiled, in the state of ``artifact``.
 
     Raises:
         StoreError: The state does not fit the program, although its key does.
     """
+    shape = optimizer_of(task.optimizer).shape(task)
     try:
-        accepted, present = _field_counts(artifact.state), _field_counts(dump_state(task.program))
-        if accepted == present:
-            return restore_state(task.program, artifact.state)
-        reason = f"it is of the predictors {sorted(accepted)}, expected {sorted(present)}"
+        reason = _changed_predictors(artifact.state, shape)
+        if not reason:
+            return restore_state(shape, artifact.state)
     # ruff: ignore[blind-except]: DSPy raises whatever a wrong state leads to.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -81,26 +82,38 @@ def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:
     raise StoreError(message)
 
 
-def restore_accepted(
-    reference: Reference, program: dspy.Module, location: ReferenceLocation
-) -> dspy.Module:
-    """Return a copy of ``program`` in the accepted state.
+def restore_accepted(reference: Reference, task: Task, location: ReferenceLocation) -> dspy.Module:
+    """Return what a task's optimizer compiled, in the accepted state.
 
     Raises:
         ReferenceFileError: The code has other predictors or fields than the state.
     """
     __tracebackhide__ = True
-    accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))
-    if accepted == present:
-        return restore_state(program, reference.state)
-    names = sorted({*accepted, *present})
-    changed = [name for name in names if accepted.get(name) != present.get(name)]
-    message = (
-        f"the accepted program {location.show(location.program)} does not fit the code any more: "
-        f"predictors added, removed or with other fields: {', '.join(changed)}; "
-        f"accept anew with: {location.command}"
-    )
-    raise ReferenceFileError(message)
+    shape = optimizer_of(task.optimizer).shape(task)
+    if changed := _changed_predictors(reference.state, shape):
+        message = (
+            f"the accepted program {location.show(location.program)} does not fit the code any "
+            f"more: {changed}; accept anew with: {location.command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(shape, reference.state)
+
+
+def restore_anchor(anchor: Anchor, task: Task, location: ReferenceLocation) -> dspy.Module:
+    """Return what a task's optimizer compiled, in the state of the anchor.
+
+    Raises:
+        ReferenceFileError: The code has other predictors or fields than the state.
+    """
+    shape = optimizer_of(task.optimizer).shape(task)
+    if changed := _changed_predictors(anchor.state, shape):
+        message = (
+            f"the anchor in {location.show(location.history)} has scores of another metric, and "
+            f"does not fit the code any more: {changed}; accept a new anchor with: "
+            f"{location.anchor_command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(shape, anchor.state)
 
 
 def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
@@ -109,6 +122,15 @@ def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
         name: tuple(signature_of(predictor).fields)
         for name, predictor in program.named_predictors()
     }
+
+
+def _changed_predictors(state: Mapping[str, Any], program: dspy.Module) -> str:
+    """Return which predictors of ``program`` do not fit a state, in words; empty if all do."""
+    accepted, present = _field_counts(state), _field_counts(dump_state(program))
+    names = sorted({*accepted, *present})
+    changed = [name for name in names if accepted.get(name) != present.get(name)]
+    words = f"predictors added, removed or with other fields: {', '.join(changed)}"
+    return words if changed else ""
 
 
 def _field_counts(state: Mapping[str, Any]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.evaluate import call_watch
 from pytest_mipro.evaluate.call_watch import AttemptOver, CallWatch, longest_duration
+from pytest_mipro.evaluate.failures import type_and_message
 
 if TYPE_CHECKING:
     from dspy import lm15
@@ -93,6 +94,17 @@ def test_responses_record_no_error() -> None:
 
     assert watch.error is None
     assert raised == []
+
+
+def test_an_error_of_a_called_model_has_no_key() -> None:
+    """A judge is known by its first call only; a provider's error may cite its key."""
+    error = LMAuthError("401 Unauthorized: canary-judge-4711")
+    judge = dspy.LM("scripted", engine=Unreachable(error), cache=False)
+    judge.kwargs["api_key"] = "canary-judge-4711"
+    with dspy.context(callbacks=[CallWatch()]), pytest.raises(LMAuthError) as caught:
+        judge("Is it right?")
+
+    assert type_and_message(caught.value) == "LMAuthError: 401 Unauthorized: ***"
 
 
 def test_a_long_prompt_is_not_recorded() -> None:

@@ -11,12 +11,10 @@ from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.stored_rows import StoredRows
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
-from pytest_mipro.records import Failure, Row
 
 if TYPE_CHECKING:
     import dspy
 
-    from pytest_mipro.records import FailureReason
     from pytest_mipro.store import Store
 
 pytestmark = pytest.mark.uses("dspy")
@@ -39,36 +37,6 @@ def test_the_allowed_number_of_failures_is_no_error(store: Store) -> None:
     """The limit is the largest number that is allowed."""
     rows = evaluate(Function(fail), sums(2), store, failure_limit=FailureLimit(2))
     assert [row.score for row in rows] == [0.0, 0.0]
-
-
-def row(number: int, error_type: str = "", reason: FailureReason = "") -> Row:
-    """Return a row that failed with this exception, if there is one."""
-    failure = Failure(error_type, "a message", f"trace {number}\n", reason) if error_type else None
-    return Row(str(number), 0.0, failure=failure)
-
-
-def test_a_program_that_always_fails_alike_is_broken() -> None:
-    """The error has the number of rows, the exception and the first traceback."""
-    limit = FailureLimit()
-    limit.check([row(number, "KeyError") for number in range(4)])
-    with pytest.raises(ProgramError, match=r"each of its first 5 rows with KeyError") as caught:
-        limit.check([row(4, "KeyError")])
-    assert str(caught.value).endswith("trace 0")
-
-
-@pytest.mark.parametrize(
-    "runs",
-    [
-        [row(0), *(row(number, "KeyError") for number in range(1, 9))],
-        [*(row(number, "KeyError") for number in range(8)), row(8, "ValueError")],
-        [row(number, "AdapterParseError", "unreadable") for number in range(9)],
-        [row(0, "KeyError")] * 9,
-    ],
-    ids=["a success", "two ways", "unreadable replies", "one row"],
-)
-def test_a_program_that_may_work_is_not_broken(runs: list[Row]) -> None:
-    """It has succeeded once, fails in several ways, or has a model that may do better."""
-    FailureLimit().check(runs)
 
 
 def test_each_evaluation_of_too_many_failures_raises(store: Store) -> None:

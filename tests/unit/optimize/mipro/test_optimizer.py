@@ -697,17 +697,6 @@ class Fragile(dspy.Module):
         return answer
 
 
-class Broken(dspy.Module):
-    """Reads a field that its predictor does not have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.predict = dspy.Predict("question -> answer")
-
-    def forward(self, question: str) -> object:
-        return self.predict(question=question).anwser
-
-
 class TestMaxErrors:
     def test_none_sets_no_limit(self) -> None:
         """Without max_errors, failed rows have the score 0 and the compile continues."""
@@ -718,13 +707,6 @@ class TestMaxErrors:
         """Without max_errors, dspy.settings.max_errors limits the failures of bootstrapping."""
         with dspy.context(max_errors=1), pytest.raises(ProgramError, match="max_errors=1"):
             compiled(small_optimizer(scripted_lm(base=100)), Fragile())
-
-    def test_a_broken_program_is_found_at_once(self) -> None:
-        """Without any limit, a program that always fails stops the compile after a few calls."""
-        lm = scripted_lm(base=100)
-        with pytest.raises(ProgramError, match=r"first \d+ rows with AttributeError"):
-            compiled(small_optimizer(lm, max_errors=10**9), Broken())
-        assert calls_of(lm) < 60
 
     def test_too_many_stop_the_compile(self) -> None:
         """With max_errors, one more failed row stops the compile, and the error names it."""
