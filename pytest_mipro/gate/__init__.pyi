@@ -16,6 +16,9 @@ from .looks import judge_at as judge_at
 from .looks import spent_alpha as spent_alpha
 from .looks import with_look as with_look
 from .paired import compare as compare
+from .sequential import Look as Look
+from .sequential import SequentialDesign as SequentialDesign
+from .sequential import compare_at as compare_at
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE
 from .verdict import NO_REGRESSION as NO_REGRESSION
@@ -25,3 +28,5 @@ from .verdict import beats_baseline as beats_baseline
 from .verdict import check_no_regression as check_no_regression
 from .verdict import no_reference as no_reference
 from .verdict import no_regression as no_regression
+from .wording import bounds_text as bounds_text
+from .wording import confidence_text as confidence_text

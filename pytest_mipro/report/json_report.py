@@ -22,7 +22,7 @@ MOST_CHARACTERS = 50_000_000
 """Characters of a document; a larger one leaves texts out, then examples, and says so."""
 _TEXT_LENGTHS = (100_000, 10_000, 1_000)
 """Characters that texts are cut to, one length after another, until a document is small enough."""
-_UNBOUNDED = ("low", "high", "detectable")
+_UNBOUNDED = ("low", "high", "detectable", "sufficient")
 """Figures of a comparison that are not finite where there are few examples."""
 
 

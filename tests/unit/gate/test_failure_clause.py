@@ -50,11 +50,15 @@ SOUND = scorecard(*[0.0] * 12, *[1.0] * 8)
         (beats_baseline(FAILED, SOUND, margin=0, alpha=0.05, unchanged=False), ["baseline"]),
         (beats_baseline(FAILED, FAILED, margin=0, alpha=0.05, unchanged=True), ["compiled"]),
         (
-            no_regression(AcceptedScores(SOUND, "a command"), FAILED, tolerance=0, alpha=0.05),
+            no_regression(
+                AcceptedScores(SOUND, "a command"), FAILED, tolerance=0, alpha=0.05, unchanged=False
+            ),
             ["compiled"],
         ),
         (
-            no_regression(AcceptedScores(FAILED, "a command"), SOUND, tolerance=0, alpha=0.05),
+            no_regression(
+                AcceptedScores(FAILED, "a command"), SOUND, tolerance=0, alpha=0.05, unchanged=False
+            ),
             [],
         ),
     ],
