@@ -139,7 +139,7 @@ class Settings:
     timeout: Annotated[
         float,
         Text(
-            f"Seconds an LM call may take at most (default: {DEFAULT_TIMEOUT}).",
+            f"Seconds an LM call may take in all (default: {DEFAULT_TIMEOUT}).",
             metavar="SECONDS",
             parse=_above_zero("seconds"),
             default=str(DEFAULT_TIMEOUT),

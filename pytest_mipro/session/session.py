@@ -13,6 +13,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.acceptance import Acceptor
+from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -20,7 +21,7 @@ from pytest_mipro.session.context import read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
 from pytest_mipro.session.program_calls import asking_model_of
-from pytest_mipro.session.program_state import restore_compiled
+from pytest_mipro.session.program_state import restore_artifact
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.rollouts import accepted_task, scored_task
@@ -151,6 +152,7 @@ class Session:
         self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
     ) -> ReferenceState:
         if self._policy.update:
+            check_failures(context.task, result, self._callbacks.warn_task)
             return self._acceptor.accept(context, result, looks)
         return self._references.state(context)
 
@@ -220,7 +222,7 @@ class Session:
         if artifact is None:
             return None
         task = scored_task(context, artifact.state, self._policy)
-        programs = self._scorer.stored(task, restore_compiled(task, artifact.state))
+        programs = self._scorer.stored(task, restore_artifact(task, artifact))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
@@ -228,7 +230,7 @@ class Session:
         started = time.monotonic()
         compilation = self._compilation(context)
         task = scored_task(context, compilation.artifact.state, self._policy)
-        program = restore_compiled(task, compilation.artifact.state)
+        program = restore_artifact(task, compilation.artifact)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)
