@@ -76,8 +76,10 @@ TABLES = {
         "lost, pass",
         "lost, block",
         "lost, covered",
+        "warned",
         "detectable",
         "power",
+        "decides",
         "val went up",
     ),
 }
