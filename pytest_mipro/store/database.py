@@ -14,6 +14,7 @@ from pytest_mipro.records import Proposal, Trace
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
+from pytest_mipro.store.looks import LookTable
 from pytest_mipro.store.messages import explain, explain_damage
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
 from pytest_mipro.store.url import backend_at, open_engine
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Rows, traces, proposals and artifacts, each under the key of its content.
+    """Rows, traces, proposals, artifacts and looks, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -33,6 +34,7 @@ class Store:
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
+        looks: Looks at held-out examples.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -44,6 +46,7 @@ class Store:
         self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
         self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
         self.artifacts = ArtifactTable(self.connection, backend)
+        self.looks = LookTable(self.connection, backend)
         try:
             self._prepare()
         except StoreError:
@@ -113,7 +116,7 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        tables = (self.rows, self.traces, self.proposals, self.artifacts)
+        tables = (self.rows, self.traces, self.proposals, self.artifacts, self.looks)
         counts = {table.name: table.prune(deadline) for table in tables}
         if any(counts.values()):
             with self.connection() as connection:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 APPLICATION = "pytest-mipro"
-VERSION = 3
+VERSION = 4
 """The format of the tables; a store of another format is refused."""
 
 METADATA = MetaData()
@@ -52,8 +52,15 @@ TRACES = _record_table("traces")
 PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))
 Index("artifacts_by_task", ARTIFACTS.c.task, ARTIFACTS.c.created)
+LOOKS = _record_table(
+    "looks",
+    Column("held_out", String, nullable=False),
+    Column("test", String, nullable=False),
+)
+Index("looks_by_held_out", LOOKS.c.held_out)
+Index("looks_by_test", LOOKS.c.test)
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS)
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

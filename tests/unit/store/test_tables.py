@@ -12,7 +12,7 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Proposal, Row, Trace, Usage
+from pytest_mipro.records import Artifact, Failure, Look, Proposal, Row, Trace, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
@@ -28,7 +28,7 @@ DAY = 86_400.0
 
 BUSY = """
 import sys
-from pytest_mipro.records import Row
+from pytest_mipro.records import Look, Row
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
@@ -46,6 +46,12 @@ def fill(store: Store, name: str) -> None:
     store.traces.put(Trace(name, 1.0))
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
+    store.looks.put(look(name, 1))
+
+
+def look(key: str, number: int, held_out: str = "set", test: str = "test") -> Look:
+    """Return a look at one example."""
+    return Look(key, number, "run", 9, test, held_out, ("example",))
 
 
 def age(path: Path, days: float, where: str = "1") -> None:
@@ -71,6 +77,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "traces": lambda store: store.traces.get("k"),
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
+    "looks": lambda store: store.looks.related("set", "test"),
 }
 
 
@@ -165,10 +172,10 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1}
+        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1, "looks": 1}
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        for table in (store.rows, store.traces, store.proposals, store.artifacts):
+        for table in (store.rows, store.traces, store.proposals, store.artifacts, store.looks):
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)
