@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.paired import compare
-from pytest_mipro.gate.verdict import AcceptedScores, compared_examples, no_regression
+from pytest_mipro.gate.verdict import AcceptedScores, no_regression
+from pytest_mipro.gate.wording import compared_examples
 
 if TYPE_CHECKING:
     from pytest_mipro.records import PairedComparison, Scorecard, Verdict

@@ -380,4 +380,6 @@ def _grouped(
         return graded.SamplingUnits(np.asarray(totals, float), np.asarray(sizes, float))
     numbers: dict[Hashable, int] = {}
     groups = np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
-    return graded.SamplingUnits(np.bincount(groups, totals), np.bincount(groups, sizes))
+    return graded.SamplingUnits(
+        np.bincount(groups, totals).astype(float), np.bincount(groups, sizes).astype(float)
+    )
