@@ -317,11 +317,11 @@ def _regression_advice(
     return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
 
 
-def _detectable_clause(comparison: PairedComparison, what: str, limit: float) -> str:
+def _detectable_clause(comparison: PairedComparison, noun: str, limit: float) -> str:
     if math.isfinite(comparison.detectable):
         difference = comparison.detectable + limit
-        return f"a {what} of about {difference:.3f} would show at {sample(comparison)}"
-    return f"no {what} would show at {sample(comparison)}"
+        return f"a {noun} of about {difference:.3f} would show at {sample(comparison)}"
+    return f"no {noun} would show at {sample(comparison)}"
 
 
 def _warning(comparison: PairedComparison, word: VerdictWord) -> str:
