@@ -49,7 +49,12 @@ def lm_on(engine: ScriptedEngine) -> dspy.LM:
     """Return a model that answers from ``engine``."""
     async_engine = AsyncScriptedEngine(engine)
     return dspy.LM(
-        "scripted", engine=engine, async_engine=async_engine, cache=False, num_retries=0
+        "scripted",
+        engine=engine,
+        async_engine=async_engine,
+        cache=False,
+        num_retries=0,
+        temperature=0,
     )
 
 
