@@ -6,6 +6,8 @@ from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
+from .further_metrics import EvaluatedProgram as EvaluatedProgram
+from .further_metrics import FurtherMetric as FurtherMetric
 from .response_cache import cached_responses as cached_responses
 from .retrying import retry_lm_errors as retry_lm_errors
 from .rollouts import ExampleRows as ExampleRows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
     from pytest_mipro.task import Metric
 
 
-def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:
-    """Return the score that ``metric`` gives to ``prediction``.
+@dataclass(frozen=True)
+class Grade:
+    """The score of a prediction, and the metric's text about it, if it returned one."""
+
+    score: float
+    feedback: str = ""
+
+
+def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> Grade:
+    """Return the score and the feedback that ``metric`` gives to ``prediction``.
 
     Raises:
         InfrastructureError: A language model call of the metric failed.
@@ -43,7 +52,15 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
             f"Prediction(score=...)\n{_shown(example)}"
         )
         raise MetricError(message)
-    return score
+    return Grade(score, _feedback_of(value))
+
+
+def _feedback_of(value: object) -> str:
+    """Return the feedback of a graded prediction; what is no text as JSON."""
+    feedback = value.get("feedback") if isinstance(value, dspy.Prediction) else None
+    if feedback is None or isinstance(feedback, str):
+        return feedback or ""
+    return readable_json(plain(feedback, fallback=repr))
 
 
 def _score_of(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return any type

@@ -5,6 +5,8 @@ from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
+from .metrics import by_all_metrics as by_all_metrics
+from .metrics import question as question
 from .paired import compare as compare
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE

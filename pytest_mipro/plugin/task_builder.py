@@ -9,16 +9,25 @@ import dspy
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
+from pytest_mipro.plugin.declaration import METRICS
 from pytest_mipro.plugin.node import node_id
-from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
+from pytest_mipro.task import (
+    Task,
+    build_program,
+    check_adapter,
+    check_metric,
+    check_metrics,
+    is_sampled,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pytest
 
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.settings import Settings
+    from pytest_mipro.task import Metric
 
 _DEFAULT_THREADS = 8
 
@@ -99,11 +108,14 @@ class TaskBuilder:
             DeclarationError: An argument is missing or cannot be used.
         """
         program = build_program(self._required("program"))
+        (metric_name, metric), *further = self._metrics().items()
         return Task(
             name=name,
             test=node_id(self._request.node),
             program=program,
-            metric=self._metric(),
+            metric=metric,
+            metric_name=metric_name,
+            further_metrics=dict(further),
             dataset=self._declared.dataset or self._declared.load(self._required("dataset")),
             lm=models.lm,
             prompt_lm=models.prompt_lm,
@@ -131,10 +143,23 @@ class TaskBuilder:
             raise DeclarationError(message)
         return value
 
-    def _metric(self) -> Any:
-        metric = self._required("metric")
-        check_metric(metric)
-        return metric
+    def _metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics by name, the optimized one first; one alone has the empty name."""
+        declared = METRICS.intersection(self._declared.values)
+        metrics = self._value("metrics") if declared != {"metric"} else None
+        if metrics is None:
+            metric = self._required("metric")
+            check_metric(metric)
+            return {"": metric}
+        if not declared and self._value("metric") is not None:
+            message = (
+                "the fixtures mipro_metric and mipro_metrics both give a metric; let one of them "
+                "return None, or declare metric=... or metrics={...}"
+            )
+            raise DeclarationError(message)
+        check_metrics(metrics)
+        checked: Mapping[str, Metric] = metrics
+        return checked
 
     def _adapter(self) -> Any:
         adapter = self._value("adapter")

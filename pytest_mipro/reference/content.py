@@ -30,6 +30,21 @@ _CONFLICT = re.compile(r"^(<{7}|>{7})( |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
+class FurtherScores(Record):
+    """Accepted scores by a metric that is not optimized.
+
+    Attributes:
+        metric: The digest of the metric.
+        baseline: Scores of the baseline, by the identity of an example.
+        compiled: Scores of the compiled program.
+    """
+
+    metric: str
+    baseline: dict[str, float]
+    compiled: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Reference(Record):
     """An accepted program and its held-out scores; the content of both files.
 
@@ -46,6 +61,7 @@ class Reference(Record):
         state: The compiled program's DSPy state.
         tokens: Known tokens of an answer, by program and example.
         usd: Known price of an answer, by program and example.
+        further: Scores by further metrics, by name, on the same examples.
     """
 
     test: str
@@ -60,6 +76,7 @@ class Reference(Record):
     state: dict[str, Any]
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+    further: dict[str, FurtherScores] = field(default_factory=dict)
 
     def cost_of(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
         """Return the cost of a program's answer to an example, if it is known."""
@@ -175,6 +192,7 @@ def _content(reference: Reference) -> JSON:
         reference.baseline,
         reference.compiled,
         digest(reference.state),
+        {name: further.to_dict() for name, further in reference.further.items()},
     ]
 
 
@@ -352,6 +370,10 @@ def _scores_problem(reference: Reference) -> str:
     ]
     if reference.baseline.keys() != reference.compiled.keys() or not scores:
         return "has not the same examples under baseline and compiled"
+    for name, further in reference.further.items():
+        if not further.baseline.keys() == further.compiled.keys() == reference.compiled.keys():
+            return f"has not the same examples under further.{name}"
+        scores += (*further.baseline.values(), *further.compiled.values())
     if not all(map(math.isfinite, scores)):
         return "holds a score that is no finite number"
     if not all(0 <= cost < math.inf for cost in costs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate import VERDICT_KINDS
+from pytest_mipro.gate import question
 from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
@@ -77,7 +77,7 @@ def _reason(task: TaskSummary) -> str:
 
 
 def _sentences(verdicts: Iterable[Verdict]) -> str:
-    return "; ".join(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}" for verdict in verdicts)
+    return "; ".join(f"{question(verdict)}: {verdict!r}" for verdict in verdicts)
 
 
 def _paragraph(text: str, most: int) -> str:

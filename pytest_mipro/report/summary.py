@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, VERDICT_KINDS
+from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, question
 from pytest_mipro.records import HeldOutExample, Record, Report, Usage
 from pytest_mipro.report.formatting import PROGRAMS, calls
 
@@ -150,6 +150,8 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
     A tolerance changes the interval, not the figures.
     """
     compared, task = verdict.comparison, report.comparison
+    if verdict.metric not in {"", report.metric}:
+        return False
     return compared is not None and (
         compared.unit,
         compared.n,
@@ -161,7 +163,7 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
 def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:
     """Return the unmet verdicts with figures of their own, as their questions and comparisons."""
     return [
-        (VERDICT_KINDS[verdict.kind].label, verdict.comparison)
+        (question(verdict), verdict.comparison)
         for verdict in report.verdicts
         if verdict.comparison is not None and not verdict and not has_task_figures(verdict, report)
     ]

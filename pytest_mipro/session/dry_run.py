@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.optimize import (
     Bound,
     CallProfile,
@@ -13,7 +14,7 @@ from pytest_mipro.optimize import (
     may_loop,
     tokens_per_call,
 )
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.program_state import restore_accepted, restore_state
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.spending import current_account
 
@@ -47,9 +48,7 @@ def pending_work(
 ) -> PendingWork:
     """Return the work that a session with these parts would do for a task."""
     task = context.task
-    again = 0
-    if context.has_new_metric and not policy.update:
-        again = task.repeat * len(task.dataset.test)  # The accepted program is scored again.
+    again = 0 if policy.update else _accepted_rows(context, scorer)
     if policy.frozen:
         return PendingWork((), again + _frozen_rows(context, policy))
     artifact = compiler.stored(context.fingerprint)
@@ -61,11 +60,18 @@ def pending_work(
 
 
 def _frozen_rows(context: TaskContext, policy: Policy) -> int:
-    task, test = context.task, context.task.dataset.test
-    missing = len(test)
-    if context.reference is not None:
-        missing = len(missing_examples(context.reference, test, policy))
-    return 2 * task.repeat * missing
+    return 2 * context.task.repeat * len(missing_examples(context, policy))
+
+
+def _accepted_rows(context: TaskContext, scorer: Scorer) -> int:
+    """Return how many rows of the accepted program lack a score by a present metric."""
+    if context.reference is None or not context.changed_metrics:
+        return 0
+    try:
+        program = restore_accepted(context.reference, context.task.program, context.location)
+    except ReferenceFileError:
+        return 0
+    return scorer.missing_rows(context.task, [program])
 
 
 def estimate_task(

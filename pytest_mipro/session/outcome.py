@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro import gate
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
-from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
-from pytest_mipro.task import example_digest
+from pytest_mipro.records import (
+    HeldOutExample,
+    MetricScores,
+    PairedComparison,
+    Prompt,
+    Report,
+    Verdict,
+)
+from pytest_mipro.session.results import check_metric_name
+from pytest_mipro.task import ALL_METRICS, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +27,12 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.records import Scorecard
-    from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
+    from pytest_mipro.session.results import (
+        ReferenceProgram,
+        ReferenceState,
+        ScoredProgram,
+        TaskResult,
+    )
     from pytest_mipro.task import Task
 
 _FEWER_DEMOS = (
@@ -71,62 +84,101 @@ class Outcome:
     @cached_property
     def comparison(self) -> PairedComparison:
         """The comparison of compiled and baseline without a margin."""
-        card = self.compiled.card
-        comparison = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
-        return replace(comparison, rollouts=card.rollouts)
+        return _compared(self.baseline.card, self.compiled.card)
 
-    def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
+    def beats_baseline(
+        self, *, margin: float = 0.0, alpha: float = 0.05, metric: str | None = None
+    ) -> Verdict:
         """Judge whether the compiled program is better on held-out examples.
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
             alpha: Accepted chance of a PASS for a program that is not.
+            metric: The name of the metric that decides; None takes the optimized one.
 
         Returns:
             A verdict that is truthy only on PASS.
+
+        Raises:
+            DeclarationError: An argument cannot be used.
         """
         __tracebackhide__ = True
+        name = self._metric_name(metric)
         verdict = gate.beats_baseline(
-            self.baseline.card,
-            self.compiled.card,
+            _card(self.baseline, name),
+            _card(self.compiled, name),
             margin=margin,
             alpha=alpha,
             unchanged=self._is_unchanged,
         )
-        self._verdicts.append(verdict)
-        return verdict
+        return self._recorded(verdict, name)
 
-    def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
+    def no_regression(
+        self, *, tolerance: float = 0.0, alpha: float = 0.05, metric: str | None = None
+    ) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
 
         Args:
             tolerance: Loss of mean score that is accepted.
             alpha: Accepted chance of a PASS for a program that lost more, and
                 of a FAIL for one that did not.
+            metric: The name of the metric that decides; None takes the optimized one. With
+                ``"all"`` it is a PASS if it is one by each metric, at ``alpha`` each.
 
         Returns:
             A verdict that is truthy on PASS, and on INCONCLUSIVE unless
             ``mipro_inconclusive = fail``. Without a reference it is FAIL.
 
         Raises:
+            DeclarationError: An argument cannot be used.
             ReferenceFileError: The reference has no scores to compare with.
         """
         __tracebackhide__ = True
+        name = ALL_METRICS if metric == ALL_METRICS else self._metric_name(metric)
         if self.reference is None:
             gate.check_no_regression(tolerance, alpha)
             verdict = gate.no_reference(self._state.location.command)
+        elif name == ALL_METRICS:
+            verdict = self._no_regression_by_all(self.reference, tolerance, alpha)
         else:
-            verdict = gate.no_regression(
-                self._basis(self.reference),
-                self.compiled.card,
-                tolerance=tolerance,
-                alpha=alpha,
-                tolerated=self._tolerant,
-            )
-        self._verdicts.append(verdict)
+            verdict = self._no_regression_by(self.reference, name, tolerance, alpha)
+        verdict = self._recorded(verdict, name)
         if verdict and verdict.word == "INCONCLUSIVE":
-            question = gate.NO_REGRESSION.label
-            self._warn(f"{self.task.name}: {question}: {verdict!r}")
+            self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
+        return verdict
+
+    def _no_regression_by(
+        self, reference: ReferenceProgram, name: str, tolerance: float, alpha: float
+    ) -> Verdict:
+        __tracebackhide__ = True
+        return gate.no_regression(
+            self._basis(reference, name),
+            _card(self.compiled, name),
+            tolerance=tolerance,
+            alpha=alpha,
+            tolerated=self._tolerant,
+        )
+
+    def _no_regression_by_all(
+        self, reference: ReferenceProgram, tolerance: float, alpha: float
+    ) -> Verdict:
+        __tracebackhide__ = True
+        names = (self.task.metric_name, *self.task.further_metrics)
+        judged = partial(self._no_regression_by, reference, tolerance=tolerance)
+        return gate.by_all_metrics({name: partial(judged, name) for name in names}, alpha)
+
+    def _metric_name(self, metric: str | None) -> str:
+        """Return the name of the metric that decides, which may be empty."""
+        __tracebackhide__ = True
+        if metric is None:
+            return self.task.metric_name
+        check_metric_name(metric, self.task.metric_name, self.task.further_metrics)
+        return metric
+
+    def _recorded(self, verdict: Verdict, metric: str) -> Verdict:
+        """Return ``verdict`` with its metric, and keep it for the report."""
+        verdict = replace(verdict, metric=metric)
+        self._verdicts.append(verdict)
         return verdict
 
     def costs_no_more(
@@ -168,14 +220,13 @@ class Outcome:
             verdict = gate.costs_no_more(
                 self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
             )
-        self._verdicts.append(verdict)
-        return verdict
+        return self._recorded(verdict, "")
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
             return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS)
-        basis = self._basis(self.reference)
+        basis = self._basis(self.reference, self.task.metric_name)
         return gate.CostComparator(
             "reference",
             basis.scorecard,
@@ -184,9 +235,11 @@ class Outcome:
             basis.note,
         )
 
-    def _basis(self, reference: ReferenceProgram) -> gate.AcceptedScores:
+    def _basis(self, reference: ReferenceProgram, metric: str) -> gate.AcceptedScores:
         __tracebackhide__ = True
-        location, card = self._state.location, reference.card
+        is_further = metric in self.task.further_metrics
+        location = self._state.location
+        card = reference.further_card(metric) if is_further else reference.card
         examples = self.compiled.card.examples
         if set(examples).isdisjoint(card.examples):
             message = (
@@ -195,11 +248,11 @@ class Outcome:
                 f"accept anew with: {location.command}"
             )
             raise ReferenceFileError(message)
-        return gate.AcceptedScores(card, location.command, self._note(reference))
+        return gate.AcceptedScores(card, location.command, self._note(reference, metric))
 
-    def _note(self, reference: ReferenceProgram) -> str:
+    def _note(self, reference: ReferenceProgram, metric: str) -> str:
         """Return where the accepted scores come from, if not from an earlier acceptance."""
-        if reference.rescored:
+        if metric in reference.rescored:
             return "the metric changed since the reference was accepted, so it was scored again"
         return "" if self._state.acceptance is None else "the reference was accepted now"
 
@@ -241,7 +294,14 @@ class Outcome:
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            metric=self.task.metric_name,
+            further=tuple(map(self._metric_scores, self.task.further_metrics)),
         )
+
+    def _metric_scores(self, metric: str) -> MetricScores:
+        accepted = None if self.reference is None else self.reference.further.get(metric)
+        baseline, compiled = _card(self.baseline, metric), _card(self.compiled, metric)
+        return MetricScores(metric, baseline, compiled, _compared(baseline, compiled), accepted)
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:
         names, scores = ((), ()) if accepted is None else (accepted.examples, accepted.scores)
@@ -267,6 +327,15 @@ class Outcome:
             return prompts(self.reference.program)
         except ReferenceFileError:
             return ()  # The program has other predictors; the report's ``stale`` has the changes.
+
+
+def _card(program: ScoredProgram, metric: str) -> Scorecard:
+    return program.further.get(metric, program.card)
+
+
+def _compared(baseline: Scorecard, compiled: Scorecard) -> PairedComparison:
+    comparison = gate.compare(baseline.scores, compiled.scores, clusters=compiled.clusters)
+    return replace(comparison, rollouts=compiled.rollouts)
 
 
 def _fields(example: dspy.Example) -> dict[str, Any]:

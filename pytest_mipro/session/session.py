@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import dspy
 
-from pytest_mipro.canonical import JSON, digest
+from pytest_mipro.canonical import JSON, digest, plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.advice import advice_on_scores
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
-from pytest_mipro.session.context import read_context
+from pytest_mipro.session.context import further_metric_keys, read_context
 from pytest_mipro.session.outcome import Outcome
 from pytest_mipro.session.program_state import restore_state
 from pytest_mipro.session.references import References, accept
@@ -174,6 +174,8 @@ class Session:
         examples = [example_digest(example) for example in task.dataset.test]
         # The compile key leaves the held-out examples out.
         parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
+        # It leaves the further metrics out as well.
+        parts += [task.metric_name, plain(further_metric_keys(task))]
         if self._policy.frozen:
             parts.append(context.location.scores.as_posix())
         return digest(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import dspy
@@ -11,6 +11,9 @@ import dspy
 from pytest_mipro.errors import DeclarationError
 
 Metric: TypeAlias = Callable[..., Any]
+
+ALL_METRICS = "all"
+"""The word that names all metrics of a task together."""
 
 
 def mismatch(function: Callable[..., object], *arguments: object) -> str:
@@ -80,20 +83,62 @@ def _call(factory: object) -> dspy.Module:
     return program
 
 
-def check_metric(value: object) -> None:
-    """Raise DeclarationError unless ``value`` takes an example and a prediction."""
+def check_metric(value: object, label: str = "metric") -> None:
+    """Check that ``value`` takes an example and a prediction.
+
+    Args:
+        value: Any value.
+        label: The name of the value in messages.
+
+    Raises:
+        DeclarationError: ``value`` is no such function, or an asynchronous one.
+    """
     if not callable(value) or isinstance(value, type):
         message = (
-            f"metric={_shown(value)} is not callable; expected a function "
+            f"{label}={_shown(value)} is not callable; expected a function "
             "metric(example, prediction, trace=None) that returns a score"
+        )
+        raise DeclarationError(message)
+    if _is_async(value):
+        message = (
+            f"{label}={_shown(value)} is asynchronous, so it returns a coroutine instead of a "
+            "score; expected `def`, which may call asyncio.run(...) itself"
         )
         raise DeclarationError(message)
     if reason := mismatch(value, "example", "prediction"):
         message = (
-            f"metric={_shown(value)} cannot be called with an example and a prediction: {reason}; "
+            f"{label}={_shown(value)} cannot be called with an example and a prediction: {reason}; "
             "expected metric(example, prediction, trace=None)"
         )
         raise DeclarationError(message)
+
+
+def check_metrics(value: object) -> None:
+    """Raise DeclarationError unless ``value`` has metrics by name."""
+    if not isinstance(value, Mapping) or not value:
+        message = (
+            f"metrics={_shown(value)}: expected at least one metric by name, the optimized one "
+            "first, e.g. metrics={'exact': exact_match, 'tone': polite}"
+        )
+        raise DeclarationError(message)
+    for name, metric in value.items():
+        if not _is_metric_name(name):
+            message = (
+                f"metrics has the name {name!r:.80}: expected printable text without white space "
+                f"around it, and not {ALL_METRICS!r}, which stands for all metrics"
+            )
+            raise DeclarationError(message)
+        check_metric(metric, f"metrics[{name!r}]")
+
+
+def _is_metric_name(name: object) -> bool:
+    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
+    return is_text and name not in {"", ALL_METRICS}
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    call = getattr(function, "__call__", None)  # ruff: ignore[unreliable-callable-check]
+    return any(map(inspect.iscoroutinefunction, (inspect.unwrap(function), call)))
 
 
 def check_adapter(value: object) -> None:

@@ -9,6 +9,8 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.task.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dspy
 
     from pytest_mipro.task.budget import Budget
@@ -24,7 +26,7 @@ class Task:
         name: The task's name in reports and messages.
         test: The test's node id.
         program: The baseline; never modified.
-        metric: ``metric(example, prediction, trace=None)``.
+        metric: ``metric(example, prediction, trace=None)``, which is optimized.
         dataset: The three splits.
         lm: The program's language model.
         prompt_lm: The language model that writes instructions.
@@ -37,6 +39,8 @@ class Task:
         repeat: Rollouts per held-out example, whose score is their mean.
         cluster: The field whose equal values mark dependent held-out examples.
         budget: The most that the task may spend in one run; None sets no limit.
+        metric_name: The name of ``metric``; empty if it is declared without one.
+        further_metrics: The metrics that score the held-out answers, too, by name.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Task:
     repeat: int = 1
     cluster: str | None = None
     budget: Budget | None = None
+    metric_name: str = ""
+    further_metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 def check_repeat(value: object) -> None:

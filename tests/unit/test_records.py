@@ -20,6 +20,7 @@ from pytest_mipro.records import (
     Failure,
     HeldOutExample,
     Means,
+    MetricScores,
     PairedComparison,
     Progress,
     Prompt,
@@ -76,7 +77,7 @@ SCORECARD = st.builds(
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
 SEARCH_LOG = st.builds(SearchLog, COUNT, tuples(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
-RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE))
+RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE), tuples(TEXT))
 HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, RESULT, RESULT, st.none() | NUMBER)
 COMPARISON = st.builds(
     PairedComparison,
@@ -92,6 +93,10 @@ VERDICT = st.builds(
     TEXT,
     st.none() | COMPARISON,
     st.booleans(),
+    TEXT,
+)
+METRIC_SCORES = st.builds(
+    MetricScores, TEXT, SCORECARD, SCORECARD, COMPARISON, st.none() | SCORECARD
 )
 MEANS = st.builds(Means, COUNT, NUMBER, NUMBER)
 ACCEPTANCE = st.builds(
@@ -120,6 +125,8 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | FAILURE,
         seconds=st.none() | NUMBER,
         spent=st.none() | USAGE,
+        scores=st.dictionaries(KEY, NUMBER, max_size=2),
+        feedback=TEXT,
     ),
     Trace: st.builds(
         Trace,
@@ -134,6 +141,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     SearchLog: SEARCH_LOG,
     ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
+    MetricScores: METRIC_SCORES,
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from typing import Any
@@ -8,7 +9,13 @@ import dspy
 import pytest
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.task import build_program, check_adapter, check_metric, check_program
+from pytest_mipro.task import (
+    build_program,
+    check_adapter,
+    check_metric,
+    check_metrics,
+    check_program,
+)
 from pytest_mipro.task.callables import mismatch
 
 
@@ -155,6 +162,45 @@ def test_values_that_are_no_metric_are_refused(value: object, name: str) -> None
         match=rf"metric=.*{name} is not callable; .*metric\(example, prediction, trace=None\)",
     ):
         check_metric(value)
+
+
+async def _later(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+    await asyncio.sleep(0)
+    return True
+
+
+class _LaterJudge:
+    async def __call__(self, example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+        return await _later(example, prediction)
+
+
+@pytest.mark.parametrize("value", [_later, _LaterJudge(), functools.partial(_later)])
+def test_an_asynchronous_metric_is_refused(value: object) -> None:
+    """It would return a coroutine, which is no score."""
+    with pytest.raises(DeclarationError, match=r"is asynchronous, so it returns a coroutine"):
+        check_metric(value)
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ({}, r"metrics=\{\}: expected at least one metric by name"),
+        ([Judge()], r"metrics=\[.*\]: expected at least one metric by name"),
+        ({"exact": "f"}, r"metrics\['exact'\]='f' is not callable"),
+        ({"exact": Judge(), "tone": _later}, r"metrics\['tone'\]=_later is asynchronous"),
+        ({3: Judge()}, r"metrics has the name 3: expected printable text"),
+        ({"": Judge()}, r"metrics has the name '': expected printable text"),
+        ({"a ": Judge()}, r"metrics has the name 'a ': expected printable text"),
+        ({"a\nb": Judge()}, r"metrics has the name 'a\\nb': expected printable text"),
+        ({"all": Judge()}, r"metrics has the name 'all': .* stands for all metrics"),
+    ],
+    ids=repr,
+)
+def test_metrics_that_cannot_be_used_are_refused(value: object, message: str) -> None:
+    """The error has the name or the value, and what was expected."""
+    with pytest.raises(DeclarationError, match=message):
+        check_metrics(value)
+    check_metrics({"exact match": Judge()})
 
 
 def test_metric_with_wrong_parameters_is_refused() -> None:
