@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pytest_mipro.canonical import Record as Record
+from pytest_mipro.canonical import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

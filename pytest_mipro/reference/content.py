@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import Record, digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Usage
+from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.canonical import Record
 from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, question
-from pytest_mipro.records import HeldOutExample, Record, Report, Usage
+from pytest_mipro.records import HeldOutExample, Report, Usage
 from pytest_mipro.report.formatting import PROGRAMS, calls
 
 if TYPE_CHECKING:
