@@ -298,6 +298,10 @@ class Verdict(Record):
     next step. ``comparison`` is None where no scores or costs were compared.
     With ``tolerated``, an INCONCLUSIVE is truthy as well. ``metric`` is the name
     of the metric that was judged; empty if the task has one without a name.
+    ``p_fail`` is the p-value of the evidence for FAIL at the level ``alpha``,
+    None if a FAIL needs none, and ``p_corrected`` is that among all verdicts of
+    a session. With ``held``, a FAIL is truthy: the end of the session decides
+    about it, or has decided that it does not stand.
     """
 
     kind: str
@@ -306,14 +310,29 @@ class Verdict(Record):
     comparison: PairedComparison | None
     tolerated: bool = False
     metric: str = ""
+    alpha: float = 0.05
+    p_fail: float | None = None
+    p_corrected: float | None = None
+    held: bool = False
 
     def __bool__(self) -> bool:
         """Whether an assert on the verdict holds."""
-        return self.word == "PASS" or (self.word == "INCONCLUSIVE" and self.tolerated)
+        if self.word == "FAIL":
+            return self.held
+        return self.word == "PASS" or self.tolerated
 
     def __repr__(self) -> str:
         """Return the sentence, so that a failing assert shows it."""
         return f"{self.word}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class FailStreak(Record):
+    """How many runs in a row a verdict is a FAIL; ``evidence`` digests the last run's scores."""
+
+    key: str
+    fails: int
+    evidence: str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,10 @@ from .distributions import student_critical as student_critical
 from .metrics import by_all_metrics as by_all_metrics
 from .metrics import question as question
 from .paired import compare as compare
+from .suite import confirmed as confirmed
+from .suite import corrected_by_holm as corrected_by_holm
+from .suite import fail_p_value as fail_p_value
+from .suite import next_streak as next_streak
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE
 from .verdict import NO_REGRESSION as NO_REGRESSION

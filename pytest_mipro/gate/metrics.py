@@ -42,7 +42,7 @@ def by_all_metrics(judges: Mapping[str, Judge], alpha: float) -> Verdict:
     """
     __tracebackhide__ = True
     verdicts = {name: _judged(judge, alpha, len(judges)) for name, judge in judges.items()}
-    worst_name = min(verdicts, key=lambda name: _WORST_FIRST.index(verdicts[name].word))
+    worst_name = min(verdicts, key=lambda name: _badness(verdicts[name]))
     worst = verdicts[worst_name]
     if len(verdicts) == 1:
         return worst
@@ -58,6 +58,12 @@ def _judged(judge: Judge, alpha: float, count: int) -> Verdict:
     __tracebackhide__ = True
     verdict = judge(alpha=alpha)
     return verdict if verdict.word == "PASS" else judge(alpha=alpha / count)
+
+
+def _badness(verdict: Verdict) -> tuple[int, float]:
+    """Return a key that sorts the worst verdict first."""
+    p_opposite = 1.0 if verdict.comparison is None else verdict.comparison.p_opposite
+    return _WORST_FIRST.index(verdict.word), p_opposite
 
 
 def _shown(verdict: Verdict) -> str:

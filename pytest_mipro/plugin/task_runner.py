@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.records import Progress, Usage
+    from pytest_mipro.reference import ReferenceLocation
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
@@ -68,6 +69,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
             account=account_of(config, settings),
@@ -95,7 +97,7 @@ class TaskRunner:
             task, location = self._task(request), location_of(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                return self._session.outcome(task, location)
+                return self._outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             end = partial(pytest.fail, str(self.redact(f"mipro: {error}")), pytrace=False)
@@ -157,6 +159,13 @@ class TaskRunner:
         models = builder.models()
         self._secrets |= credentials(models.lms)
         return builder.task(self.name_of(node), models, self.warn)
+
+    def _outcome(self, task: Task, location: ReferenceLocation) -> Outcome:
+        outcome = self._session.outcome(task, location)
+        assert self._node is not None
+        if self._node.get_closest_marker("xfail") is not None:
+            outcome.decide_at_once()  # Such a test is expected to fail while it runs.
+        return outcome
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_mipro.canonical import JSON
     from pytest_mipro.records import Report
     from pytest_mipro.report import TestStatus
 
@@ -29,12 +30,16 @@ def attach_summary(
     summary = _summary(item, call, report)
     if summary is None:
         return
-    data = item.config.stash[TASK_RUNNER].redact(summary.to_dict())
-    setattr(report, _ATTRIBUTE, json.dumps(data))
+    attach(report, item.config.stash[TASK_RUNNER].redact(summary.to_dict()))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
         report.user_properties += properties
+
+
+def attach(report: pytest.TestReport, summary: JSON) -> None:
+    """Attach the data of a summary, from which the credentials have been taken."""
+    setattr(report, _ATTRIBUTE, json.dumps(summary))
 
 
 def attached_summary(report: pytest.TestReport) -> TaskSummary | None:

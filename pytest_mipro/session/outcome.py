@@ -18,6 +18,7 @@ from pytest_mipro.records import (
     Report,
     Verdict,
 )
+from pytest_mipro.session.held_fail import HeldFail
 from pytest_mipro.session.results import check_metric_name
 from pytest_mipro.task import ALL_METRICS, example_digest
 
@@ -58,6 +59,7 @@ class Outcome:
         *,
         store_name: str,
         tolerant: bool,
+        holds_fails: bool = False,
         warn: Callable[[str], None],
     ) -> None:
         """Wrap the result of a session.
@@ -68,6 +70,7 @@ class Outcome:
             state: The reference of the test.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
+            holds_fails: Whether asserts hold on a FAIL until the end of the session.
             warn: Warns about the running test.
         """
         self.task = task
@@ -78,6 +81,7 @@ class Outcome:
         self._state = state
         self._store_name = store_name
         self._tolerant = tolerant
+        self._holds_fails = holds_fails
         self._warn = warn
         self._verdicts: list[Verdict] = []
 
@@ -111,7 +115,7 @@ class Outcome:
             alpha=alpha,
             unchanged=self._is_unchanged,
         )
-        return self._recorded(verdict, name)
+        return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
     def no_regression(
         self, *, tolerance: float = 0.0, alpha: float = 0.05, metric: str | None = None
@@ -142,8 +146,9 @@ class Outcome:
             verdict = self._no_regression_by_all(self.reference, tolerance, alpha)
         else:
             verdict = self._no_regression_by(self.reference, name, tolerance, alpha)
-        verdict = self._recorded(verdict, name)
-        if verdict and verdict.word == "INCONCLUSIVE":
+        verdict = self._recorded(verdict, name, alpha)
+        # The word first: to ask a held FAIL for its truth is to assert on it.
+        if verdict.word == "INCONCLUSIVE" and verdict:
             self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
         return verdict
 
@@ -175,11 +180,28 @@ class Outcome:
         check_metric_name(metric, self.task.metric_name, self.task.further_metrics)
         return metric
 
-    def _recorded(self, verdict: Verdict, metric: str) -> Verdict:
-        """Return ``verdict`` with its metric, and keep it for the report."""
-        verdict = replace(verdict, metric=metric)
+    def _recorded(
+        self, verdict: Verdict, metric: str, alpha: float, *, needs_test: bool = True
+    ) -> Verdict:
+        """Return ``verdict`` with what the end of the session needs, and keep it for the report.
+
+        Args:
+            verdict: The verdict of this test.
+            metric: The name of its metric.
+            alpha: Its level of significance.
+            needs_test: Whether it could be a FAIL by accident.
+        """
+        metrics = 1 + len(self.task.further_metrics) if metric == ALL_METRICS else 1
+        p_fail = gate.fail_p_value(verdict, metrics) if needs_test else None
+        verdict = replace(verdict, metric=metric, alpha=alpha, p_fail=p_fail)
+        if self._holds_fails and verdict.word == "FAIL" and p_fail is not None:
+            verdict = HeldFail.of(verdict)
         self._verdicts.append(verdict)
         return verdict
+
+    def decide_at_once(self) -> None:
+        """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
+        self._holds_fails = False
 
     def costs_no_more(
         self,
@@ -220,7 +242,7 @@ class Outcome:
             verdict = gate.costs_no_more(
                 self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
             )
-        return self._recorded(verdict, "")
+        return self._recorded(verdict, "", alpha)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
@@ -283,7 +305,10 @@ class Outcome:
             usage=result.usage + state.usage,
             seconds=result.seconds,
             store=self._store_name,
-            verdicts=tuple(self._verdicts),
+            verdicts=tuple(
+                verdict.plain() if isinstance(verdict, HeldFail) else verdict
+                for verdict in self._verdicts
+            ),
             acceptance=state.acceptance,
             stale=state.stale,
             cut=result.artifact.cut,

@@ -108,6 +108,7 @@ class Session:
             state,
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
+            holds_fails=self._policy.holds_fails,
             warn=self._callbacks.warn_test,
         )
 

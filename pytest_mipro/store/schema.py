@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 APPLICATION = "pytest-mipro"
-VERSION = 3
+VERSION = 4
 """The format of the tables; a store of another format is refused."""
 
 METADATA = MetaData()
@@ -53,7 +53,9 @@ PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))
 Index("artifacts_by_task", ARTIFACTS.c.task, ARTIFACTS.c.created)
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS)
+STREAKS = _record_table("streaks")
+
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, STREAKS)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -429,6 +429,7 @@ def outcome_of(
     acceptance: Acceptance | None = None,
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
+    holds_fails: bool = False,
     warn: Callable[..., None] | None = None,
 ) -> Outcome:
     """Return the outcome of programs with these scores."""
@@ -440,5 +441,6 @@ def outcome_of(
         ReferenceState(checkout.location(), reference, acceptance),
         store_name=".mipro/store.db",
         tolerant=tolerant,
+        holds_fails=holds_fails,
         warn=warn or checkout.recorder.callbacks().warn_test,
     )

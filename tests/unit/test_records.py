@@ -18,6 +18,7 @@ from pytest_mipro.records import (
     Candidate,
     ExampleCost,
     ExampleResult,
+    FailStreak,
     Failure,
     HeldOutExample,
     Means,
@@ -94,6 +95,10 @@ VERDICT = st.builds(
     st.none() | COMPARISON,
     st.booleans(),
     TEXT,
+    NUMBER,
+    st.none() | NUMBER,
+    st.none() | NUMBER,
+    st.booleans(),
 )
 METRIC_SCORES = st.builds(
     MetricScores, TEXT, SCORECARD, SCORECARD, COMPARISON, st.none() | SCORECARD
@@ -142,6 +147,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
     MetricScores: METRIC_SCORES,
+    FailStreak: st.builds(FailStreak, TEXT, COUNT, TEXT),
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,

@@ -12,7 +12,7 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Proposal, Row, Trace, Usage
+from pytest_mipro.records import Artifact, FailStreak, Failure, Proposal, Row, Trace, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
@@ -46,6 +46,7 @@ def fill(store: Store, name: str) -> None:
     store.traces.put(Trace(name, 1.0))
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
+    store.streaks.replace(FailStreak(name, 1, "scores"))
 
 
 def age(path: Path, days: float, where: str = "1") -> None:
@@ -71,6 +72,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "traces": lambda store: store.traces.get("k"),
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
+    "streaks": lambda store: store.streaks.get("k"),
 }
 
 
@@ -106,6 +108,12 @@ class TestRecords:
         """An artifact keeps its state and its origin."""
         store.artifacts.put(artifact("a"))
         assert store.artifacts.get("a") == artifact("a")
+
+    def test_a_streak_is_replaced(self, store: Store) -> None:
+        """A run writes its count in place of that of the run before."""
+        for fails in (1, 2):
+            store.streaks.replace(FailStreak("k", fails, "scores"))
+            assert store.streaks.get("k") == FailStreak("k", fails, "scores")
 
     def test_the_kinds_do_not_mix(self, store: Store) -> None:
         """The same key may name a row and a proposal."""
@@ -165,10 +173,10 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1}
+        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1, "streaks": 1}
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        for table in (store.rows, store.traces, store.proposals, store.artifacts):
+        for table in (store.rows, store.traces, store.proposals, store.artifacts, store.streaks):
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)
