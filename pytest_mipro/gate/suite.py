@@ -86,11 +86,12 @@ def next_streak(
         asked_again: Whether this run asked the models for the answers again. Without that, the
             same scores are no second FAIL.
     """
-    before = 0 if streak is None else streak.fails
+    earlier_fails = 0 if streak is None else streak.fails
     if not fails:
         return FailStreak(key, 0, evidence)
     is_same = streak is not None and streak.evidence == evidence and not asked_again
-    return FailStreak(key, before if is_same and before else before + 1, evidence)
+    is_counted = is_same and earlier_fails > 0
+    return FailStreak(key, earlier_fails if is_counted else earlier_fails + 1, evidence)
 
 
 def confirmed(verdict: Verdict, fails: int, needed: int) -> Verdict:

@@ -112,7 +112,7 @@ def test_a_fail_is_judged_at_its_own_alpha() -> None:
 
 
 @pytest.mark.parametrize(
-    "before, fails, evidence, asked_again, after",
+    "earlier_fails, is_fail, evidence, asked_again, fails",
     [
         (None, True, "b", False, 1),
         (None, False, "b", False, 0),
@@ -124,12 +124,12 @@ def test_a_fail_is_judged_at_its_own_alpha() -> None:
     ],
 )
 def test_a_streak_counts_fails_on_new_answers(
-    before: int | None, fails: bool, evidence: str, asked_again: bool, after: int
+    earlier_fails: int | None, is_fail: bool, evidence: str, asked_again: bool, fails: int
 ) -> None:
     """Scores of the run before count again only if the models were asked again."""
-    streak = None if before is None else FailStreak("key", before, "a")
-    new = next_streak(streak, "key", fails=fails, evidence=evidence, asked_again=asked_again)
-    assert new == FailStreak("key", after, evidence)
+    streak = None if earlier_fails is None else FailStreak("key", earlier_fails, "a")
+    new = next_streak(streak, "key", fails=is_fail, evidence=evidence, asked_again=asked_again)
+    assert new == FailStreak("key", fails, evidence)
 
 
 @pytest.mark.parametrize("fails, holds", [(1, True), (2, False), (3, False)])
