@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
+LookKind = Literal["run", "rescore", "acceptance"]
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
@@ -220,6 +221,7 @@ class Artifact(Record):
     created: str
     cut: BudgetCut | None = None
     search: SearchLog | None = None
+    optimizer: str = "mipro"
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,25 @@ class Scorecard(Record):
     def score(self) -> float:
         """The mean score."""
         return math.fsum(self.scores) / len(self.scores)
+
+
+@dataclass(frozen=True)
+class Look(Record):
+    """A measurement of a program on held-out examples, which tells people something about it.
+
+    ``key`` is that of the examples, the program and both programs' scores, so
+    that the same scores are the same look. ``number`` counts the looks at these
+    examples, or at a set that mostly has the same. ``held_out`` is the digest of
+    the set, and ``examples`` has the beginnings of their identities.
+    """
+
+    key: str
+    number: int
+    kind: LookKind
+    seed: int
+    test: str
+    held_out: str
+    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -440,13 +461,16 @@ class Report(Record):
     prompts_accepted: tuple[Prompt, ...] = ()
     metric: str = ""
     further: tuple[MetricScores, ...] = ()
+    optimizer: str = "mipro"
+    compile_usage: Usage = Usage()
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress(Record):
     """The progress of one phase; ``done`` counts its demo sets, instructions or rows."""
 
-    phase: Literal["bootstrap", "propose", "search", "evaluate"]
+    phase: Literal["bootstrap", "propose", "search", "optimize", "evaluate"]
     done: int
     total: int | None = None
     best: float | None = None

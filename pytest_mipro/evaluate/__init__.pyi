@@ -6,6 +6,7 @@ from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
+from .failures import type_and_message as type_and_message
 from .further_metrics import EvaluatedProgram as EvaluatedProgram
 from .further_metrics import FurtherMetric as FurtherMetric
 from .response_cache import cached_responses as cached_responses
@@ -13,10 +14,13 @@ from .retrying import retry_lm_errors as retry_lm_errors
 from .rollouts import ExampleRows as ExampleRows
 from .rollouts import RolloutEvaluator as RolloutEvaluator
 from .rollouts import mean_score as mean_score
+from .scoring import call_metric as call_metric
 from .stored_rows import StoredRows as StoredRows
 from .stored_rows import available_rows as available_rows
 from .stored_rows import original_usage as original_usage
 from .stored_rows import stored_rows as stored_rows
 from .stored_work import StoredWork as StoredWork
 from .thread_pool import ContextThreadPool as ContextThreadPool
+from .throttle import Throttle as Throttle
+from .throttle import throttled as throttled
 from .worker_pool import WorkerPool as WorkerPool

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_mipro.evaluate.async_tasks import gather
-from pytest_mipro.evaluate.rollouts import RolloutEvaluator
 from pytest_mipro.evaluate.row_keys import score_key
 
 if TYPE_CHECKING:
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.evaluate.evaluator import Evaluator
-    from pytest_mipro.evaluate.rollouts import ExampleRows
+    from pytest_mipro.evaluate.rollouts import ExampleRows, RolloutEvaluator
     from pytest_mipro.evaluate.worker_pool import WorkerPool
     from pytest_mipro.store import Store
 
@@ -41,16 +39,15 @@ class EvaluatedProgram:
 class FurtherMetric:
     """One further metric of a task."""
 
-    def __init__(self, metric_key: str, evaluator: Evaluator, rollouts: int) -> None:
+    def __init__(self, metric_key: str, evaluator: RolloutEvaluator) -> None:
         """Score by the metric of ``evaluator``.
 
         Args:
             metric_key: The key of the metric, as in ``Evaluator.further``.
-            evaluator: Evaluates by this metric alone.
-            rollouts: The number of rows that each example has.
+            evaluator: Evaluates the same rollouts by this metric alone.
         """
         self._metric_key = metric_key
-        self._evaluator = RolloutEvaluator(evaluator, rollouts)
+        self._evaluator = evaluator
 
     def stored(self, store: Store, evaluated: EvaluatedProgram) -> list[float] | None:
         """Return the mean score on each example, or None if the store lacks any."""

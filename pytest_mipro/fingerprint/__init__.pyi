@@ -1,8 +1,10 @@
 from .changes import Fingerprint as Fingerprint
 from .keys import ALGORITHM as ALGORITHM
+from .keys import SHAPE as SHAPE
 from .keys import describe_adapter as describe_adapter
 from .keys import describe_model as describe_model
 from .keys import evaluation_key as evaluation_key
+from .keys import function_key as function_key
 from .keys import metric_key as metric_key
 from .keys import predictions_key as predictions_key
 from .keys import prompts_key as prompts_key

@@ -23,6 +23,7 @@ _WORDS = {
     Kind.MODEL: "{name} model",
     Kind.ADAPTER: "adapter",
     Kind.OPTION: "option {name}",
+    Kind.OPTIMIZER: "optimizer {name}",
     Kind.ROW: "{owner} row {name}",
     Kind.VERSION: "{name} version",
     Kind.EXTRA: "{name}",

@@ -12,20 +12,23 @@ from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
-from pytest_mipro.task import example_digest
+from pytest_mipro.task import DEFAULT_OPTIMIZER, OPTION_NAMES, example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import dspy
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.code_walker import Describe
-    from pytest_mipro.task import Metric, Task
+    from pytest_mipro.task import Metric, OptimizerChoice, Task
 
 ALGORITHM = 4
 """The version of the search; a change that can give another artifact raises it by one."""
 
+SHAPE = "mipro_shape"
+"""Attribute of a compiled program that is more than the task's program in another state: the
+digest of what else decides its answers."""
 _TEACHER = "teacher"
 """The owner of the parts of a teacher's predictors."""
 _PREDICTOR_KINDS = {
@@ -66,7 +69,7 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
         **_model_parts(task, walker),
         Part(Kind.ADAPTER): walker.describe(task.adapter, "adapter"),
-        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
+        **_optimizer_parts(task, walker),
         **_row_parts(task),
         **_version_parts(task),
         **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in (extra or {}).items()},
@@ -103,6 +106,15 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
     return digest([by_text(walker.parts), declared])
 
 
+def function_key(function: Callable[..., object], declared: str | None = None) -> str:
+    """Return the key of a function: its code, and the code and values that it reaches.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+    """
+    return metric_key(function, declared)
+
+
 def predictions_key(
     program: dspy.Module,
     lm: dspy.BaseLM,
@@ -128,7 +140,9 @@ def predictions_key(
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
+    description = programs.describe_predictors(program, walker)
+    shape: list[str] = [vars(program)[SHAPE]] if SHAPE in vars(program) else []
+    return digest([description, by_text(walker.parts), *shape])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
@@ -184,6 +198,32 @@ def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
         Part(Kind.MODEL, "prompt"): walker.describe(task.prompt_lm, "prompt model"),
         Part(Kind.MODEL, _TEACHER): walker.describe(task.teacher_lm, "teacher model"),
     }
+
+
+def _optimizer_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    """Return the optimizer and its options; those of MIPROv2 matter to no other optimizer."""
+    choice = task.optimizer
+    is_mipro = choice.spec == DEFAULT_OPTIMIZER
+    names = OPTION_NAMES if is_mipro else ("seed",)
+    return {
+        Part(Kind.OPTIMIZER): _optimizer_identity(choice, walker),
+        **{Part(Kind.OPTION, name): getattr(task.options, name) for name in names},
+        **{
+            Part(Kind.OPTIMIZER, name): walker.describe(value, f"optimizer {name}")
+            for name, value in choice.settings.items()
+        },
+        **{
+            Part(Kind.OPTIMIZER, f"hook {index}"): walker.describe(function, "optimizer hook")
+            for index, function in enumerate(choice.hook_functions)
+        },
+    }
+
+
+def _optimizer_identity(choice: OptimizerChoice, walker: CodeWalker) -> JSON:
+    if isinstance(choice.spec, str):
+        return choice.spec
+    cls = choice.spec if isinstance(choice.spec, type) else type(choice.spec)
+    return walker.describe(cls, "optimizer")
 
 
 def _row_parts(task: Task) -> dict[Part, JSON]:

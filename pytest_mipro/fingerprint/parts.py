@@ -26,6 +26,7 @@ class Kind(Enum):
     MODEL = "model"
     ADAPTER = "adapter"
     OPTION = "option"
+    OPTIMIZER = "optimizer"
     ROW = "row"
     VERSION = "version"
     EXTRA = "extra"

@@ -1,3 +1,7 @@
+from .anchor import AnchorJudgement as AnchorJudgement
+from .anchor import AnchorScores as AnchorScores
+from .anchor import is_shown_better as is_shown_better
+from .anchor import judge_against_anchor as judge_against_anchor
 from .costs import RESCORE as RESCORE
 from .costs import CostComparator as CostComparator
 from .costs import amount as amount
@@ -5,6 +9,11 @@ from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
+from .looks import Levels as Levels
+from .looks import LookCount as LookCount
+from .looks import judge_at as judge_at
+from .looks import spent_alpha as spent_alpha
+from .looks import with_look as with_look
 from .metrics import by_all_metrics as by_all_metrics
 from .metrics import question as question
 from .paired import compare as compare

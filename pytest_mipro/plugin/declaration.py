@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pytest_mipro.models import ModelSpec
-    from pytest_mipro.task import Budget, Dataset, DatasetSource, Metric, Options, SplitSpec
+    from pytest_mipro.task import (
+        Budget,
+        Dataset,
+        DatasetSource,
+        Metric,
+        OptimizerSpec,
+        Options,
+        SplitSpec,
+    )
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -45,7 +53,10 @@ class Declaration(TypedDict, total=False):
     version: str
     repeat: int
     cluster: str
+    alpha_spending: bool
     budget: Budget
+    optimizer: OptimizerSpec
+    optimizer_options: Mapping[str, Any]
     auto: Literal["light", "medium", "heavy"] | None
     num_candidates: int
     num_trials: int
@@ -67,7 +78,8 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "metrics", "dataset", "inputs", "split", "lm", "prompt_lm"),
-        *("teacher", "adapter", "name", "repeat"),
+        *("teacher", "adapter", "name", "repeat", "alpha_spending", "optimizer"),
+        "optimizer_options",
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -80,8 +92,8 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
 
     The test gets the ``mipro`` fixture; an argument that is left out comes from
     the fixture ``mipro_program``, ``mipro_metric`` or ``mipro_metrics``,
-    ``mipro_dataset``, ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher`` or
-    ``mipro_adapter``.
+    ``mipro_dataset``, ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher``,
+    ``mipro_adapter`` or ``mipro_optimizer``.
     The decorator is short for ``@pytest.mark.mipro(...)`` with the fixture
     ``mipro`` and wraps nothing.
 
@@ -181,7 +193,10 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
+        "alpha_spending": task.check_alpha_spending,
         "budget": task.check_budget,
+        "optimizer": task.check_optimizer,
+        "optimizer_options": task.check_optimizer_options,
     }
 
 

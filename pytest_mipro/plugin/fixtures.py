@@ -69,6 +69,12 @@ def mipro_teacher() -> Any:
 
 
 @pytest.fixture(scope="session")
+def mipro_optimizer() -> Any:
+    """Override to compile with another optimizer; the default is MIPROv2."""
+    return None
+
+
+@pytest.fixture(scope="session")
 def mipro_adapter() -> Any:
     """Override to render prompts with another DSPy adapter."""
     return None

@@ -109,7 +109,7 @@ class Switch(Option):
 
     def has_set_flag(self, config: pytest.Config) -> bool:
         """Whether the flag is on the command line."""
-        return bool(config.getoption(self.key))
+        return self.has_flag and bool(config.getoption(self.key))
 
 
 @dataclass(frozen=True)

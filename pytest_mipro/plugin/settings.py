@@ -108,6 +108,15 @@ class Settings:
             has_flag=False,
         ),
     ]
+    optimizer: Annotated[
+        str | None,
+        Text(
+            "The optimizer, before marker and fixture: mipro (default), bootstrap, random_search, "
+            "labeled, knn, copro, simba, gepa or ensemble.",
+            metavar="NAME",
+            has_ini=False,
+        ),
+    ]
     threads: Annotated[
         int | None,
         Text(
@@ -156,6 +165,21 @@ class Settings:
     ]
     update: Annotated[
         bool, Switch("Accept each outcome as the test's reference, in __mipro__ beside the test.")
+    ]
+    new_anchor: Annotated[
+        bool,
+        Switch(
+            "With --mipro-update: hold later programs against what is accepted now, though it is "
+            "worse than what was accepted before."
+        ),
+    ]
+    alpha_spending: Annotated[
+        bool,
+        Switch(
+            "Let all looks at the same held-out examples share alpha, unless a marker says it.",
+            has_flag=False,
+            has_ini=True,
+        ),
     ]
     frozen: Annotated[
         bool,
@@ -315,6 +339,12 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
         message = (
             f"--mipro-{contrary[0]} and --mipro-frozen contradict each other: "
             "one gives new references or programs, the other takes what was accepted; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.new_anchor and not settings.update:
+        message = (
+            "--mipro-new-anchor does nothing without --mipro-update: it says what an acceptance "
+            "is to be; add --mipro-update, or leave it out"
         )
         raise pytest.UsageError(message)
     if settings.dry_run and settings.update:

@@ -9,14 +9,19 @@ import dspy
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
+from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.plugin.declaration import METRICS
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.task import (
+    DEFAULT_OPTIMIZER,
+    OPTION_NAMES,
+    OptimizerChoice,
     Task,
     build_program,
     check_adapter,
     check_metric,
     check_metrics,
+    check_optimizer,
     is_sampled,
 )
 
@@ -122,9 +127,13 @@ class TaskBuilder:
             teacher=models.teacher,
             teacher_lm=models.teacher_lm,
             adapter=self._adapter() or models.adapter,
+            optimizer=self._optimizer(),
             options=self._declared.options,
             threads=self._threads(models.max_threads),
             repeat=self._repeat(name, warn, sampled=is_sampled(program, models.lm)),
+            alpha_spending=self._declared.values.get(
+                "alpha_spending", self._settings.alpha_spending
+            ),
             **self._declared.task_attributes,
         )
 
@@ -165,6 +174,47 @@ class TaskBuilder:
         adapter = self._value("adapter")
         check_adapter(adapter)
         return adapter
+
+    def _optimizer(self) -> OptimizerChoice:
+        """Return the optimizer: of the flag, the test's parameter, the marker or the fixture."""
+        spec = (
+            self._settings.optimizer
+            or self._parameter("optimizer")
+            or self._value("optimizer")
+            or DEFAULT_OPTIMIZER
+        )
+        is_declared = spec == self._declared.values.get("optimizer", DEFAULT_OPTIMIZER)
+        check_optimizer(spec)
+        hook = self._request.config.hook.pytest_mipro_optimize
+        functions = tuple(implementation.function for implementation in hook.get_hookimpls())
+        choice = OptimizerChoice(
+            spec=spec,
+            # Options are those of the declared optimizer, not of one that replaces it.
+            options=self._declared.values.get("optimizer_options", {}) if is_declared else {},
+            hook=(lambda task: hook(task=task)) if functions else None,
+            hook_functions=functions,
+        )
+        optimizer_of(choice)
+        self._refuse_mipro_options(choice)
+        return choice
+
+    def _parameter(self, name: str) -> Any:
+        callspec = getattr(self._request.node, "callspec", None)
+        return None if callspec is None else callspec.params.get(name)
+
+    def _refuse_mipro_options(self, choice: OptimizerChoice) -> None:
+        """Refuse options of MIPROv2 beside another optimizer that the same marker declares."""
+        declared = self._declared.values
+        if choice.spec == DEFAULT_OPTIMIZER or choice.spec != declared.get("optimizer"):
+            return
+        names = [name for name in OPTION_NAMES if name != "seed" and name in declared]
+        if names:
+            message = (
+                f"{names[0]}={declared[names[0]]!r:.80} is an option of MIPROv2 and "
+                f"does nothing for optimizer={choice.name!r}; leave it out, or give the "
+                "optimizer's own options in optimizer_options={...}"
+            )
+            raise DeclarationError(message)
 
     def _threads(self, most: int | None) -> int:
         threads = self._settings.threads or _DEFAULT_THREADS

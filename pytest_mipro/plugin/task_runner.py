@@ -24,8 +24,6 @@ from pytest_mipro.session import Callbacks, Policy, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import dspy
-
     from pytest_mipro.canonical import JSON
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.plugin.declaration import CheckedDeclaration
@@ -57,7 +55,6 @@ class TaskRunner:
             folder=settings.folder,
             process_name=_process_name(config),
             callbacks=Callbacks(
-                optimize=self.optimize,
                 fingerprint=self.fingerprint,
                 show_line=self.say,
                 show_progress=self.progress,
@@ -66,6 +63,7 @@ class TaskRunner:
             ),
             policy=Policy(
                 update=settings.update,
+                new_anchor=settings.new_anchor,
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
@@ -123,11 +121,6 @@ class TaskRunner:
     def close(self) -> None:
         """Close the store."""
         self._session.close()
-
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Return the program that another plugin compiles ``task`` to, if one does."""
-        program: dspy.Module | None = self._config.hook.pytest_mipro_optimize(task=task)
-        return program
 
     def fingerprint(self, task: Task) -> Mapping[str, object]:
         """Return the parts that plugins add to the compile key."""

@@ -10,6 +10,7 @@ from pytest_mipro.report import (
     escaped_line,
     render_acceptances,
     render_details,
+    render_optimizers,
     render_orphans,
     render_pruned,
     render_table,
@@ -56,6 +57,7 @@ def write(
 def _texts(summary: Summary, settings: Settings) -> Iterator[str]:
     """Return what was accepted, what is stale or orphaned, and what was deleted."""
     reports = [task.report for task in summary.tasks if task.report is not None]
+    yield render_optimizers(summary)
     yield render_acceptances(reports)
     if summary.orphans is not None:
         stale = [report.stale for report in reports if report.stale]

@@ -3,8 +3,16 @@ from .content import Reference as Reference
 from .content import accept_reference as accept_reference
 from .content import predictors_of as predictors_of
 from .content import read_reference as read_reference
-from .content import write_whole as write_whole
+from .files import write_whole as write_whole
+from .history import Anchor as Anchor
+from .history import History as History
+from .history import LedgerEntry as LedgerEntry
+from .history import entry_of as entry_of
+from .history import first_history as first_history
+from .history import read_history as read_history
+from .history import write_history as write_history
 from .location import FOLDER as FOLDER
+from .location import HISTORY_SUFFIX as HISTORY_SUFFIX
 from .location import PROGRAM_SUFFIX as PROGRAM_SUFFIX
 from .location import SCORES_SUFFIX as SCORES_SUFFIX
 from .location import ReferenceLocation as ReferenceLocation

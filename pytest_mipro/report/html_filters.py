@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.gate import question
 from pytest_mipro.report import charts, formatting, summary, word_changes
+from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.references import render_acceptances
 
@@ -254,6 +255,7 @@ FILTERS = {
         formatting.money,
         formatting.shortened,
         numbered_examples,
+        optimizer_tables,
         prompt_changes,
         result_excerpt,
         score_counts,

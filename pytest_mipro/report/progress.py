@@ -17,6 +17,7 @@ _PHASES = {
     "bootstrap": "bootstrapping demos",
     "propose": "proposing instructions",
     "search": "searching",
+    "optimize": "compiling",
     "evaluate": "scoring held-out examples",
 }
 _ERROR_WIDTH = 160

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Scorecard
     from pytest_mipro.session.results import (
+        AnchorState,
         ReferenceProgram,
         ReferenceState,
         ScoredProgram,
@@ -56,6 +57,7 @@ class Outcome:
         task: Task,
         result: TaskResult,
         state: ReferenceState,
+        look: gate.LookCount,
         *,
         store_name: str,
         tolerant: bool,
@@ -68,6 +70,7 @@ class Outcome:
             task: What the test declared.
             result: Both programs with their scores.
             state: The reference of the test.
+            look: How often the held-out examples were looked at.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             holds_fails: Whether asserts hold on a FAIL until the end of the session.
@@ -79,6 +82,7 @@ class Outcome:
         self.reference = state.reference
         self._result = result
         self._state = state
+        self._look = look
         self._store_name = store_name
         self._tolerant = tolerant
         self._holds_fails = holds_fails
@@ -108,12 +112,15 @@ class Outcome:
         """
         __tracebackhide__ = True
         name = self._metric_name(metric)
-        verdict = gate.beats_baseline(
-            _card(self.baseline, name),
-            _card(self.compiled, name),
-            margin=margin,
-            alpha=alpha,
-            unchanged=self._is_unchanged,
+        verdict = self._judged(
+            lambda level: gate.beats_baseline(
+                _card(self.baseline, name),
+                _card(self.compiled, name),
+                margin=margin,
+                alpha=level,
+                unchanged=self._is_unchanged,
+            ),
+            alpha,
         )
         return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
@@ -121,6 +128,8 @@ class Outcome:
         self, *, tolerance: float = 0.0, alpha: float = 0.05, metric: str | None = None
     ) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
+
+        It is also held against the anchor, if that is another accepted program.
 
         Args:
             tolerance: Loss of mean score that is accepted.
@@ -145,32 +154,20 @@ class Outcome:
         elif name == ALL_METRICS:
             verdict = self._no_regression_by_all(self.reference, tolerance, alpha)
         else:
-            verdict = self._no_regression_by(self.reference, name, tolerance, alpha)
+            verdict = self._regression(self.reference, name, tolerance=tolerance, alpha=alpha)
         verdict = self._recorded(verdict, name, alpha)
         # The word first: to ask a held FAIL for its truth is to assert on it.
         if verdict.word == "INCONCLUSIVE" and verdict:
             self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
         return verdict
 
-    def _no_regression_by(
-        self, reference: ReferenceProgram, name: str, tolerance: float, alpha: float
-    ) -> Verdict:
-        __tracebackhide__ = True
-        return gate.no_regression(
-            self._basis(reference, name),
-            _card(self.compiled, name),
-            tolerance=tolerance,
-            alpha=alpha,
-            tolerated=self._tolerant,
-        )
-
     def _no_regression_by_all(
         self, reference: ReferenceProgram, tolerance: float, alpha: float
     ) -> Verdict:
         __tracebackhide__ = True
         names = (self.task.metric_name, *self.task.further_metrics)
-        judged = partial(self._no_regression_by, reference, tolerance=tolerance)
-        return gate.by_all_metrics({name: partial(judged, name) for name in names}, alpha)
+        judge = partial(self._regression, reference, tolerance=tolerance)
+        return gate.by_all_metrics({name: partial(judge, name) for name in names}, alpha)
 
     def _metric_name(self, metric: str | None) -> str:
         """Return the name of the metric that decides, which may be empty."""
@@ -191,13 +188,18 @@ class Outcome:
             alpha: Its level of significance.
             needs_test: Whether it could be a FAIL by accident.
         """
-        metrics = 1 + len(self.task.further_metrics) if metric == ALL_METRICS else 1
-        p_fail = gate.fail_p_value(verdict, metrics) if needs_test else None
+        p_fail = gate.fail_p_value(verdict, self._tests_of(verdict, metric)) if needs_test else None
         verdict = replace(verdict, metric=metric, alpha=alpha, p_fail=p_fail)
         if self._holds_fails and verdict.word == "FAIL" and p_fail is not None:
             verdict = HeldFail.of(verdict)
         self._verdicts.append(verdict)
         return verdict
+
+    def _tests_of(self, verdict: Verdict, metric: str) -> int:
+        """Return how many tests of a verdict can make it FAIL."""
+        metrics = 1 + len(self.task.further_metrics) if metric == ALL_METRICS else 1
+        has_anchor = verdict.kind == gate.NO_REGRESSION.key and self._anchor_by(metric) is not None
+        return metrics * (2 if has_anchor else 1)
 
     def decide_at_once(self) -> None:
         """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
@@ -239,10 +241,50 @@ class Outcome:
             gate.check_costs_no_more(ratio, unit, alpha)
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
-            verdict = gate.costs_no_more(
-                self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
+            comparator = self._cost_comparator(than)
+            verdict = self._judged(
+                lambda level: gate.costs_no_more(
+                    comparator, self.compiled.card, ratio=ratio, unit=unit, alpha=level
+                ),
+                alpha,
             )
         return self._recorded(verdict, "", alpha)
+
+    def _regression(
+        self, reference: ReferenceProgram, name: str, *, tolerance: float, alpha: float
+    ) -> Verdict:
+        """Return the verdict against the reference and the anchor, each FAIL with half of alpha.
+
+        There is an anchor for the optimized metric alone.
+        """
+        __tracebackhide__ = True
+        basis, card = self._basis(reference, name), _card(self.compiled, name)
+        state, anchor = self._anchor_by(name), None
+        if state is not None:
+            anchor = gate.judge_against_anchor(
+                state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
+            )
+        tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
+        verdict = self._judged(
+            lambda level: gate.no_regression(
+                basis, card, tolerance=tolerance, alpha=level, tolerated=tolerated
+            ),
+            alpha,
+            failing=alpha if anchor is None else alpha / 2,
+        )
+        return verdict if anchor is None else anchor.applied_to(verdict)
+
+    def _anchor_by(self, metric: str) -> AnchorState | None:
+        return None if metric in self.task.further_metrics else self._state.anchor
+
+    def _judged(
+        self, judge: Callable[[float], Verdict], alpha: float, failing: float | None = None
+    ) -> Verdict:
+        """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
+        __tracebackhide__ = True
+        passing = gate.spent_alpha(alpha, self._look.number) if self.task.alpha_spending else alpha
+        levels = gate.Levels(alpha, passing, alpha if failing is None else failing)
+        return gate.with_look(gate.judge_at(levels, judge), self._look, levels)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
@@ -321,6 +363,9 @@ class Outcome:
             prompts_accepted=self._prompts_accepted(),
             metric=self.task.metric_name,
             further=tuple(map(self._metric_scores, self.task.further_metrics)),
+            optimizer=result.artifact.optimizer,
+            compile_usage=result.artifact.usage,
+            compile_seconds=result.artifact.seconds,
         )
 
     def _metric_scores(self, metric: str) -> MetricScores:

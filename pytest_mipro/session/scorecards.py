@@ -104,16 +104,21 @@ def completed_further_cards(
     )
 
 
-def accepted_further_cards(context: TaskContext) -> dict[str, Scorecard]:
-    """Return the accepted scores by those further metrics that did not change since, by name."""
-    assert context.reference is not None
-    test = context.task.dataset.test
-    names = _in_order_of(test, context.reference.compiled)
+def accepted_further_cards(reference: Reference, task: Task) -> dict[str, Scorecard]:
+    """Return the accepted scores by the task's further metrics, by name."""
+    names = _in_order_of(task.dataset.test, reference.compiled)
     return {
         metric: Scorecard(names, tuple(further.compiled[name] for name in names), Usage())
-        for metric, further in context.reference.further.items()
-        if metric in context.task.further_metrics and metric not in context.new_further_metrics
+        for metric, further in reference.further.items()
+        if metric in task.further_metrics
     }
+
+
+def unchanged_further_cards(context: TaskContext) -> dict[str, Scorecard]:
+    """Return the accepted scores by those further metrics that did not change since, by name."""
+    assert context.reference is not None
+    cards = accepted_further_cards(context.reference, context.task)
+    return {name: cards[name] for name in cards if name not in context.new_further_metrics}
 
 
 def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scorecard:
@@ -181,6 +186,7 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
         usage=reference.usage["compile"],
         seconds=0.0,
         created="",
+        optimizer=task.optimizer.name,
     )
 
 

@@ -27,6 +27,7 @@ from pytest_mipro.session.context import further_metric_keys
 from pytest_mipro.session.results import HeldOutRows, ScoredProgram
 from pytest_mipro.session.scorecards import card_of, further_cards, scored_program
 from pytest_mipro.spending import current_account
+from pytest_mipro.task import is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from pytest_mipro.store import Store
     from pytest_mipro.task import Metric, Task
 
+_FRESH_ROLLOUT = 1_000_000
+"""The number of the first rollout that only runs ask for that accept their outcomes."""
+
 ScoredPair: TypeAlias = tuple[ScoredProgram, ScoredProgram]
 """The baseline and the compiled program."""
 
@@ -50,13 +54,14 @@ class Scorer:
         """Prepare a scorer; it evaluates rows again if ``policy`` says so."""
         self._storage = storage
         self._again = policy.rescore
+        self._accepts = policy.update
         self._callbacks = callbacks
 
     def stored(self, task: Task, compiled: dspy.Module) -> ScoredPair | None:
         """Return both programs with their stored scores, or None if the store lacks a row."""
         store = self._storage.store
-        baseline_rows = _stored(task, store, task.program)
-        compiled_rows = _stored(task, store, compiled)
+        baseline_rows = self._stored(task, store, task.program)
+        compiled_rows = self._stored(task, store, compiled)
         if baseline_rows is None or compiled_rows is None:
             return None
         return self._scored_pair(task, compiled, baseline_rows, compiled_rows)
@@ -88,7 +93,7 @@ class Scorer:
         workers.on_record = partial(self._show_progress, task, workers, total)
         workers.on_record()
         with self._storage.opened(task, again=self._again) as store:
-            work = _evaluate(task, programs, examples, store, workers)
+            work = self._evaluate(task, programs, examples, store, workers)
             return run_to_completion(work, workers), workers.usage
 
     def scorecard(self, task: Task, rows: Sequence[ExampleRows]) -> Scorecard:
@@ -97,14 +102,14 @@ class Scorer:
 
     def missing_examples(self, task: Task, compiled: dspy.Module) -> int:
         """Return for how many held-out examples the store lacks a row of either program."""
-        missing = _rollouts_of(task).missing(
+        missing = self._rollouts_of(task).missing(
             self._storage.store, [task.program, compiled], task.dataset.test
         )
         return max(missing)
 
     def missing_rows(self, task: Task, programs: Sequence[dspy.Module]) -> int:
         """Return how many held-out rows of ``programs`` have to be evaluated."""
-        rollouts, test = _rollouts_of(task), task.dataset.test
+        rollouts, test = self._rollouts_of(task), task.dataset.test
         if self._again:
             return len(programs) * task.repeat * len(test)
         return sum(self._missing_rows(task, rollouts, program) for program in programs)
@@ -116,7 +121,7 @@ class Scorer:
         if rows is None:
             return sum(rollouts.missing(store, [program], test))
         evaluated = EvaluatedProgram(program, test, rows)
-        further = _further_metrics(task).values()
+        further = self._further_metrics(task).values()
         return max((metric.missing(store, evaluated) for metric in further), default=0)
 
     def most_rows(self, task: Task) -> int:
@@ -128,6 +133,66 @@ class Scorer:
         dataset = task.dataset
         examples = [*dataset.train, *dataset.val, *dataset.test]
         return available_rows(_evaluator_of(task), self._storage.store, task.program, examples)
+
+    def is_fresh(self, task: Task) -> bool:
+        """Whether programs are scored on rollouts that no verdict has seen.
+
+        A sampled program that is accepted for its scores was lucky with them, above
+        all if it was tried several times.
+        """
+        return self._accepts and is_sampled(task.program, task.lm)
+
+    def _rollouts_of(self, task: Task) -> RolloutEvaluator:
+        return self._rollouts_by(task, _evaluator_of(task))
+
+    def _rollouts_by(self, task: Task, evaluator: Evaluator) -> RolloutEvaluator:
+        first = _FRESH_ROLLOUT if self.is_fresh(task) else 0
+        return RolloutEvaluator(evaluator, task.repeat, first)
+
+    def _further_metrics(self, task: Task) -> dict[str, FurtherMetric]:
+        return {
+            name: FurtherMetric(
+                key,
+                self._rollouts_by(task, _evaluator_by(task, task.further_metrics[name], {})),
+            )
+            for name, key in further_metric_keys(task).items()
+        }
+
+    def _stored(self, task: Task, store: Store, program: dspy.Module) -> HeldOutRows | None:
+        """Return the rows and further scores of a program, or None if the store lacks any."""
+        test = task.dataset.test
+        rows = self._rollouts_of(task).stored(store, program, test)
+        if rows is None:
+            return None
+        further: dict[str, Sequence[float]] = {}
+        for name, metric in self._further_metrics(task).items():
+            scores = metric.stored(store, EvaluatedProgram(program, test, rows))
+            if scores is None:
+                return None
+            further[name] = scores
+        return HeldOutRows(rows, further)
+
+    async def _evaluate(
+        self,
+        task: Task,
+        programs: Sequence[dspy.Module],
+        examples: Sequence[dspy.Example],
+        store: Store,
+        workers: WorkerPool,
+    ) -> list[HeldOutRows]:
+        rows = await self._rollouts_of(task).evaluate(programs, examples, store, workers)
+        evaluated = [
+            EvaluatedProgram(program, examples, program_rows)
+            for program, program_rows in zip(programs, rows, strict=True)
+        ]
+        further = {
+            name: await metric.scores(evaluated, store, workers)
+            for name, metric in self._further_metrics(task).items()
+        }
+        return [
+            HeldOutRows(program_rows, {name: scores[index] for name, scores in further.items()})
+            for index, program_rows in enumerate(rows)
+        ]
 
     def _scored_pair(
         self,
@@ -176,54 +241,6 @@ def refuse_broken_programs(
     """
     check_not_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
     check_not_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
-
-
-def _rollouts_of(task: Task) -> RolloutEvaluator:
-    return RolloutEvaluator(_evaluator_of(task), task.repeat)
-
-
-def _stored(task: Task, store: Store, program: dspy.Module) -> HeldOutRows | None:
-    """Return the rows and further scores of a program, or None if the store lacks any."""
-    test = task.dataset.test
-    rows = _rollouts_of(task).stored(store, program, test)
-    if rows is None:
-        return None
-    further: dict[str, Sequence[float]] = {}
-    for name, metric in _further_metrics(task).items():
-        scores = metric.stored(store, EvaluatedProgram(program, test, rows))
-        if scores is None:
-            return None
-        further[name] = scores
-    return HeldOutRows(rows, further)
-
-
-async def _evaluate(
-    task: Task,
-    programs: Sequence[dspy.Module],
-    examples: Sequence[dspy.Example],
-    store: Store,
-    workers: WorkerPool,
-) -> list[HeldOutRows]:
-    rows = await _rollouts_of(task).evaluate(programs, examples, store, workers)
-    evaluated = [
-        EvaluatedProgram(program, examples, program_rows)
-        for program, program_rows in zip(programs, rows, strict=True)
-    ]
-    further = {
-        name: await metric.scores(evaluated, store, workers)
-        for name, metric in _further_metrics(task).items()
-    }
-    return [
-        HeldOutRows(program_rows, {name: scores[index] for name, scores in further.items()})
-        for index, program_rows in enumerate(rows)
-    ]
-
-
-def _further_metrics(task: Task) -> Mapping[str, FurtherMetric]:
-    return {
-        name: FurtherMetric(key, _evaluator_by(task, task.further_metrics[name], {}), task.repeat)
-        for name, key in further_metric_keys(task).items()
-    }
 
 
 def _evaluator_of(task: Task) -> Evaluator:

@@ -14,6 +14,7 @@ from pytest_mipro.records import FailStreak, Proposal, Trace
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
+from pytest_mipro.store.looks import LookTable
 from pytest_mipro.store.messages import explain, explain_damage
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
 from pytest_mipro.store.url import backend_at, open_engine
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Rows, traces, proposals and artifacts, each under the key of its content.
+    """Rows, traces, proposals, artifacts and looks, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -34,6 +35,7 @@ class Store:
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
         streaks: In how many runs in a row verdicts are FAILs.
+        looks: Looks at held-out examples.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -46,6 +48,7 @@ class Store:
         self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
         self.artifacts = ArtifactTable(self.connection, backend)
         self.streaks = RecordTable(self.connection, backend, schema.STREAKS, FailStreak)
+        self.looks = LookTable(self.connection, backend)
         try:
             self._prepare()
         except StoreError:
@@ -115,7 +118,8 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        tables = (self.rows, self.traces, self.proposals, self.artifacts, self.streaks)
+        results = (self.rows, self.traces, self.proposals, self.artifacts)
+        tables = (*results, self.looks, self.streaks)
         counts = {table.name: table.prune(deadline) for table in tables}
         if any(counts.values()):
             with self.connection() as connection:

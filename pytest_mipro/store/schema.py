@@ -52,10 +52,17 @@ TRACES = _record_table("traces")
 PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))
 Index("artifacts_by_task", ARTIFACTS.c.task, ARTIFACTS.c.created)
+LOOKS = _record_table(
+    "looks",
+    Column("held_out", String, nullable=False),
+    Column("test", String, nullable=False),
+)
+Index("looks_by_held_out", LOOKS.c.held_out)
+Index("looks_by_test", LOOKS.c.test)
 
 STREAKS = _record_table("streaks")
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, STREAKS)
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, STREAKS)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -296,7 +296,7 @@ def _fork_workers() -> None:
         def kill(self) -> None:
             self._worker.send_signal(signal.SIGKILL)
 
-    gateway_io.Popen2IOMaster = ForkedIO
+    vars(gateway_io)["Popen2IOMaster"] = ForkedIO
 
 
 def _take_terminal() -> None:

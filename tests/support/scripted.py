@@ -121,10 +121,11 @@ def scripted_lm(
     teams: Mapping[str, str] | None = None,
     *,
     cache: bool = False,
+    temperature: float | None = 0,
 ) -> dspy.LM:
     """Return a ``dspy.LM`` on a new engine; ``lm._engine_spec`` counts its calls."""
     engine = ScriptedEngine(log, base, per_demo, latency, teams)
-    return dspy.LM("scripted", engine=engine, cache=cache)
+    return dspy.LM("scripted", engine=engine, cache=cache, temperature=temperature)
 
 
 def _field_names(turn: str) -> list[str]:

@@ -48,7 +48,7 @@ def own(question: str) -> Own:
 
 
 EVALUATOR = Evaluator(half, {}, "half", "predictions")
-EXACT = FurtherMetric("exact", replace(EVALUATOR, metric=exact, key="exact"), 1)
+EXACT = FurtherMetric("exact", RolloutEvaluator(replace(EVALUATOR, metric=exact, key="exact"), 1))
 
 
 def evaluated(

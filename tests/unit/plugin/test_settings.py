@@ -99,6 +99,28 @@ class TestFromConfig:
             with pytest.raises(pytest.UsageError, match=f"{flag} and --mipro-frozen contradict"):
                 settings(pytester, flag, "--mipro-frozen")
 
+    @pytest.mark.parametrize(
+        "flags, problem",
+        [
+            ([], "--mipro-new-anchor does nothing without --mipro-update: it says what"),
+            (["--mipro-frozen"], "--mipro-new-anchor does nothing without --mipro-update"),
+            (["--mipro-update", "--mipro-frozen"], "--mipro-update and --mipro-frozen contradict"),
+            (["--mipro-update", "--mipro-dry-run"], "--mipro-update and --mipro-dry-run contr"),
+        ],
+    )
+    def test_a_new_anchor_is_that_of_an_update(
+        self, pytester: pytest.Pytester, flags: list[str], problem: str
+    ) -> None:
+        """The flag says what an acceptance is to be, and a run without one accepts nothing."""
+        with pytest.raises(pytest.UsageError, match=problem):
+            settings(pytester, "--mipro-new-anchor", *flags)
+        assert settings(pytester, "--mipro-new-anchor", "--mipro-update").new_anchor
+
+    def test_alpha_spending_is_an_ini_option(self, pytester: pytest.Pytester) -> None:
+        """It is off by default."""
+        assert not settings(pytester).alpha_spending
+        assert settings(pytester, "-o", "mipro_alpha_spending=true").alpha_spending
+
 
 class TestStore:
     @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         versions={},
         state=dump_state(taught()),
     )
-    return restore_accepted(reference, program, checkout.location())
+    return restore_accepted(reference, checkout.task(program=program), checkout.location())
 
 
 def test_a_state_is_json_without_models() -> None:

@@ -99,6 +99,7 @@ def test_processes_of_a_run_share_rescored_rows(compiled: Checkout) -> None:
 def first_cached(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a checkout with a reference and cached responses, whose store is deleted."""
     checkout = caching(Checkout(tmp_path_factory.mktemp("responses")))
+    checkout.outcome()
     checkout.outcome(update=True)
     checkout.store.unlink()
     return checkout

@@ -12,7 +12,7 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, FailStreak, Failure, Proposal, Row, Trace, Usage
+from pytest_mipro.records import Artifact, FailStreak, Failure, Look, Proposal, Row, Trace, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
@@ -28,7 +28,7 @@ DAY = 86_400.0
 
 BUSY = """
 import sys
-from pytest_mipro.records import Row
+from pytest_mipro.records import Look, Row
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
@@ -47,6 +47,12 @@ def fill(store: Store, name: str) -> None:
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
     store.streaks.replace(FailStreak(name, 1, "scores"))
+    store.looks.put(look(name, 1))
+
+
+def look(key: str, number: int, held_out: str = "set", test: str = "test") -> Look:
+    """Return a look at one example."""
+    return Look(key, number, "run", 9, test, held_out, ("example",))
 
 
 def age(path: Path, days: float, where: str = "1") -> None:
@@ -73,6 +79,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
     "streaks": lambda store: store.streaks.get("k"),
+    "looks": lambda store: store.looks.related("set", "test"),
 }
 
 
@@ -173,10 +180,11 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1, "streaks": 1}
+        counts = dict.fromkeys((table.name for table in RECORD_TABLES), 1)
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        for table in (store.rows, store.traces, store.proposals, store.artifacts, store.streaks):
+        results = (store.rows, store.traces, store.proposals, store.artifacts)
+        for table in (*results, store.looks, store.streaks):
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)
