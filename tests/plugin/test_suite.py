@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_mipro.reference import (
+    ReferenceLocation,
+    accept_reference,
+    first_history,
+    read_reference,
+    write_history,
+)
 
 if TYPE_CHECKING:
     from project import Project
@@ -57,12 +66,22 @@ def suite(project: Project) -> Project:
     project.write(conftest=conftest + OPTIMIZER, test_adder=TESTS)
     project.run("--mipro", "--mipro-update", "--runxfail").assert_outcomes(passed=5)
     for name, losses in LOSSES.items():
-        path = project.path / "__mipro__" / "test_adder" / f"{name}.json"
-        data = json.loads(path.read_text())
-        wrong = sorted(example for example, score in data["compiled"].items() if not score)
-        data["compiled"].update(dict.fromkeys(wrong[:losses], 1.0))
-        path.write_text(json.dumps(data))
+        improve_reference(project, name, losses)
     return project
+
+
+def improve_reference(project: Project, name: str, count: int) -> None:
+    """Let the accepted program of a test have been right on so many examples more."""
+    file = project.path / "test_adder.py"
+    location = ReferenceLocation.beside(file, [name], command="", root=project.path)
+    reference = read_reference(location)
+    assert reference is not None
+    wrong = sorted(example for example, score in reference.compiled.items() if not score)
+    better = replace(
+        reference, compiled={**reference.compiled, **dict.fromkeys(wrong[:count], 1.0)}
+    )
+    accept_reference(location, better, reference, fields={})
+    write_history(location, first_history(better))
 
 
 def test_without_a_correction_each_fail_counts(suite: Project) -> None:

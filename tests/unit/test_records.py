@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pickle
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +21,8 @@ from pytest_mipro.records import (
     FailStreak,
     Failure,
     HeldOutExample,
+    Look,
+    LookKind,
     Means,
     MetricScores,
     PairedComparison,
@@ -147,6 +149,9 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
     MetricScores: METRIC_SCORES,
+    Look: st.builds(
+        Look, TEXT, COUNT, st.sampled_from(get_args(LookKind)), COUNT, TEXT, TEXT, tuples(TEXT)
+    ),
     FailStreak: st.builds(FailStreak, TEXT, COUNT, TEXT),
     Prompt: PROMPT,
     Artifact: st.builds(
