@@ -1,3 +1,4 @@
+from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .keys import ALGORITHM as ALGORITHM
 from .keys import SHAPE as SHAPE
@@ -9,6 +10,7 @@ from .keys import metric_key as metric_key
 from .keys import predictions_key as predictions_key
 from .keys import prompts_key as prompts_key
 from .keys import task_fingerprint as task_fingerprint
+from .program_walk import described_once as described_once
 from .programs import demo_fields as demo_fields
 from .programs import prompts as prompts
 from .programs import signature_of as signature_of

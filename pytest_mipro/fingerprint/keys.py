@@ -11,7 +11,10 @@ from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
+from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
+from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
+from pytest_mipro.fingerprint.program_walk import ProgramWalk, walk_program
 from pytest_mipro.task import DEFAULT_OPTIMIZER, OPTION_NAMES, example_digest
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-ALGORITHM = 4
+ALGORITHM = 5
 """The version of the search; a change that can give another artifact raises it by one."""
 
 SHAPE = "mipro_shape"
@@ -62,13 +65,16 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         FingerprintError: A value that can change the artifact has no content
             to hash, and the task declares no ``version``.
     """
-    walker = _walker(task.version)
-    walker.add_metric(task.metric)
+    walk = walk_program(task.program, _walker(task.version), task.version)
+    walker = walk.walker
+    with counted_as_users(task.metric):
+        walker.add_metric(task.metric)
     parts: dict[Part, JSON] = {
-        **_program_parts(task.program, walker),
-        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
+        **_program_parts(walk),
+        **_teacher_parts(task, walker),
         **_model_parts(task, walker),
-        Part(Kind.ADAPTER): walker.describe(task.adapter, "adapter"),
+        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
+        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
         **_optimizer_parts(task, walker),
         **_row_parts(task),
         **_version_parts(task),
@@ -76,7 +82,8 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         **walker.parts,
     }
     locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
-    return Fingerprint({part: digest(content) for part, content in parts.items()}, locations)
+    digests = {part: digest(content) for part, content in parts.items()}
+    return Fingerprint(digests, locations, walker.hints)
 
 
 def evaluation_key(
@@ -102,7 +109,8 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
         FingerprintError: As ``of_task``.
     """
     walker = _walker(declared)
-    walker.add_metric(metric)
+    with counted_as_users(metric):
+        walker.add_metric(metric)
     return digest([by_text(walker.parts), declared])
 
 
@@ -126,11 +134,13 @@ def predictions_key(
     Raises:
         FingerprintError: As ``of_task``.
     """
-    walker = _walker(declared)
-    content = {
-        "modules": programs.describe_program(program, walker),
+    walk = walk_program(program, _walker(declared), declared)
+    walker = walk.walker
+    content: dict[str, JSON] = {
+        "modules": [walk.modules, walk.states],
         "model": walker.describe(lm, "model"),
-        "adapter": walker.describe(row_adapter, "adapter"),
+        "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
+        "settings": describe_settings(walker),
         "version": declared,
         "dspy": version("dspy"),
     }
@@ -140,9 +150,10 @@ def predictions_key(
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    description = programs.describe_predictors(program, walker)
     shape: list[str] = [vars(program)[SHAPE]] if SHAPE in vars(program) else []
-    return digest([description, by_text(walker.parts), *shape])
+    with counted_as_users(program):
+        predictors = programs.describe_predictors(program, walker)
+    return digest([predictors, by_text(walker.parts), *shape])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
@@ -151,7 +162,7 @@ def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
 
 
 def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
-    """Describe the class and the public attributes of an adapter."""
+    """Describe the class and the attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
 
 
@@ -179,17 +190,25 @@ def _extra(name: str, value: object) -> JSON:
         raise FingerprintError(message) from error
 
 
-def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") -> dict[Part, JSON]:
-    modules = programs.describe_program(program, walker)
-    predictors = programs.describe_predictors(program, walker)
+def _program_parts(walk: ProgramWalk, owner: str = "") -> dict[Part, JSON]:
+    predictors = programs.describe_predictors(walk.program, walk.walker)
     return {
-        Part(Kind.MODULES, owner): modules,
+        Part(Kind.MODULES, owner): walk.modules,
+        **{Part(Kind.STATE, name, owner): content for name, content in walk.states.items()},
         **{
             Part(_PREDICTOR_KINDS[field], name, owner): content
             for name, description in predictors.items()
             for field, content in description.items()
         },
     }
+
+
+def _teacher_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    if task.teacher is None:
+        return {}
+    with counted_as_users(task.teacher):
+        modules, states = programs.describe_program(task.teacher, walker)
+        return _program_parts(ProgramWalk(task.teacher, modules, states, walker), _TEACHER)
 
 
 def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:

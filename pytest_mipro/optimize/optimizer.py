@@ -25,12 +25,14 @@ class CompileRequest:
         store: The store, in which MIPROv2 keeps its rows.
         held_out_rows: Rows that are scored after the compile, for which a budget has to suffice.
         show_progress: Shows the progress to the user.
+        warn: Warns the user about the task.
     """
 
     task: Task
     store: Store
     held_out_rows: int
     show_progress: Callable[[Progress], None]
+    warn: Callable[[str], None]
 
 
 @dataclass(frozen=True)

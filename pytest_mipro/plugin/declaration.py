@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import pytest
@@ -134,20 +135,26 @@ class CheckedDeclaration:
 
     def load(self, source: DatasetSource) -> Dataset:
         """Return the dataset at ``source``, read and split as declared."""
+        cluster = self.values.get("cluster")
         dataset = task.Dataset.load(
             source,
             inputs=self.values.get("inputs"),
             split=self.values.get("split", task.DEFAULT_SPLIT),
             folder=self.folder,
+            cluster=cluster,
         )
-        if "cluster" in self.values:
-            task.clusters_of(dataset, self.values["cluster"])
+        if cluster is not None:
+            task.clusters_of(dataset.test, cluster)
         return dataset
 
 
 def declaring_test(node: pytest.Item) -> str:
-    """Return the node id without parameters, to which a declaration belongs."""
-    name = getattr(node, "originalname", None) or node.name
+    """Return the node id to which a declaration belongs.
+
+    It is without parameters, unless one of them has a marker of its own.
+    """
+    original_name = getattr(node, "originalname", None)
+    name = node.name if _parameter_markers(node) else original_name or node.name
     parent = "" if node.parent is None else node.parent.nodeid
     return f"{parent}::{name}"
 
@@ -155,12 +162,14 @@ def declaring_test(node: pytest.Item) -> str:
 def check(node: pytest.Item) -> CheckedDeclaration:
     """Check the arguments of the markers of ``node`` and load the dataset; the closest marker wins.
 
+    The markers of its parameters are the closest ones.
+
     Raises:
         DeclarationError: An argument is unknown or has a value that cannot be used.
     """
     _refuse_unused_marker(node)
     values: dict[str, Any] = {}
-    for mark in node.iter_markers("mipro"):
+    for mark in chain(_parameter_markers(node), node.iter_markers("mipro")):
         _refuse_positional(mark)
         _refuse_metric_twice(mark.kwargs)
         is_settled = not METRICS.isdisjoint(values)
@@ -182,6 +191,12 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     if "dataset" not in values:
         return declared
     return replace(declared, dataset=declared.load(values["dataset"]))
+
+
+def _parameter_markers(node: pytest.Item) -> list[pytest.Mark]:
+    """Return the markers of the test's parameters, which pytest lists after those of the test."""
+    marks = getattr(getattr(node, "callspec", None), "marks", ())
+    return [mark for mark in marks if mark.name == "mipro"]
 
 
 def _checks() -> Mapping[str, Callable[[Any], None]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mipro.plugin.node import location_of
+from pytest_mipro.plugin.safe_text import safe_text
 from pytest_mipro.reference import (
     FOLDER,
     HISTORY_SUFFIX,
@@ -98,7 +99,7 @@ class OrphanedReferences:
                     f"{node.nodeid} and {user} would have the same reference, "
                     f"{location.show(path)}, on some systems; rename one of them"
                 )
-                raise pytest.Collector.CollectError(message)
+                raise pytest.Collector.CollectError(safe_text(message))
 
     def _own_orphans(self) -> list[str]:
         root = self._config.rootpath

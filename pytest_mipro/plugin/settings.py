@@ -4,13 +4,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import pytest
 
 from pytest_mipro.plugin.options import Lines, Option, OptionValue, Switch, Text
-
-T = TypeVar("T")
 
 DEFAULT_STORE = ".mipro/store.db"
 DEFAULT_TIMEOUT = 60
@@ -19,9 +17,7 @@ CORRECTIONS = ("none", "holm")
 _SQLITE = "sqlite:///"
 
 
-def _whole(value: OptionValue) -> int | None:
-    if not value.text:
-        return None
+def _whole(value: OptionValue) -> int:
     if not value.text.isdecimal() or int(value.text) < 1:
         value.refuse("a whole number of at least 1")
     return int(value.text)
@@ -38,10 +34,6 @@ def _above_zero(unit: str) -> Callable[[OptionValue], float]:
         return number
 
     return parse
-
-
-def _optional(parse: Callable[[OptionValue], T]) -> Callable[[OptionValue], T | None]:
-    return lambda value: parse(value) if value.text else None
 
 
 def _one_of(*words: str) -> Callable[[OptionValue], str]:
@@ -67,8 +59,22 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
     return name.strip(), (input_price, output_price)
 
 
+def _model(value: OptionValue) -> str:
+    if not value.text.strip():
+        value.refuse("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
+    return value.text
+
+
+def _name(value: OptionValue) -> str:
+    if not value.text.strip("* "):
+        value.refuse("the name of a secret, such as DEPLOY_PIN or *_pin")
+    return value.text.strip()
+
+
 def _store_url(value: OptionValue) -> str:
-    url = value.text or f"{_SQLITE}{DEFAULT_STORE}"
+    url = value.text
+    if not url.strip():
+        value.refuse(f"a SQLAlchemy URL such as {_SQLITE}{DEFAULT_STORE}")
     path = _path_in(url)
     return url if path is None else f"{_SQLITE}{(value.folder / path).as_posix()}"
 
@@ -97,6 +103,7 @@ class Settings:
             "The language model, before marker, fixture and ini option: a DSPy model string "
             "such as openai/gpt-4o-mini, or 'local' for the embedded model.",
             metavar="NAME",
+            parse=_model,
             has_ini=False,
         ),
     ]
@@ -105,6 +112,7 @@ class Settings:
         Text(
             "The language model, unless a fixture, marker or flag names another.",
             name="lm",
+            parse=_model,
             has_flag=False,
         ),
     ]
@@ -161,6 +169,7 @@ class Settings:
             name="store",
             metavar="URL",
             parse=_store_url,
+            default=f"{_SQLITE}{DEFAULT_STORE}",
         ),
     ]
     update: Annotated[
@@ -233,7 +242,7 @@ class Settings:
         Text(
             "Most that the LM calls of this session may cost, in US dollars.",
             metavar="USD",
-            parse=_optional(_above_zero("US dollars")),
+            parse=_above_zero("US dollars"),
         ),
     ]
     prices: Annotated[
@@ -255,12 +264,21 @@ class Settings:
             metavar="PATH",
         ),
     ]
+    redact: Annotated[
+        tuple[str, ...],
+        Lines(
+            "Names of environment variables, parameters and attributes whose values are secret, "
+            "a line each; * stands for any text.",
+            parse=_name,
+            has_flag=False,
+        ),
+    ]
     prune: Annotated[
         float | None,
         Text(
             "At the end, delete entries of the store that were not used for so many days.",
             metavar="DAYS",
-            parse=_optional(_above_zero("days")),
+            parse=_above_zero("days"),
         ),
     ]
 
@@ -278,9 +296,9 @@ class Settings:
     @property
     def store_name(self) -> str:
         """The store's URL for people: without credentials, relative where it can be."""
-        scheme, _, rest = self.store_url.partition("://")
-        name = f"{scheme}://{rest.rpartition('@')[2]}"
-        return name.replace(f"{self.folder.parent.as_posix()}/", "")
+        from pytest_mipro.redaction import url_without_secrets
+
+        return url_without_secrets(self.store_url).replace(f"{self.folder.parent.as_posix()}/", "")
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":

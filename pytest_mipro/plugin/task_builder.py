@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dspy
+import pytest
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
@@ -19,22 +20,25 @@ from pytest_mipro.task import (
     Task,
     build_program,
     check_adapter,
+    check_inputs,
     check_metric,
     check_metrics,
     check_optimizer,
+    hidden_output_warning,
     is_sampled,
+    near_duplicate_warning,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import pytest
 
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.task import Metric
 
 _DEFAULT_THREADS = 8
+_NO_PARAMETER = "has no parameter defined"
+"""Words of pytest's failure if a test does not request a fixture with params at collection."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,13 @@ class TaskBuilder:
         """
         program = build_program(self._required("program"))
         (metric_name, metric), *further = self._metrics().items()
+        dataset = self._declared.dataset or self._declared.load(self._required("dataset"))
+        check_inputs(program, dataset.splits)
+        if models.teacher is not None:
+            check_inputs(models.teacher, {"train": dataset.train}, "teacher")
+        warnings = near_duplicate_warning(dataset.splits), hidden_output_warning(program)
+        for warning in filter(None, warnings):
+            warn(f"{name}: {warning}")
         return Task(
             name=name,
             test=node_id(self._request.node),
@@ -121,7 +132,7 @@ class TaskBuilder:
             metric=metric,
             metric_name=metric_name,
             further_metrics=dict(further),
-            dataset=self._declared.dataset or self._declared.load(self._required("dataset")),
+            dataset=dataset,
             lm=models.lm,
             prompt_lm=models.prompt_lm,
             teacher=models.teacher,
@@ -140,7 +151,19 @@ class TaskBuilder:
     def _value(self, name: str) -> Any:
         if name in self._declared.values:
             return self._declared.values[name]
-        return self._request.getfixturevalue(f"mipro_{name}")
+        fixture = f"mipro_{name}"
+        try:
+            return self._request.getfixturevalue(fixture)
+        except pytest.fail.Exception as error:
+            # pytest gives a parameter to the fixtures that it sees a test request at collection.
+            if fixture in self._request.fixturenames or _NO_PARAMETER not in str(error):
+                raise
+            message = (
+                f"the fixture {fixture}, or a fixture that it requests, has params, which pytest "
+                f"gives only to a test that requests the fixture itself: take {fixture} as an "
+                f"argument of the test, or mark it with @pytest.mark.usefixtures({fixture!r})"
+            )
+            raise DeclarationError(message) from error
 
     def _required(self, name: str) -> Any:
         value = self._value(name)

@@ -1,6 +1,5 @@
 from .dry_run import render_dry_run as render_dry_run
 from .dry_run import skip_reason as skip_reason
-from .escaping import escaped_line as escaped_line
 from .formats import FORMATS as FORMATS
 from .github import render_annotations as render_annotations
 from .github import render_step_summary as render_step_summary

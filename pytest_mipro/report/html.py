@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.escaping import visible
 from pytest_mipro.report import charts, html_filters
-from pytest_mipro.report.escaping import visible
 from pytest_mipro.report.formatting import PROGRAMS
 from pytest_mipro.report.html_filters import Limits
 from pytest_mipro.report.optimizers import HEADINGS as OPTIMIZER_HEADINGS

@@ -18,9 +18,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from pytest_mipro import escaping
+from pytest_mipro.escaping import neutral
 from pytest_mipro.gate import question
-from pytest_mipro.report import escaping, formatting
-from pytest_mipro.report.escaping import neutral
+from pytest_mipro.report import formatting
 from pytest_mipro.report.optimizers import HEADINGS, optimizer_tables
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (

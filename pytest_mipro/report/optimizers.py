@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.gate import compare
-from pytest_mipro.report.escaping import escaped_line
 from pytest_mipro.report.formatting import duration, interval, money
 from pytest_mipro.report.text_width import columns
 

@@ -99,7 +99,11 @@ class Compiler:
     ) -> Compilation:
         started, task, fingerprint = time.monotonic(), context.task, context.fingerprint
         show_progress = partial(self._callbacks.show_progress, task)
-        request = CompileRequest(task, store, held_out_rows, show_progress)
+
+        def warn(text: str) -> None:
+            self._callbacks.advise(f"{task.name}: {text}")
+
+        request = CompileRequest(task, store, held_out_rows, show_progress, warn)
         result = optimizer_of(task.optimizer).compile(request)
         artifact = Artifact(
             key=fingerprint.key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +20,14 @@ from pytest_mipro.records import (
     Verdict,
 )
 from pytest_mipro.session.held_fail import HeldFail
+from pytest_mipro.session.program_calls import counted_calls
 from pytest_mipro.session.results import check_metric_name
+from pytest_mipro.session.truth import must_be_called, no_truth_value
+from pytest_mipro.spending import Account
 from pytest_mipro.task import ALL_METRICS, example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import dspy
 
@@ -45,6 +49,8 @@ _FEWER_DEMOS = (
 class Outcome:
     """Both programs of a task with their scores, and the verdicts about them.
 
+    While a test has it, calling a program of it asks the task's model, and is counted.
+
     Attributes:
         task: What the test declared.
         baseline: The program before compiling, scored on the held-out split.
@@ -63,6 +69,7 @@ class Outcome:
         tolerant: bool,
         holds_fails: bool = False,
         warn: Callable[[str], None],
+        account: Account | None = None,
     ) -> None:
         """Wrap the result of a session.
 
@@ -75,6 +82,7 @@ class Outcome:
             tolerant: Whether an inconclusive ``no_regression`` passes.
             holds_fails: Whether asserts hold on a FAIL until the end of the session.
             warn: Warns about the running test.
+            account: What the calls of the test are charged to; None for one of its own.
         """
         self.task = task
         self.baseline = result.baseline
@@ -87,6 +95,7 @@ class Outcome:
         self._tolerant = tolerant
         self._holds_fails = holds_fails
         self._warn = warn
+        self._account = account or Account()
         self._verdicts: list[Verdict] = []
 
     @cached_property
@@ -94,6 +103,7 @@ class Outcome:
         """The comparison of compiled and baseline without a margin."""
         return _compared(self.baseline.card, self.compiled.card)
 
+    @must_be_called
     def beats_baseline(
         self, *, margin: float = 0.0, alpha: float = 0.05, metric: str | None = None
     ) -> Verdict:
@@ -124,6 +134,7 @@ class Outcome:
         )
         return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
+    @must_be_called
     def no_regression(
         self, *, tolerance: float = 0.0, alpha: float = 0.05, metric: str | None = None
     ) -> Verdict:
@@ -205,6 +216,7 @@ class Outcome:
         """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
         self._holds_fails = False
 
+    @must_be_called
     def costs_no_more(
         self,
         *,
@@ -329,6 +341,21 @@ class Outcome:
         """Return a text short enough for a failing assert."""
         return f"<Outcome of {self.task.name}>"
 
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: an outcome has verdicts, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "the outcome of a task", "assert a verdict, as in `mipro.beats_baseline()`"
+        )
+
+    @must_be_called
+    @contextmanager
+    def counted_calls(self) -> Generator[None]:
+        """Run the block, the body of a test, in which calling a program asks the task's model."""
+        with counted_calls(self.task, self._account):
+            yield
+
+    @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         result, state = self._result, self._state
@@ -344,7 +371,7 @@ class Outcome:
             comparison=self.comparison,
             prompts_before=prompts(self.baseline.program),
             prompts_after=prompts(self.compiled.program),
-            usage=result.usage + state.usage,
+            usage=result.usage + state.usage + self._account.usage,
             seconds=result.seconds,
             store=self._store_name,
             verdicts=tuple(

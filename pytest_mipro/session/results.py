@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_mipro import gate
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, Artifact, ExampleResult, Scorecard, Usage
+from pytest_mipro.session.truth import no_truth_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -52,6 +53,13 @@ class ScoredProgram:
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
         return f"<ScoredProgram: score {self.score:.3f} on {len(self.scores)} held-out examples>"
+
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: a program has a score, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "a scored program", "assert its score, as in `mipro.compiled.score >= 0.8`"
+        )
 
     @property
     def score(self) -> float:

@@ -241,7 +241,7 @@ def _failures(rows: Iterable[Row]) -> tuple[Failure, ...]:
 
 
 def _clusters(task: Task) -> tuple[str, ...]:
-    return () if task.cluster is None else clusters_of(task.dataset, task.cluster)
+    return () if task.cluster is None else clusters_of(task.dataset.test, task.cluster)
 
 
 def _cost(rows: ExampleRows) -> ExampleCost | None:

@@ -8,19 +8,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
 from pytest_mipro.canonical import JSON, digest, plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.acceptance import Acceptor
-from pytest_mipro.session.advice import advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import further_metric_keys, read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
+from pytest_mipro.session.program_calls import asking_model_of
 from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
@@ -32,6 +31,8 @@ from pytest_mipro.task import example_digest
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
+
+    import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
@@ -109,6 +110,7 @@ class Session:
             result = self._result(context)
             key, looks = self._looks(context, result)
             state = self._reference_state(context, result, looks)
+        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
         return Outcome(
             task,
             result,
@@ -118,6 +120,7 @@ class Session:
             tolerant=self._policy.tolerant,
             holds_fails=self._policy.holds_fails,
             warn=self._callbacks.warn_test,
+            account=Account(prices=self._account.prices, parent=self._account),
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -162,9 +165,8 @@ class Session:
             models=_models_of(task),
             parent=self._account,
         )
-        adapter = dspy.settings.adapter if task.adapter is None else task.adapter
         try:
-            with dspy.context(lm=task.lm, adapter=adapter), account.current():
+            with asking_model_of(task), account.current():
                 yield
         except BudgetExceeded as error:
             raise account.with_present_spending(error) from error

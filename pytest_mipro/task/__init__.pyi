@@ -8,11 +8,13 @@ from .callables import check_metric as check_metric
 from .callables import check_metrics as check_metrics
 from .callables import check_program as check_program
 from .callables import mismatch as mismatch
+from .clusters import clusters_of as clusters_of
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
-from .dataset import clusters_of as clusters_of
 from .example import check_example as check_example
 from .example import example_digest as example_digest
+from .hidden_fields import hidden_output_warning as hidden_output_warning
+from .near_duplicates import near_duplicate_warning as near_duplicate_warning
 from .optimizer import DEFAULT_OPTIMIZER as DEFAULT_OPTIMIZER
 from .optimizer import OptimizerChoice as OptimizerChoice
 from .optimizer import OptimizerHook as OptimizerHook
@@ -22,6 +24,7 @@ from .optimizer import check_optimizer_options as check_optimizer_options
 from .optimizer import isolated_copy as isolated_copy
 from .options import OPTION_NAMES as OPTION_NAMES
 from .options import Options as Options
+from .program_inputs import check_inputs as check_inputs
 from .splits import DEFAULT_SPLIT as DEFAULT_SPLIT
 from .splits import SplitSpec as SplitSpec
 from .task import Task as Task

@@ -92,6 +92,7 @@ def _mipro(request: CompileRequest) -> MIPROv2:
         store=request.store,
         version=task.version,
         on_progress=request.show_progress,
+        on_warning=request.warn,
         held_out=request.held_out_rows,
         **{name: getattr(task.options, name) for name in _CONSTRUCTOR_OPTIONS},
     )

@@ -27,7 +27,7 @@ def guard_of(tmp_path: Path, shown: list[Progress] | None = None, **values: Any)
     """Return a guard of a task."""
     task = Checkout(tmp_path).task(**values)
     progress: list[Progress] = [] if shown is None else shown
-    return Guard("own", CompileRequest(task, None, 0, progress.append))  # type: ignore[arg-type]
+    return Guard("own", CompileRequest(task, None, 0, progress.append, print))  # type: ignore[arg-type]
 
 
 def rated(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> Any:

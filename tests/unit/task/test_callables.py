@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
+import json
 from typing import Any
 
 import dspy
 import pytest
 
-from pytest_mipro.errors import DeclarationError
+from pytest_mipro.errors import DatasetError, DeclarationError
 from pytest_mipro.task import (
+    Dataset,
     build_program,
     check_adapter,
     check_metric,
@@ -121,10 +122,56 @@ def test_frozen_program_has_no_predictor() -> None:
         build_program(parent)
 
 
-def test_error_of_a_users_constructor_is_raised_unchanged() -> None:
-    """An error that the user's own constructor raises passes through."""
-    with pytest.raises(RuntimeError, match="no vocabulary file"):
-        build_program(Failing)
+ROUTER: Any = Router
+HINTED: Any = Hinted
+
+
+def subtracting() -> dspy.Module:
+    """Raise a TypeError that is none of the call."""
+    return Router("a" - len("a"))  # type: ignore[operator, arg-type]
+
+
+def decoding() -> dspy.Module:
+    """Raise an error in another file."""
+    return Router(json.loads("{"))
+
+
+@pytest.mark.parametrize(
+    "value, message, places",
+    [
+        (Failing, "Failing .*: it raised RuntimeError: no vocabulary file", ["in __init__: raise"]),
+        (
+            subtracting,
+            "subtracting .*: it raised TypeError: unsup",
+            ['return Router("a" - len("a"))'],
+        ),
+        (decoding, "decoding .*: it raised JSONDecodeError: ", ["json.loads", "json/decoder.py"]),
+        (functools.partial(ROUTER, wrong=1), "it raised TypeError: .*'wrong'", []),
+        (lambda: [HINTED()], r"it raised TypeError: .*'required'", ["lambda: [HINTED()]"]),
+    ],
+    ids=["constructor", "TypeError", "another file", "partial", "constructor without an argument"],
+)
+def test_error_of_a_users_builder_has_its_place(
+    value: object, message: str, places: list[str]
+) -> None:
+    """The error names the program, the exception, and the lines that raised it."""
+    with pytest.raises(DeclarationError, match=f"program=.*{message}") as caught:
+        build_program(value)
+    _, *lines = str(caught.value).splitlines()
+    assert len(lines) == len(places)
+    assert all(place in line for place, line in zip(places, lines, strict=True))
+    assert all("at " in line for line in lines)
+    assert not places or f"{__name__.rpartition('.')[2]}.py:" in lines[0]
+
+
+def test_an_error_of_ours_in_a_users_builder_is_raised_unchanged() -> None:
+    """A builder may load a dataset, whose error says everything."""
+
+    def build() -> dspy.Module:
+        return Router(str(Dataset.load([])))
+
+    with pytest.raises(DatasetError, match="split is empty"):
+        build_program(build)
 
 
 class Judge:
@@ -164,30 +211,12 @@ def test_values_that_are_no_metric_are_refused(value: object, name: str) -> None
         check_metric(value)
 
 
-async def _later(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
-    await asyncio.sleep(0)
-    return True
-
-
-class _LaterJudge:
-    async def __call__(self, example: dspy.Example, prediction: Any, trace: object = None) -> bool:
-        return await _later(example, prediction)
-
-
-@pytest.mark.parametrize("value", [_later, _LaterJudge(), functools.partial(_later)])
-def test_an_asynchronous_metric_is_refused(value: object) -> None:
-    """It would return a coroutine, which is no score."""
-    with pytest.raises(DeclarationError, match=r"is asynchronous, so it returns a coroutine"):
-        check_metric(value)
-
-
 @pytest.mark.parametrize(
     "value, message",
     [
         ({}, r"metrics=\{\}: expected at least one metric by name"),
         ([Judge()], r"metrics=\[.*\]: expected at least one metric by name"),
         ({"exact": "f"}, r"metrics\['exact'\]='f' is not callable"),
-        ({"exact": Judge(), "tone": _later}, r"metrics\['tone'\]=_later is asynchronous"),
         ({3: Judge()}, r"metrics has the name 3: expected printable text"),
         ({"": Judge()}, r"metrics has the name '': expected printable text"),
         ({"a ": Judge()}, r"metrics has the name 'a ': expected printable text"),
