@@ -35,9 +35,9 @@ COMPARISON = PairedComparison(
 )
 
 
-def verdict(word: VerdictWord, p_fail: float | None, **values: bool) -> Verdict:
+def verdict(word: VerdictWord, p_fail: float | None, *, held: bool = False) -> Verdict:
     """Return a verdict with the p-value of its FAIL."""
-    return Verdict("no_regression", word, "so and so", COMPARISON, p_fail=p_fail, **values)
+    return Verdict("no_regression", word, "so and so", COMPARISON, p_fail=p_fail, held=held)
 
 
 @pytest.mark.parametrize(
