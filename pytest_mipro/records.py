@@ -285,6 +285,10 @@ class PairedComparison(Record):
     this many examples to show it with a probability of 0.8. ``clusters`` is the
     number of clusters, or 0 for independent examples. A score is the mean over
     ``rollouts`` answers. ``unit`` is that of the scores or costs compared.
+    ``sufficient`` is the number of examples that show with a probability of 0.8
+    that equally good programs differ by more than ``margin``. ``unseen`` is the
+    share of examples that may be missing from the sample and would alone put
+    the difference on the other side of the margin; 0 if none can.
     """
 
     n: int
@@ -302,6 +306,8 @@ class PairedComparison(Record):
     clusters: int = 0
     rollouts: int = 1
     unit: Unit = "score"
+    sufficient: float = 0.0
+    unseen: float = 0.0
 
     def times(self, difference: float) -> float:
         """Return the ratio to the baseline of the baseline plus ``difference``."""

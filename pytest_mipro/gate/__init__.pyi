@@ -17,6 +17,9 @@ from .looks import with_look as with_look
 from .metrics import by_all_metrics as by_all_metrics
 from .metrics import question as question
 from .paired import compare as compare
+from .sequential import Look as Look
+from .sequential import SequentialDesign as SequentialDesign
+from .sequential import compare_at as compare_at
 from .suite import confirmed as confirmed
 from .suite import corrected_by_holm as corrected_by_holm
 from .suite import fail_p_value as fail_p_value
@@ -30,3 +33,5 @@ from .verdict import beats_baseline as beats_baseline
 from .verdict import check_no_regression as check_no_regression
 from .verdict import no_reference as no_reference
 from .verdict import no_regression as no_regression
+from .wording import bounds_text as bounds_text
+from .wording import confidence_text as confidence_text

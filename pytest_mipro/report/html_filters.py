@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.gate import question
+from pytest_mipro.gate import confidence_text, question
 from pytest_mipro.report import charts, formatting, summary, word_changes
 from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
@@ -231,7 +231,7 @@ def _statistics(report: Report) -> str:
     answers = f", {comparison.rollouts} answers each" if comparison.rollouts > 1 else ""
     return (
         f"{comparison.method}, n = {comparison.n:,}{clusters}{answers}, "
-        f"p = {comparison.p_value:.2g}, {comparison.confidence:.0%} interval, "
+        f"p = {comparison.p_value:.2g}, {confidence_text(comparison)} interval, "
         f"detectable difference {comparison.detectable:.3f}"
     )
 

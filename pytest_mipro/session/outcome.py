@@ -111,7 +111,8 @@ class Outcome:
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
-            alpha: Accepted chance of a PASS for a program that is not.
+            alpha: Accepted chance of a PASS for a program that is not, and of a
+                FAIL for one that is.
             metric: The name of the metric that decides; None takes the optimized one.
 
         Returns:
@@ -253,10 +254,15 @@ class Outcome:
             gate.check_costs_no_more(ratio, unit, alpha)
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
-            comparator = self._cost_comparator(than)
+            comparator, unchanged = self._cost_comparator(than), self._is_same_as(than)
             verdict = self._judged(
                 lambda level: gate.costs_no_more(
-                    comparator, self.compiled.card, ratio=ratio, unit=unit, alpha=level
+                    comparator,
+                    self.compiled.card,
+                    ratio=ratio,
+                    unit=unit,
+                    alpha=level,
+                    unchanged=unchanged,
                 ),
                 alpha,
             )
@@ -277,9 +283,15 @@ class Outcome:
                 state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
             )
         tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
+        unchanged = self._is_accepted(reference)
         verdict = self._judged(
             lambda level: gate.no_regression(
-                basis, card, tolerance=tolerance, alpha=level, tolerated=tolerated
+                basis,
+                card,
+                tolerance=tolerance,
+                alpha=level,
+                tolerated=tolerated,
+                unchanged=unchanged,
             ),
             alpha,
             failing=alpha if anchor is None else alpha / 2,
@@ -336,6 +348,18 @@ class Outcome:
     def _is_unchanged(self) -> bool:
         """Whether the compiled program has the prompts of the baseline."""
         return prompts_key(self.baseline.program) == prompts_key(self.compiled.program)
+
+    def _is_same_as(self, than: Literal["baseline", "reference"]) -> bool:
+        """Whether the compiled program and its model are those that it is compared with."""
+        if than == "baseline" or self.reference is None:
+            return self._is_unchanged
+        return self._is_accepted(self.reference)
+
+    def _is_accepted(self, reference: ReferenceProgram) -> bool:
+        """Whether nothing of the task, its model and its program changed since the acceptance."""
+        if self._state.stale:
+            return False
+        return prompts_key(reference.program) == prompts_key(self.compiled.program)
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""

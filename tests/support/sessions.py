@@ -453,6 +453,7 @@ def outcome_of(
     acceptance: Acceptance | None = None,
     anchor: AnchorState | None = None,
     look: LookCount | None = None,
+    stale: str = "",
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     holds_fails: bool = False,
@@ -464,7 +465,7 @@ def outcome_of(
     return Outcome(
         task,
         result_of(task, optimizer(task), baseline, compiled),
-        ReferenceState(checkout.location(), reference, acceptance, anchor=anchor),
+        ReferenceState(checkout.location(), reference, acceptance, stale, anchor=anchor),
         look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
