@@ -5,14 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import gate
-from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import (
-    HeldOutExample,
     MetricScores,
     PairedComparison,
     Prompt,
@@ -20,16 +18,15 @@ from pytest_mipro.records import (
     Verdict,
 )
 from pytest_mipro.session.held_fail import HeldFail
+from pytest_mipro.session.held_out_examples import held_out_examples
 from pytest_mipro.session.program_calls import counted_calls
 from pytest_mipro.session.results import check_metric_name
 from pytest_mipro.session.truth import must_be_called, no_truth_value
 from pytest_mipro.spending import Account
-from pytest_mipro.task import ALL_METRICS, example_digest
+from pytest_mipro.task import ALL_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-    import dspy
 
     from pytest_mipro.records import Scorecard
     from pytest_mipro.session.results import (
@@ -408,7 +405,9 @@ class Outcome:
             model=self.task.lm.model,
             shared=result.shared,
             resumed=result.resumed,
-            held_out=self._held_out(accepted),
+            held_out=held_out_examples(
+                self.task.dataset.test, self.baseline.answers, self.compiled.answers, accepted
+            ),
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
@@ -423,23 +422,6 @@ class Outcome:
         accepted = None if self.reference is None else self.reference.further.get(metric)
         baseline, compiled = _card(self.baseline, metric), _card(self.compiled, metric)
         return MetricScores(metric, baseline, compiled, _compared(baseline, compiled), accepted)
-
-    def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:
-        names, scores = ((), ()) if accepted is None else (accepted.examples, accepted.scores)
-        accepted_scores = dict(zip(names, scores, strict=True))
-        test = self.task.dataset.test
-        results = zip(test, self.baseline.answers, self.compiled.answers, strict=True)
-        return tuple(
-            HeldOutExample(
-                identity=(name := example_digest(example)),
-                inputs=_fields(example.inputs()),
-                expected=_fields(example.labels()),
-                baseline=baseline,
-                compiled=compiled,
-                accepted=accepted_scores.get(name),
-            )
-            for example, baseline, compiled in results
-        )
 
     def _prompts_accepted(self) -> tuple[Prompt, ...]:
         if self.reference is None or self._state.acceptance is not None:
@@ -457,7 +439,3 @@ def _card(program: ScoredProgram, metric: str) -> Scorecard:
 def _compared(baseline: Scorecard, compiled: Scorecard) -> PairedComparison:
     comparison = gate.compare(baseline.scores, compiled.scores, clusters=compiled.clusters)
     return replace(comparison, rollouts=compiled.rollouts)
-
-
-def _fields(example: dspy.Example) -> dict[str, Any]:
-    return {str(name): plain(value, fallback=str) for name, value in example.items()}

@@ -50,8 +50,8 @@ def test_unasserted(mipro):
 def test_expected(mipro):
     assert mipro.no_regression()
 """
-LOSSES = {"test_weak": 5, "test_clear": 20, "test_unasserted": 20, "test_expected": 20}
-"""Accepted examples that the present program gets wrong: p is about 0.5 to the power of them."""
+LOSSES = {"test_weak": 3, "test_clear": 20, "test_unasserted": 20, "test_expected": 20}
+"""Accepted examples that the present program gets wrong; 3 of 60 are p = 0.049."""
 OPTIMIZER = """
 
 def pytest_mipro_optimize(task):
