@@ -289,7 +289,7 @@ class TestByAnswer:
 
     def test_is_looked_up_in_an_index(self, store: Store) -> None:
         """A query by answer uses an index."""
-        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE answer IN ('one')"
+        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE prediction_key IN ('one')"
         with store.connection() as connection:
             plan = str(connection.exec_driver_sql(query).all())
         assert "rows_by_prediction" in plan
