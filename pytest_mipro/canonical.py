@@ -1,4 +1,4 @@
-"""Canonical JSON of a value, and its digest.
+"""Canonical JSON of a value, its digest, and the JSON data of records.
 
 Equal values have equal digests on every machine, in every process and under every hash
 seed, so that keys can be compared.
@@ -13,12 +13,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from typing import Any, TypeAlias, TypeGuard
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pytest_mipro.errors import FingerprintError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 Fallback: TypeAlias = Callable[[Any], Any]
@@ -59,6 +63,40 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
         return _plain(value, fallback)
     except RecursionError as error:
         return _use_fallback(value, fallback, error)
+
+
+class Record:
+    """The base class of records: the round trip of a frozen dataclass to plain JSON data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return this record as JSON data."""
+        data = _data(self)
+        assert isinstance(data, dict)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the record with this dictionary; ValueError if the data is wrong."""
+        record: Self = cls._adapter().validate_python(data)
+        return record
+
+    @classmethod
+    @cache
+    def _adapter(cls) -> TypeAdapter[Any]:
+        return TypeAdapter(cls)
+
+
+def _data(value: object) -> JSON:
+    # Pydantic's serializer refuses the lone surrogates that models write into names.
+    if dataclasses.is_dataclass(value):
+        return {
+            entry.name: _data(getattr(value, entry.name)) for entry in dataclasses.fields(value)
+        }
+    if isinstance(value, dict):
+        return {name: _data(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_data(item) for item in value]
+    return float(value) if isinstance(value, float) else plain(value)
 
 
 def scalars(value: object) -> Iterator[object]:

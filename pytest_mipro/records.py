@@ -7,13 +7,12 @@ disk, to an xdist controller and into the reports.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from pytest_mipro.canonical import JSON, plain
+from pytest_mipro.canonical import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,38 +31,6 @@ Score = Annotated[float, Field(ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=Fals
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
-
-
-class Record:
-    """The base class of records: the round trip of a frozen dataclass to plain JSON data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return this record as JSON data."""
-        data = _data(self)
-        assert isinstance(data, dict)
-        return data
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the record with this dictionary; ValueError if the data is wrong."""
-        record: Self = cls._adapter().validate_python(data)
-        return record
-
-    @classmethod
-    @cache
-    def _adapter(cls) -> TypeAdapter[Any]:
-        return TypeAdapter(cls)
-
-
-def _data(value: object) -> JSON:
-    # Pydantic's serializer refuses the lone surrogates that models write into names.
-    if is_dataclass(value):
-        return {entry.name: _data(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, dict):
-        return {name: _data(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_data(item) for item in value]
-    return float(value) if isinstance(value, float) else plain(value)
 
 
 @dataclass(frozen=True)
@@ -145,7 +112,9 @@ class Row(Record):
     where the prediction cannot be stored. ``seconds`` is the duration of all
     calls; None without calls, or where it was not measured. ``spent`` is the
     usage of the program's own calls, without those of the metric; None where a
-    cache or the provider did not report a part of it.
+    cache or the provider did not report a part of it. ``scores`` are those that
+    further metrics gave to the prediction when it was made, by the key of metric
+    and example, and ``feedback`` is the metric's text about it.
     """
 
     FAILURE_SCORE: ClassVar[float] = 0.0
@@ -158,6 +127,12 @@ class Row(Record):
     prediction_key: str | None = None
     seconds: float | None = field(default=None, compare=False)
     spent: Usage | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    feedback: str = ""
+
+    def further_score(self, key: str) -> float | None:
+        """Return the score by a further metric, if known; a failure scores the same by all."""
+        return self.score if self.failure is not None else self.scores.get(key)
 
 
 @dataclass(frozen=True)
@@ -359,7 +334,12 @@ class Verdict(Record):
     ``kind`` is a key of ``gate.VERDICT_KINDS``. ``sentence`` is all a reviewer
     needs: means, difference, interval, p, n, the detectable difference and the
     next step. ``comparison`` is None where no scores or costs were compared.
-    With ``tolerated``, an INCONCLUSIVE is truthy as well.
+    With ``tolerated``, an INCONCLUSIVE is truthy as well. ``metric`` is the name
+    of the metric that was judged; empty if the task has one without a name.
+    ``p_fail`` is the p-value of the evidence for FAIL at the level ``alpha``,
+    None if a FAIL needs none, and ``p_corrected`` is that among all verdicts of
+    a session. With ``held``, a FAIL is truthy: the end of the session decides
+    about it, or has decided that it does not stand.
     """
 
     kind: str
@@ -367,14 +347,30 @@ class Verdict(Record):
     sentence: str
     comparison: PairedComparison | None
     tolerated: bool = False
+    metric: str = ""
+    alpha: float = 0.05
+    p_fail: float | None = None
+    p_corrected: float | None = None
+    held: bool = False
 
     def __bool__(self) -> bool:
         """Whether an assert on the verdict holds."""
-        return self.word == "PASS" or (self.word == "INCONCLUSIVE" and self.tolerated)
+        if self.word == "FAIL":
+            return self.held
+        return self.word == "PASS" or self.tolerated
 
     def __repr__(self) -> str:
         """Return the sentence, so that a failing assert shows it."""
         return f"{self.word}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class FailStreak(Record):
+    """How many runs in a row a verdict is a FAIL; ``evidence`` digests the last run's scores."""
+
+    key: str
+    fails: int
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -409,11 +405,15 @@ class Acceptance(Record):
 
 @dataclass(frozen=True)
 class ExampleResult(Record):
-    """One program's result on one held-out example; a rollout that failed predicts None."""
+    """One program's result on one held-out example; a rollout that failed predicts None.
+
+    ``feedback`` has what the metric said about each rollout, if it said something.
+    """
 
     score: float
     predictions: tuple[Any, ...] = ()
     failures: tuple[Failure, ...] = ()
+    feedback: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -429,6 +429,17 @@ class HeldOutExample(Record):
 
 
 @dataclass(frozen=True)
+class MetricScores(Record):
+    """The held-out scores by a metric that is not optimized; ``accepted`` if there are any."""
+
+    metric: str
+    baseline: Scorecard
+    compiled: Scorecard
+    comparison: PairedComparison
+    accepted: Scorecard | None = None
+
+
+@dataclass(frozen=True)
 class Report(Record):
     """The outcome of one test's task, for the renderers of reports.
 
@@ -436,7 +447,9 @@ class Report(Record):
     or the test named in ``shared``. ``reasons`` say in words why it was
     compiled, and ``resumed`` counts the stored results that the compile used.
     ``stale`` says in words what changed since the reference was accepted;
-    ``accepted`` and ``prompts_accepted`` are that reference's.
+    ``accepted`` and ``prompts_accepted`` are that reference's. ``metric`` is the
+    name of the optimized metric, if it has one, and ``further`` has the scores
+    by the others.
     """
 
     task: str
@@ -463,6 +476,8 @@ class Report(Record):
     search: SearchLog | None = None
     accepted: Scorecard | None = None
     prompts_accepted: tuple[Prompt, ...] = ()
+    metric: str = ""
+    further: tuple[MetricScores, ...] = ()
     optimizer: str = "mipro"
     compile_usage: Usage = Usage()
     compile_seconds: float = 0.0

@@ -9,6 +9,8 @@ from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
 from .failures import failure_of as failure_of
 from .failures import type_and_message as type_and_message
+from .further_metrics import EvaluatedProgram as EvaluatedProgram
+from .further_metrics import FurtherMetric as FurtherMetric
 from .response_cache import cached_responses as cached_responses
 from .retrying import retry_lm_errors as retry_lm_errors
 from .rollouts import ExampleRows as ExampleRows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,10 +13,10 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.evaluate.awaiting import Step, call_program
 from pytest_mipro.evaluate.failures import failure_of, program_error
-from pytest_mipro.evaluate.prediction_form import form_of
+from pytest_mipro.evaluate.prediction_form import form_of, restore
 from pytest_mipro.evaluate.replies import ReplyLog
 from pytest_mipro.evaluate.retrying import retry_lm_errors
-from pytest_mipro.evaluate.scoring import call_metric
+from pytest_mipro.evaluate.scoring import Grade, call_metric
 from pytest_mipro.spending import UsageMeter
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class RunResult:
         usage: The usage of all calls, the metric's included.
         seconds: The duration of the program's calls, summed; None without calls.
         spent: The usage of the program's calls, cached ones included; None if any is unknown.
+        scores: The scores by further metrics, by metric key.
+        feedback: The metric's text about the prediction; empty without one.
     """
 
     prediction: JSON
@@ -54,6 +56,8 @@ class RunResult:
     usage: Usage
     seconds: float | None
     spent: Usage | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    feedback: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,14 @@ class Evaluator:
             are comparable, and the store finds a row only under it.
         prediction_key: The same digest without the metric. The store finds predictions under
             it; with None, predictions are not shared between rows.
+        further: Metrics that score each prediction, too, by metric key.
     """
 
     metric: Metric
     settings: Mapping[str, Any]
     key: str
     prediction_key: str | None = None
+    further: Mapping[str, Metric] = field(default_factory=dict)
 
     def run(
         self, program: dspy.Module, example: dspy.Example, *, traced: bool = False
@@ -114,30 +120,54 @@ class Evaluator:
             seconds, spent = meter.seconds, meter.spent
             # Before the metric runs, because a metric may change the prediction.
             fields, form = plain(prediction, fallback=repr), form_of(prediction)
-            score = self._score(example, prediction, *((list(steps),) if traced else ()))
-        return RunResult(fields, form, steps, score, None, meter.usage, seconds, spent)
+            grade = self._grade(example, prediction, *((list(steps),) if traced else ()))
+            scores = {
+                key: _grade_by(metric, example, _untouched(prediction, fields, form)).score
+                for key, metric in self.further.items()
+            }
+        return RunResult(
+            fields,
+            form,
+            steps,
+            grade.score,
+            None,
+            meter.usage,
+            seconds,
+            spent,
+            scores,
+            grade.feedback,
+        )
 
-    def score(self, prediction: dspy.Prediction, example: dspy.Example) -> tuple[float, Usage]:
-        """Return the score of a stored prediction, and the usage of the metric.
+    def grade(self, prediction: dspy.Prediction, example: dspy.Example) -> tuple[Grade, Usage]:
+        """Return the score and feedback of a stored prediction, and the usage of the metric.
 
         Raises:
             InfrastructureError: A language model call of the metric failed.
             MetricError: The metric returned no score.
         """
         with self._metered() as meter:
-            score = self._score(example, prediction)
-        return score, meter.usage
+            grade = self._grade(example, prediction)
+        return grade, meter.usage
 
-    def _score(self, example: dspy.Example, prediction: object, *trace: object) -> float:
-        # Retried apart from the program, which is not run again when a judge is overloaded.
-        scoring = partial(call_metric, self.metric, example, prediction, *trace)
-        return retry_lm_errors(scoring, "scoring with the metric")
+    def _grade(self, example: dspy.Example, prediction: object, *trace: object) -> Grade:
+        return _grade_by(self.metric, example, prediction, *trace)
 
     @contextmanager
     def _metered(self, purpose: Purpose | None = None) -> Generator[UsageMeter]:
         meter = UsageMeter(purpose)
         with dspy.context(**{**self.settings, "usage_tracker": meter}):
             yield meter
+
+
+def _grade_by(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> Grade:
+    # Retried apart from the program, which is not run again when a judge is overloaded.
+    scoring = partial(call_metric, metric, example, prediction, *trace)
+    return retry_lm_errors(scoring, "scoring with the metric")
+
+
+def _untouched(prediction: object, fields: JSON, form: str | None) -> object:
+    """Return the prediction as the program made it, where it can be restored."""
+    return prediction if form is None or not isinstance(fields, dict) else restore(fields, form)
 
 
 def _call(program: dspy.Module, example: dspy.Example, meter: UsageMeter) -> tuple[object, Steps]:

@@ -43,3 +43,11 @@ def keys_of_rows(
         # Without the labels: the program does not see them, so they may change.
         content = [evaluator.prediction_key, prompts, plain(example.inputs())]
         yield RowKeys(key, {form: digest([*content, form]) for form in FORMS})
+
+
+def score_key(metric_key: str, example: dspy.Example) -> str:
+    """Return the key of a score that a row has by a further metric.
+
+    It has the whole example, because a row is kept for another label.
+    """
+    return digest([metric_key, example_digest(example)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import MetricError
 from pytest_mipro.evaluate.awaiting import result_of
 from pytest_mipro.evaluate.call_watch import AttemptOver
@@ -24,8 +26,16 @@ if TYPE_CHECKING:
     from pytest_mipro.task import Metric
 
 
-def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> float:
-    """Return the score that ``metric`` gives to ``prediction``.
+@dataclass(frozen=True)
+class Grade:
+    """The score of a prediction, and the metric's text about it, if it returned one."""
+
+    score: float
+    feedback: str = ""
+
+
+def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> Grade:
+    """Return the score and the feedback that ``metric`` gives to ``prediction``.
 
     Raises:
         InfrastructureError: A language model call of the metric failed.
@@ -49,7 +59,15 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
             f"{-MOST_SCORE:g} and {MOST_SCORE:g}, or a Prediction(score=...)\n{shown(example)}"
         )
         raise MetricError(message)
-    return score
+    return Grade(score, _feedback_of(value))
+
+
+def _feedback_of(value: object) -> str:
+    """Return the feedback of a graded prediction; what is no text as JSON."""
+    feedback = value.get("feedback") if isinstance(value, dspy.Prediction) else None
+    if feedback is None or isinstance(feedback, str):
+        return feedback or ""
+    return readable_json(plain(feedback, fallback=repr))
 
 
 def _score_of(value: Any) -> float | None:  # ruff: ignore[any-type] - a metric may return any type

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_mipro.evaluate.async_tasks import gather
 from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.prediction_form import restore
-from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows
+from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows, score_key
 from pytest_mipro.evaluate.stored_work import StoredWork
 from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.records import Row, Usage
@@ -48,6 +48,8 @@ def evaluate_row(
         prediction_key,
         run.seconds,
         run.spent,
+        {score_key(metric, example): score for metric, score in run.scores.items()},
+        run.feedback,
     )
 
 
@@ -60,11 +62,11 @@ def rescore_row(
     the same prediction key.
 
     Raises:
-        MiproError: As ``Evaluator.score``.
+        MiproError: As ``Evaluator.grade``.
     """
     prediction = restore(stored_row.prediction, form)
-    score, usage = evaluator.score(prediction, example)
-    return replace(stored_row, key=key, score=score, usage=usage)
+    grade, usage = evaluator.grade(prediction, example)
+    return replace(stored_row, key=key, score=grade.score, usage=usage, feedback=grade.feedback)
 
 
 def stored_rows(

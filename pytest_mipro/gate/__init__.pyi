@@ -15,10 +15,16 @@ from .looks import LookCount as LookCount
 from .looks import judge_at as judge_at
 from .looks import spent_alpha as spent_alpha
 from .looks import with_look as with_look
+from .metrics import by_all_metrics as by_all_metrics
+from .metrics import question as question
 from .paired import compare as compare
 from .sequential import Look as Look
 from .sequential import SequentialDesign as SequentialDesign
 from .sequential import compare_at as compare_at
+from .suite import confirmed as confirmed
+from .suite import corrected_by_holm as corrected_by_holm
+from .suite import fail_p_value as fail_p_value
+from .suite import next_streak as next_streak
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE
 from .verdict import NO_REGRESSION as NO_REGRESSION

@@ -178,7 +178,7 @@ class Guard:
         self, metric: Metric, example: dspy.Example, prediction: object, *further: object
     ) -> float:
         work = partial(call_metric, metric, example, prediction, *further)
-        return self.run(work, "scoring with the metric")
+        return self.run(work, "scoring with the metric").score
 
     def _guarded_task(self) -> Task:
         task = self._task

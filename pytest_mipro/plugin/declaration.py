@@ -42,6 +42,7 @@ class Declaration(TypedDict, total=False):
 
     program: dspy.Module | type[dspy.Module] | Callable[[], dspy.Module]
     metric: Metric
+    metrics: Mapping[str, Metric]
     dataset: DatasetSource
     inputs: Sequence[str]
     split: SplitSpec
@@ -77,19 +78,23 @@ class Declaration(TypedDict, total=False):
 NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
-        *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
-        *("adapter", "name", "repeat", "alpha_spending", "optimizer", "optimizer_options"),
+        *("program", "metric", "metrics", "dataset", "inputs", "split", "lm", "prompt_lm"),
+        *("teacher", "adapter", "name", "repeat", "alpha_spending", "optimizer"),
+        "optimizer_options",
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
+METRICS = frozenset(("metric", "metrics"))
+"""The arguments of which a test declares one."""
 
 
 def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
     """Declare the program, metric and dataset that a test judges.
 
     The test gets the ``mipro`` fixture; an argument that is left out comes from
-    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``, ``mipro_lm``,
-    ``mipro_prompt_lm``, ``mipro_teacher``, ``mipro_adapter`` or ``mipro_optimizer``.
+    the fixture ``mipro_program``, ``mipro_metric`` or ``mipro_metrics``,
+    ``mipro_dataset``, ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher``,
+    ``mipro_adapter`` or ``mipro_optimizer``.
     The decorator is short for ``@pytest.mark.mipro(...)`` with the fixture
     ``mipro`` and wraps nothing.
 
@@ -166,7 +171,14 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     values: dict[str, Any] = {}
     for mark in chain(_parameter_markers(node), node.iter_markers("mipro")):
         _refuse_positional(mark)
-        values = {**mark.kwargs, **values}
+        _refuse_metric_twice(mark.kwargs)
+        is_settled = not METRICS.isdisjoint(values)
+        outer = {
+            name: value
+            for name, value in mark.kwargs.items()
+            if not (is_settled and name in METRICS)
+        }
+        values = {**outer, **values}
     _refuse_unknown(values)
     for name, check_value in _checks().items():
         if name in values:
@@ -192,6 +204,7 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
     return {
         "program": task.check_program,
         "metric": task.check_metric,
+        "metrics": task.check_metrics,
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
@@ -218,6 +231,15 @@ def _refuse_positional(mark: pytest.Mark) -> None:
         message = (
             f"mipro takes keyword arguments only, got {mark.args[0]!r:.80}; "
             "name it, e.g. program=... or metric=..."
+        )
+        raise DeclarationError(message)
+
+
+def _refuse_metric_twice(values: Mapping[str, Any]) -> None:
+    if values.keys() >= METRICS:
+        message = (
+            "metric=... and metrics={...} contradict each other; name all metrics in metrics, "
+            "the optimized one first"
         )
         raise DeclarationError(message)
 

@@ -43,6 +43,12 @@ def mipro_metric() -> Any:
 
 
 @pytest.fixture(scope="session")
+def mipro_metrics() -> Any:
+    """Override to give several metrics by name, the optimized one first, in place of one."""
+    return None
+
+
+@pytest.fixture(scope="session")
 def mipro_dataset() -> Any:
     """Override to give the dataset of tests that declare none."""
     return None

@@ -28,7 +28,7 @@ from pytest_mipro.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_mipro.plugin.report_files import ReportFile
     from pytest_mipro.plugin.settings import Settings
@@ -99,6 +99,19 @@ class Reports:
             root = self._config.rootpath
             for command in render_annotations(_in_checkout(self._summary, root)):
                 terminalreporter.write_line(command)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskSummary]:
+        """The summaries so far, by the node id of their test."""
+        return self._tasks
+
+    def replace_task(self, node_id: str, task: TaskSummary) -> None:
+        """Replace the summary of a test by one that the end of the session decided."""
+        self._tasks[node_id] = task
+
+    def add_note(self, text: str) -> None:
+        """Add a line below the summary."""
+        self._notes.append(text)
 
     def _try_to_write(self, path: str, write_report: Callable[[], None]) -> bool:
         """Write one report, and note in the summary whether that failed."""

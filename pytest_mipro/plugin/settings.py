@@ -13,6 +13,7 @@ from pytest_mipro.plugin.options import Lines, Option, OptionValue, Switch, Text
 DEFAULT_STORE = ".mipro/store.db"
 DEFAULT_TIMEOUT = 60
 INCONCLUSIVE = ("fail", "warn")
+CORRECTIONS = ("none", "holm")
 _SQLITE = "sqlite:///"
 
 
@@ -35,10 +36,13 @@ def _above_zero(unit: str) -> Callable[[OptionValue], float]:
     return parse
 
 
-def _inconclusive(value: OptionValue) -> str:
-    if value.text not in INCONCLUSIVE:
-        value.refuse(" or ".join(INCONCLUSIVE))
-    return value.text
+def _one_of(*words: str) -> Callable[[OptionValue], str]:
+    def parse(value: OptionValue) -> str:
+        if value.text not in words:
+            value.refuse(" or ".join(words))
+        return value.text
+
+    return parse
 
 
 def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
@@ -213,8 +217,27 @@ class Settings:
         Text(
             "What no_regression() does where the examples do not decide (default: warn).",
             metavar="|".join(INCONCLUSIVE),
-            parse=_inconclusive,
+            parse=_one_of(*INCONCLUSIVE),
             default="warn",
+        ),
+    ]
+    suite_correction: Annotated[
+        str,
+        Text(
+            "How the FAILs of all tests are corrected for their number: none or holm "
+            "(default: none).",
+            parse=_one_of(*CORRECTIONS),
+            default="none",
+            has_flag=False,
+        ),
+    ]
+    confirm: Annotated[
+        int,
+        Text(
+            "How many runs in a row a verdict has to be a FAIL to fail a run (default: 1).",
+            parse=_whole,
+            default="1",
+            has_flag=False,
         ),
     ]
     max_calls: Annotated[
@@ -265,6 +288,11 @@ class Settings:
             parse=_above_zero("days"),
         ),
     ]
+
+    @property
+    def decides_at_end(self) -> bool:
+        """Whether the end of the session decides about the FAILs of its tests."""
+        return self.suite_correction != "none" or self.confirm > 1
 
     @property
     def store_file(self) -> Path | None:

@@ -57,7 +57,12 @@ def start(config: pytest.Config) -> None:
         from pytest_mipro.plugin.report_files import report_files
         from pytest_mipro.plugin.reports import Reports
 
-        config.pluginmanager.register(Reports(config, settings, report_files(settings)))
+        reports = Reports(config, settings, report_files(settings))
+        config.pluginmanager.register(reports)
+        if settings.decides_at_end:
+            from pytest_mipro.plugin.suite import SuiteDecision
+
+            config.pluginmanager.register(SuiteDecision(config, settings, reports))
     if _has_workers(config):
         from pytest_mipro.plugin.xdist import Controller
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
 from pytest_mipro.optimize import optimizer_of
+from pytest_mipro.plugin.declaration import METRICS
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.task import (
     DEFAULT_OPTIMIZER,
@@ -21,6 +22,7 @@ from pytest_mipro.task import (
     check_adapter,
     check_inputs,
     check_metric,
+    check_metrics,
     check_optimizer,
     hidden_output_warning,
     is_sampled,
@@ -28,10 +30,11 @@ from pytest_mipro.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.settings import Settings
+    from pytest_mipro.task import Metric
 
 _DEFAULT_THREADS = 8
 _NO_PARAMETER = "has no parameter defined"
@@ -114,6 +117,7 @@ class TaskBuilder:
             DeclarationError: An argument is missing or cannot be used.
         """
         program = build_program(self._required("program"))
+        (metric_name, metric), *further = self._metrics().items()
         dataset = self._declared.dataset or self._declared.load(self._required("dataset"))
         check_inputs(program, dataset.splits)
         if models.teacher is not None:
@@ -125,7 +129,9 @@ class TaskBuilder:
             name=name,
             test=node_id(self._request.node),
             program=program,
-            metric=self._metric(),
+            metric=metric,
+            metric_name=metric_name,
+            further_metrics=dict(further),
             dataset=dataset,
             lm=models.lm,
             prompt_lm=models.prompt_lm,
@@ -169,10 +175,23 @@ class TaskBuilder:
             raise DeclarationError(message)
         return value
 
-    def _metric(self) -> Any:
-        metric = self._required("metric")
-        check_metric(metric)
-        return metric
+    def _metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics by name, the optimized one first; one alone has the empty name."""
+        declared = METRICS.intersection(self._declared.values)
+        metrics = self._value("metrics") if declared != {"metric"} else None
+        if metrics is None:
+            metric = self._required("metric")
+            check_metric(metric)
+            return {"": metric}
+        if not declared and self._value("metric") is not None:
+            message = (
+                "the fixtures mipro_metric and mipro_metrics both give a metric; let one of them "
+                "return None, or declare metric=... or metrics={...}"
+            )
+            raise DeclarationError(message)
+        check_metrics(metrics)
+        checked: Mapping[str, Metric] = metrics
+        return checked
 
     def _adapter(self) -> Any:
         adapter = self._value("adapter")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.records import Progress, Usage
+    from pytest_mipro.reference import ReferenceLocation
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
@@ -71,6 +72,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
             account=account_of(config, settings),
@@ -102,7 +104,7 @@ class TaskRunner:
             task, location = self._task(request), location_of(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                return self._session.outcome(task, location)
+                return self._outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))
@@ -156,8 +158,16 @@ class TaskRunner:
         models = builder.models()
         SECRETS.add_from(*models.lms)  # Building the rest may fail, and cite them.
         task = builder.task(self.name_of(node), models, self.warn)
-        SECRETS.add_from(task.program, task.metric, task.teacher, task.adapter)
+        metrics = (task.metric, *task.further_metrics.values())
+        SECRETS.add_from(task.program, *metrics, task.teacher, task.adapter)
         return task
+
+    def _outcome(self, task: Task, location: ReferenceLocation) -> Outcome:
+        outcome = self._session.outcome(task, location)
+        assert self._node is not None
+        if self._node.get_closest_marker("xfail") is not None:
+            outcome.decide_at_once()  # Such a test is expected to fail while it runs.
+        return outcome
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_mipro.canonical import JSON
     from pytest_mipro.records import Report
     from pytest_mipro.report import TestStatus
 
@@ -37,11 +38,16 @@ def attach_summary(
     summary = _summary(item, call, report)
     if summary is None:
         return
-    setattr(report, _ATTRIBUTE, json.dumps(SECRETS.redact(summary.to_dict())))
+    attach(report, SECRETS.redact(summary.to_dict()))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
         report.user_properties += properties
+
+
+def attach(report: pytest.TestReport, summary: JSON) -> None:
+    """Attach the data of a summary, from which the credentials have been taken."""
+    setattr(report, _ATTRIBUTE, json.dumps(summary))
 
 
 def attached_summary(report: pytest.TestReport) -> TaskSummary | None:
@@ -108,15 +114,23 @@ def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:
 def _figures(report: Report) -> Iterator[tuple[str, object]]:
     comparison = report.comparison
     # A test may ask for a kind several times; the worst verdict is reported then.
-    verdicts = {verdict.kind: verdict for verdict in worst_last(report.verdicts)}
-    for kind, verdict in verdicts.items():
-        yield f"mipro_{kind}", verdict.word
+    verdicts = {
+        _property(verdict.kind, verdict.metric, report): verdict
+        for verdict in worst_last(report.verdicts)
+    }
+    for name, verdict in verdicts.items():
+        yield name, verdict.word
         if verdict.comparison is not None and verdict.comparison.unit != "score":
             yield "mipro_cost_ratio", verdict.comparison.times(verdict.comparison.difference)
     yield "mipro_baseline", comparison.baseline
     if report.accepted is not None:
         yield "mipro_reference", report.accepted.score
     yield "mipro_compiled", comparison.compiled
+    for scores in report.further:
+        yield _property("baseline", scores.metric, report), scores.baseline.score
+        if scores.accepted is not None:
+            yield _property("reference", scores.metric, report), scores.accepted.score
+        yield _property("compiled", scores.metric, report), scores.compiled.score
     yield "mipro_difference", comparison.difference
     yield "mipro_low", comparison.low
     yield "mipro_high", comparison.high
@@ -127,3 +141,9 @@ def _figures(report: Report) -> Iterator[tuple[str, object]]:
     yield "mipro_cost_usd", "unknown" if cost is None else cost
     yield "mipro_origin", report.origin
     yield "mipro_key", report.key
+
+
+def _property(name: str, metric: str, report: Report) -> str:
+    """Return the name of a figure, with that of its metric if that is not the optimized one."""
+    is_optimized = metric in {"", report.metric}
+    return f"mipro_{name}" if is_optimized else f"mipro_{name}[{escaped_line(metric)}]"

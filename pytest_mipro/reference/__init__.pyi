@@ -1,3 +1,4 @@
+from .content import FurtherScores as FurtherScores
 from .content import Reference as Reference
 from .content import accept_reference as accept_reference
 from .content import predictors_of as predictors_of

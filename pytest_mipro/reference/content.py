@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import Record, digest
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Score, Usage
+from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Score, Usage
 from pytest_mipro.reference.files import damaged, load, missing_half, write
 
 if TYPE_CHECKING:
@@ -25,6 +25,21 @@ FORMAT = "pytest-mipro reference"
 VERSION = 1
 IDENTITY = 16
 """Digits of the name of an acceptance."""
+
+
+@dataclass(frozen=True)
+class FurtherScores(Record):
+    """Accepted scores by a metric that is not optimized.
+
+    Attributes:
+        metric: The digest of the metric.
+        baseline: Scores of the baseline, by the identity of an example.
+        compiled: Scores of the compiled program.
+    """
+
+    metric: str
+    baseline: dict[str, float]
+    compiled: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class Reference(Record):
         state: The compiled program's DSPy state.
         tokens: Known tokens of an answer, by program and example.
         usd: Known price of an answer, by program and example.
+        further: Scores by further metrics, by name, on the same examples.
     """
 
     test: str
@@ -58,6 +74,7 @@ class Reference(Record):
     state: dict[str, Any]
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
+    further: dict[str, FurtherScores] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -165,6 +182,7 @@ def _content(reference: Reference) -> JSON:
         reference.baseline,
         reference.compiled,
         digest(reference.state),
+        {name: further.to_dict() for name, further in reference.further.items()},
     ]
 
 
@@ -290,6 +308,10 @@ def _scores_problem(reference: Reference) -> str:
     ]
     if reference.baseline.keys() != reference.compiled.keys() or not scores:
         return "has not the same examples under baseline and compiled"
+    for name, further in reference.further.items():
+        if not further.baseline.keys() == further.compiled.keys() == reference.compiled.keys():
+            return f"has not the same examples under further.{name}"
+        scores += (*further.baseline.values(), *further.compiled.values())
     if not all(map(math.isfinite, scores)):
         return "holds a score that is no finite number"
     if not all(0 <= cost < math.inf for cost in costs):

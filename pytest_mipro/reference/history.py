@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pytest_mipro.records import LookKind, Record
+from pytest_mipro.canonical import Record
+from pytest_mipro.records import LookKind
 from pytest_mipro.reference.files import (
     conflicting,
     damaged,

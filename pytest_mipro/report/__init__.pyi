@@ -18,6 +18,7 @@ from .summary import Summary as Summary
 from .summary import TaskSummary as TaskSummary
 from .summary import TestStatus as TestStatus
 from .summary import summarize as summarize
+from .summary import verdicts as verdicts
 from .summary import worst_last as worst_last
 from .terminal import render_details as render_details
 from .terminal import render_failed_answers as render_failed_answers

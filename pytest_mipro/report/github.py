@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.escaping import printable
-from pytest_mipro.gate import VERDICT_KINDS
+from pytest_mipro.gate import question
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
 from pytest_mipro.report.summary import repeats_verdict, verdicts, worst_first
@@ -71,13 +71,15 @@ def _annotation(command: str, task: TaskSummary) -> str:
 
 def _reason(task: TaskSummary) -> str:
     if task.status == "passed":
-        return _sentences(verdict for verdict in verdicts(task) if verdict.word == "INCONCLUSIVE")
+        return _sentences(
+            verdict for verdict in verdicts(task) if verdict.word == "INCONCLUSIVE" or verdict.held
+        )
     unmet = _sentences(verdict for verdict in verdicts(task) if not verdict)
     return unmet if repeats_verdict(task) or not task.message else task.message
 
 
 def _sentences(verdicts: Iterable[Verdict]) -> str:
-    return "; ".join(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}" for verdict in verdicts)
+    return "; ".join(f"{question(verdict)}: {verdict!r}" for verdict in verdicts)
 
 
 def _paragraph(text: str, most: int) -> str:

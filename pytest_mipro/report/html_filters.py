@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.gate import VERDICT_KINDS, confidence_text
+from pytest_mipro.gate import confidence_text, question
 from pytest_mipro.report import charts, formatting, summary, word_changes
 from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         Scorecard,
         SearchLog,
         Usage,
-        Verdict,
     )
     from pytest_mipro.report.formatting import ProgramName
     from pytest_mipro.report.summary import EarlierProgram
@@ -104,7 +103,8 @@ def result_excerpt(result: ExampleResult, limits: Limits) -> Excerpt:
     if len(result.predictions) > 1:
         predictions = [f"{number}. {text}" for number, text in enumerate(predictions, 1)]
     failures = [f"{failure.type}: {failure.message}" for failure in result.failures]
-    first = "\n".join([*predictions, *failures]) or formatting.NOT_KEPT
+    feedback = [f"feedback: {text}" for text in dict.fromkeys(result.feedback) if text]
+    first = "\n".join([*predictions, *failures, *feedback]) or formatting.NOT_KEPT
     text = "\n".join([first, *(failure.traceback for failure in result.failures)])
     head, shown = excerpt(first, limits).head, text[: limits.characters]
     return Excerpt(head, shown[len(head) :].rstrip("\n"), len(text) - len(shown))
@@ -208,11 +208,6 @@ def cost_cells(usage: Usage, examples: int | None = None) -> tuple[str, str, str
         return f"{usage.calls:,}", f"{usage.tokens:,}", formatting.money(usage)
     money = "unknown" if usage.cost is None else f"${usage.cost / examples:.6f}"
     return f"{usage.calls / examples:.1f}", f"{usage.tokens / examples:,.0f}", money
-
-
-def question(verdict: Verdict) -> str:
-    """Return what a verdict answers."""
-    return VERDICT_KINDS[verdict.kind].label
 
 
 def origin_facts(report: Report) -> Iterator[tuple[str, str]]:

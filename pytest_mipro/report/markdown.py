@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro import escaping
 from pytest_mipro.escaping import neutral
-from pytest_mipro.gate import VERDICT_KINDS
+from pytest_mipro.gate import question
 from pytest_mipro.report import formatting
 from pytest_mipro.report.optimizers import HEADINGS, optimizer_tables
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
@@ -40,7 +40,7 @@ from pytest_mipro.report.summary import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_mipro.records import HeldOutExample, PairedComparison, Report
+    from pytest_mipro.records import HeldOutExample, MetricScores, PairedComparison, Report
     from pytest_mipro.report.optimizers import OptimizerRow
     from pytest_mipro.report.prompt_changes import DiffLine, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
@@ -225,8 +225,8 @@ def _cells(task: TaskSummary) -> list[str]:
 def _differences(report: Report) -> Iterator[str]:
     """Yield the differences of unmet verdicts, and that to the baseline."""
     losses = other_losses(report)
-    for question, comparison in losses:
-        yield f"**{_interval(comparison)}** {prose(question, _NAME)}"
+    for label, comparison in losses:
+        yield f"**{_interval(comparison)}** {prose(label, _NAME)}"
     of = f" {formatting.PROGRAMS['baseline']}" if losses else ""
     yield f"{_interval(report.comparison)}{of}"
 
@@ -291,14 +291,25 @@ def _facts(task: TaskSummary) -> Iterator[str]:
     if (report := task.report) is None:
         return
     for verdict in unmet_first(report):
-        question, sentence = VERDICT_KINDS[verdict.kind].label, _clauses(verdict.sentence)
-        yield f"- {_SYMBOLS[verdict.word]} **{verdict.word}** {question}: {sentence}"
+        label, sentence = prose(question(verdict), _NAME), _clauses(verdict.sentence)
+        yield f"- {_SYMBOLS[verdict.word]} **{verdict.word}** {label}: {sentence}"
+    for scores in report.further:
+        yield f"- metric {code_span(scores.metric, _NAME)}: {_figures(scores)}"
     if report.stale:
         yield f"- note: {_clauses(report.stale)}"
     if report.reasons:
         yield f"- compiled because: {', '.join(map(prose, report.reasons))}"
     if report.model:
         yield f"- model: {code_span(report.model, _NAME)}"
+
+
+def _figures(scores: MetricScores) -> str:
+    """Return the means and the difference by a metric that is not optimized."""
+    accepted = "" if scores.accepted is None else f", reference {scores.accepted.score:.3f}"
+    return (
+        f"baseline {scores.baseline.score:.3f}{accepted}, compiled {scores.compiled.score:.3f}, "
+        f"difference {_interval(scores.comparison)}"
+    )
 
 
 def _clauses(text: str) -> str:

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, VERDICT_KINDS
-from pytest_mipro.records import HeldOutExample, Record, Report, Usage
+from pytest_mipro.canonical import Record
+from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, question
+from pytest_mipro.records import HeldOutExample, Report, Usage
 from pytest_mipro.report.formatting import PROGRAMS, calls
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
     A tolerance changes the interval, not the figures.
     """
     compared, task = verdict.comparison, report.comparison
+    if verdict.metric not in {"", report.metric}:
+        return False
     return compared is not None and (
         compared.unit,
         compared.n,
@@ -162,7 +165,7 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
 def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:
     """Return the unmet verdicts with figures of their own, as their questions and comparisons."""
     return [
-        (VERDICT_KINDS[verdict.kind].label, verdict.comparison)
+        (question(verdict), verdict.comparison)
         for verdict in report.verdicts
         if verdict.comparison is not None and not verdict and not has_task_figures(verdict, report)
     ]
@@ -284,7 +287,8 @@ def _earlier_score(example: HeldOutExample, program: EarlierProgram) -> float | 
 
 
 def _worst_word(report: Report) -> TaskVerdict:
-    words = {verdict.word for verdict in report.verdicts}
+    # The end of the session has decided that a held FAIL does not stand.
+    words = {"INCONCLUSIVE" if verdict.held else verdict.word for verdict in report.verdicts}
     return next((word for word in _WORST_FIRST if word in words), "not judged")
 
 

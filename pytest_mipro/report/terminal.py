@@ -8,7 +8,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.escaping import escaped_line, printable
-from pytest_mipro.gate import VERDICT_KINDS, amount, failed_answers
+from pytest_mipro.gate import amount, failed_answers, question
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
@@ -113,9 +113,7 @@ def render_details(task: TaskSummary, width: int) -> str:
     if task.report is None:
         return "\n".join([*lines, *hung("  ", escaped_line(task.message), width)])
     for verdict in task.report.verdicts:
-        lines += hung(
-            "  ", escaped_line(f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"), width
-        )
+        lines += hung("  ", escaped_line(f"{question(verdict)}: {verdict!r}"), width)
     if task.report.reasons:
         lines += hung(
             "  ", escaped_line(f"compiled because: {', '.join(task.report.reasons)}"), width
@@ -187,6 +185,7 @@ def _tasks(tasks: Sequence[TaskSummary], width: int) -> Iterator[tuple[Segment, 
     yield (Segment(_GAP.join(_aligned([*_HEADINGS, "effort"], widths)), "bold"),)
     for task, row, phrase in zip(tasks, rows, efforts, strict=True):
         yield _table_line(task, [*row, cut(phrase, room)], widths)
+        yield from _further_metrics(task.report, len(_GAP), width)
         yield from _own_figures(task, len(_GAP), width)
         yield from _reason(task, len(_GAP), width)
 
@@ -246,6 +245,7 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
     name = [f"{PROGRAMS['baseline']}:"] if own_figures else []
     for line in _packed([*name, *_figures(task.report.comparison)], width - margin):
         yield from _lines(line, margin, width)
+    yield from _further_metrics(task.report, margin, width)
     yield from _reason(task, margin, width)
     most = 1 if width >= _ROOMY else 2
     yield from _lines(_whole_effort(task, task.report), margin, width, most)
@@ -267,6 +267,15 @@ def _packed(facts: Iterable[str], width: int) -> list[str]:
         else:
             lines.append(fact)
     return lines
+
+
+def _further_metrics(
+    report: Report | None, margin: int, width: int
+) -> Iterator[tuple[Segment, ...]]:
+    """Yield the figures of the metrics that are not optimized, compiled against baseline."""
+    for scores in () if report is None else report.further:
+        for line in _packed([f"{scores.metric}:", *_figures(scores.comparison)], width - margin):
+            yield from _lines(line, margin, width)
 
 
 def _own_figures(task: TaskSummary, margin: int, width: int) -> Iterator[tuple[Segment, ...]]:
@@ -292,7 +301,7 @@ def _verdict_figures(
 ) -> list[str]:
     """Return the lines of an unmet verdict; none if it has the figures of the task."""
     word = "" if verdict.word == task_word else f" {verdict.word}"
-    name = f"{VERDICT_KINDS[verdict.kind].label}:{word}"
+    name = f"{question(verdict)}:{word}"
     if verdict.word == "PASS" or has_task_figures(verdict, report):
         return []
     if verdict.comparison is None:
@@ -332,11 +341,7 @@ def _prompt(prompt: Prompt, width: int) -> Iterator[str]:
 
 def _unmet_verdicts(report: Report, width: int) -> list[str]:
     """Return the verdicts that did not pass, or the figures, and what is out of date."""
-    unmet = [
-        f"{VERDICT_KINDS[verdict.kind].label}: {verdict!r}"
-        for verdict in report.verdicts
-        if not verdict
-    ]
+    unmet = [f"{question(verdict)}: {verdict!r}" for verdict in report.verdicts if not verdict]
     texts = [*(unmet or [_measured(report)]), *([report.stale] if report.stale else [])]
     return [line for text in texts for line in hung("", escaped_line(text), width)]
 

@@ -9,3 +9,4 @@ from .results import ReferenceState as ReferenceState
 from .results import ScoredProgram as ScoredProgram
 from .results import TaskResult as TaskResult
 from .session import Session as Session
+from .storage import Storage as Storage

@@ -12,7 +12,7 @@ from pytest_mipro.records import Usage
 from pytest_mipro.reference import Anchor, accept_reference, first_history, write_history
 from pytest_mipro.session.program_state import field_names, restore_accepted
 from pytest_mipro.session.results import AnchorState, ReferenceProgram, ReferenceState
-from pytest_mipro.session.scorecards import accepted_card, reference_of
+from pytest_mipro.session.scorecards import accepted_card, accepted_further_cards, reference_of
 from pytest_mipro.task import is_sampled
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Acceptor:
         load = partial(restore_accepted, reference, task, location)
         return ReferenceState(
             location,
-            ReferenceProgram(accepted, load),
+            ReferenceProgram(accepted, load, further=accepted_further_cards(reference, task)),
             replace(acceptance, files=tuple(map(location.show, location.files))),
             usage=Usage() if anchor is None else anchor.usage,
             anchor=_state(context, history, reference, anchor),
@@ -97,7 +97,14 @@ class Acceptor:
             and is_sampled(task.program, task.lm)
             and _program_of(accepted) == _program_of(reference)
         )
-        return accepted if is_same and accepted is not None else reference
+        if not is_same or accepted is None:
+            return reference
+        new = context.new_further_metrics
+        further = {
+            name: scores if name in new else accepted.further[name]
+            for name, scores in reference.further.items()
+        }
+        return replace(accepted, further=further)
 
     def _next_anchor(
         self, task: Task, reference: Reference, accepted: Scorecard, state: AnchorState | None

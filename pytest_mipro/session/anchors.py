@@ -58,8 +58,8 @@ class Anchors:
         task = accepted_task(context.task)
         program = restore_anchor(anchor, task, context.location)
         self._callbacks.say(task, "the metric changed: scoring the anchor again")
-        (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
-        card = self._scorer.scorecard(task, rows)
+        (held_out,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
+        card = self._scorer.scorecard(task, held_out.rows)
         metric = metric_key(task.metric, task.version)
         scores = dict(zip(card.examples, card.scores, strict=True))
         return replace(anchor, metric=metric, scores=scores), usage

@@ -56,12 +56,36 @@ class TaskContext:
         return self.reference.metric != metric_key(self.task.metric, self.task.version)
 
     @property
+    def changed_metrics(self) -> tuple[str, ...]:
+        """The metrics by which there are no accepted scores; a metric may have the empty name."""
+        if self.reference is None:
+            return ()
+        optimized = (self.task.metric_name,) if self.has_new_metric else ()
+        return (*optimized, *self.new_further_metrics)
+
+    @property
+    def new_further_metrics(self) -> tuple[str, ...]:
+        """The further metrics by which the reference has no scores, in their order."""
+        accepted = {} if self.reference is None else self.reference.further
+        return tuple(
+            name
+            for name, key in further_metric_keys(self.task).items()
+            if name not in accepted or accepted[name].metric != key
+        )
+
+    @property
     def anchor(self) -> Anchor | None:
         """The anchor that the reference is held against; None if it is the anchor itself."""
         if self.history is None or self.reference is None:
             return None
         is_reference = self.history.anchor.acceptance == self.reference.identity
         return None if is_reference else self.history.anchor
+
+
+def further_metric_keys(task: Task) -> dict[str, str]:
+    """Return the key of each further metric, by its name."""
+    metrics = task.further_metrics.items()
+    return {name: metric_key(metric, task.version) for name, metric in metrics}
 
 
 def read_context(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.optimize import (
     Bound,
     CallProfile,
@@ -14,7 +15,7 @@ from pytest_mipro.optimize import (
     tokens_per_call,
 )
 from pytest_mipro.session.anchors import has_new_metric
-from pytest_mipro.session.program_state import restore_artifact
+from pytest_mipro.session.program_state import restore_accepted, restore_artifact
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.session.rollouts import scored_task
 from pytest_mipro.spending import current_account
@@ -52,8 +53,8 @@ def pending_work(
     again = 0
     if not policy.update:
         # Accepted programs are scored again.
-        programs = context.has_new_metric + has_new_metric(context, context.anchor)
-        again = programs * task.repeat * len(task.dataset.test)
+        anchors = task.repeat * len(task.dataset.test) * has_new_metric(context, context.anchor)
+        again = anchors + _accepted_rows(context, scorer)
     if policy.frozen:
         return PendingWork((), again + _frozen_rows(context, policy))
     artifact = compiler.stored(context.fingerprint)
@@ -66,11 +67,18 @@ def pending_work(
 
 
 def _frozen_rows(context: TaskContext, policy: Policy) -> int:
-    task, test = context.task, context.task.dataset.test
-    missing = len(test)
-    if context.reference is not None:
-        missing = len(missing_examples(context.reference, test, policy))
-    return 2 * task.repeat * missing
+    return 2 * context.task.repeat * len(missing_examples(context, policy))
+
+
+def _accepted_rows(context: TaskContext, scorer: Scorer) -> int:
+    """Return how many rows of the accepted program lack a score by a present metric."""
+    if context.reference is None or not context.changed_metrics:
+        return 0
+    try:
+        program = restore_accepted(context.reference, context.task, context.location)
+    except ReferenceFileError:
+        return 0
+    return scorer.missing_rows(context.task, [program])
 
 
 def estimate_task(

@@ -5,25 +5,37 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import gate
-from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
-from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
+from pytest_mipro.records import (
+    MetricScores,
+    PairedComparison,
+    Prompt,
+    Report,
+    Verdict,
+)
+from pytest_mipro.session.held_fail import HeldFail
+from pytest_mipro.session.held_out_examples import held_out_examples
 from pytest_mipro.session.program_calls import counted_calls
+from pytest_mipro.session.results import check_metric_name
 from pytest_mipro.session.truth import must_be_called, no_truth_value
 from pytest_mipro.spending import Account
-from pytest_mipro.task import example_digest
+from pytest_mipro.task import ALL_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    import dspy
-
     from pytest_mipro.records import Scorecard
-    from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
+    from pytest_mipro.session.results import (
+        AnchorState,
+        ReferenceProgram,
+        ReferenceState,
+        ScoredProgram,
+        TaskResult,
+    )
     from pytest_mipro.task import Task
 
 _FEWER_DEMOS = (
@@ -52,6 +64,7 @@ class Outcome:
         *,
         store_name: str,
         tolerant: bool,
+        holds_fails: bool = False,
         warn: Callable[[str], None],
         account: Account | None = None,
     ) -> None:
@@ -64,6 +77,7 @@ class Outcome:
             look: How often the held-out examples were looked at.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
+            holds_fails: Whether asserts hold on a FAIL until the end of the session.
             warn: Warns about the running test.
             account: What the calls of the test are charged to; None for one of its own.
         """
@@ -76,6 +90,7 @@ class Outcome:
         self._look = look
         self._store_name = store_name
         self._tolerant = tolerant
+        self._holds_fails = holds_fails
         self._warn = warn
         self._account = account or Account()
         self._verdicts: list[Verdict] = []
@@ -83,38 +98,44 @@ class Outcome:
     @cached_property
     def comparison(self) -> PairedComparison:
         """The comparison of compiled and baseline without a margin."""
-        card = self.compiled.card
-        comparison = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
-        return replace(comparison, rollouts=card.rollouts)
+        return _compared(self.baseline.card, self.compiled.card)
 
     @must_be_called
-    def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
+    def beats_baseline(
+        self, *, margin: float = 0.0, alpha: float = 0.05, metric: str | None = None
+    ) -> Verdict:
         """Judge whether the compiled program is better on held-out examples.
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
             alpha: Accepted chance of a PASS for a program that is not, and of a
                 FAIL for one that is.
+            metric: The name of the metric that decides; None takes the optimized one.
 
         Returns:
             A verdict that is truthy only on PASS.
+
+        Raises:
+            DeclarationError: An argument cannot be used.
         """
         __tracebackhide__ = True
+        name = self._metric_name(metric)
         verdict = self._judged(
             partial(
                 gate.beats_baseline,
-                self.baseline.card,
-                self.compiled.card,
+                _card(self.baseline, name),
+                _card(self.compiled, name),
                 margin=margin,
                 unchanged=self._is_unchanged,
             ),
             alpha,
         )
-        self._verdicts.append(verdict)
-        return verdict
+        return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
     @must_be_called
-    def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
+    def no_regression(
+        self, *, tolerance: float = 0.0, alpha: float = 0.05, metric: str | None = None
+    ) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
 
         It is also held against the anchor, if that is another accepted program.
@@ -123,25 +144,75 @@ class Outcome:
             tolerance: Loss of mean score that is accepted.
             alpha: Accepted chance of a PASS for a program that lost more, and
                 of a FAIL for one that did not.
+            metric: The name of the metric that decides; None takes the optimized one. With
+                ``"all"`` it is a PASS if it is one by each metric, at ``alpha`` each.
 
         Returns:
             A verdict that is truthy on PASS, and on INCONCLUSIVE unless
             ``mipro_inconclusive = fail``. Without a reference it is FAIL.
 
         Raises:
+            DeclarationError: An argument cannot be used.
             ReferenceFileError: The reference has no scores to compare with.
         """
         __tracebackhide__ = True
+        name = ALL_METRICS if metric == ALL_METRICS else self._metric_name(metric)
         if self.reference is None:
             gate.check_no_regression(tolerance, alpha)
             verdict = gate.no_reference(self._state.location.command)
+        elif name == ALL_METRICS:
+            verdict = self._no_regression_by_all(self.reference, tolerance, alpha)
         else:
-            verdict = self._regression(self.reference, tolerance, alpha)
-        self._verdicts.append(verdict)
-        if verdict and verdict.word == "INCONCLUSIVE":
-            question = gate.NO_REGRESSION.label
-            self._warn(f"{self.task.name}: {question}: {verdict!r}")
+            verdict = self._regression(self.reference, name, tolerance=tolerance, alpha=alpha)
+        verdict = self._recorded(verdict, name, alpha)
+        # The word first: to ask a held FAIL for its truth is to assert on it.
+        if verdict.word == "INCONCLUSIVE" and verdict:
+            self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
         return verdict
+
+    def _no_regression_by_all(
+        self, reference: ReferenceProgram, tolerance: float, alpha: float
+    ) -> Verdict:
+        __tracebackhide__ = True
+        names = (self.task.metric_name, *self.task.further_metrics)
+        judge = partial(self._regression, reference, tolerance=tolerance)
+        return gate.by_all_metrics({name: partial(judge, name) for name in names}, alpha)
+
+    def _metric_name(self, metric: str | None) -> str:
+        """Return the name of the metric that decides, which may be empty."""
+        __tracebackhide__ = True
+        if metric is None:
+            return self.task.metric_name
+        check_metric_name(metric, self.task.metric_name, self.task.further_metrics)
+        return metric
+
+    def _recorded(
+        self, verdict: Verdict, metric: str, alpha: float, *, needs_test: bool = True
+    ) -> Verdict:
+        """Return ``verdict`` with what the end of the session needs, and keep it for the report.
+
+        Args:
+            verdict: The verdict of this test.
+            metric: The name of its metric.
+            alpha: Its level of significance.
+            needs_test: Whether it could be a FAIL by accident.
+        """
+        p_fail = gate.fail_p_value(verdict, self._tests_of(verdict, metric)) if needs_test else None
+        verdict = replace(verdict, metric=metric, alpha=alpha, p_fail=p_fail)
+        if self._holds_fails and verdict.word == "FAIL" and p_fail is not None:
+            verdict = HeldFail.of(verdict)
+        self._verdicts.append(verdict)
+        return verdict
+
+    def _tests_of(self, verdict: Verdict, metric: str) -> int:
+        """Return how many tests of a verdict can make it FAIL."""
+        metrics = 1 + len(self.task.further_metrics) if metric == ALL_METRICS else 1
+        has_anchor = verdict.kind == gate.NO_REGRESSION.key and self._anchor_by(metric) is not None
+        return metrics * (2 if has_anchor else 1)
+
+    def decide_at_once(self) -> None:
+        """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
+        self._holds_fails = False
 
     @must_be_called
     def costs_no_more(
@@ -192,21 +263,25 @@ class Outcome:
                 ),
                 alpha,
             )
-        self._verdicts.append(verdict)
-        return verdict
+        return self._recorded(verdict, "", alpha)
 
-    def _regression(self, reference: ReferenceProgram, tolerance: float, alpha: float) -> Verdict:
-        """Return the verdict against the reference and the anchor, each FAIL with half of alpha."""
+    def _regression(
+        self, reference: ReferenceProgram, name: str, *, tolerance: float, alpha: float
+    ) -> Verdict:
+        """Return the verdict against the reference and the anchor, each FAIL with half of alpha.
+
+        There is an anchor for the optimized metric alone.
+        """
         __tracebackhide__ = True
         gate.check_no_regression(tolerance, alpha)
-        card, state = self.compiled.card, self._state.anchor
-        anchor = None
+        basis, card = self._basis(reference, name), _card(self.compiled, name)
+        state, anchor = self._anchor_by(name), None
         if state is not None:
             anchor = gate.judge_against_anchor(
                 state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
             )
         tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
-        basis, unchanged = self._basis(reference), self._is_accepted(reference)
+        unchanged = self._is_accepted(reference)
         verdict = self._judged(
             partial(
                 gate.no_regression,
@@ -221,6 +296,9 @@ class Outcome:
         )
         return verdict if anchor is None else anchor.applied_to(verdict)
 
+    def _anchor_by(self, metric: str) -> AnchorState | None:
+        return None if metric in self.task.further_metrics else self._state.anchor
+
     def _judged(
         self, judge: Callable[..., Verdict], alpha: float, failing: float | None = None
     ) -> Verdict:
@@ -234,7 +312,7 @@ class Outcome:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
             return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS)
-        basis = self._basis(self.reference)
+        basis = self._basis(self.reference, self.task.metric_name)
         return gate.CostComparator(
             "reference",
             basis.scorecard,
@@ -243,9 +321,11 @@ class Outcome:
             basis.note,
         )
 
-    def _basis(self, reference: ReferenceProgram) -> gate.AcceptedScores:
+    def _basis(self, reference: ReferenceProgram, metric: str) -> gate.AcceptedScores:
         __tracebackhide__ = True
-        location, card = self._state.location, reference.card
+        is_further = metric in self.task.further_metrics
+        location = self._state.location
+        card = reference.further_card(metric) if is_further else reference.card
         examples = self.compiled.card.examples
         if set(examples).isdisjoint(card.examples):
             message = (
@@ -254,11 +334,11 @@ class Outcome:
                 f"accept anew with: {location.command}"
             )
             raise ReferenceFileError(message)
-        return gate.AcceptedScores(card, location.command, self._note(reference))
+        return gate.AcceptedScores(card, location.command, self._note(reference, metric))
 
-    def _note(self, reference: ReferenceProgram) -> str:
+    def _note(self, reference: ReferenceProgram, metric: str) -> str:
         """Return where the accepted scores come from, if not from an earlier acceptance."""
-        if reference.rescored:
+        if metric in reference.rescored:
             return "the metric changed since the reference was accepted, so it was scored again"
         return "" if self._state.acceptance is None else "the reference was accepted now"
 
@@ -316,38 +396,33 @@ class Outcome:
             usage=result.usage + state.usage + self._account.usage,
             seconds=result.seconds,
             store=self._store_name,
-            verdicts=tuple(self._verdicts),
+            verdicts=tuple(
+                verdict.plain() if isinstance(verdict, HeldFail) else verdict
+                for verdict in self._verdicts
+            ),
             acceptance=state.acceptance,
             stale=state.stale,
             cut=result.artifact.cut,
             model=self.task.lm.model,
             shared=result.shared,
             resumed=result.resumed,
-            held_out=self._held_out(accepted),
+            held_out=held_out_examples(
+                self.task.dataset.test, self.baseline.answers, self.compiled.answers, accepted
+            ),
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            metric=self.task.metric_name,
+            further=tuple(map(self._metric_scores, self.task.further_metrics)),
             optimizer=result.artifact.optimizer,
             compile_usage=result.artifact.usage,
             compile_seconds=result.artifact.seconds,
         )
 
-    def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:
-        names, scores = ((), ()) if accepted is None else (accepted.examples, accepted.scores)
-        accepted_scores = dict(zip(names, scores, strict=True))
-        test = self.task.dataset.test
-        results = zip(test, self.baseline.answers, self.compiled.answers, strict=True)
-        return tuple(
-            HeldOutExample(
-                identity=(name := example_digest(example)),
-                inputs=_fields(example.inputs()),
-                expected=_fields(example.labels()),
-                baseline=baseline,
-                compiled=compiled,
-                accepted=accepted_scores.get(name),
-            )
-            for example, baseline, compiled in results
-        )
+    def _metric_scores(self, metric: str) -> MetricScores:
+        accepted = None if self.reference is None else self.reference.further.get(metric)
+        baseline, compiled = _card(self.baseline, metric), _card(self.compiled, metric)
+        return MetricScores(metric, baseline, compiled, _compared(baseline, compiled), accepted)
 
     def _prompts_accepted(self) -> tuple[Prompt, ...]:
         if self.reference is None or self._state.acceptance is not None:
@@ -358,5 +433,10 @@ class Outcome:
             return ()  # The program has other predictors; the report's ``stale`` has the changes.
 
 
-def _fields(example: dspy.Example) -> dict[str, Any]:
-    return {str(name): plain(value, fallback=str) for name, value in example.items()}
+def _card(program: ScoredProgram, metric: str) -> Scorecard:
+    return program.further.get(metric, program.card)
+
+
+def _compared(baseline: Scorecard, compiled: Scorecard) -> PairedComparison:
+    comparison = gate.compare(baseline.scores, compiled.scores, clusters=compiled.clusters)
+    return replace(comparison, rollouts=compiled.rollouts)

@@ -15,6 +15,7 @@ class Policy:
         frozen: Take programs and scores from the references; compile nothing.
         refresh: Compile again, although the store has an artifact.
         rescore: Evaluate the held-out examples again, although the store has their rows.
+        holds_fails: Let asserts hold on a FAIL that the end of the session decides about.
         tolerant: Let ``no_regression`` pass if the evidence is inconclusive.
     """
 
@@ -23,4 +24,5 @@ class Policy:
     frozen: bool = False
     refresh: bool = False
     rescore: bool = False
+    holds_fails: bool = False
     tolerant: bool = True

@@ -11,38 +11,47 @@ from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.program_state import restore_accepted
-from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
+from pytest_mipro.session.results import (
+    HeldOutRows,
+    ReferenceProgram,
+    ReferenceState,
+    TaskResult,
+)
 from pytest_mipro.session.rollouts import accepted_task
 from pytest_mipro.session.scorecards import (
     accepted_card,
     artifact_of,
+    completed_further_cards,
     completed_program,
+    further_cards,
+    unchanged_further_cards,
 )
 from pytest_mipro.session.scoring import refuse_broken_programs
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import dspy
 
-    from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.records import Scorecard
     from pytest_mipro.reference import Reference
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
+    from pytest_mipro.session.results import ScoredProgram
+    from pytest_mipro.session.scorecards import Role
     from pytest_mipro.session.scoring import Scorer
     from pytest_mipro.session.storage import Storage
-    from pytest_mipro.task import Task
 
 
-def missing_examples(
-    reference: Reference, examples: tuple[dspy.Example, ...], policy: Policy
-) -> dict[str, dspy.Example]:
+def missing_examples(context: TaskContext, policy: Policy) -> dict[str, dspy.Example]:
     """Return the examples, by identity, that a frozen run evaluates."""
-    by_identity = {example_digest(example): example for example in examples}
-    if policy.rescore:
+    by_identity = {example_digest(example): example for example in context.task.dataset.test}
+    if policy.rescore or context.reference is None or context.new_further_metrics:
         return by_identity
-    return {name: by_identity[name] for name in by_identity if name not in reference.compiled}
+    accepted = context.reference.compiled
+    return {name: by_identity[name] for name in by_identity if name not in accepted}
 
 
 class References:
@@ -74,22 +83,32 @@ class References:
         if reference is None:
             return ReferenceState(location)
         load = partial(restore_accepted, reference, task, location)
-        if not context.has_new_metric:
-            card = accepted_card(reference, task.dataset.test)
-            return ReferenceState(location, ReferenceProgram(card, load), stale=context.stale)
+        card = None if context.has_new_metric else accepted_card(reference, task.dataset.test)
+        further, changed = unchanged_further_cards(context), context.changed_metrics
+        accepted = ReferenceProgram(card, load, further=further)
+        if not changed:
+            return ReferenceState(location, accepted, stale=context.stale)
         try:
             program = load()
         except ReferenceFileError:
             # The error is raised when a test uses the reference; other tests do without.
-            return ReferenceState(location, ReferenceProgram(None, load), stale=context.stale)
-        card, usage = self._rescored(task, program)
-        accepted = ReferenceProgram(card, load, rescored=True)
+            return ReferenceState(location, accepted, stale=context.stale)
+        new_card, new_further, usage = self._rescored(context, program)
+        accepted = ReferenceProgram(
+            card or new_card, load, further={**new_further, **further}, rescored=changed
+        )
         return ReferenceState(location, accepted, stale=context.stale, usage=usage)
 
-    def _rescored(self, task: Task, program: dspy.Module) -> tuple[Scorecard, Usage]:
-        self._callbacks.say(task, "the metric changed: scoring the accepted program again")
-        (rows,), usage = self._scorer.evaluate(accepted_task(task), [program], task.dataset.test)
-        return self._scorer.scorecard(task, rows), usage
+    def _rescored(
+        self, context: TaskContext, program: dspy.Module
+    ) -> tuple[Scorecard, dict[str, Scorecard], Usage]:
+        """Return the scorecards of the accepted program by the present metrics."""
+        task = accepted_task(context.task)
+        names = " and ".join(f"metric {name}".rstrip() for name in context.changed_metrics)
+        self._callbacks.say(task, f"the {names} changed: scoring the accepted program again")
+        (held_out,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
+        card = self._scorer.scorecard(task, held_out.rows)
+        return card, further_cards(task, held_out.further), usage
 
     def frozen_result(self, context: TaskContext) -> TaskResult:
         """Return the accepted result of a task; evaluate only examples that it lacks.
@@ -100,33 +119,66 @@ class References:
         started, task = time.monotonic(), context.task
         reference = _up_to_date(context)
         compiled = restore_accepted(reference, task, context.location)
-        (baseline_rows, compiled_rows), usage = self._missing_rows(context, reference, compiled)
+        examples = missing_examples(context, self._policy)
+        (baseline_rows, compiled_rows), usage = self._missing_rows(context, compiled, examples)
         return TaskResult(
             artifact=artifact_of(reference, task),
             reasons=(),
-            baseline=completed_program(task.program, reference, "baseline", task, baseline_rows),
-            compiled=completed_program(compiled, reference, "compiled", task, compiled_rows),
+            baseline=self._completed(context, "baseline", task.program, examples, baseline_rows),
+            compiled=self._completed(context, "compiled", compiled, examples, compiled_rows),
             usage=usage,
             seconds=time.monotonic() - started,
             accepted=True,
         )
 
     def _missing_rows(
-        self, context: TaskContext, reference: Reference, compiled: dspy.Module
-    ) -> tuple[list[dict[str, ExampleRows]], Usage]:
-        """Return the rows of both programs, by example, for which there is no accepted score."""
+        self, context: TaskContext, compiled: dspy.Module, examples: Mapping[str, dspy.Example]
+    ) -> tuple[list[HeldOutRows], Usage]:
+        """Return the rows of both programs on ``examples``."""
         task = context.task
-        examples = missing_examples(reference, task.dataset.test, self._policy)
         if not examples:
-            return [{}, {}], Usage()
+            return [HeldOutRows(()), HeldOutRows(())], Usage()
         self._callbacks.say(task, f"scoring {len(examples)} held-out examples")
         programs = [task.program, compiled]
         on_wait = partial(self._callbacks.say_waiting, task)
         with self._storage.lock(context.fingerprint.key, on_wait):
-            rows, usage = self._scorer.evaluate(accepted_task(task), programs, [*examples.values()])
+            held_out, usage = self._scorer.evaluate(
+                accepted_task(task), programs, [*examples.values()]
+            )
         if len(examples) == len(task.dataset.test):
-            refuse_broken_programs(*rows)
-        return [dict(zip(examples, program_rows, strict=True)) for program_rows in rows], usage
+            refuse_broken_programs(*(program_rows.rows for program_rows in held_out))
+        return held_out, usage
+
+    def _completed(
+        self,
+        context: TaskContext,
+        role: Role,
+        program: dspy.Module,
+        examples: Iterable[str],
+        held_out: HeldOutRows,
+    ) -> ScoredProgram:
+        """Return ``program`` with its accepted scores, and with new ones where there are none."""
+        reference, task = context.reference, context.task
+        assert reference is not None
+        names = list(examples)
+        new = {
+            name: rows
+            for name, rows in zip(names, held_out.rows, strict=True)
+            if self._policy.rescore or name not in reference.compiled
+        }
+        further = {
+            metric: {
+                name: score
+                for name, score in zip(names, scores, strict=True)
+                if name in new or metric in context.new_further_metrics
+            }
+            for metric, scores in held_out.further.items()
+        }
+        return replace(
+            completed_program(program, reference, role, task, new),
+            further=completed_further_cards(reference, role, task, further),
+            metric_name=task.metric_name,
+        )
 
 
 def _up_to_date(context: TaskContext) -> Reference:

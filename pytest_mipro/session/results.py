@@ -6,16 +6,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import gate
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.session.truth import no_truth_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import dspy
 
+    from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.reference import Anchor, ReferenceLocation
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """The evaluation of one program on held-out examples.
+
+    Attributes:
+        rows: Its rows by the optimized metric, by example.
+        further: Its scores by further metrics: by name, then by example.
+    """
+
+    rows: Sequence[ExampleRows]
+    further: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -24,13 +38,17 @@ class ScoredProgram:
 
     Attributes:
         program: The program; calling it asks the model again.
-        card: Its scorecard.
+        card: Its scorecard by the optimized metric.
         answers: Its result on each test example, in the order of the split.
+        further: Its scorecards by the other metrics, by name.
+        metric_name: The name of the optimized metric, if it has one.
     """
 
     program: dspy.Module
     card: Scorecard
     answers: tuple[ExampleResult, ...]
+    further: Mapping[str, Scorecard] = field(default_factory=dict)
+    metric_name: str = ""
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
@@ -53,10 +71,63 @@ class ScoredProgram:
         """The held-out score of each test example, in the order of the split."""
         return self.card.scores
 
+    def score_of(self, metric: str) -> float:
+        """Return the mean held-out score by one of the task's metrics.
+
+        Raises:
+            DeclarationError: The task declares no metric of that name.
+        """
+        __tracebackhide__ = True
+        return self.card_of(metric).score
+
+    def scores_of(self, metric: str) -> tuple[float, ...]:
+        """Return the held-out score of each test example by one of the task's metrics.
+
+        Raises:
+            DeclarationError: As ``score_of``.
+        """
+        __tracebackhide__ = True
+        return self.card_of(metric).scores
+
+    def card_of(self, metric: str) -> Scorecard:
+        """Return the scorecard by one of the task's metrics.
+
+        Raises:
+            DeclarationError: As ``score_of``.
+        """
+        __tracebackhide__ = True
+        check_metric_name(metric, self.metric_name, self.further)
+        return self.further.get(metric, self.card)
+
     @property
     def usage(self) -> Usage:
         """The usage of the held-out answers when they were asked for."""
         return self.card.usage
+
+
+def check_metric_name(metric: object, optimized: str, further: Collection[str]) -> None:
+    """Check that a task declares a metric.
+
+    Args:
+        metric: The name that is asked for.
+        optimized: The name of the optimized metric; empty if it has none.
+        further: The names of the other metrics.
+
+    Raises:
+        DeclarationError: There is no such metric.
+    """
+    __tracebackhide__ = True
+    if not optimized:
+        message = (
+            f"metric={metric!r:.80}: the task declares one metric, which has no name; leave "
+            "metric out, or declare metrics={'name': function, ...}"
+        )
+        raise DeclarationError(message)
+    names = (optimized, *further)
+    if metric not in names:
+        expected = ", ".join(map(repr, names))
+        message = f"metric={metric!r:.80}: the task has no such metric; expected one of {expected}"
+        raise DeclarationError(message)
 
 
 class ReferenceProgram:
@@ -67,16 +138,25 @@ class ReferenceProgram:
     """
 
     def __init__(
-        self, card: Scorecard | None, load: Callable[[], dspy.Module], *, rescored: bool = False
+        self,
+        card: Scorecard | None,
+        load: Callable[[], dspy.Module],
+        *,
+        further: Mapping[str, Scorecard] | None = None,
+        rescored: Collection[str] = (),
     ) -> None:
         """Wrap an accepted program that is not loaded yet.
 
         Args:
             card: Its scores; None if they are of another metric and ``load`` raises.
             load: Returns the accepted program.
-            rescored: Whether the program was scored again after it was accepted.
+            further: Its scores by further metrics, by name, without those that would be of
+                another metric.
+            rescored: The metrics by which the program was scored again after it was accepted;
+                the optimized one is the empty name.
         """
         self.rescored = rescored
+        self.further = further or {}
         self._card = card
         self._load = load
         self._program: dspy.Module | None = None
@@ -110,6 +190,17 @@ class ReferenceProgram:
         if self._card is None:
             raise AssertionError(self.program)
         return self._card
+
+    def further_card(self, metric: str) -> Scorecard:
+        """Return the scorecard by a further metric.
+
+        Raises:
+            ReferenceFileError: As ``card``.
+        """
+        __tracebackhide__ = True
+        if metric not in self.further:
+            raise AssertionError(self.program)
+        return self.further[metric]
 
     @property
     def score(self) -> float:

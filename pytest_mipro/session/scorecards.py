@@ -5,25 +5,29 @@ from __future__ import annotations
 from importlib.metadata import version
 from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_mipro.evaluate import mean_score
 from pytest_mipro.fingerprint import metric_key
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
-from pytest_mipro.reference import Reference
+from pytest_mipro.reference import FurtherScores, Reference
+from pytest_mipro.session.context import further_metric_keys
 from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.task import clusters_of, example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.records import Failure, Row
+    from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.results import TaskResult
     from pytest_mipro.task import Task
+
+Role: TypeAlias = Literal["baseline", "compiled"]
 
 
 def scored_program(
@@ -31,6 +35,21 @@ def scored_program(
 ) -> ScoredProgram:
     """Return ``program`` with its scorecard and its result on each held-out example."""
     return ScoredProgram(program, card, tuple(map(_example_result, rows_by_example)))
+
+
+def further_cards(
+    task: Task, scores_by_metric: Mapping[str, Sequence[float]]
+) -> dict[str, Scorecard]:
+    """Return the scorecards of a program by further metrics, by name.
+
+    They have no usage, which is that of the answers and on the scorecard by the optimized metric.
+    """
+    return {
+        name: Scorecard(
+            _names(task), tuple(scores), Usage(), rollouts=task.repeat, clusters=_clusters(task)
+        )
+        for name, scores in scores_by_metric.items()
+    }
 
 
 def card_of(task: Task, rows_by_example: Sequence[ExampleRows], usage: Usage) -> Scorecard:
@@ -51,7 +70,7 @@ def card_of(task: Task, rows_by_example: Sequence[ExampleRows], usage: Usage) ->
 def completed_program(
     program: dspy.Module,
     reference: Reference,
-    role: Literal["baseline", "compiled"],
+    role: Role,
     task: Task,
     rows: Mapping[str, ExampleRows],
 ) -> ScoredProgram:
@@ -65,14 +84,64 @@ def completed_program(
     return ScoredProgram(program, card, tuple(results))
 
 
+def completed_further_cards(
+    reference: Reference,
+    role: Role,
+    task: Task,
+    scores_by_metric: Mapping[str, Mapping[str, float]],
+) -> dict[str, Scorecard]:
+    """Return scorecards by further metrics: accepted scores, which those by example replace."""
+    scores = {
+        name: {**_accepted_by(reference, name, role), **scores_by_metric.get(name, {})}
+        for name in task.further_metrics
+    }
+    return further_cards(
+        task,
+        {
+            name: [of_metric[example] for example in _names(task)]
+            for name, of_metric in scores.items()
+        },
+    )
+
+
+def accepted_further_cards(reference: Reference, task: Task) -> dict[str, Scorecard]:
+    """Return the accepted scores by the task's further metrics, by name."""
+    names = _in_order_of(task.dataset.test, reference.compiled)
+    return {
+        metric: Scorecard(names, tuple(further.compiled[name] for name in names), Usage())
+        for metric, further in reference.further.items()
+        if metric in task.further_metrics
+    }
+
+
+def unchanged_further_cards(context: TaskContext) -> dict[str, Scorecard]:
+    """Return the accepted scores by those further metrics that did not change since, by name."""
+    assert context.reference is not None
+    cards = accepted_further_cards(context.reference, context.task)
+    return {name: cards[name] for name in cards if name not in context.new_further_metrics}
+
+
 def accepted_card(reference: Reference, test: Sequence[dspy.Example]) -> Scorecard:
     """Return the accepted scores, those of ``test`` first and in its order."""
-    present = [example_digest(example) for example in test]
-    order = dict.fromkeys([*present, *sorted(reference.compiled)])
-    names = tuple(name for name in order if name in reference.compiled)
+    names = _in_order_of(test, reference.compiled)
     scores = tuple(reference.compiled[name] for name in names)
     costs = _costs_if_any(reference.cost_of("compiled", name) for name in names)
     return Scorecard(names, scores, reference.usage["compiled"], costs=costs)
+
+
+def _accepted_by(reference: Reference, metric: str, role: Role) -> Mapping[str, float]:
+    """Return the accepted scores of a program by a further metric; empty if there are none."""
+    further = reference.further.get(metric)
+    if further is None:
+        return {}
+    return further.baseline if role == "baseline" else further.compiled
+
+
+def _in_order_of(test: Sequence[dspy.Example], names: Collection[str]) -> tuple[str, ...]:
+    """Return names of examples, those of ``test`` first and in its order."""
+    present = [example_digest(example) for example in test]
+    order = dict.fromkeys([*present, *sorted(names)])
+    return tuple(name for name in order if name in names)
 
 
 def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskResult) -> Reference:
@@ -84,8 +153,8 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
         parts=dict(fingerprint.parts),
         where=dict(fingerprint.where),
         metric=metric_key(task.metric, task.version),
-        baseline=dict(zip(baseline.examples, baseline.scores, strict=True)),
-        compiled=dict(zip(compiled.examples, compiled.scores, strict=True)),
+        baseline=_scores_by_example(baseline),
+        compiled=_scores_by_example(compiled),
         usage={
             "compile": result.artifact.usage,
             "baseline": baseline.usage,
@@ -95,6 +164,14 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
         state=result.artifact.state,
         tokens={"baseline": _tokens(baseline), "compiled": _tokens(compiled)},
         usd={"baseline": _usd(baseline), "compiled": _usd(compiled)},
+        further={
+            name: FurtherScores(
+                key,
+                _scores_by_example(result.baseline.further[name]),
+                _scores_by_example(result.compiled.further[name]),
+            )
+            for name, key in further_metric_keys(task).items()
+        },
     )
 
 
@@ -115,7 +192,7 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
 
 def _completed_card(
     reference: Reference,
-    role: Literal["baseline", "compiled"],
+    role: Role,
     task: Task,
     rows_by_name: Mapping[str, ExampleRows],
 ) -> Scorecard:
@@ -141,6 +218,10 @@ def _completed_card(
     )
 
 
+def _scores_by_example(card: Scorecard) -> dict[str, float]:
+    return dict(zip(card.examples, card.scores, strict=True))
+
+
 def _names(task: Task) -> tuple[str, ...]:
     """Return the identities of the held-out examples."""
     return tuple(example_digest(example) for example in task.dataset.test)
@@ -151,6 +232,7 @@ def _example_result(rows: ExampleRows) -> ExampleResult:
         score=mean_score(rows),
         predictions=tuple(row.prediction for row in rows),
         failures=_failures(rows),
+        feedback=tuple(row.feedback for row in rows) if any(row.feedback for row in rows) else (),
     )
 
 

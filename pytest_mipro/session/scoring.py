@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,7 +11,9 @@ import dspy
 
 from pytest_mipro.evaluate import (
     ContextThreadPool,
+    EvaluatedProgram,
     Evaluator,
+    FurtherMetric,
     RolloutEvaluator,
     WorkerPool,
     available_rows,
@@ -20,19 +23,21 @@ from pytest_mipro.evaluate import (
 )
 from pytest_mipro.fingerprint import evaluation_key, predictions_key
 from pytest_mipro.records import Progress, Usage
-from pytest_mipro.session.results import ScoredProgram
-from pytest_mipro.session.scorecards import card_of, scored_program
+from pytest_mipro.session.context import further_metric_keys
+from pytest_mipro.session.results import HeldOutRows, ScoredProgram
+from pytest_mipro.session.scorecards import card_of, further_cards, scored_program
 from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_mipro.evaluate import ExampleRows
     from pytest_mipro.records import Row, Scorecard
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.policy import Policy
     from pytest_mipro.session.storage import Storage
-    from pytest_mipro.task import Task
+    from pytest_mipro.store import Store
+    from pytest_mipro.task import Metric, Task
 
 ScoredPair: TypeAlias = tuple[ScoredProgram, ScoredProgram]
 """The baseline and the compiled program."""
@@ -49,9 +54,9 @@ class Scorer:
 
     def stored(self, task: Task, compiled: dspy.Module) -> ScoredPair | None:
         """Return both programs with their stored scores, or None if the store lacks a row."""
-        rollouts, store, test = _rollouts_of(task), self._storage.store, task.dataset.test
-        baseline_rows = rollouts.stored(store, task.program, test)
-        compiled_rows = rollouts.stored(store, compiled, test)
+        store = self._storage.store
+        baseline_rows = self._stored(task, store, task.program)
+        compiled_rows = self._stored(task, store, compiled)
         if baseline_rows is None or compiled_rows is None:
             return None
         return self._scored_pair(task, compiled, baseline_rows, compiled_rows)
@@ -68,8 +73,8 @@ class Scorer:
 
     def evaluate(
         self, task: Task, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
-    ) -> tuple[list[list[ExampleRows]], Usage]:
-        """Return the rows of each program by example, and the usage of this run.
+    ) -> tuple[list[HeldOutRows], Usage]:
+        """Return the rows and further scores of each program, and the usage of this run.
 
         Raises:
             MiproError: A row cannot be evaluated.
@@ -83,7 +88,7 @@ class Scorer:
         workers.on_record = partial(self._show_progress, task, workers, total)
         workers.on_record()
         with self._storage.opened(task, again=self._again) as store:
-            work = _rollouts_of(task).evaluate(programs, examples, store, workers)
+            work = self._evaluate(task, programs, examples, store, workers)
             return run_to_completion(work, workers), workers.usage
 
     def scorecard(self, task: Task, rows: Sequence[ExampleRows]) -> Scorecard:
@@ -102,9 +107,17 @@ class Scorer:
         rollouts, test = _rollouts_of(task), task.dataset.test
         if self._again:
             return len(programs) * task.repeat * len(test)
-        return sum(
-            sum(rollouts.missing(self._storage.store, [program], test)) for program in programs
-        )
+        return sum(self._missing_rows(task, rollouts, program) for program in programs)
+
+    def _missing_rows(self, task: Task, rollouts: RolloutEvaluator, program: dspy.Module) -> int:
+        """Return how many rows of a program lack a score by any metric."""
+        store, test = self._storage.store, task.dataset.test
+        rows = rollouts.stored(store, program, test)
+        if rows is None:
+            return sum(rollouts.missing(store, [program], test))
+        evaluated = EvaluatedProgram(program, test, rows)
+        further = self._further_metrics(task).values()
+        return max((metric.missing(store, evaluated) for metric in further), default=0)
 
     def most_rows(self, task: Task) -> int:
         """Return how many held-out rows have to be evaluated after a compile, at most."""
@@ -116,18 +129,67 @@ class Scorer:
         examples = [*dataset.train, *dataset.val, *dataset.test]
         return available_rows(_evaluator_of(task), self._storage.store, task.program, examples)
 
+    def _further_metrics(self, task: Task) -> dict[str, FurtherMetric]:
+        return {
+            name: FurtherMetric(
+                key, _rollouts_by(task, _evaluator_by(task, task.further_metrics[name], {}))
+            )
+            for name, key in further_metric_keys(task).items()
+        }
+
+    def _stored(self, task: Task, store: Store, program: dspy.Module) -> HeldOutRows | None:
+        """Return the rows and further scores of a program, or None if the store lacks any."""
+        test = task.dataset.test
+        rows = _rollouts_of(task).stored(store, program, test)
+        if rows is None:
+            return None
+        further: dict[str, Sequence[float]] = {}
+        for name, metric in self._further_metrics(task).items():
+            scores = metric.stored(store, EvaluatedProgram(program, test, rows))
+            if scores is None:
+                return None
+            further[name] = scores
+        return HeldOutRows(rows, further)
+
+    async def _evaluate(
+        self,
+        task: Task,
+        programs: Sequence[dspy.Module],
+        examples: Sequence[dspy.Example],
+        store: Store,
+        workers: WorkerPool,
+    ) -> list[HeldOutRows]:
+        rows = await _rollouts_of(task).evaluate(programs, examples, store, workers)
+        evaluated = [
+            EvaluatedProgram(program, examples, program_rows)
+            for program, program_rows in zip(programs, rows, strict=True)
+        ]
+        further = {
+            name: await metric.scores(evaluated, store, workers)
+            for name, metric in self._further_metrics(task).items()
+        }
+        return [
+            HeldOutRows(program_rows, {name: scores[index] for name, scores in further.items()})
+            for index, program_rows in enumerate(rows)
+        ]
+
     def _scored_pair(
         self,
         task: Task,
         compiled: dspy.Module,
-        baseline_rows: Sequence[ExampleRows],
-        compiled_rows: Sequence[ExampleRows],
+        baseline_rows: HeldOutRows,
+        compiled_rows: HeldOutRows,
     ) -> ScoredPair:
-        refuse_broken_programs(baseline_rows, compiled_rows)
+        refuse_broken_programs(baseline_rows.rows, compiled_rows.rows)
         return (
-            scored_program(task.program, self.scorecard(task, baseline_rows), baseline_rows),
-            scored_program(compiled, self.scorecard(task, compiled_rows), compiled_rows),
+            self._scored(task, task.program, baseline_rows),
+            self._scored(task, compiled, compiled_rows),
         )
+
+    def _scored(self, task: Task, program: dspy.Module, held_out: HeldOutRows) -> ScoredProgram:
+        card, further = self.scorecard(task, held_out.rows), further_cards(task, held_out.further)
+        scored = scored_program(program, card, held_out.rows)
+        return replace(scored, further=further, metric_name=task.metric_name)
 
     def _usage_of(self, rows_by_example: Sequence[ExampleRows]) -> Usage:
         """Return the usage of the rows, also of those from earlier runs."""
@@ -161,14 +223,25 @@ def refuse_broken_programs(
 
 
 def _rollouts_of(task: Task) -> RolloutEvaluator:
-    return RolloutEvaluator(_evaluator_of(task), task.repeat, task.first_rollout)
+    return _rollouts_by(task, _evaluator_of(task))
+
+
+def _rollouts_by(task: Task, evaluator: Evaluator) -> RolloutEvaluator:
+    return RolloutEvaluator(evaluator, task.repeat, task.first_rollout)
 
 
 def _evaluator_of(task: Task) -> Evaluator:
+    keys = further_metric_keys(task)
+    further = {key: task.further_metrics[name] for name, key in keys.items()}
+    return _evaluator_by(task, task.metric, further)
+
+
+def _evaluator_by(task: Task, metric: Metric, further: Mapping[str, Metric]) -> Evaluator:
     adapter = dspy.settings.adapter
     return Evaluator(
-        task.metric,
+        metric,
         {"lm": task.lm, "adapter": adapter},
-        evaluation_key(task.program, task.metric, task.lm, adapter, task.version),
+        evaluation_key(task.program, metric, task.lm, adapter, task.version),
         predictions_key(task.program, task.lm, adapter, task.version),
+        further,
     )

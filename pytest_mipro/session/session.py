@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_mipro.canonical import JSON, digest
+from pytest_mipro.canonical import JSON, digest, plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
@@ -17,7 +17,7 @@ from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
-from pytest_mipro.session.context import read_context
+from pytest_mipro.session.context import further_metric_keys, read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
 from pytest_mipro.session.program_calls import asking_model_of
@@ -120,6 +120,7 @@ class Session:
             look_count(key, looks, len(result.compiled.scores)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
+            holds_fails=self._policy.holds_fails,
             warn=self._callbacks.warn_test,
             account=Account(prices=self._account.prices, parent=self._account),
         )
@@ -196,6 +197,8 @@ class Session:
         examples = [example_digest(example) for example in task.dataset.test]
         # The compile key leaves the held-out examples out.
         parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
+        # It leaves the further metrics out as well.
+        parts += [task.metric_name, plain(further_metric_keys(task))]
         if self._policy.frozen:
             parts.append(context.location.scores.as_posix())
         # An accepted program may be scored on other rollouts than the same one elsewhere.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Proposal, Trace
+from pytest_mipro.records import FailStreak, Proposal, Trace
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
@@ -34,6 +34,7 @@ class Store:
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
+        streaks: In how many runs in a row verdicts are FAILs.
         looks: Looks at held-out examples.
     """
 
@@ -46,6 +47,7 @@ class Store:
         self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
         self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
         self.artifacts = ArtifactTable(self.connection, backend)
+        self.streaks = RecordTable(self.connection, backend, schema.STREAKS, FailStreak)
         self.looks = LookTable(self.connection, backend)
         try:
             self._prepare()
@@ -116,7 +118,8 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        tables = (self.rows, self.traces, self.proposals, self.artifacts, self.looks)
+        results = (self.rows, self.traces, self.proposals, self.artifacts)
+        tables = (*results, self.looks, self.streaks)
         counts = {table.name: table.prune(deadline) for table in tables}
         if any(counts.values()):
             with self.connection() as connection:

@@ -60,7 +60,9 @@ LOOKS = _record_table(
 Index("looks_by_held_out", LOOKS.c.held_out)
 Index("looks_by_test", LOOKS.c.test)
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS)
+STREAKS = _record_table("streaks")
+
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, STREAKS)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -40,8 +40,8 @@ _REFUSED_CHANGE = OperationalError, InternalError, ProgrammingError
 class RecordTable(Generic[RecordT]):
     """All records of one kind, by key, each with a checksum over its text and lookup columns.
 
-    A record is written once: a second one under the same key is ignored,
-    because the first may have been used already.
+    What was paid for is written once: a second record that is put under the same
+    key is ignored, because the first may have been used already.
     """
 
     def __init__(
@@ -87,6 +87,17 @@ class RecordTable(Generic[RecordT]):
         if records:
             with self._connect() as connection:
                 connection.execute(self._insert, [self._values(record, now) for record in records])
+
+    def replace(self, record: RecordT) -> None:
+        """Write ``record`` in place of an earlier one under its key.
+
+        Raises:
+            StoreError: As ``put``; the earlier one stays then.
+        """
+        values = self._values(record, time.time())
+        with self._connect() as connection:
+            connection.execute(delete(self._table).where(self._table.c.key == record.key))
+            connection.execute(self._insert, values)
 
     def count(self) -> int:
         """Return how many records the store has."""
@@ -223,17 +234,6 @@ class ArtifactTable(RecordTable[Artifact]):
             StoreError: As ``get_many``.
         """
         return [artifact for _, artifact in self._read(self._newest, [_unicode(task)])]
-
-    def replace(self, artifact: Artifact) -> None:
-        """Write ``artifact`` in place of an earlier one under its key.
-
-        Raises:
-            StoreError: As ``put``; the earlier one stays then.
-        """
-        values = self._values(artifact, time.time())
-        with self._connect() as connection:
-            connection.execute(delete(self._table).where(self._table.c.key == artifact.key))
-            connection.execute(self._insert, values)
 
     def _names(self, record: Artifact) -> tuple[object, ...]:
         return record.key, _unicode(record.task)

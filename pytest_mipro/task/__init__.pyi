@@ -1,9 +1,11 @@
 from .budget import Budget as Budget
 from .budget import check_budget as check_budget
+from .callables import ALL_METRICS as ALL_METRICS
 from .callables import Metric as Metric
 from .callables import build_program as build_program
 from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
+from .callables import check_metrics as check_metrics
 from .callables import check_program as check_program
 from .callables import is_async_only as is_async_only
 from .callables import mismatch as mismatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,9 @@ from pytest_mipro.errors import DeclarationError, MiproError
 
 _DSPY = str(Path(dspy.__file__).parent)
 Metric: TypeAlias = Callable[..., Any]
+
+ALL_METRICS = "all"
+"""The word that names all metrics of a task together."""
 
 
 def mismatch(function: Callable[..., object], *arguments: object, **named: object) -> str:
@@ -120,20 +123,51 @@ def is_async_only(program: dspy.Module) -> bool:
     return hasattr(type(program), "aforward") and not hasattr(type(program), "forward")
 
 
-def check_metric(value: object) -> None:
-    """Raise DeclarationError unless ``value`` takes an example and a prediction."""
+def check_metric(value: object, label: str = "metric") -> None:
+    """Check that ``value`` takes an example and a prediction.
+
+    Args:
+        value: Any value.
+        label: The name of the value in messages.
+
+    Raises:
+        DeclarationError: ``value`` is no such function.
+    """
     if not callable(value) or isinstance(value, type):
         message = (
-            f"metric={_shown(value)} is not callable; expected a function "
+            f"{label}={_shown(value)} is not callable; expected a function "
             "metric(example, prediction, trace=None) that returns a score"
         )
         raise DeclarationError(message)
     if reason := mismatch(value, "example", "prediction"):
         message = (
-            f"metric={_shown(value)} cannot be called with an example and a prediction: {reason}; "
+            f"{label}={_shown(value)} cannot be called with an example and a prediction: {reason}; "
             "expected metric(example, prediction, trace=None)"
         )
         raise DeclarationError(message)
+
+
+def check_metrics(value: object) -> None:
+    """Raise DeclarationError unless ``value`` has metrics by name."""
+    if not isinstance(value, Mapping) or not value:
+        message = (
+            f"metrics={_shown(value)}: expected at least one metric by name, the optimized one "
+            "first, e.g. metrics={'exact': exact_match, 'tone': polite}"
+        )
+        raise DeclarationError(message)
+    for name, metric in value.items():
+        if not _is_metric_name(name):
+            message = (
+                f"metrics has the name {name!r:.80}: expected printable text without white space "
+                f"around it, and not {ALL_METRICS!r}, which stands for all metrics"
+            )
+            raise DeclarationError(message)
+        check_metric(metric, f"metrics[{name!r}]")
+
+
+def _is_metric_name(name: object) -> bool:
+    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
+    return is_text and name not in {"", ALL_METRICS}
 
 
 def check_adapter(value: object) -> None:

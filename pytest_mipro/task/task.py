@@ -10,6 +10,8 @@ from pytest_mipro.task.optimizer import OptimizerChoice
 from pytest_mipro.task.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dspy
 
     from pytest_mipro.task.budget import Budget
@@ -25,7 +27,7 @@ class Task:
         name: The task's name in reports and messages.
         test: The test's node id.
         program: The baseline; never modified.
-        metric: ``metric(example, prediction, trace=None)``.
+        metric: ``metric(example, prediction, trace=None)``, which is optimized.
         dataset: The three splits.
         lm: The program's language model.
         prompt_lm: The language model that writes instructions.
@@ -41,6 +43,8 @@ class Task:
         cluster: The field whose equal values mark dependent held-out examples.
         alpha_spending: Whether all looks at the held-out examples share alpha.
         budget: The most that the task may spend in one run; None sets no limit.
+        metric_name: The name of ``metric``; empty if it is declared without one.
+        further_metrics: The metrics that score the held-out answers, too, by name.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Task:
     cluster: str | None = None
     alpha_spending: bool = False
     budget: Budget | None = None
+    metric_name: str = ""
+    further_metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 def check_alpha_spending(value: object) -> None:

@@ -66,6 +66,17 @@ TABLES = {
         "limit ms",
         "ms/limit",
     ),
+    "suites": (
+        "rule",
+        "tasks",
+        "nights",
+        "n",
+        "tolerance",
+        "false alarm, without",
+        "false alarm, with",
+        "loss found, without",
+        "loss found, with",
+    ),
     "verdicts": (
         "scores",
         "rollouts",

@@ -72,7 +72,9 @@ def test_the_first_example_passes(folder: Project) -> None:
 
 def test_a_reference_is_accepted_and_loaded(folder: Project) -> None:
     """The added asserts fail, the command that is printed mends it, and the program loads."""
-    asserts = [block("python", name).strip() for name in ("no_regression(", "costs_no_more(")]
+    asserts = [
+        block("python", name).strip() for name in ("no_regression(tolerance", "costs_no_more(")
+    ]
     lines = "".join(f"\n    {line}" for line in asserts)
     folder.write(test_routing=f"{block('python', '# test_routing.py')}{lines}\n")
     folder.run("--mipro").assert_outcomes(failed=1)

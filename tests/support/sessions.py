@@ -456,6 +456,7 @@ def outcome_of(
     stale: str = "",
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
+    holds_fails: bool = False,
     warn: Callable[..., None] | None = None,
 ) -> Outcome:
     """Return the outcome of programs with these scores."""
@@ -468,5 +469,6 @@ def outcome_of(
         look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
+        holds_fails=holds_fails,
         warn=warn or checkout.recorder.callbacks().warn_test,
     )

@@ -10,6 +10,7 @@ from pytest_mipro.records import (
     ExampleResult,
     Failure,
     HeldOutExample,
+    MetricScores,
     PairedComparison,
     Prompt,
     Report,
@@ -169,6 +170,27 @@ REGRESSED = task_summary(
     failed=True,
     message="assert FAIL: worse than the reference",
 )
+TONE = MetricScores(
+    "tone",
+    Scorecard(("a", "b"), (0.25, 0.5), Usage()),
+    Scorecard(("a", "b"), (0.5, 1.0), Usage()),
+    replace(COMPARISON, baseline=0.375, compiled=0.75, difference=0.375, n=2),
+    Scorecard(("a", "b"), (0.5, 0.75), Usage()),
+)
+TONED = task_summary(
+    report(
+        task="toned",
+        metric="exact",
+        further=(TONE,),
+        verdicts=(
+            Verdict("beats_baseline", "PASS", "better", COMPARISON, metric="exact"),
+            Verdict("no_regression", "FAIL", "ruder", TONE.comparison, metric="tone"),
+        ),
+    ),
+    failed=True,
+    message="assert FAIL: ruder",
+)
+"""A test of two metrics."""
 UNDECIDED = task_summary(
     report("INCONCLUSIVE", task="answer", origin="stored", reasons=(), usage=Usage(), search=None)
 )
@@ -206,7 +228,7 @@ def hostile(text: str) -> Summary:
     )
     verdicts = (
         *report("PASS", "FAIL", "INCONCLUSIVE", sentence=text).verdicts,
-        Verdict("no_regression", "FAIL", text, LOSS),
+        Verdict("no_regression", "FAIL", text, LOSS, metric=text),
     )
     outcome = report(
         verdicts=verdicts,
@@ -220,6 +242,8 @@ def hostile(text: str) -> Summary:
         model=text,
         store=text,
         stale=text,
+        metric="exact",
+        further=(replace(TONE, metric=text),),
     )
     erred = replace(ERRED, task=text, test=text, message=text, file=f"{text}.py")
     session = summary(task_summary(outcome, failed=True, message=text), erred)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_mipro.canonical import Record
 from pytest_mipro.records import (
     MOST_SCORE,
     Acceptance,
@@ -19,16 +20,18 @@ from pytest_mipro.records import (
     Candidate,
     ExampleCost,
     ExampleResult,
+    FailStreak,
     Failure,
     FailureReason,
     HeldOutExample,
     Look,
+    LookKind,
     Means,
+    MetricScores,
     PairedComparison,
     Progress,
     Prompt,
     Proposal,
-    Record,
     Report,
     Row,
     Scorecard,
@@ -81,7 +84,7 @@ SCORECARD = st.builds(
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
 SEARCH_LOG = st.builds(SearchLog, COUNT, tuples(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
-RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE))
+RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE), tuples(TEXT))
 HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, RESULT, RESULT, st.none() | NUMBER)
 COMPARISON = st.builds(
     PairedComparison,
@@ -97,6 +100,14 @@ VERDICT = st.builds(
     TEXT,
     st.none() | COMPARISON,
     st.booleans(),
+    TEXT,
+    NUMBER,
+    st.none() | NUMBER,
+    st.none() | NUMBER,
+    st.booleans(),
+)
+METRIC_SCORES = st.builds(
+    MetricScores, TEXT, SCORECARD, SCORECARD, COMPARISON, st.none() | SCORECARD
 )
 MEANS = st.builds(Means, COUNT, NUMBER, NUMBER)
 ACCEPTANCE = st.builds(
@@ -125,6 +136,8 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | FAILURE,
         seconds=st.none() | NUMBER,
         spent=st.none() | USAGE,
+        scores=st.dictionaries(KEY, NUMBER, max_size=2),
+        feedback=TEXT,
     ),
     Trace: st.builds(
         Trace,
@@ -139,6 +152,11 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     SearchLog: SEARCH_LOG,
     ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
+    MetricScores: METRIC_SCORES,
+    Look: st.builds(
+        Look, TEXT, COUNT, st.sampled_from(get_args(LookKind)), COUNT, TEXT, TEXT, tuples(TEXT)
+    ),
+    FailStreak: st.builds(FailStreak, TEXT, COUNT, TEXT),
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,
@@ -154,16 +172,6 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | SEARCH_LOG,
     ),
     BudgetCut: CUT,
-    Look: st.builds(
-        Look,
-        TEXT,
-        COUNT,
-        st.sampled_from(["run", "rescore", "acceptance"]),
-        COUNT,
-        TEXT,
-        TEXT,
-        tuples(TEXT),
-    ),
     Scorecard: SCORECARD,
     PairedComparison: COMPARISON,
     Verdict: VERDICT,
@@ -214,7 +222,7 @@ def through_json(record: Record) -> Record:
 
 def test_every_record_has_a_strategy() -> None:
     """Each record of records.py has a strategy here; other rooms test their own records."""
-    kinds = [kind for kind in Record.__subclasses__() if kind.__module__ == Record.__module__]
+    kinds = [kind for kind in Record.__subclasses__() if kind.__module__ == Usage.__module__]
 
     assert set(RECORDS) == set(kinds)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mipro.errors import InfrastructureError, MetricError
-from pytest_mipro.evaluate.scoring import call_metric
+from pytest_mipro.evaluate.scoring import Grade, call_metric
 from pytest_mipro.records import MOST_SCORE
 
 if TYPE_CHECKING:
@@ -59,16 +59,32 @@ class Feedback(dspy.Prediction):
 )
 def test_a_score_is_converted_to_float(value: object, score: float) -> None:
     """A bool, a number of Python or NumPy, or a Prediction with one is a score."""
-    result = call_metric(returning(value), EXAMPLE, PREDICTION)
+    result = call_metric(returning(value), EXAMPLE, PREDICTION).score
 
     assert result == score
     assert type(result) is float
 
 
+@pytest.mark.parametrize(
+    "value, feedback",
+    [
+        (dspy.Prediction(score=0.5, feedback="almost"), "almost"),
+        (Feedback(score=0.5, feedback={"tone": "rude"}), '{"tone":"rude"}'),
+        (dspy.Prediction(score=0.5, feedback=None), ""),
+        (dspy.Prediction(score=0.5), ""),
+        (0.5, ""),
+    ],
+    ids=repr,
+)
+def test_a_graded_prediction_is_taken_as_it_is(value: object, feedback: str) -> None:
+    """Its feedback goes with the score; what is no text is shown as JSON."""
+    assert call_metric(returning(value), EXAMPLE, PREDICTION) == Grade(0.5, feedback)
+
+
 @given(st.floats(-MOST_SCORE, MOST_SCORE) | st.integers(-(10**15), 10**15))
 def test_every_number_within_the_bounds_is_its_own_score(value: float) -> None:
     """Scores are neither clipped nor rounded."""
-    assert call_metric(returning(value), EXAMPLE, PREDICTION) == value
+    assert call_metric(returning(value), EXAMPLE, PREDICTION).score == value
 
 
 @pytest.mark.parametrize(
@@ -137,7 +153,7 @@ def test_a_metric_gets_example_and_prediction() -> None:
 
 def test_a_metric_needs_no_trace_parameter() -> None:
     """Without a trace, a metric of two parameters is called with two arguments."""
-    assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION) == 1
+    assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION).score == 1
 
 
 def test_a_metric_that_raises_is_a_metric_error() -> None:

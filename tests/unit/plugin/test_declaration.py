@@ -118,6 +118,17 @@ class TestCheck:
         declared = check(item(sharing, Sharing.test_overriding))
         assert declared.values == {**COMPLETE, "name": "of the test", "seed": 1}
 
+    def test_the_closest_marker_decides_between_one_metric_and_several(
+        self, parent: pytest.Module
+    ) -> None:
+        """Metrics of a test replace the metric of its class, and the other way round."""
+        several: dict[str, Any] = {"metrics": {"exact": right}}
+        single: dict[str, Any] = {"metric": right}
+        for outer, inner in ((several, single), (single, several)):
+            test = declaring(parent, **inner)
+            test.add_marker(MARKER(**outer), append=True)
+            assert check(test).values == inner
+
     def test_a_declaration_belongs_to_the_test_without_its_parameters(
         self, parent: pytest.Module
     ) -> None:
@@ -163,6 +174,10 @@ class TestCheck:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "metric and metrics": (
+        {"metrics": {"exact": right}},
+        r"metric=\.\.\. and metrics=\{\.\.\.\} contradict each other",
+    ),
     "unknown argument": ({"num_trails": 3}, r"no argument 'num_trails'; did you mean 'num_trials'"),
     "argument of no similar name": (
         {"zzz": 3},

@@ -524,3 +524,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         require_html()
     with pytest.raises(DeclarationError, match=r'install "pytest-mipro\[html\]"'):
         render_html(summaries.summary())
+
+
+def test_a_task_has_a_table_of_further_metrics() -> None:
+    """The table has the means of all programs; a verdict names its metric."""
+    text = render_html(summaries.summary(summaries.TONED))
+    assert "Further metrics" in text
+    row = text.partition('<th scope="row"><span class="text">tone</span></th>')[2]
+    row = row.partition("</tr>")[0]
+    assert [cell in row for cell in ("0.375", "0.625", "0.750", "+0.375")] == [True] * 4
+    assert "no regression (tone)" in text
+    assert "Further metrics" not in render_html(summaries.summary(summaries.PASSED))

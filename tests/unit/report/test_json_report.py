@@ -61,6 +61,7 @@ def test_everything_is_in_the_document() -> None:
         "score": 1.0,
         "predictions": [{"team": "mobile"}],
         "failures": [],
+        "feedback": [],
     }
 
 

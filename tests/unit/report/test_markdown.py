@@ -346,3 +346,12 @@ def test_long_texts_are_shortened(text: str) -> None:
     shown = rendered(summaries.hostile(text))
     assert "…" in shown
     assert "Left out" not in shown
+
+
+def test_a_further_metric_has_a_line() -> None:
+    """It has the means of all programs, and a verdict names its metric."""
+    text = render_markdown(summaries.summary(summaries.TONED))
+    assert (
+        "- metric `tone`: baseline 0.375, reference 0.625, compiled 0.750, difference +0.3" in text
+    )
+    assert "**FAIL** `no regression (tone)`: ruder" in text or "no regression (tone): ruder" in text

@@ -14,6 +14,7 @@ from summaries import (
     EXAMPLES,
     PASSED,
     REGRESSED,
+    TONED,
     UNDECIDED,
     held_out,
     hostile,
@@ -569,3 +570,15 @@ class TestHostile:
         prompt = Prompt("p", text)
         shown_text = render_details(task_summary(report(prompts_after=(prompt,))), width + 10)
         assert printable(shown_text) == shown_text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_has_a_line_for_each_further_metric(width: int) -> None:
+    """The line has both means, the difference and n, and a verdict names its metric."""
+    lines = [
+        "".join(segment.text for segment in line) for line in render_table(summary(TONED), width)
+    ]
+    text = " ".join(" ".join(lines).split())
+    assert "tone: 0.375 -> 0.750 +0.375 [" in text
+    assert "no regression (tone): 0.375 -> 0.750" in text
+    assert "no regression (tone): FAIL: ruder" in " ".join(render_failure(TONED, width).split())

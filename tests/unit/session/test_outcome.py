@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchanged
+from sessions import COMMAND, Adder, instructed, outcome_of, right, scorecard, unchanged
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
@@ -152,7 +152,7 @@ def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: boo
     "values, start",
     [
         ({"reference": accepted((1.0, 1.0))}, "compared on 2 of 6 held-out examples"),
-        ({"reference": accepted(WON, rescored=True)}, "the metric changed since the reference"),
+        ({"reference": accepted(WON, rescored=[""])}, "the metric changed since the reference"),
         (
             {"reference": accepted(WON), "acceptance": ACCEPTED_NOW},
             "the reference was accepted now; compiled 1.000",
@@ -230,6 +230,14 @@ WRONG: dict[str, tuple[Callable[[Any], Verdict], str]] = {
     "ratio": (lambda it: it.costs_no_more(ratio=0), "ratio=0: expected how many times"),
     "alpha of costs": (lambda it: it.costs_no_more(alpha=1), "alpha=1: expected a probability"),
     "unit": (lambda it: it.costs_no_more(unit="eur"), "unit='eur': expected 'tokens', 'usd'"),
+    "metric of a task with one": (
+        lambda it: it.beats_baseline(metric="tone"),
+        "metric='tone': the task declares one metric, which has no name; leave metric out",
+    ),
+    "metric of a regression": (
+        lambda it: it.no_regression(metric="tone"),
+        "metric='tone': the task declares one",
+    ),
     "than": (lambda it: it.costs_no_more(than="x"), "than='x': expected 'baseline' or 'refer"),
     "ratio to a reference": (
         lambda it: it.costs_no_more(than="reference", ratio=True),
@@ -307,3 +315,79 @@ def test_a_report_names_its_task_and_survives_the_round_trip(tmp_path: Path) -> 
     assert (report.model, report.store) == ("scripted", ".mipro/store.db")
     assert Report.from_dict(report.to_dict()) == report
     assert repr(result) == "<Outcome of test_adder>"
+
+
+def with_tone(root: Path, tone: Sequence[float], **values: Any) -> Outcome:
+    """Return an outcome whose answers are as right as accepted ones, and scored for their tone."""
+    result = outcome(root, **values)
+    further = {"tone": scorecard(tone)}
+    result.task = replace(result.task, metric_name="exact", further_metrics={"tone": right})
+    result.compiled = replace(result.compiled, further=further, metric_name="exact")
+    result.baseline = replace(
+        result.baseline, further={"tone": scorecard(LOST)}, metric_name="exact"
+    )
+    return result
+
+
+def test_a_verdict_judges_one_metric_or_all(tmp_path: Path) -> None:
+    """It names its metric, except on costs; a metric that passes hides none that does not."""
+    reference = accepted(LOST, further={"tone": scorecard(WON)})
+    result = with_tone(tmp_path, LOST, reference=reference)
+    verdicts = {
+        "": result.no_regression(tolerance=0.0),
+        "exact": result.no_regression(tolerance=0.0, metric="exact"),
+        "tone": result.no_regression(tolerance=0.0, metric="tone"),
+        "all": result.no_regression(tolerance=0.0, metric="all"),
+    }
+    assert [verdict.word for verdict in verdicts.values()] == ["PASS", "PASS", "FAIL", "FAIL"]
+    assert [verdict.metric for verdict in verdicts.values()] == ["exact", "exact", "tone", "all"]
+    assert verdicts["all"].comparison is not None
+    assert verdicts["all"].comparison.difference == -1
+    assert result.beats_baseline()
+    assert not result.beats_baseline(metric="tone")
+    assert not result.costs_no_more().metric
+
+
+@pytest.mark.parametrize(
+    "judge, name",
+    [
+        (lambda it: it.no_regression(metric="tonne"), "tonne"),
+        (lambda it: it.beats_baseline(metric="all"), "all"),
+        (lambda it: it.compiled.score_of("tonne"), "tonne"),
+        (lambda it: it.baseline.scores_of("tonne"), "tonne"),
+    ],
+)
+def test_a_metric_that_is_not_declared_is_an_error(
+    tmp_path: Path, judge: Callable[[Outcome], object], name: str
+) -> None:
+    """The message has the names of those that are."""
+    expected = f"metric='{name}': the task has no such metric; expected one of 'exact', 'tone'"
+    with pytest.raises(DeclarationError, match=expected):
+        judge(with_tone(tmp_path, WON))
+
+
+def test_a_report_has_further_metrics(tmp_path: Path) -> None:
+    """Each has its scores, and compiled is compared with the baseline."""
+    report = with_tone(tmp_path, WON).report()
+    assert report.metric == "exact"
+    (tone,) = report.further
+    assert (tone.metric, tone.compiled.scores, tone.accepted) == ("tone", WON, None)
+    assert (tone.comparison.baseline, tone.comparison.compiled) == (0, 1)
+
+
+def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
+    """A FAIL that could be an accident is held; one that needs no test is not."""
+    result = outcome(tmp_path, reference=accepted(WON), compiled=LOST, holds_fails=True)
+    assert result.no_regression()
+    result.beats_baseline(margin=0.5, alpha=0.04)
+    held, looked_at = result.report().verdicts
+    assert (held.word, held.held, held.alpha) == ("FAIL", True, 0.05)
+    assert held.comparison is not None
+    assert held.p_fail == held.comparison.p_opposite
+    assert (looked_at.word, looked_at.held, looked_at.alpha) == ("FAIL", False, 0.04)
+    result.decide_at_once()
+    assert not result.no_regression()
+    without = outcome(tmp_path, optimizer=unchanged, holds_fails=True)
+    assert not without.no_regression()
+    assert not without.beats_baseline()
+    assert [verdict.p_fail for verdict in without.report().verdicts] == [None, None]

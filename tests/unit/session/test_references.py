@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -270,3 +271,56 @@ def test_a_frozen_run_scores_another_split(accepted: Checkout) -> None:
     assert outcome.compiled.usage.calls == 5
     with pytest.raises(ReferenceFileError, match="none of the 5 held-out examples is in"):
         outcome.no_regression()
+
+
+def toned(checkout: Checkout, metric: Any = nearly_right) -> Task:
+    """Return the task with a further metric."""
+    return checkout.task(metric_name="exact", further_metrics={"tone": metric})
+
+
+def always(example: Any, prediction: Any, trace: object = None) -> float:
+    """Score everything the same."""
+    return 0.5
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_further_metric_that_was_not_accepted_scores_the_accepted_program(
+    accepted: Checkout, frozen: bool
+) -> None:
+    """Nothing is asked, as the store has the answers; the optimized metric keeps its scores."""
+    outcome = accepted.outcome(toned(accepted), frozen=frozen)
+    reference = outcome.reference
+    assert reference is not None
+    assert reference.further["tone"].scores == (1.0,) * len(HELD_OUT)
+    assert (reference.rescored, accepted.calls) == (("tone",), 0)
+    assert outcome.no_regression(metric="tone").sentence.startswith("the metric changed since")
+    assert not outcome.no_regression().sentence.startswith("the metric changed since")
+    assert outcome.compiled.score_of("tone") == 1
+
+
+def test_an_update_accepts_further_metrics(accepted: Checkout) -> None:
+    """A new metric and another one of the same name change the reference, not the program."""
+    program = accepted.references["test_adder.program.json"]
+    for metric, change in ((nearly_right, "changed"), (nearly_right, "unchanged")):
+        assert accepted.acceptance(toned(accepted, metric)).change == change
+    outcome = accepted.outcome(toned(accepted), frozen=True)
+    assert outcome.no_regression(metric="all")
+    assert outcome.reference is not None
+    assert outcome.reference.rescored == ()
+    assert accepted.acceptance(toned(accepted, always)).change == "changed"
+    reference = accepted.outcome(toned(accepted, always)).reference
+    assert reference is not None
+    assert set(reference.further["tone"].scores) == {0.5}
+    assert accepted.references["test_adder.program.json"] == program
+    assert accepted.calls == 0
+
+
+def test_a_new_further_metric_of_a_program_that_does_not_fit(accepted: Checkout) -> None:
+    """The optimized metric has its accepted scores; the other one has none."""
+    accepted.recorder.optimizer = with_demos
+    task = replace(toned(accepted), program=Renamed())
+    outcome = accepted.outcome(task)
+    assert outcome.no_regression()
+    with pytest.raises(ReferenceFileError, match=r"does not fit .*: add, sum; "):
+        outcome.no_regression(metric="tone")
+    assert outcome.report().further[0].accepted is None

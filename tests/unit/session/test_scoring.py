@@ -55,6 +55,9 @@ class Swallowing(Adder):
             return dspy.Prediction(answer=0)
 
 
+TONE: dict[str, Any] = {"metric_name": "exact", "further_metrics": {"tone": nearly_right}}
+
+
 class Breaking(Adder):
     """Cannot add large numbers."""
 
@@ -248,3 +251,67 @@ def test_a_program_that_fails_on_most_examples_is_an_error(checkout: Checkout) -
     outcome = checkout.outcome(checkout.task(program=Breaking()))
     assert outcome.compiled.scores == (1, 1, 1, 0, 0, 0)
     assert [failure.type for failure in outcome.compiled.card.failures] == ["KeyError"] * 3
+
+
+def test_a_further_metric_needs_no_compile_and_no_answer(compiled: Checkout) -> None:
+    """It scores the stored answers; changed, it alone scores them again."""
+    outcome = compiled.outcome(compiled.task(**TONE))
+    assert outcome.compiled.scores_of("tone") == (1.0,) * len(HELD_OUT)
+    assert outcome.compiled.score_of("exact") == outcome.compiled.score
+    assert outcome.baseline.score_of("tone") != outcome.baseline.score_of("exact")
+    changed = compiled.task(metric_name="exact", further_metrics={"tone": reversed_metric})
+    outcome = compiled.outcome(changed)
+    assert outcome.compiled.score_of("tone") == 0
+    assert (outcome.report().origin, compiled.calls) == ("stored", 0)
+    assert compiled.outcome(compiled.task(**TONE)).compiled.score_of("tone") == 1
+
+
+def reversed_metric(
+    example: dspy.Example, prediction: dspy.Prediction, trace: object = None
+) -> float:
+    """Return a score that rises with the distance to the answer."""
+    return 1 - nearly_right(example, prediction)
+
+
+def asking(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> Any:
+    """Ask the model for a score, which is that of a graded prediction."""
+    dspy.settings.lm(f"Is {prediction.answer} right?")
+    return dspy.Prediction(score=0.25, feedback="so so")
+
+
+def test_a_further_metric_that_asks_a_model_is_charged_once(checkout: Checkout) -> None:
+    """Each answer is judged once, with the run that gives it, and never again."""
+    checkout.recorder.optimizer = with_demos
+    task = checkout.task(metric_name="exact", further_metrics={"judge": asking})
+    report = checkout.report(task)
+    assert report.usage.calls == checkout.calls == 2 * ROWS
+    assert report.compiled.usage.calls == ROWS
+    assert report.further[0].compiled.scores == (0.25,) * len(HELD_OUT)
+    assert checkout.report(task).usage.calls == 0
+
+
+def test_feedback_is_kept_with_the_answer(checkout: Checkout) -> None:
+    """The outcome and the store have what the optimized metric said."""
+    checkout.recorder.optimizer = with_demos
+    task = checkout.task(metric=asking)
+    for _ in range(2):
+        answers = checkout.outcome(task).compiled.answers
+        assert {answer.feedback for answer in answers} == {("so so",)}
+
+
+def test_further_metrics_have_rollouts_and_clusters(checkout: Checkout) -> None:
+    """A score is the mean over the rollouts, and the verdict counts clusters."""
+    checkout.recorder.optimizer = with_demos
+    task = checkout.task(**TONE, repeat=2, cluster="answer")
+    card = checkout.report(task).further[0].compiled
+    assert (card.rollouts, len(set(card.clusters)), card.score) == (2, len(HELD_OUT), 1.0)
+    assert checkout.calls == 2 * ROWS
+
+
+@pytest.mark.parametrize("rescore", [True, False])
+def test_a_rerun_scores_by_all_metrics(compiled: Checkout, rescore: bool) -> None:
+    """The answers are new, and so are their scores by every metric."""
+    compiled.model.drift_to(WORSE)
+    outcome = compiled.outcome(compiled.task(**TONE), rescore=rescore)
+    assert outcome.compiled.score_of("exact") == (0 if rescore else 1)
+    assert (outcome.compiled.score_of("tone") < 1) is rescore

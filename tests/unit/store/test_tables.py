@@ -12,7 +12,7 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Look, Proposal, Row, Trace, Usage
+from pytest_mipro.records import Artifact, FailStreak, Failure, Look, Proposal, Row, Trace, Usage
 from pytest_mipro.store import Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
@@ -46,6 +46,7 @@ def fill(store: Store, name: str) -> None:
     store.traces.put(Trace(name, 1.0))
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
+    store.streaks.replace(FailStreak(name, 1, "scores"))
     store.looks.put(look(name, 1))
 
 
@@ -77,6 +78,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "traces": lambda store: store.traces.get("k"),
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
+    "streaks": lambda store: store.streaks.get("k"),
     "looks": lambda store: store.looks.related("set", "test"),
 }
 
@@ -113,6 +115,12 @@ class TestRecords:
         """An artifact keeps its state and its origin."""
         store.artifacts.put(artifact("a"))
         assert store.artifacts.get("a") == artifact("a")
+
+    def test_a_streak_is_replaced(self, store: Store) -> None:
+        """A run writes its count in place of that of the run before."""
+        for fails in (1, 2):
+            store.streaks.replace(FailStreak("k", fails, "scores"))
+            assert store.streaks.get("k") == FailStreak("k", fails, "scores")
 
     def test_the_kinds_do_not_mix(self, store: Store) -> None:
         """The same key may name a row and a proposal."""
@@ -172,10 +180,11 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1, "looks": 1}
+        counts = dict.fromkeys((table.name for table in RECORD_TABLES), 1)
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        for table in (store.rows, store.traces, store.proposals, store.artifacts, store.looks):
+        results = (store.rows, store.traces, store.proposals, store.artifacts)
+        for table in (*results, store.looks, store.streaks):
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)
@@ -280,7 +289,7 @@ class TestByAnswer:
 
     def test_is_looked_up_in_an_index(self, store: Store) -> None:
         """A query by answer uses an index."""
-        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE answer IN ('one')"
+        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE prediction_key IN ('one')"
         with store.connection() as connection:
             plan = str(connection.exec_driver_sql(query).all())
         assert "rows_by_prediction" in plan

@@ -9,7 +9,14 @@ import dspy
 import pytest
 
 from pytest_mipro.errors import DatasetError, DeclarationError
-from pytest_mipro.task import Dataset, build_program, check_adapter, check_metric, check_program
+from pytest_mipro.task import (
+    Dataset,
+    build_program,
+    check_adapter,
+    check_metric,
+    check_metrics,
+    check_program,
+)
 from pytest_mipro.task.callables import mismatch
 
 
@@ -202,6 +209,27 @@ def test_values_that_are_no_metric_are_refused(value: object, name: str) -> None
         match=rf"metric=.*{name} is not callable; .*metric\(example, prediction, trace=None\)",
     ):
         check_metric(value)
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ({}, r"metrics=\{\}: expected at least one metric by name"),
+        ([Judge()], r"metrics=\[.*\]: expected at least one metric by name"),
+        ({"exact": "f"}, r"metrics\['exact'\]='f' is not callable"),
+        ({3: Judge()}, r"metrics has the name 3: expected printable text"),
+        ({"": Judge()}, r"metrics has the name '': expected printable text"),
+        ({"a ": Judge()}, r"metrics has the name 'a ': expected printable text"),
+        ({"a\nb": Judge()}, r"metrics has the name 'a\\nb': expected printable text"),
+        ({"all": Judge()}, r"metrics has the name 'all': .* stands for all metrics"),
+    ],
+    ids=repr,
+)
+def test_metrics_that_cannot_be_used_are_refused(value: object, message: str) -> None:
+    """The error has the name or the value, and what was expected."""
+    with pytest.raises(DeclarationError, match=message):
+        check_metrics(value)
+    check_metrics({"exact match": Judge()})
 
 
 def test_metric_with_wrong_parameters_is_refused() -> None:

@@ -1,0 +1,113 @@
+"""Decide about the FAILs of all verdicts of a session together.
+
+With many tasks, some FAIL is an accident in most runs. Holm's correction keeps the chance of any
+such FAIL at ``alpha``; that a FAIL has to come twice in a row keeps it small over many runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_mipro.gate.verdict import COSTS_NO_MORE
+from pytest_mipro.records import FailStreak, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fail_p_value(verdict: Verdict, metrics: int = 1) -> float | None:
+    """Return the p-value of the evidence for FAIL; None if nothing was compared.
+
+    Args:
+        verdict: Any verdict.
+        metrics: The number of metrics that it judges; any of them can make it a FAIL.
+    """
+    comparison = verdict.comparison
+    if comparison is None:
+        return None
+    is_cost = verdict.kind == COSTS_NO_MORE.key
+    p_value = comparison.p_value if is_cost else comparison.p_opposite
+    return min(p_value * metrics, 1.0)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values of a family of tests after Holm's correction, in their order.
+
+    The tests whose corrected p-value is below ``alpha`` are those that Holm's procedure rejects
+    at ``alpha``, whatever depends on what.
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(p_values[index] * (len(p_values) - rank), 1.0))
+        corrected[index] = highest
+    return corrected
+
+
+def corrected_by_holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts of a session with their corrected p-values, in their order.
+
+    A FAIL that is held is let go of if it stands: then its assert does not hold.
+    """
+    p_values = [verdict.p_fail for verdict in verdicts if verdict.p_fail is not None]
+    corrected = iter(holm(p_values))
+    return [
+        verdict
+        if verdict.p_fail is None
+        else _with_corrected_p(verdict, next(corrected), len(p_values))
+        for verdict in verdicts
+    ]
+
+
+def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
+    verdict = replace(verdict, p_corrected=p_value)
+    if verdict.word != "FAIL":
+        return verdict
+    by_holm = (
+        f"by Holm's correction over the {count} verdicts of this session p = {verdict.p_fail:.2g} "
+        f"becomes {p_value:.2g}"
+    )
+    if p_value < verdict.alpha:
+        return _with_clause(replace(verdict, held=False), f"{by_holm}, and the FAIL stands")
+    clause = f"{by_holm}, so that the FAIL does not stand and does not fail the run"
+    return _with_clause(verdict, clause)
+
+
+def next_streak(
+    streak: FailStreak | None, key: str, *, fails: bool, evidence: str, asked_again: bool
+) -> FailStreak:
+    """Return how many runs in a row, up to this one, a verdict is a FAIL.
+
+    Args:
+        streak: The streak before this run; None without one.
+        key: The key of the verdict.
+        fails: Whether it is a FAIL in this run.
+        evidence: The digest of the scores that it is about.
+        asked_again: Whether this run asked the models for the answers again. Without that, the
+            same scores are no second FAIL.
+    """
+    earlier_fails = 0 if streak is None else streak.fails
+    if not fails:
+        return FailStreak(key, 0, evidence)
+    is_same = streak is not None and streak.evidence == evidence and not asked_again
+    is_counted = is_same and earlier_fails > 0
+    return FailStreak(key, earlier_fails if is_counted else earlier_fails + 1, evidence)
+
+
+def confirmed(verdict: Verdict, fails: int, needed: int) -> Verdict:
+    """Return a FAIL, which stands if it is the last of ``needed`` in a row.
+
+    Args:
+        verdict: The FAIL.
+        fails: How many runs in a row it is one.
+        needed: How many there have to be.
+    """
+    if fails >= needed:
+        clause = f"this is a FAIL in {fails} runs in a row, {needed} are needed"
+        return _with_clause(replace(verdict, held=False), clause)
+    clause = f"this is FAIL {fails} of {needed} in a row that are needed to fail a run"
+    return _with_clause(replace(verdict, held=True), clause)
+
+
+def _with_clause(verdict: Verdict, clause: str) -> Verdict:
+    return replace(verdict, sentence=f"{verdict.sentence}; {clause}")

@@ -1,0 +1,197 @@
+"""Decide at the end of a session about the FAILs of all its tests together.
+
+A test cannot know how many others there are. So an assert on a FAIL holds at first, and the test
+is shown as held. At the end, in the process that has the terminal, the FAILs that stand are
+reported as failures of their tests, as any plugin of pytest sees failures.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_mipro.canonical import digest
+from pytest_mipro.errors import StoreError
+from pytest_mipro.gate import confirmed, corrected_by_holm, next_streak, question
+from pytest_mipro.plugin.test_report import attach, attached_summary
+from pytest_mipro.report import TaskSummary, summarize, verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from pytest_mipro.plugin.reports import Reports
+    from pytest_mipro.plugin.settings import Settings
+    from pytest_mipro.records import Report, Verdict
+    from pytest_mipro.store import Store
+
+
+@dataclass(frozen=True)
+class _SuiteVerdict:
+    """A verdict of a session.
+
+    Attributes:
+        node_id: The test that asked for it.
+        position: Its number among the verdicts of the test.
+        report: The outcome of the test.
+        is_held: Whether an assert on it depends on the end of the session.
+        verdict: The verdict, as far as it is decided.
+    """
+
+    node_id: str
+    position: int
+    report: Report
+    is_held: bool
+    verdict: Verdict
+
+    @property
+    def stands(self) -> bool:
+        """Whether its assert fails in the end."""
+        return self.is_held and not self.verdict.held
+
+    @property
+    def key(self) -> str:
+        """The key of the verdict in all runs."""
+        return digest(
+            [self.report.test, self.verdict.kind, self.verdict.metric, self.position],
+        )
+
+    @property
+    def evidence(self) -> str:
+        """The digest of the answers' scores and costs that it is about."""
+        report = self.report
+        cards = [report.compiled, *(scores.compiled for scores in report.further)]
+        costs = [cost.to_dict() for cost in report.compiled.known_costs.values()]
+        return digest([*([list(card.examples), list(card.scores)] for card in cards), costs])
+
+
+class SuiteDecision:
+    """Hooks of the process that has the terminal, if the end of the session decides."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, reports: Reports) -> None:
+        """Decide about the tests of ``config``'s session, and correct their ``reports``."""
+        self._config = config
+        self._settings = settings
+        self._reports = reports
+        self._held: dict[str, pytest.TestReport] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the report of a test that passed but for a FAIL."""
+        task = attached_summary(report) if report.passed else None
+        if task is not None and any(verdict.held for verdict in verdicts(task)):
+            self._held[report.nodeid] = report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Show such a test as held."""
+        if self._held.get(report.nodeid) is not report:
+            return None
+        return "passed", "h", ("HELD", {"yellow": True})
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Decide when all tests have run, or when the session is stopped."""
+        try:
+            return (yield)
+        finally:
+            self._decide()
+
+    def _decide(self) -> None:
+        suite = [
+            _SuiteVerdict(node_id, position, task.report, verdict.held, verdict)
+            for node_id, task in self._reports.tasks.items()
+            if task.report is not None
+            for position, verdict in enumerate(task.report.verdicts)
+        ]
+        if self._settings.suite_correction == "holm":
+            suite = _with_verdicts(suite, corrected_by_holm([entry.verdict for entry in suite]))
+        else:
+            suite = _with_verdicts(suite, list(map(_let_go, suite)))
+        if self._settings.confirm > 1:
+            suite = self._with_confirmation(suite)
+        for node_id, task in list(self._reports.tasks.items()):
+            self._apply(node_id, task, [entry for entry in suite if entry.node_id == node_id])
+
+    def _with_confirmation(self, suite: list[_SuiteVerdict]) -> list[_SuiteVerdict]:
+        """Return the verdicts, of which a FAIL stands if it is one in enough runs in a row."""
+        from pytest_mipro.session import Storage  # loads DSPy
+
+        settings = self._settings
+        try:
+            with closing(Storage(settings.store_url, settings.folder, "pytest")) as storage:
+                return [self._confirmed(entry, storage.store) for entry in suite]
+        except StoreError as error:
+            self._reports.add_note(
+                f"the FAILs of earlier runs cannot be read, so that each FAIL counts: {error}"
+            )
+            return suite
+
+    def _confirmed(self, entry: _SuiteVerdict, store: Store) -> _SuiteVerdict:
+        verdict = entry.verdict
+        if verdict.p_fail is None:
+            return entry
+        streak = store.streaks.get(entry.key)
+        new = next_streak(
+            streak,
+            entry.key,
+            fails=entry.stands,
+            evidence=entry.evidence,
+            asked_again=self._settings.rescore,
+        )
+        if new != streak and (streak is not None or new.fails):
+            store.streaks.replace(new)
+        if not entry.stands:
+            return entry
+        return replace(entry, verdict=confirmed(verdict, new.fails, self._settings.confirm))
+
+    def _apply(self, node_id: str, task: TaskSummary, suite: Sequence[_SuiteVerdict]) -> None:
+        """Put the decided verdicts of a test into its report; report its failure if one stands."""
+        if task.report is None or not suite:
+            return
+        report = replace(task.report, verdicts=tuple(entry.verdict for entry in suite))
+        standing = [entry.verdict for entry in suite if entry.stands]
+        held = self._held.get(node_id) if standing else None
+        decided = summarize(
+            report,
+            file=task.file,
+            line=task.line,
+            status=task.status if held is None else "failed",
+            message=task.message if held is None else f"assert {standing[0]!r}",
+        )
+        self._reports.replace_task(node_id, decided)
+        for entry in suite:
+            if entry.is_held and entry.verdict.held:
+                text = f"{question(entry.verdict)}: {entry.verdict!r}"
+                self._reports.add_note(f"{task.task}: {text}")
+        if held is not None:
+            self._fail(held, decided)
+
+    def _fail(self, held: pytest.TestReport, task: TaskSummary) -> None:
+        """Report the failure of a test that was shown as held."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        passed = [] if reporter is None else reporter.stats.get("passed", [])
+        if held in passed:
+            passed.remove(held)
+        failed = copy(held)
+        failed.outcome = "failed"
+        failed.longrepr = task.message
+        failed.sections = list(held.sections)
+        attach(failed, task.to_dict())
+        self._config.hook.pytest_runtest_logreport(report=failed)
+
+
+def _with_verdicts(
+    suite: Sequence[_SuiteVerdict], decided: Sequence[Verdict]
+) -> list[_SuiteVerdict]:
+    pairs = zip(suite, decided, strict=True)
+    return [replace(entry, verdict=verdict) for entry, verdict in pairs]
+
+
+def _let_go(entry: _SuiteVerdict) -> Verdict:
+    return replace(entry.verdict, held=False)

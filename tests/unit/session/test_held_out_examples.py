@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from sessions import HELD_OUT, NAMES, scorecard
+
+from pytest_mipro.records import ExampleResult
+from pytest_mipro.session.held_out_examples import held_out_examples
+
+
+def test_an_example_has_both_results_and_its_accepted_score() -> None:
+    """An example that was not accepted has no such score."""
+    worse, better = ExampleResult(0.0), ExampleResult(1.0)
+    accepted = scorecard([0.5])
+    known, new = held_out_examples(HELD_OUT[:2], [worse, better], [better, worse], accepted)
+    assert (known.identity, known.accepted, new.accepted) == (NAMES[0], 0.5, None)
+    assert (known.baseline, known.compiled, new.compiled) == (worse, better, worse)
+    assert known.expected == {"answer": HELD_OUT[0].answer}
