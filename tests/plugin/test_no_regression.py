@@ -56,7 +56,7 @@ def test_an_inconclusive_verdict_is_a_warning_or_a_failure(guarded: Project) -> 
         [
             (
                 "*test_adder.py:6: MiproWarning: test_adder: no regression: INCONCLUSIVE: *"
-                "the examples do not decide it*so allow a loss, e.g. tolerance=*this counts as passed"
+                "the examples do not decide it*so allow a loss, *tolerance=*this counts as passed"
             )
         ]
     )
