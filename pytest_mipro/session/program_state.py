@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dspy
+
 from pytest_mipro.canonical import plain
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.reference import predictors_of
@@ -13,8 +15,7 @@ from pytest_mipro.reference import predictors_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import dspy
-
+    from pytest_mipro.records import Artifact
     from pytest_mipro.reference import Anchor, Reference, ReferenceLocation
     from pytest_mipro.task import Task
 
@@ -23,10 +24,32 @@ def dump_state(program: dspy.Module) -> dict[str, Any]:
     """Return a program's DSPy state as JSON data, without any model in it."""
     program = program.deepcopy()
     program.set_lm(None)
-    state = plain(program.dump_state(), fallback=str)
+    if type(program).dump_state is dspy.Module.dump_state:
+        # Not by the program: it passes an argument that a retriever of DSPy does not take.
+        named = program.named_parameters()
+        state = plain({name: part.dump_state() for name, part in named}, fallback=str)
+    else:
+        state = plain(program.dump_state(), fallback=str)
     if not isinstance(state, dict):
         raise AssertionError(state)
     return state
+
+
+def check_state(program: dspy.Module) -> None:
+    """Check that the state of ``program`` can be kept, before any model is asked.
+
+    Raises:
+        DeclarationError: It cannot be dumped, or not be loaded again.
+    """
+    try:
+        restore_state(program, dump_state(program))
+    except Exception as error:
+        message = (
+            f"the state of {type(program).__name__} cannot be kept, so that compiling it would be "
+            f"in vain: {type(error).__name__}: {error}; each dspy.Parameter in it needs a "
+            "dump_state() that returns what its load_state(state) takes"
+        )
+        raise DeclarationError(message) from error
 
 
 def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
@@ -38,9 +61,25 @@ def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module
     return restored
 
 
-def restore_compiled(task: Task, state: Mapping[str, Any]) -> dspy.Module:
-    """Return what the task's optimizer compiled, from its state."""
-    return restore_state(optimizer_of(task.optimizer).shape(task), state)
+def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:
+    """Return what the task's optimizer compiled, in the state of ``artifact``.
+
+    Raises:
+        StoreError: The state does not fit the program, although its key does.
+    """
+    shape = optimizer_of(task.optimizer).shape(task)
+    try:
+        reason = _changed_predictors(artifact.state, shape)
+        if not reason:
+            return restore_state(shape, artifact.state)
+    # ruff: ignore[blind-except]: DSPy raises whatever a wrong state leads to.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    message = (
+        f"the compiled program of {task.name} in the store cannot be loaded: {reason}; another "
+        "program has written it, and --mipro-refresh compiles it again"
+    )
+    raise StoreError(message)
 
 
 def restore_accepted(reference: Reference, task: Task, location: ReferenceLocation) -> dspy.Module:

@@ -88,6 +88,25 @@ TABLES = {
     ),
 }
 
+CREEP = """
+import sys
+from statistics import fmean
+import numpy as np
+sys.path.append(sys.argv[1])
+from benchmarks.merges import creep
+rngs = [np.random.default_rng(seed) for seed in range(3)]
+print(*(fmean(creep(rng, 100, guarded=guarded) for rng in rngs) for guarded in (False, True)))
+"""
+
+
+def test_small_losses_do_not_add_up() -> None:
+    """Fifty merges that each lose a point lose most of it, or ten points with an anchor."""
+    command = [sys.executable, "-c", CREEP, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    without, guarded = map(float, done.stdout.split())
+    assert without > 0.4
+    assert guarded <= 0.1
+
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:

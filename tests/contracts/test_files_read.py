@@ -28,7 +28,7 @@ READERS = {
         "store/sqlite.py",
         "store/url.py",
     },
-    "references, `__mipro__`": {"reference/content.py"},
+    "references, `__mipro__`": {"reference/files.py", "reference/history.py"},
     "datasets": {"task/row_files.py"},
     "code of the project": {
         "fingerprint/dependencies.py",
@@ -40,8 +40,10 @@ READERS = {
         "spending/shared_spending.py",
     },
     "reports, and the summary of a GitHub job": {"plugin/report_files.py", "plugin/reports.py"},
-    "parts of the package, and of the embedded model": {
+    "what is installed: the package, the embedded model, metadata of others": {
+        "fingerprint/packages.py",
         "models/local/engine.py",
+        "optimize/registry.py",
         "report/html.py",
     },
 }

@@ -1,27 +1,32 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
+from dspy.predict.parameter import Parameter
 from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import prompts
-from pytest_mipro.records import Usage
+from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import Reference
 from pytest_mipro.session.program_state import (
     dump_state,
     field_names,
     restore_accepted,
+    restore_artifact,
     restore_state,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sessions import Checkout
 
+METADATA: dict[str, Any] = {"dependency_versions": {}}
 SECRET = "sk-very-secret"
 
 
@@ -40,6 +45,26 @@ class Wider(Adder):
     def __init__(self) -> None:
         super().__init__()
         self.add = dspy.Predict("question -> answer: int, unit")
+
+
+class Retrieving(Adder):
+    """Has a retriever of DSPy, whose state DSPy itself cannot dump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.find = dspy.Retrieve(k=5)
+
+
+class Unkeepable(Adder):
+    """Has a parameter without a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = Weights()
+
+
+class Weights(Parameter):
+    """A parameter that nothing can dump."""
 
 
 def taught() -> Adder:
@@ -130,6 +155,51 @@ def test_an_accepted_program_does_not_fit_other_predictors(
         f"code any more: predictors added, removed or with other fields: {names}; "
         f"accept anew with: {COMMAND}"
     )
+
+
+def test_a_retriever_has_a_state(tmp_path: Path) -> None:
+    """It is restored, and plain DSPy loads it from a file too."""
+    program = Retrieving()
+    program.find.k = 7
+    state = dump_state(program)
+    assert state["find"] == {"k": 7}
+    restored = restore_state(Retrieving(), state)
+    assert isinstance(restored, Retrieving)
+    assert restored.find.k == 7
+
+    (tmp_path / "program.json").write_text(json.dumps({**state, "metadata": METADATA}))
+    loaded = Retrieving()
+    loaded.load(tmp_path / "program.json")
+    assert loaded.find.k == 7
+
+
+def test_a_state_that_cannot_be_kept_is_found_before_a_call(checkout: Checkout) -> None:
+    """The error names the program and what its parameter lacks, and nothing is paid for."""
+    with pytest.raises(DeclarationError, match="the state of Unkeepable cannot be kept") as caught:
+        checkout.outcome(checkout.task(program=Unkeepable(), version="1"))
+    assert "'Weights' object has no attribute 'dump_state'" in str(caught.value)
+    assert checkout.calls == 0
+
+
+ODD_STATES: list[dict[str, Any]] = [
+    {},
+    {"add": None},
+    {"sum": {"signature": {"fields": []}}},
+    {"add": {"signature": {"fields": 5}}},
+    {"add": {"signature": {"fields": [1, 2]}}},
+    {"add": {"signature": {"instructions": "", "fields": [{}, {}]}, "demos": []}},
+]
+
+
+@pytest.mark.parametrize("state", ODD_STATES)
+def test_an_artifact_with_an_odd_state_is_an_error(
+    checkout: Checkout, state: dict[str, Any]
+) -> None:
+    """It names the task, what is wrong and the next step."""
+    artifact = Artifact("key", "test", {}, {}, state, Usage(), 1.0, "")
+    with pytest.raises(StoreError, match="the compiled program of test_adder") as caught:
+        restore_artifact(checkout.task(), artifact)
+    assert str(caught.value).endswith("and --mipro-refresh compiles it again")
 
 
 def test_fields_are_in_the_order_of_the_signature() -> None:
