@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from project import Project
 
 WORSE = ('"calls.log")', '"calls.log", base=0, per_demo=0)')
-A_LITTLE_WORSE = ('"calls.log")', '"calls.log", base=28, per_demo=12)')
+A_LITTLE_WORSE = ('"calls.log")', '"calls.log", base=29, per_demo=12)')
 
 
 def change(project: Project, file: str, old: str, new: str) -> None:
