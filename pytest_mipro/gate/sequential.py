@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     Numbers: TypeAlias = NDArray[np.float64]
 
 LOOKS = 4
+_MISSED = 0.05
+"""The total chance of a miss that decides the futility bounds; a power of 0.8 loses 0.025."""
 _NORMAL = NormalDist()
 _NODES = 96
 _FARTHEST = 9.0
@@ -73,19 +75,19 @@ class SequentialDesign:
     @cached_property
     def futile(self) -> tuple[float, ...]:
         """The p-value at each look above which a test will hardly be significant at the end."""
-        bounds, _ = self._futility
-        return tuple(_upper_tail(bound) for bound in bounds)
+        return tuple(_upper_tail(bound) for bound in self._futility)
 
     @cached_property
     def inflation(self) -> float:
         """How many times as large a difference has to be for the power of a single look."""
-        _, drift = self._futility
+        upper = boundaries(self.fractions, self.alpha)
+        drift = _least(lambda value: power(self.fractions, upper, self._futility, value) >= POWER)
         return drift / (_NORMAL.inv_cdf(1 - self.alpha) + _NORMAL.inv_cdf(POWER))
 
     @property
-    def _futility(self) -> tuple[tuple[float, ...], float]:
-        misses = tuple(spent(1 - POWER, fraction) for fraction in self.fractions)
-        return futility(self.fractions, self.alpha, misses)
+    def _futility(self) -> tuple[float, ...]:
+        misses = tuple(spent(_MISSED, fraction) for fraction in self.fractions)
+        return futility(self.fractions, self.alpha, misses)[0]
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,21 @@ def _lower_bounds(
     return tuple(bounds)
 
 
+def power(
+    fractions: tuple[float, ...],
+    upper: tuple[float, ...],
+    lower: tuple[float, ...],
+    drift: float,
+) -> float:
+    """Return the chance that the statistic crosses a boundary before a futility bound."""
+    paths, total = _Paths.start(), 0.0
+    for fraction, high, low in zip(fractions, upper, lower, strict=True):
+        following = _Step(paths, fraction, drift)
+        total += following.above(high)
+        paths = following.between(low, high)
+    return total
+
+
 class _Paths(NamedTuple):
     """The distribution of the sum of evidence over all paths that have not stopped."""
 
@@ -252,9 +269,13 @@ class _Step(NamedTuple):
     fraction: float
     drift: float
 
+    def above(self, bound: float) -> float:
+        """Return the chance of a statistic above a bound."""
+        return self._tail(self._distances(bound))
+
     def bound_above(self, chance: float) -> float:
         """Return the least bound that the statistic exceeds with no more than a chance."""
-        return _least(lambda bound: self._tail(self._distances(bound)) <= chance)
+        return _least(lambda bound: self.above(bound) <= chance)
 
     def bound_below(self, chance: float) -> float:
         """Return the least bound that the statistic is below with at least a chance."""

@@ -38,11 +38,11 @@ def test_the_margin_is_on_the_side_that_the_test_says() -> None:
     def jumping(margin: float) -> float:
         return 0.04 if math.floor(margin * 50) % 2 else 0.06
 
-    test = PairedTest(jumping, jumping, "jumping test")
+    test = PairedTest(jumping, lambda _: 0.5, "jumping test")
     for margin in (-0.41, -0.07, 0.0, 0.03, 0.05, 0.29):
         low, high = confidence_interval(test, 0.05, SEARCH._replace(margin=margin))
         if jumping(margin) < 0.05:
             assert low > margin
-            assert high > 0.29
         else:
-            assert low <= margin <= high
+            assert low <= margin
+        assert high == 1

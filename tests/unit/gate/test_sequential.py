@@ -15,6 +15,7 @@ from pytest_mipro.gate.sequential import (
     boundaries,
     compare_at,
     futility,
+    power,
     spent,
 )
 from pytest_mipro.gate.verdict import AcceptedScores, beats_baseline, no_regression
@@ -77,8 +78,9 @@ def test_the_drift_has_the_power() -> None:
     statistics = np.cumsum(steps, axis=1) / np.sqrt(QUARTERS)
     is_over, is_under = statistics >= upper, statistics < bounds
     first = np.argmax(is_over | is_under, axis=1)
-    power = np.mean(is_over[np.arange(len(first)), first])
-    assert power == pytest.approx(0.8, abs=0.006)
+    share = np.mean(is_over[np.arange(len(first)), first])
+    assert share == pytest.approx(0.8, abs=0.006)
+    assert power(QUARTERS, upper, bounds, drift) == pytest.approx(0.8, abs=1e-6)
 
 
 class TestDesign:
@@ -108,10 +110,12 @@ class TestStop:
             (1, 0.01, 0.99, "either", False),
             (1, 1e-5, 1.0, "PASS", True),
             (1, 1.0, 1e-5, "PASS", True),
-            (1, 0.9, 0.1, "PASS", True),
+            (2, 0.9, 0.1, "PASS", True),
+            (1, 0.9, 0.1, "PASS", False),
             (1, 0.9, 0.1, "FAIL", False),
             (1, 0.9, 0.1, "either", False),
             (3, 0.5, 0.5, "either", True),
+            (2, 0.5, 0.5, "PASS", False),
             (4, 0.3, 0.7, "either", True),
         ],
     )
