@@ -83,7 +83,7 @@ class Settings:
     is a flag, an ini option, or both.
 
     Attributes:
-        folder: The folder of the default store, the response cache and reports.
+        folder: The folder of the default store and of reports.
     """
 
     folder: Path

@@ -90,7 +90,7 @@ class Compiler:
         reasons = self.reasons(task, context.fingerprint)
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
         self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
-        with self._storage.opened(task, again=self._policy.refresh) as store:
+        with self._storage.opened(again=self._policy.refresh) as store:
             compilation = self._optimized(context, reasons, store, held_out_rows)
         # An earlier artifact stays until here, so that an error loses nothing.
         self._storage.store.artifacts.replace(compilation.artifact)

@@ -60,7 +60,7 @@ class Session:
         Args:
             store_url: SQLAlchemy URL of the store.
             store_name: The name of the store in reports, without credentials.
-            folder: The folder of the store and of cached LM responses.
+            folder: The folder of the store.
             process_name: The name of this process in messages of processes that wait for it.
             callbacks: What the session calls.
             policy: What the user set for all tasks.

@@ -1,4 +1,4 @@
-"""The folder of a session: the store, the locks of tasks, and cached LM responses."""
+"""The folder of a session: the store, and the locks of tasks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_mipro.store import CompileLock
-    from pytest_mipro.task import Task
 
 
 class Storage:
-    """Opens the store and the cache of LM responses when they are needed.
+    """Opens the store when it is needed.
 
     Args:
         store_url: SQLAlchemy URL of the store.
@@ -66,13 +65,13 @@ class Storage:
         return self.store.compile_lock(key, self._process_name).wait(on_wait=on_wait)
 
     @contextmanager
-    def opened(self, task: Task, *, again: bool = False) -> Generator[Store]:
-        """Yield the store for work on ``task``, while DSPy caches LM responses.
+    def opened(self, *, again: bool = False) -> Generator[Store]:
+        """Yield the store for work on a task, while it keeps LM responses.
 
         To ask the models ``again``, yield a store that only this run has, and cache nothing.
         """
         store = self._rerun_store if again else self.store
-        with cached_responses(self._folder / "lm", task, again=again):
+        with cached_responses(None if again else store):
             yield store
 
 

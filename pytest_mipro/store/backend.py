@@ -54,6 +54,9 @@ class Backend(Protocol):
             StoreError: The database cannot be used or created.
         """
 
+    def foreign_objects(self, connection: Connection) -> Sequence[str]:
+        """Return the objects of the database that no store has, and that could hang a query."""
+
     def initialize(self, connection: Connection) -> None:
         """Set what is to hold for the whole database, before the tables are created."""
 

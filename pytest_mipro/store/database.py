@@ -10,8 +10,9 @@ from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Proposal, Trace
+from pytest_mipro.records import Proposal, Response, Trace
 from pytest_mipro.store import schema
+from pytest_mipro.store.buffered_table import BufferedTable
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.messages import explain, explain_damage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Rows, traces, proposals and artifacts, each under the key of its content.
+    """Rows, traces, proposals, artifacts and responses, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -33,6 +34,7 @@ class Store:
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
+        responses: Responses of language models.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -44,6 +46,7 @@ class Store:
         self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
         self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
         self.artifacts = ArtifactTable(self.connection, backend)
+        self.responses = BufferedTable(self.connection, backend, schema.RESPONSES, Response)
         try:
             self._prepare()
         except StoreError:
@@ -113,7 +116,7 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        tables = (self.rows, self.traces, self.proposals, self.artifacts)
+        tables = (self.rows, self.traces, self.proposals, self.artifacts, self.responses)
         counts = {table.name: table.prune(deadline) for table in tables}
         if any(counts.values()):
             with self.connection() as connection:
@@ -126,6 +129,7 @@ class Store:
 
     def _prepare(self) -> None:
         """Create the tables in an empty database; most stores have them."""
+        self._refuse_foreign_objects()
         if self._is_current():
             return
         with self.connection() as connection:
@@ -135,6 +139,17 @@ class Store:
             self._backend.lock_schema(connection)
             if self._check_format(connection) is None:
                 schema.create(connection)
+
+    def _refuse_foreign_objects(self) -> None:
+        """Raise a StoreError for a view in place of a table, whose query may never end."""
+        with self.connection() as connection:
+            names = self._backend.foreign_objects(connection)
+        if names:
+            message = (
+                f"{self.name} is a database of something else, it has a {names[0]}, which no store "
+                "has; use another one for the store"
+            )
+            raise StoreError(message)
 
     def _is_current(self) -> bool:
         query = select(schema.ABOUT.c.application, schema.ABOUT.c.version)

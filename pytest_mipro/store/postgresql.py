@@ -10,10 +10,11 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from pytest_mipro.store import schema
 from pytest_mipro.store.backend import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import URL, Connection, Engine, Table
     from sqlalchemy.dialects.postgresql import Insert
@@ -27,6 +28,11 @@ _HOLDER = text("""
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid::bigint = :high AND objid::bigint = :low
+""")
+
+_VIEWS = text("""
+    SELECT relname FROM pg_class
+    WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
 """)
 
 
@@ -63,6 +69,11 @@ class PostgresqlBackend:
 
     def prepare(self, create: Callable[[Self], None]) -> None:
         """Do nothing: the administrator of the server creates the database."""
+
+    def foreign_objects(self, connection: Connection) -> Sequence[str]:
+        """Return the views under the names of tables; other applications may have their own."""
+        views = connection.scalars(_VIEWS, {"names": [*schema.METADATA.tables]})
+        return [f"view {name}" for name in views]
 
     def initialize(self, connection: Connection) -> None:
         """Do nothing: the server has its settings."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 APPLICATION = "pytest-mipro"
-VERSION = 3
+VERSION = 4
 """The format of the tables; a store of another format is refused."""
 
 METADATA = MetaData()
@@ -52,8 +52,9 @@ TRACES = _record_table("traces")
 PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))
 Index("artifacts_by_task", ARTIFACTS.c.task, ARTIFACTS.c.created)
+RESPONSES = _record_table("responses")
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS)
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, RESPONSES)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lazy_loader
-from sqlalchemy import create_engine, delete, event, false
+from sqlalchemy import create_engine, delete, event, false, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
@@ -17,7 +17,7 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.store import files, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import filelock
     from sqlalchemy import URL, Connection, Engine, Table
@@ -55,6 +55,12 @@ _ADVICE = {
     "no such": files.DAMAGED,
 }
 """The next step by a part of SQLite's message. Python 3.10 hides SQLite's error codes."""
+
+_FOREIGN = text("""
+    SELECT CASE WHEN type = 'table' THEN 'virtual table' ELSE type END || ' ' || name
+    FROM sqlite_master
+    WHERE type NOT IN ('table', 'index') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL %')
+""")
 
 
 class SqliteBackend:
@@ -100,6 +106,10 @@ class SqliteBackend:
         if self._is_in_memory or database is None or database.startswith("file:"):
             return
         files.prepare(Path(database), lambda path: create(self._at(path)))
+
+    def foreign_objects(self, connection: Connection) -> Sequence[str]:
+        """Return the views, the triggers and the virtual tables."""
+        return connection.scalars(_FOREIGN).all()
 
     def initialize(self, connection: Connection) -> None:
         """Let readers and the writer work at the same time; the file keeps this setting."""
@@ -229,4 +239,5 @@ def _configure(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA trusted_schema=OFF")  # The file may come from somebody else.
     cursor.close()

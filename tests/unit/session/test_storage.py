@@ -97,10 +97,11 @@ def test_processes_of_a_run_share_rescored_rows(compiled: Checkout) -> None:
 
 @pytest.fixture(scope="module")
 def first_cached(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a checkout with a reference and cached responses, whose store is deleted."""
+    """Return a checkout with a reference, whose store has nothing but LM responses."""
     checkout = caching(Checkout(tmp_path_factory.mktemp("responses")))
     checkout.outcome(update=True)
-    checkout.store.unlink()
+    for table in ("rows", "traces", "proposals", "artifacts"):
+        alter(f"DELETE FROM {table}")(checkout.store)
     return checkout
 
 
@@ -111,13 +112,13 @@ def cached(first_cached: Checkout, tmp_path: Path) -> Checkout:
 
 
 def caching(checkout: Checkout) -> Checkout:
-    """Return ``checkout`` where DSPy caches responses, and an optimizer asks no model."""
+    """Return ``checkout`` where the store keeps responses, and an optimizer asks no model."""
     checkout.caches_responses = True
     checkout.recorder.optimizer = with_demos
     return checkout
 
 
-def test_cached_responses_answer_without_the_store(cached: Checkout) -> None:
+def test_stored_responses_answer_again(cached: Checkout) -> None:
     """They use nothing, and they have the costs of the first answers."""
     outcome = cached.outcome()
     assert outcome.report().origin == "compiled"
@@ -128,26 +129,43 @@ def test_cached_responses_answer_without_the_store(cached: Checkout) -> None:
     assert outcome.costs_no_more(than="reference", ratio=1)
 
 
-def test_a_rescore_bypasses_cached_responses(cached: Checkout) -> None:
-    """The model answers every row again."""
+def test_a_rescore_bypasses_stored_responses(cached: Checkout) -> None:
+    """The model answers every row again, and none of its responses is stored."""
+    before = responses_in(cached.store)
     cached.outcome(rescore=True)
     assert cached.calls == ROWS
+    assert responses_in(cached.store) == before
 
 
-def test_damaged_cached_responses_are_an_error(cached: Checkout) -> None:
-    """The error names the folder, and a run without the folder succeeds."""
-    for file in (cached.folder / "lm").rglob("cache.db"):
-        overwrite(file)
-    with pytest.raises(InfrastructureError, match=r"LM responses kept in .* move it aside"):
+def test_a_refresh_bypasses_stored_responses(checkout: Checkout) -> None:
+    """The compile asks the model again, and none of its responses is stored."""
+    checkout.caches_responses = True
+    checkout.outcome()
+    before, calls = responses_in(checkout.store), checkout.calls
+    checkout.outcome(refresh=True)
+    assert checkout.calls > calls
+    assert responses_in(checkout.store) == before
+
+
+def responses_in(store: Path) -> list[object]:
+    """Return the keys of all responses in a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        return connection.execute("SELECT key FROM responses ORDER BY key").fetchall()
+
+
+def test_dspy_keeps_no_cache_of_its_own(cached: Checkout) -> None:
+    """Its cache would be a folder of pickles."""
+    assert sorted(path.name for path in cached.folder.iterdir()) == [
+        ".gitignore",
+        "CACHEDIR.TAG",
+        "store.db",
+        "store.db-locks",
+    ]
+
+
+def test_a_damaged_response_is_an_error(cached: Checkout) -> None:
+    """The error names the store, and no model is asked."""
+    alter("UPDATE responses SET value = replace(value, 'stop', 'stip')")(cached.store)
+    with pytest.raises(InfrastructureError, match=r"responses/.* not what was written, in the"):
         cached.outcome()
     assert cached.calls == 0
-    (cached.folder / "lm").rename(cached.root / "aside")
-    cached.outcome()
-    assert cached.calls == ROWS
-
-
-def test_two_models_of_one_name_have_no_cached_responses(checkout: Checkout) -> None:
-    """DSPy's cache would mix up their responses."""
-    checkout.recorder.optimizer = with_demos
-    checkout.outcome()
-    assert not (checkout.folder / "lm").exists()

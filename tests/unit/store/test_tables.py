@@ -12,8 +12,8 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Proposal, Row, Trace, Usage
-from pytest_mipro.store import Store
+from pytest_mipro.records import Artifact, Failure, Proposal, Response, Row, Trace, Usage
+from pytest_mipro.store import RecordTable, Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DAY = 86_400.0
 BUSY = """
 import sys
 from pytest_mipro.records import Row
-from pytest_mipro.store import Store
+from pytest_mipro.store import RecordTable, Store
 
 store = Store.open(sys.argv[1])
 with store.compile_lock("key", "busy").wait(on_wait=print):
@@ -46,6 +46,8 @@ def fill(store: Store, name: str) -> None:
     store.traces.put(Trace(name, 1.0))
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
+    store.responses.put(Response(name, {"outputs": ["text"]}))
+    store.responses.flush()
 
 
 def age(path: Path, days: float, where: str = "1") -> None:
@@ -71,6 +73,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "traces": lambda store: store.traces.get("k"),
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
+    "responses": lambda store: store.responses.get("k"),
 }
 
 
@@ -165,10 +168,11 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = {"rows": 1, "traces": 1, "proposals": 1, "artifacts": 1}
+        counts = {table.name: 1 for table in RECORD_TABLES}
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        for table in (store.rows, store.traces, store.proposals, store.artifacts):
+        for name in counts:
+            table: RecordTable[Any] = getattr(store, name)
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)
@@ -273,7 +277,7 @@ class TestByAnswer:
 
     def test_is_looked_up_in_an_index(self, store: Store) -> None:
         """A query by answer uses an index."""
-        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE answer IN ('one')"
+        query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE prediction_key IN ('one')"
         with store.connection() as connection:
             plan = str(connection.exec_driver_sql(query).all())
         assert "rows_by_prediction" in plan
