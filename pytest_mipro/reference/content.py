@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Usage
+from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,9 @@ def read_reference(location: ReferenceLocation) -> Reference | None:
         raise _missing_half(location, location.program, location.scores)
     if program is None:
         raise _missing_half(location, location.scores, location.program)
-    reference = _reference(location, {**scores, "state": _without_metadata(program)})
+    state = _without_metadata(program)
+    _check_state(location, state)
+    reference = _reference(location, {**scores, "state": state})
     _check_consistency(location, reference, scores.get("program"))
     return reference
 
@@ -126,13 +129,6 @@ def accept_reference(
     return acceptance if earlier is None else _compared(acceptance, new, earlier, fields)
 
 
-def predictors_of(state: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the states of the predictors in a program's DSPy state, by name."""
-    if _is_predictor(state) and "instructions" in state["signature"]:
-        return {"self": state}  # the program is a predictor itself
-    return {name: value for name, value in sorted(state.items()) if _is_predictor(value)}
-
-
 def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> tuple[Prompt, ...]:
     """Return the prompts in a DSPy state, with demos in the order of ``fields``."""
     return tuple(
@@ -140,6 +136,7 @@ def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) ->
             name,
             str(predictor["signature"].get("instructions", "")),
             tuple(_ordered(demo, fields.get(name, ())) for demo in predictor.get("demos", ())),
+            labels_of(predictor),
         )
         for name, predictor in predictors_of(state).items()
     )
@@ -156,10 +153,6 @@ def write_whole(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _is_predictor(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("signature"), dict)
 
 
 def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
@@ -330,6 +323,14 @@ def _reference(location: ReferenceLocation, data: dict[str, Any]) -> Reference:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise _damaged(location, location.scores, f"has a wrong {name}: {first['msg']}") from error
+
+
+def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
+    """Raise DamagedReference if the program holds more than prompts: DSPy would obey it."""
+    key = refused_key(state)
+    if key:
+        problem = f"holds {key}, which no reference has: it may redirect calls, with their API key"
+        raise _damaged(location, location.program, problem)
 
 
 def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:

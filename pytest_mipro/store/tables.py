@@ -53,9 +53,9 @@ class RecordTable(Generic[RecordT]):
         self._record_type = record_type
         self._lookup_columns = schema.lookup_columns(table)
         self._insert = backend.insert_once(table)
-        self._by_key = self._query(_among_keys(table.c.key))
+        self._by_key = self._query(table.c.key)
         # A comparison takes half the time of a list of one, and LM responses are read singly.
-        self._by_single_key = self._query(table.c.key == bindparam("keys"))
+        self._by_single_key = self._query_where(table.c.key == bindparam("keys"))
         self._note_use = (
             update(table)
             .where(_among_keys(table.c.key), table.c.used < bindparam("stale"))
@@ -73,7 +73,7 @@ class RecordTable(Generic[RecordT]):
         Raises:
             StoreError: As ``get_many``.
         """
-        records = self._read(self._by_single_key, [key])
+        records = self._read_each(self._by_single_key, [key])
         return records[0][1] if records else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
@@ -82,7 +82,7 @@ class RecordTable(Generic[RecordT]):
         Raises:
             StoreError: The store cannot be read, or a record in it is damaged.
         """
-        return {names[0]: record for names, record in self._read(self._by_key, _batches(keys))}
+        return {names[0]: record for names, record in self._read(self._by_key, keys)}
 
     def put(self, *records: RecordT) -> None:
         """Write ``records``; when this returns they survive the death of the process.
@@ -125,7 +125,11 @@ class RecordTable(Generic[RecordT]):
         with self._connect() as connection:
             return list(connection.scalars(query))
 
-    def _query(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> Query:
+    def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Query:
+        """Return the query for the records whose ``column`` has one of some keys."""
+        return self._query_where(_among_keys(column), *order)
+
+    def _query_where(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> Query:
         """Return the query for the records that meet a condition on the parameter "keys"."""
         columns = self._table.c
         is_stale = columns.used < bindparam("stale")
@@ -153,13 +157,17 @@ class RecordTable(Generic[RecordT]):
         values.update((column.name, name) for column, name in columns)
         return values
 
-    def _read(
+    def _read(self, query: Query, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], RecordT]]:
+        """Return each record that ``query`` has, with the values of its lookup columns."""
+        return self._read_each(query, _batches(keys))
+
+    def _read_each(
         self, query: Query, parameters: Iterable[object]
     ) -> list[tuple[tuple[Any, ...], RecordT]]:
         """Return each record that ``query`` has, with the values of its lookup columns.
 
         Args:
-            query: A query that ``_query`` made.
+            query: A query that ``_query_where`` made.
             parameters: The values of its parameter "keys", one after another.
         """
         records: list[tuple[tuple[Any, ...], RecordT]] = []
@@ -206,7 +214,7 @@ class RowTable(RecordTable[Row]):
         columns = schema.ROWS.c
         super().__init__(connect, backend, schema.ROWS, Row)
         self._by_prediction = self._query(
-            _among_keys(columns.prediction_key), columns.created.desc(), columns.key.desc()
+            columns.prediction_key, columns.created.desc(), columns.key.desc()
         )
 
     def by_prediction(self, keys: Iterable[str]) -> dict[str, Row]:
@@ -215,7 +223,7 @@ class RowTable(RecordTable[Row]):
         Raises:
             StoreError: As ``get_many``.
         """
-        return {names[1]: row for names, row in self._read(self._by_prediction, _batches(keys))}
+        return {names[1]: row for names, row in self._read(self._by_prediction, keys)}
 
     def _names(self, record: Row) -> tuple[object, ...]:
         return record.key, record.prediction_key
@@ -228,8 +236,7 @@ class ArtifactTable(RecordTable[Artifact]):
         """Keep artifacts in their table."""
         columns = schema.ARTIFACTS.c
         super().__init__(connect, backend, schema.ARTIFACTS, Artifact)
-        of_task = columns.task == bindparam("keys")
-        self._newest = self._query(of_task, columns.created.desc()).limit(RECENT)
+        self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:
         """Return up to ``RECENT`` artifacts of ``task``, the newest first.

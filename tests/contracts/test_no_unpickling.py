@@ -103,7 +103,6 @@ def test_a_planted_pickle_is_data(
 
 def test_the_payload_works(tmp_path: Path) -> None:
     """Unpickled, it does leave a proof."""
-    # ruff: ignore[suspicious-pickle-usage]: this is the attack
     pickle.loads(pickle.dumps(Payload(tmp_path / "proof")))
     assert (tmp_path / "proof").exists()
 

@@ -155,7 +155,7 @@ class TestFiles:
     def test_demos_keep_the_order_of_their_fields(self, location: ReferenceLocation) -> None:
         """The keys of a demo's values stay in their order, which a prompt may show."""
         demo = {"question": {"b": 1, "a": [{"d": 1, "c": 2}]}, "answer": 2}
-        accept(location, replace(REFERENCE, state={"add": {"demos": [demo]}}))
+        accept(location, replace(REFERENCE, state={"add": {"signature": {}, "demos": [demo]}}))
         reference = read_reference(location)
         assert reference is not None
         assert json.dumps(reference.state["add"]["demos"]) == json.dumps([demo])
@@ -227,7 +227,7 @@ class TestAcceptance:
         )
         assert (acceptance.previous, acceptance.current) == (None, Means(2, 0.5, 0.75))
         (prompt,) = acceptance.prompts_after
-        assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],))
+        assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],), ("Q: ",))
         assert list(prompt.demos[0]) == ["question", "answer", "augmented"]
 
     @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ class TestPredictors:
     def test_a_program_that_is_a_predictor(self) -> None:
         """A state without the predictor's name, as DSPy dumps it, has the name self."""
         (prompt,) = prompts_of(STATE["add"], {"self": ("question",)})
-        assert prompt == Prompt("self", "Add.\nWell.", (STATE["add"]["demos"][0],))
+        assert prompt == Prompt("self", "Add.\nWell.", (STATE["add"]["demos"][0],), ("Q: ",))
 
     def test_a_predictor_called_signature(self) -> None:
         """A predictor that is called signature is not the program's own signature."""
@@ -327,6 +327,21 @@ class TestPredictors:
     def test_state_beside_predictors(self) -> None:
         """State that is not a predictor has no prompt."""
         assert prompts_of({"metadata": {}, "count": 3, "names": []}, {}) == ()
+
+
+class TestForeignContent:
+    def test_what_would_redirect_calls(self, location: ReferenceLocation) -> None:
+        """An address is refused with the file and its key, and the files stay."""
+        accept(location, REFERENCE)
+        foreign = {"config": {"api_base": "http://other"}}
+        state = {"add": {**STATE["add"], **foreign}}
+        edit(location.program, lambda data: data["add"].update(foreign))
+        edit(location.scores, lambda data: data.update(program=digest(state)))
+        content = location.program.read_bytes()
+        problem = r"test_x\.program\.json holds add\.config = \{'api_base': 'http://other'\}"
+        with pytest.raises(DamagedReference, match=problem):
+            read_reference(location)
+        assert location.program.read_bytes() == content
 
 
 class TestDamage:
@@ -404,7 +419,7 @@ class TestDamage:
         [
             lambda data: data["add"]["signature"].update(instructions="Better!"),
             lambda data: data.pop("add"),
-            lambda data: data["add"].update(temperature=float("nan")),
+            lambda data: data["add"].update(train=[float("nan")]),
         ],
     )
     def test_an_edited_program(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
 from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import prompts
 from pytest_mipro.records import Usage
 from pytest_mipro.reference import Reference
@@ -18,6 +20,7 @@ from pytest_mipro.session.program_state import (
     restore_accepted,
     restore_state,
 )
+from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from sessions import Checkout
@@ -66,6 +69,66 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         state=dump_state(taught()),
     )
     return restore_accepted(reference, program, checkout.location())
+
+
+class Configured(dspy.Predict):
+    """A predictor whose state has more than a prompt."""
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """Return the state with the predictor's configuration."""
+        return {**super().dump_state(json_mode), "config": {"temperature": 1.0}}
+
+
+class Retrieving(Adder):
+    """Has a retriever, which DSPy counts among the parameters of a program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retrieve = dspy.Retrieve(k=3)
+
+
+def test_a_predictor_with_more_than_a_prompt() -> None:
+    """It is refused, because the rest could not be restored."""
+    program = Adder()
+    program.add = Configured("question -> answer: int")
+    with pytest.raises(DeclarationError, match=r"Adder cannot be compiled: .* add\.config = "):
+        dump_state(program)
+
+
+def test_a_retriever_keeps_the_state_of_the_code() -> None:
+    """The state has predictors alone, and can be restored."""
+    state = dump_state(Retrieving())
+    assert [*state] == ["add"]
+    assert restore_state(Retrieving(), state).retrieve.k == 3
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"add": {"config": {"api_base": "http://other"}}}, "holds add.config = {'api_base'"),
+        ({"add": {"lm": {"model": "openai/x"}}}, "holds add.lm"),
+        ({"add": {"signature": {"fields": [], "instructions": "x"}}}, "other predictors or fields"),
+        ({"new": {}}, "holds new = {}"),
+    ],
+)
+def test_a_state_that_somebody_changed(change: dict[str, Any], problem: str) -> None:
+    """It is an error, and the program has none of it."""
+    state = dump_state(Adder())
+    for name, entries in change.items():
+        state[name] = {**state.get(name, {}), **entries}
+    with pytest.raises(StoreError, match=re.escape(problem)):
+        restore_state(Adder(), state)
+
+
+def test_an_artifact_that_redirects_calls(compiled: Checkout) -> None:
+    """The run names the store and the key before it asks a model."""
+    with closing(Store.open(compiled.store_url)) as store:
+        (artifact,) = store.artifacts.recent(compiled.task().test)
+        artifact.state["add"]["config"] = {"api_base": "http://other"}
+        store.artifacts.replace(artifact)
+    with pytest.raises(StoreError, match=r"holds add\.config = .*store\.db, move it aside"):
+        compiled.outcome()
+    assert compiled.calls == 0
 
 
 def test_a_state_is_json_without_models() -> None:

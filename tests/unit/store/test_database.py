@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.uses("sqlalchemy")
 
 
+ENDLESS = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+SELECT i AS id, i AS application, i AS version, i AS key FROM n
+"""
 WRITER = """
 import sys
 from pytest_mipro.records import Row
@@ -211,8 +215,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         "definition",
         [
-            "VIEW {} AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
-            "SELECT i AS id, i AS application, i AS version, i AS key FROM n",
+            f"VIEW {{}} AS {ENDLESS}",
             "TRIGGER t AFTER UPDATE ON {}_aside BEGIN SELECT 1; END",
             "VIRTUAL TABLE {} USING rtree(key, low, high)",
         ],
