@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -66,7 +67,14 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
 def _store_url(value: OptionValue) -> str:
     url = value.text or f"{_SQLITE}{DEFAULT_STORE}"
     path = _path_in(url)
-    return url if path is None else f"{_SQLITE}{(value.folder / path).as_posix()}"
+    if path is None or Path(path).is_absolute():
+        return url
+    return f"{_SQLITE}{_quoted(value.folder)}/{path}"
+
+
+def _quoted(folder: Path) -> str:
+    """Return a path as a URL has it: its name may hold ``%2F`` or a question mark."""
+    return quote(folder.as_posix(), safe="/:")
 
 
 def _path_in(url: str) -> str | None:
@@ -221,14 +229,14 @@ class Settings:
     def store_file(self) -> Path | None:
         """The file that the store is in, if it is in one."""
         path = _path_in(self.store_url)
-        return None if path is None else Path(path.partition("?")[0])
+        return None if path is None else Path(unquote(path.partition("?")[0]))
 
     @property
     def store_name(self) -> str:
         """The store's URL for people: without credentials, relative where it can be."""
         scheme, _, rest = self.store_url.partition("://")
         name = f"{scheme}://{rest.rpartition('@')[2]}"
-        return name.replace(f"{self.folder.parent.as_posix()}/", "")
+        return name.replace(f"{_quoted(self.folder.parent)}/", "")
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":

@@ -146,7 +146,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file atomically: a reader sees its old or its new content, never a part."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)  # Of a process that died; or a link to another file.
+        with unfinished.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -276,6 +277,7 @@ def _write(location: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> 
     text = json.dumps(_sorted(data), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_links(location)
         # UTF-8 cannot encode a lone surrogate; its JSON escape can be read back.
         write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
     except OSError as error:
@@ -284,6 +286,13 @@ def _write(location: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> 
             f"mend that, then accept with: {location.command}"
         )
         raise ReferenceFileError(message) from error
+
+
+def _refuse_links(location: ReferenceLocation) -> None:
+    for folder in (location.folder, location.folder.parent):
+        if folder.is_symlink():
+            message = f"{folder} is a link to {folder.readlink()}, put a folder in its place"
+            raise OSError(message)
 
 
 def _sorted(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Storage:
         """The results that the processes of this run evaluate again, opened on first use."""
         if self._shared_folder is None:
             return Store.in_memory()
-        return Store.open(f"sqlite:///{self._shared_folder / 'rerun.db'}")
+        return Store.open_file(self._shared_folder / "rerun.db")
 
     @property
     def is_open(self) -> bool:
@@ -76,18 +77,33 @@ class Storage:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder, and keep it out of version control and backups."""
+    """Make the folder for this user alone, and keep it out of version control and backups."""
     try:
-        folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            message = (
+                f"the folder {folder}, which keeps paid results, is a link to {folder.readlink()}, "
+                "which may be another user's; put a folder in its place, or use --mipro-store"
+            )
+            raise StoreError(message)
+        folder.mkdir(mode=0o700, exist_ok=True)
         for name, content in (
             (".gitignore", "*\n"),
             ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
         ):
-            if not (folder / name).exists():
-                (folder / name).write_text(content, encoding="ascii")
+            _write_missing(folder / name, content)
     except OSError as error:
         message = (
             f"the folder {folder}, which keeps paid results, cannot be written: "
             f"{error.strerror or error}; move the file in its place aside, or make it writable"
         )
         raise StoreError(message) from error
+
+
+def _write_missing(path: Path, content: str) -> None:
+    """Write a file unless there is one, or a link of its name."""
+    with suppress(FileExistsError), open(path, "x", encoding="ascii", opener=_open_private) as file:
+        file.write(content)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

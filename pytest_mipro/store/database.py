@@ -17,10 +17,11 @@ from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.messages import explain, explain_damage
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
-from pytest_mipro.store.url import backend_at, open_engine
+from pytest_mipro.store.url import backend_at, backend_of_file, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_mipro.store.backend import Backend
 
@@ -60,7 +61,19 @@ class Store:
         Raises:
             StoreError: No usable store is at ``url``, and none can be created there.
         """
-        backend = backend_at(url)
+        return cls._opened(backend_at(url))
+
+    @classmethod
+    def open_file(cls, path: Path) -> Store:
+        """Open the store in a SQLite file, and create it if there is none.
+
+        Raises:
+            StoreError: As ``open``.
+        """
+        return cls._opened(backend_of_file(path))
+
+    @classmethod
+    def _opened(cls, backend: Backend) -> Store:
         backend.prepare(lambda new: cls(new).close())
         return cls(backend)
 

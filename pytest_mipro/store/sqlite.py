@@ -166,7 +166,7 @@ class FileMutex:
         self._path = path
         self._name_file = path.with_suffix(".txt")
         # The thread that releases the lock may be another than the one that took it.
-        self._lock = filelock.FileLock(path, thread_local=False)
+        self._lock = filelock.FileLock(path, thread_local=False, mode=0o600)
 
     def acquire(self, owner: str) -> bool:
         """Take the lock if it is free.
@@ -175,8 +175,10 @@ class FileMutex:
             StoreError: The files cannot be written, or the file system has no locks.
         """
         try:
+            self._prepare_folder()
             self._lock.acquire(blocking=False)
-            self._name_file.write_text(owner, encoding="utf-8")
+            with open(self._name_file, "w", encoding="utf-8", opener=files.open_private) as file:
+                file.write(owner)
         except filelock.Timeout:
             return False
         except (OSError, NotImplementedError) as error:
@@ -186,6 +188,13 @@ class FileMutex:
             )
             raise StoreError(message) from error
         return True
+
+    def _prepare_folder(self) -> None:
+        folder = self._path.parent
+        folder.mkdir(mode=files.PRIVATE_FOLDER, exist_ok=True)
+        if folder.is_symlink():
+            message = f"{folder} is a link, which may lead to files of another user; delete it"
+            raise OSError(message)
 
     def owner(self) -> str | None:
         """Return the name that the holder wrote."""

@@ -329,6 +329,31 @@ class TestPredictors:
         assert prompts_of({"metadata": {}, "count": 3, "names": []}, {}) == ()
 
 
+class TestLinks:
+    @pytest.mark.parametrize("levels", [0, 1])
+    def test_a_folder_that_is_a_link(self, location: ReferenceLocation, levels: int) -> None:
+        """Nothing is written through it."""
+        folder = [location.folder, location.folder.parent][levels]
+        target = folder.parent / "target"
+        target.mkdir(parents=True)
+        folder.symlink_to(target)
+        with pytest.raises(ReferenceFileError, match=r"is a link to .*put a folder"):
+            accept(location, REFERENCE)
+        assert not [path for path in target.rglob("*") if path.is_file()]
+
+    def test_files_that_are_links(self, location: ReferenceLocation) -> None:
+        """They are replaced, and what they led to stays."""
+        target = location.folder / "target"
+        location.folder.mkdir(parents=True)
+        target.write_text("mine")
+        unfinished = location.folder / f".{location.program.name}.{os.getpid()}.tmp"
+        for link in (location.program, unfinished):
+            link.symlink_to(target)
+        accept(location, REFERENCE)
+        assert target.read_text() == "mine"
+        assert not location.program.is_symlink()
+
+
 class TestForeignContent:
     def test_what_would_redirect_calls(self, location: ReferenceLocation) -> None:
         """An address is refused with the file and its key, and the files stay."""

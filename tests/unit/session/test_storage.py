@@ -79,6 +79,31 @@ def test_a_store_that_cannot_be_used_is_an_error(
     assert compiled.store.read_bytes() == content
 
 
+def test_the_folder_is_the_owners_alone(compiled: Checkout) -> None:
+    """Nobody else may read paid results."""
+    modes = {path.name: path.stat().st_mode & 0o777 for path in compiled.folder.rglob("*")}
+    assert compiled.folder.stat().st_mode & 0o777 == modes.pop("store.db-locks") == 0o700
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_link_in_place_of_the_folder_is_an_error(checkout: Checkout) -> None:
+    """The session writes nothing through it."""
+    elsewhere = checkout.root / "elsewhere"
+    elsewhere.mkdir()
+    checkout.folder.symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=r"\.mipro, .* is a link to .*; put a folder"):
+        checkout.outcome()
+    assert not [*elsewhere.iterdir()]
+
+
+def test_a_link_in_place_of_a_file_of_the_folder_stays(checkout: Checkout) -> None:
+    """The session writes nothing through it."""
+    checkout.folder.mkdir()
+    (checkout.folder / ".gitignore").symlink_to(checkout.root / "target")
+    checkout.outcome()
+    assert not (checkout.root / "target").exists()
+
+
 def test_a_store_that_cannot_be_opened_is_an_error(checkout: Checkout) -> None:
     """The error comes before the first call."""
     with pytest.raises(StoreError, match="store URL 'nonsense'"):
