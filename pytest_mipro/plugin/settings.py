@@ -64,6 +64,12 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
     return name.strip(), (input_price, output_price)
 
 
+def _revision(value: OptionValue) -> str | None:
+    if value.text.startswith("-"):
+        value.refuse("a commit, such as origin/main")
+    return value.text or None
+
+
 def _store_url(value: OptionValue) -> str:
     url = value.text or f"{_SQLITE}{DEFAULT_STORE}"
     path = _path_in(url)
@@ -175,6 +181,15 @@ class Settings:
     ]
     dry_run: Annotated[
         bool, Switch("Show what would run, with the most LM calls that it would make; make none.")
+    ]
+    reference_from: Annotated[
+        str | None,
+        Text(
+            "Read references from this commit of git, such as origin/main in a pull request, "
+            "instead of the work tree.",
+            metavar="REF",
+            parse=_revision,
+        ),
     ]
     inconclusive: Annotated[
         str,
@@ -295,6 +310,12 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
         message = (
             f"--mipro-{contrary[0]} and --mipro-frozen contradict each other: "
             "one gives new references or programs, the other takes what was accepted; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.reference_from and settings.update:
+        message = (
+            "--mipro-update and --mipro-reference-from contradict each other: one writes the "
+            "references of the work tree, the other reads those of a commit; choose one"
         )
         raise pytest.UsageError(message)
     if settings.dry_run and settings.update:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.records import Progress, Usage
+    from pytest_mipro.reference import ReferenceLocation
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
@@ -92,7 +93,7 @@ class TaskRunner:
         self._node = request.node
         self._orphans.add_user(request.node)
         try:
-            task, location = self._task(request), location_of(request.node)
+            task, location = self._task(request), self._location(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
                 return self._session.outcome(task, location)
@@ -157,6 +158,9 @@ class TaskRunner:
         models = builder.models()
         self._secrets |= credentials(models.lms)
         return builder.task(self.name_of(node), models, self.warn)
+
+    def _location(self, node: pytest.Item) -> ReferenceLocation:
+        return replace(location_of(node), revision=self._settings.reference_from or "")
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

@@ -2,6 +2,7 @@ from .content import Reference as Reference
 from .content import accept_reference as accept_reference
 from .content import read_reference as read_reference
 from .content import write_whole as write_whole
+from .git import tracked_file as tracked_file
 from .location import FOLDER as FOLDER
 from .location import PROGRAM_SUFFIX as PROGRAM_SUFFIX
 from .location import SCORES_SUFFIX as SCORES_SUFFIX

@@ -102,6 +102,8 @@ class Session:
             context = read_context(task, fingerprint, location, update=self._policy.update)
             result = self._result(context)
             state = self._reference_state(context, result)
+        for warning in self._storage.new_warnings():
+            self._callbacks.warn_task(warning)
         return Outcome(
             task,
             result,

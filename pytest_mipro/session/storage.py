@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.evaluate import cached_responses
-from pytest_mipro.store import Store
+from pytest_mipro.reference import tracked_file
+from pytest_mipro.store import SEAL_VARIABLE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -35,6 +36,8 @@ class Storage:
         self._folder = folder
         self._process_name = process_name
         self._shared_folder = shared_folder
+        self._has_warned = False
+        self._unbelieved = 0
 
     @cached_property
     def store(self) -> Store:
@@ -61,6 +64,20 @@ class Storage:
         if "_rerun_store" in vars(self):
             self._rerun_store.close()
 
+    def new_warnings(self) -> list[str]:
+        """Return what the user should know of the store and was not told yet."""
+        if not self.is_open:
+            return []
+        warnings = [] if self._has_warned else _tracking_warning(self._folder)
+        self._has_warned = True
+        if self.store.unbelieved > self._unbelieved:
+            self._unbelieved = self.store.unbelieved
+            warnings.append(
+                f"{self._unbelieved} records of the store {self.store.name} have no valid seal "
+                f"under {SEAL_VARIABLE} and count as absent; the work is done again, and sealed"
+            )
+        return warnings
+
     def lock(self, key: str, on_wait: Callable[[str], None]) -> CompileLock:
         """Return the lock on a compile key; pass the name of another holder to ``on_wait``."""
         return self.store.compile_lock(key, self._process_name).wait(on_wait=on_wait)
@@ -74,6 +91,17 @@ class Storage:
         store = self._rerun_store if again else self.store
         with cached_responses(None if again else store):
             yield store
+
+
+def _tracking_warning(folder: Path) -> list[str]:
+    file = tracked_file(folder)
+    if file is None:
+        return []
+    text = (
+        f"{file} is under version control: whoever can commit can change stored scores; take it "
+        f"out with: git rm -r --cached {folder.name}"
+    )
+    return [text]
 
 
 def _prepare(folder: Path) -> None:

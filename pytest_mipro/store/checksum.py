@@ -57,6 +57,6 @@ def parse_record(record_type: type[RecordT], label: str, text: str) -> RecordT:
     """
     try:
         return record_type.from_dict(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{label} holds something that is no {record_type.__name__}"
         raise DamagedRecord(message) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
@@ -103,6 +103,15 @@ class Store:
         except DamagedRecord as error:
             raise explain_damage(self._backend, error) from error
 
+    @property
+    def unbelieved(self) -> int:
+        """How many records were read that lack a valid seal, and count as absent."""
+        return sum(table.unbelieved for table in self._tables)
+
+    @property
+    def _tables(self) -> tuple[RecordTable[Any], ...]:
+        return self.rows, self.traces, self.proposals, self.artifacts, self.responses
+
     def compile_lock(self, key: str, owner: str) -> CompileLock:
         """Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
 
@@ -129,8 +138,7 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        tables = (self.rows, self.traces, self.proposals, self.artifacts, self.responses)
-        counts = {table.name: table.prune(deadline) for table in tables}
+        counts = {table.name: table.prune(deadline) for table in self._tables}
         if any(counts.values()):
             with self.connection() as connection:
                 self._backend.compact(connection)

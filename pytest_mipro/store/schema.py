@@ -43,6 +43,7 @@ def _record_table(name: str, *columns: Column[Any]) -> Table:
         Column("created", Float, nullable=False),
         Column("used", Float, nullable=False),
         Column("checksum", String, nullable=False),
+        Column("seal", String, nullable=False),
     )
 
 
@@ -59,7 +60,7 @@ RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, RESPONSES)
 
 def lookup_columns(table: Table) -> list[Column[str]]:
     """Return the columns that a query finds a record of ``table`` by; the first is the key."""
-    return list(table.columns)[: -len(("value", "created", "used", "checksum"))]
+    return list(table.columns)[: -len(("value", "created", "used", "checksum", "seal"))]
 
 
 def create(connection: Connection) -> None:

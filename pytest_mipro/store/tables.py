@@ -13,6 +13,7 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Row
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord, RecordT, checksum, parse_record, text_of
+from pytest_mipro.store.seal import environment_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,7 +53,12 @@ class RecordTable(Generic[RecordT]):
         self._table = table
         self._record_type = record_type
         self._lookup_columns = schema.lookup_columns(table)
+        self._seal = environment_seal()
+        self._unbelieved: dict[str, str] = {}
         self._insert = backend.insert_once(table)
+        self._delete_unbelieved = delete(table).where(
+            table.c.key == bindparam("keys"), table.c.seal == bindparam("unbelieved")
+        )
         self._by_key = self._query(table.c.key)
         # A comparison takes half the time of a list of one, and LM responses are read singly.
         self._by_single_key = self._query_where(table.c.key == bindparam("keys"))
@@ -66,6 +72,11 @@ class RecordTable(Generic[RecordT]):
     def name(self) -> str:
         """The name of the kind of record, in the plural."""
         return self._table.name
+
+    @property
+    def unbelieved(self) -> int:
+        """How many records were read that lack a valid seal, and count as absent."""
+        return len(self._unbelieved)
 
     def get(self, key: str) -> RecordT | None:
         """Return the record under ``key``, if there is one.
@@ -87,12 +98,21 @@ class RecordTable(Generic[RecordT]):
     def put(self, *records: RecordT) -> None:
         """Write ``records``; when this returns they survive the death of the process.
 
+        A record takes the place of one that is not believed.
+
         Raises:
             StoreError: The store cannot be written; it has none of the records then.
         """
         now = time.time()
         if records:
+            replaced = [
+                {"keys": record.key, "unbelieved": self._unbelieved[record.key]}
+                for record in records
+                if record.key in self._unbelieved
+            ]
             with self._connect() as connection:
+                if replaced:
+                    connection.execute(self._delete_unbelieved, replaced)
                 connection.execute(self._insert, [self._values(record, now) for record in records])
 
     def count(self) -> int:
@@ -135,7 +155,12 @@ class RecordTable(Generic[RecordT]):
         is_stale = columns.used < bindparam("stale")
         return (
             select(
-                *self._lookup_columns, columns.created, columns.checksum, is_stale, columns.value
+                *self._lookup_columns,
+                columns.created,
+                columns.checksum,
+                columns.seal,
+                is_stale,
+                columns.value,
             )
             .where(condition)
             .order_by(*order)
@@ -152,6 +177,7 @@ class RecordTable(Generic[RecordT]):
             "created": now,
             "used": now,
             "checksum": checksum(names, now, text),
+            "seal": "" if self._seal is None else self._seal.of(self._sealed(names, now, text)),
         }
         columns = zip(self._lookup_columns, names, strict=True)
         values.update((column.name, name) for column, name in columns)
@@ -178,6 +204,8 @@ class RecordTable(Generic[RecordT]):
             for keys in parameters:
                 for values in connection.execute(query, {"keys": keys, "stale": stale}):
                     names = tuple(values[:count])
+                    if not self._is_believed(names, *values[count:]):
+                        continue
                     records.append((names, self._checked(names, *values[count:])))
                     if values[-2]:
                         stale_keys[names[0]] = None
@@ -185,8 +213,32 @@ class RecordTable(Generic[RecordT]):
             self._update_use(stale_keys, stale)
         return records
 
+    def _sealed(self, names: Sequence[object], created: object, text: object) -> list[object]:
+        """Return what a seal is on; the table, so that no record can be moved to another one."""
+        return [self._table.name, *names, created, text]
+
+    def _is_believed(
+        self,
+        names: Sequence[Any],
+        created: object,
+        _checksum: object,
+        seal: str,
+        _stale: object,
+        text: object,
+    ) -> bool:
+        if self._seal is None or self._seal.is_on(seal, self._sealed(names, created, text)):
+            return True
+        self._unbelieved[names[0]] = seal
+        return False
+
     def _checked(
-        self, names: Sequence[object], created: object, written: object, _stale: object, text: str
+        self,
+        names: Sequence[object],
+        created: object,
+        written: object,
+        _seal: object,
+        _stale: object,
+        text: str,
     ) -> RecordT:
         label = "/".join(map(str, (self._table.name, *names)))
         if checksum(names, created, text) != written:

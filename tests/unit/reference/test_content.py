@@ -329,6 +329,67 @@ class TestPredictors:
         assert prompts_of({"metadata": {}, "count": 3, "names": []}, {}) == ()
 
 
+@pytest.fixture
+def sealing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a key."""
+    monkeypatch.setenv("MIPRO_SEAL_KEY", "k" * 32)
+
+
+@pytest.mark.usefixtures("sealing")
+class TestSeal:
+    def test_a_sealed_reference(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is believed under its key, under none, and under no other."""
+        accept(location, REFERENCE)
+        assert read_reference(location) == REFERENCE
+        monkeypatch.delenv("MIPRO_SEAL_KEY")
+        assert read_reference(location) == REFERENCE
+        monkeypatch.setenv("MIPRO_SEAL_KEY", "o" * 32)
+        with pytest.raises(DamagedReference, match="has the seal of other content or keys"):
+            read_reference(location)
+
+    @pytest.mark.parametrize(
+        "change, problem",
+        [
+            (lambda data: data.pop("seal"), "has no seal, .* accept it where the same key is set"),
+            (lambda data: data["compiled"].update(a=0.75), "has the seal of other content"),
+            (lambda data: data.update(seal="\ud800"), "has the seal of other content"),
+            (lambda data: data.update(seal=None), "has the seal of other content"),
+        ],
+    )
+    def test_edited_scores(
+        self,
+        location: ReferenceLocation,
+        change: Callable[[dict[str, Any]], object],
+        problem: str,
+    ) -> None:
+        """They are an error with the next step."""
+        accept(location, REFERENCE)
+        edit(location.scores, change)
+        with pytest.raises(DamagedReference, match=problem):
+            read_reference(location)
+
+    def test_an_exchanged_program(self, location: ReferenceLocation) -> None:
+        """The seal is on the program, too."""
+        accept(location, REFERENCE)
+        state = {"add": {**STATE["add"], "demos": []}}
+        edit(location.program, lambda data: data.update(state))
+        edit(location.scores, lambda data: data.update(program=digest(state)))
+        with pytest.raises(DamagedReference, match="has the seal of other content"):
+            read_reference(location)
+
+    def test_an_unsealed_reference_can_be_accepted(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An update seals what had no seal."""
+        with monkeypatch.context() as context:
+            context.delenv("MIPRO_SEAL_KEY")
+            accept(location, REFERENCE)
+        accept_reference(location, REFERENCE, None, fields={}, replaces=True)
+        assert read_reference(location) == REFERENCE
+
+
 class TestLinks:
     @pytest.mark.parametrize("levels", [0, 1])
     def test_a_folder_that_is_a_link(self, location: ReferenceLocation, levels: int) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sessions import ROWS, Checkout, with_demos
+from sessions import COMPILE, ROWS, Checkout, with_demos
 
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.records import ExampleCost, Usage
@@ -118,6 +119,32 @@ def test_processes_of_a_run_share_rescored_rows(compiled: Checkout) -> None:
     for _ in range(2):
         compiled.outcome(rescore=True, shared_folder=shared_folder)
     assert compiled.calls == ROWS
+
+
+def test_records_without_a_seal_are_not_believed(
+    compiled: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a key everything is asked again, once, and the user learns how much."""
+    monkeypatch.setenv("MIPRO_SEAL_KEY", "k" * 32)
+    compiled.outcome()
+    assert compiled.calls == COMPILE + ROWS
+    (warning,) = compiled.recorder.advice[-1:]
+    assert "records of the store" in warning
+    assert "have no valid seal under MIPRO_SEAL_KEY and count as absent" in warning
+    compiled.recorder.advice.clear()
+    compiled.outcome()
+    assert compiled.calls == COMPILE + ROWS
+    assert not [text for text in compiled.recorder.advice if "seal" in text]
+
+
+def test_a_folder_under_version_control(compiled: Checkout) -> None:
+    """The user learns that its records can be changed by a commit."""
+    for arguments in (["init", "-q"], ["add", "-f", ".mipro/store.db"]):
+        subprocess.run(["git", *arguments], cwd=compiled.root, check=True)
+    compiled.outcome()
+    (warning,) = compiled.recorder.advice
+    assert warning.startswith(".mipro/store.db is under version control: whoever can commit ")
+    assert warning.endswith("take it out with: git rm -r --cached .mipro")
 
 
 @pytest.fixture(scope="module")

@@ -318,7 +318,7 @@ class TestDamage:
         store.rows.put(Row("k", 0.25))
         tamper(
             path,
-            "INSERT INTO proposals SELECT key, value, created, used, ? FROM rows",
+            "INSERT INTO proposals SELECT key, value, created, used, ?, seal FROM rows",
             _checksum(path),
         )
         with pytest.raises(StoreError, match="no Proposal") as error:
