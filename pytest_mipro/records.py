@@ -177,18 +177,6 @@ class Proposal(Record):
 
 
 @dataclass(frozen=True)
-class Response(Record):
-    """One response of a language model, as the JSON data that DSPy reads it back from."""
-
-    key: str
-    content: Any
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON data, which its content is already."""
-        return {"key": self.key, "content": self.content}
-
-
-@dataclass(frozen=True)
 class Candidate(Record):
     """One instruction index and one demo-set index per predictor, in predictor order."""
 

@@ -12,8 +12,8 @@ from pytest_mipro.canonical import digest
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.evaluate.called_model import CalledModels
 from pytest_mipro.evaluate.response_content import content_of, response_of
-from pytest_mipro.records import Response
 from pytest_mipro.spending import count_cached_response
+from pytest_mipro.store import Response
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dspy.clients.call_result import CACHE_FORMAT, AttributeDict, attributes
 from dspy.clients.legacy_outputs import plain
@@ -26,7 +26,7 @@ def content_of(response: object) -> JSON:
     model is asked again for both.
     """
     # The models of a client library; DSPy reads an attribute and an item alike.
-    content = plain(response) if isinstance(response, BaseModel | AttributeDict) else response
+    content: Any = plain(response) if isinstance(response, BaseModel | AttributeDict) else response
     return content if is_json(content) and not _is_cut(content) else None
 
 

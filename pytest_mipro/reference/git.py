@@ -37,15 +37,15 @@ def content_at(revision: str, path: Path) -> bytes | None:
     folder = next(parent for parent in path.parents if parent.is_dir())
     name = path.relative_to(folder).as_posix()
     try:
-        known = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        commit = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
         shown = _git(folder, "show", "--end-of-options", f"{revision}:./{name}")
     except (OSError, subprocess.SubprocessError) as error:
         message = f"references cannot be read from {revision!r}: {error}; install git"
         raise ReferenceFileError(message) from error
-    if known.returncode:
+    if commit.returncode:
         message = (
             f"references cannot be read from {revision!r} (--mipro-reference-from): "
-            f"{_first_line(known.stderr)}; name a commit that is here, or fetch it first, as "
+            f"{_first_line(commit.stderr)}; name a commit that is here, or fetch it first, as "
             "actions/checkout does with fetch-depth: 0"
         )
         raise ReferenceFileError(message)

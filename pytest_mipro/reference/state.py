@@ -32,9 +32,8 @@ def refused_key(state: Mapping[str, Any]) -> str:
     """
     predictors = predictors_of(state)
     if predictors.keys() != {"self"}:
-        others = ((name, value) for name, value in state.items() if name not in predictors)
-        for name, value in others:
-            return _shown(name, value)
+        for name in state.keys() - predictors.keys():
+            return _shown(name, state[name])
     entries = (entry for name, part in predictors.items() for entry in _refused(name, part))
     return next(entries, "")
 

@@ -98,8 +98,8 @@ def _tracking_warning(folder: Path) -> list[str]:
     if file is None:
         return []
     text = (
-        f"{file} is under version control: whoever can commit can change stored scores; take it "
-        f"out with: git rm -r --cached {folder.name}"
+        f"{file} is under version control: everybody who can commit can change stored scores; "
+        f"take it out with: git rm -r --cached {folder.name}"
     )
     return [text]
 

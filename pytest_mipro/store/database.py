@@ -10,12 +10,13 @@ from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Proposal, Response, Trace
+from pytest_mipro.records import Proposal, Trace
 from pytest_mipro.store import schema
 from pytest_mipro.store.buffered_table import BufferedTable
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.messages import explain, explain_damage
+from pytest_mipro.store.response import Response
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
 from pytest_mipro.store.url import backend_at, backend_of_file, open_engine
 
@@ -150,7 +151,7 @@ class Store:
 
     def _prepare(self) -> None:
         """Create the tables in an empty database; most stores have them."""
-        self._refuse_foreign_objects()
+        self._refuse_database()
         if self._is_current():
             return
         with self.connection() as connection:
@@ -161,15 +162,12 @@ class Store:
             if self._check_format(connection) is None:
                 schema.create(connection)
 
-    def _refuse_foreign_objects(self) -> None:
-        """Raise a StoreError for a view in place of a table, whose query may never end."""
+    def _refuse_database(self) -> None:
+        """Raise a StoreError if the database can hold no store."""
         with self.connection() as connection:
-            names = self._backend.foreign_objects(connection)
-        if names:
-            message = (
-                f"{self.name} is a database of something else, it has a {names[0]}, which no store "
-                "has; use another one for the store"
-            )
+            refusal = self._backend.refusal(connection)
+        if refusal:
+            message = f"{self.name} {refusal}"
             raise StoreError(message)
 
     def _is_current(self) -> bool:

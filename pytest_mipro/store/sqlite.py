@@ -17,7 +17,7 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.store import files, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import filelock
     from sqlalchemy import URL, Connection, Engine, Table
@@ -107,9 +107,22 @@ class SqliteBackend:
             return
         files.prepare(Path(database), lambda path: create(self._at(path)))
 
-    def foreign_objects(self, connection: Connection) -> Sequence[str]:
-        """Return the views, the triggers and the virtual tables."""
-        return connection.scalars(_FOREIGN).all()
+    def refusal(self, connection: Connection) -> str:
+        """Name a view, a trigger or a virtual table."""
+        name = connection.scalars(_FOREIGN).first()
+        return (
+            f"is a database of something else, it has a {name}, which no store has; use another "
+            "one for the store"
+            if name
+            else ""
+        )
+
+    def keep_locks(self) -> None:
+        """Do nothing: a lock file stays locked as long as this process runs."""
+
+    def recover(self, _error: BaseException | None) -> bool:
+        """Return False: a file has no connection that breaks."""
+        return False
 
     def initialize(self, connection: Connection) -> None:
         """Let readers and the writer work at the same time; the file keeps this setting."""

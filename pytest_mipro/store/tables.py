@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
-    from sqlalchemy import ColumnElement, Connection, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table
     from typing_extensions import Unpack
 
     from pytest_mipro.store.backend import Backend
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     Query: TypeAlias = Select[Unpack[tuple[Any, ...]]]
     Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+"""Most times that a transaction is tried whose connection breaks each time."""
 _BATCH = 500
 """Keys in one query; databases limit the parameters of a statement."""
 RECENT = 20
@@ -50,6 +55,7 @@ class RecordTable(Generic[RecordT]):
     ) -> None:
         """Keep records of ``record_type`` in ``table``."""
         self._connect = connect
+        self._backend = backend
         self._table = table
         self._record_type = record_type
         self._lookup_columns = schema.lookup_columns(table)
@@ -110,15 +116,19 @@ class RecordTable(Generic[RecordT]):
                 for record in records
                 if record.key in self._unbelieved
             ]
-            with self._connect() as connection:
+            values = [self._values(record, now) for record in records]
+
+            def write(connection: Connection) -> None:
                 if replaced:
                     connection.execute(self._delete_unbelieved, replaced)
-                connection.execute(self._insert, [self._values(record, now) for record in records])
+                connection.execute(self._insert, values)
+
+            self._transact(write)
 
     def count(self) -> int:
         """Return how many records the store has."""
-        with self._connect() as connection:
-            return int(connection.scalar(select(func.count()).select_from(self._table)) or 0)
+        query = select(func.count()).select_from(self._table)
+        return int(self._transact(lambda connection: connection.scalar(query)) or 0)
 
     def prune(self, deadline: float) -> int:
         """Delete records that were last used before ``deadline``, and return their number."""
@@ -129,8 +139,8 @@ class RecordTable(Generic[RecordT]):
         count = 0
         for keys in self._pages(select(key).where(is_stale)):
             # Many short transactions: other processes write between them.
-            with self._connect() as connection:
-                count += connection.execute(statement, {"keys": keys}).rowcount
+            parameters: dict[str, object] = {"keys": keys}
+            count += self._transact(partial(_changed_rows, statement, parameters))
         return count
 
     def _pages(self, query: Select[str]) -> Iterator[list[str]]:
@@ -142,8 +152,7 @@ class RecordTable(Generic[RecordT]):
             page = self._page(query.where(key > page[-1]))
 
     def _page(self, query: Select[str]) -> list[str]:
-        with self._connect() as connection:
-            return list(connection.scalars(query))
+        return self._transact(lambda connection: list(connection.scalars(query)))
 
     def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Query:
         """Return the query for the records whose ``column`` has one of some keys."""
@@ -196,22 +205,47 @@ class RecordTable(Generic[RecordT]):
             query: A query that ``_query_where`` made.
             parameters: The values of its parameter "keys", one after another.
         """
-        records: list[tuple[tuple[Any, ...], RecordT]] = []
-        stale_keys: dict[str, None] = {}
         stale = time.time() - DAY
-        count = len(self._lookup_columns)
-        with self._connect() as connection:
-            for keys in parameters:
-                for values in connection.execute(query, {"keys": keys, "stale": stale}):
-                    names = tuple(values[:count])
-                    if not self._is_believed(names, *values[count:]):
-                        continue
-                    records.append((names, self._checked(names, *values[count:])))
-                    if values[-2]:
-                        stale_keys[names[0]] = None
+        batches = [{"keys": keys, "stale": stale} for keys in parameters]
+        records, stale_keys = self._transact(partial(self._fetch, query, batches))
         if stale_keys:
             self._update_use(stale_keys, stale)
         return records
+
+    def _fetch(
+        self, query: Query, batches: Iterable[dict[str, object]], connection: Connection
+    ) -> tuple[list[tuple[tuple[Any, ...], RecordT]], dict[str, None]]:
+        """Return records with their lookup columns, and the keys of those long unused."""
+        records: list[tuple[tuple[Any, ...], RecordT]] = []
+        stale_keys: dict[str, None] = {}
+        count = len(self._lookup_columns)
+        for batch in batches:
+            for values in connection.execute(query, batch):
+                names = tuple(values[:count])
+                if not self._is_believed(names, *values[count:]):
+                    continue
+                records.append((names, self._checked(names, *values[count:])))
+                if values[-2]:
+                    stale_keys[names[0]] = None
+        return records, stale_keys
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        """Return ``work`` in a transaction, which is repeated if the connection breaks.
+
+        Repeated, it writes the same: a record is named by its content and written once.
+        """
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                with self._connect() as connection:
+                    result = work(connection)
+                self._backend.keep_locks()
+            except StoreError as error:
+                if attempts == _ATTEMPTS or not self._backend.recover(error.__cause__):
+                    raise
+            else:
+                return result
 
     def _sealed(self, names: Sequence[object], created: object, text: object) -> list[object]:
         """Return what a seal is on; the table, so that no record can be moved to another one."""
@@ -305,12 +339,20 @@ class ArtifactTable(RecordTable[Artifact]):
             StoreError: As ``put``; the earlier one stays then.
         """
         values = self._values(artifact, time.time())
-        with self._connect() as connection:
-            connection.execute(delete(self._table).where(self._table.c.key == artifact.key))
+        earlier = delete(self._table).where(self._table.c.key == artifact.key)
+
+        def write(connection: Connection) -> None:
+            connection.execute(earlier)
             connection.execute(self._insert, values)
+
+        self._transact(write)
 
     def _names(self, record: Artifact) -> tuple[object, ...]:
         return record.key, _unicode(record.task)
+
+
+def _changed_rows(statement: Delete, parameters: dict[str, object], connection: Connection) -> int:
+    return connection.execute(statement, parameters).rowcount
 
 
 def _among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -44,7 +44,7 @@ def backend_at(url: str) -> Backend:
 
 
 def backend_of_file(path: Path) -> Backend:
-    """Return the backend for a SQLite store in the file at ``path``, whatever it is called."""
+    """Return the backend for a SQLite store in the file at ``path``, under any name."""
     return _backend_of(URL.create("sqlite", database=str(path)))
 
 

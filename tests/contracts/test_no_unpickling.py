@@ -7,7 +7,7 @@ import pickle
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sessions import Checkout, with_demos
@@ -88,7 +88,7 @@ def test_a_planted_pickle_is_data(
     accepted: Checkout,
     tmp_path: Path,
     plant: Callable[[Checkout, bytes], None],
-    policy: dict[str, bool],
+    policy: dict[str, Any],
 ) -> None:
     """A run uses the file as it is or says that it is damaged; it never unpickles it."""
     proof = tmp_path / "proof"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from dataclasses import dataclass
+from typing import Any
 
 import dspy
 import pytest
@@ -53,10 +54,10 @@ def test_what_is_no_model_does_not_count() -> None:
     [{"api_base": "http://two/v1"}, {"engine": ScriptedEngine(base=31)}, {"model": "openai/n"}],
     ids=lambda values: next(iter(values)),
 )
-def test_models_that_answer_differently_have_other_digests(values: dict[str, object]) -> None:
+def test_models_that_answer_differently_have_other_digests(values: dict[str, Any]) -> None:
     """The endpoint, the engine and the name count; an equal model has an equal digest."""
     models = CalledModels()
-    usual: dict[str, object] = {"model": "openai/m"}
+    usual: dict[str, Any] = {"model": "openai/m"}
     if "engine" not in values:
         usual["api_base"] = "http://one/v1"
     else:

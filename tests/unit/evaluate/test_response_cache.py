@@ -86,12 +86,12 @@ def test_another_request_is_another_call(store: Store, values: dict[str, Any]) -
     engine = Engine()
     with cached_responses(store):
         plain = lm_of(engine)(QUESTION)
-        other = lm_of(engine, **values)(QUESTION)
-        assert len(other) == values.get("n", 1)
-        assert plain != other
+        varied = lm_of(engine, **values)(QUESTION)
+        assert len(varied) == values.get("n", 1)
+        assert plain != varied
         calls = engine.calls
         assert lm_of(engine)(QUESTION) == plain
-        assert lm_of(engine, **values)(QUESTION) == other
+        assert lm_of(engine, **values)(QUESTION) == varied
     assert engine.calls == calls
 
 
@@ -158,7 +158,7 @@ def test_asynchronous_calls(store: Store) -> None:
 
 def test_the_users_cache_comes_back() -> None:
     """During a run DSPy has no cache on the disk; afterwards it has what the user set."""
-    before = vars(dspy).get("cache")
+    earlier_cache = vars(dspy).get("cache")
     cache = dspy.clients.Cache(
         enable_disk_cache=False, enable_memory_cache=True, disk_cache_dir=None
     )
@@ -171,14 +171,14 @@ def test_the_users_cache_comes_back() -> None:
             assert dspy.cache is cache
     finally:
         vars(dspy).pop("cache")
-        if before is not None:
-            dspy.cache = before
+        if earlier_cache is not None:
+            dspy.cache = earlier_cache
 
 
 def test_a_store_that_cannot_be_used(store: Store) -> None:
     """A call raises it as an error of the infrastructure, not of the program."""
     with cached_responses(store):
-        store.responses._connect = refuse  # type: ignore[method-assign]
+        store.responses._connect = refuse
         with pytest.raises(InfrastructureError, match="gone"):
             lm_of(Engine())(QUESTION)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pytest_mipro.evaluate.response_content import content_of, response_of
 
 TOKEN = lm15.TokenLogprob(
-    token="four", logprob=-0.25, bytes=b"f", top=(lm15.TopLogprob(token="4", logprob=-2.0),)
+    token="four", logprob=-0.25, bytes=(102,), top=(lm15.TopLogprob(token="4", logprob=-2.0),)
 )
 USAGE = lm15.Usage(input_tokens=10, output_tokens=2, total_tokens=12)
 MESSAGES: dict[str, Any] = {

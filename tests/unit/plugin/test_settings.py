@@ -108,7 +108,7 @@ class TestStore:
         """The store is in the project, whatever its folder is called."""
         root = pytester.mkdir(folder)
         root.joinpath("pytest.ini").write_text("[pytest]\n")
-        store = settings(pytester, "--rootdir", root, "-c", root / "pytest.ini")
+        store = settings(pytester, "--rootdir", str(root), "-c", str(root / "pytest.ini"))
         assert store.store_file == store.folder / "store.db" == root / ".mipro" / "store.db"
         assert store.store_name == "sqlite:///.mipro/store.db"
         with closing(Store.open(store.store_url)):

@@ -143,7 +143,7 @@ def test_a_folder_under_version_control(compiled: Checkout) -> None:
         subprocess.run(["git", *arguments], cwd=compiled.root, check=True)
     compiled.outcome()
     (warning,) = compiled.recorder.advice
-    assert warning.startswith(".mipro/store.db is under version control: whoever can commit ")
+    assert warning.startswith(".mipro/store.db is under version control: everybody who can commit ")
     assert warning.endswith("take it out with: git rm -r --cached .mipro")
 
 
@@ -183,20 +183,20 @@ def test_stored_responses_answer_again(cached: Checkout) -> None:
 
 def test_a_rescore_bypasses_stored_responses(cached: Checkout) -> None:
     """The model answers every row again, and none of its responses is stored."""
-    before = responses_in(cached.store)
+    keys = responses_in(cached.store)
     cached.outcome(rescore=True)
     assert cached.calls == ROWS
-    assert responses_in(cached.store) == before
+    assert responses_in(cached.store) == keys
 
 
 def test_a_refresh_bypasses_stored_responses(checkout: Checkout) -> None:
     """The compile asks the model again, and none of its responses is stored."""
     checkout.caches_responses = True
     checkout.outcome()
-    before, calls = responses_in(checkout.store), checkout.calls
+    keys, calls = responses_in(checkout.store), checkout.calls
     checkout.outcome(refresh=True)
     assert checkout.calls > calls
-    assert responses_in(checkout.store) == before
+    assert responses_in(checkout.store) == keys
 
 
 def responses_in(store: Path) -> list[object]:

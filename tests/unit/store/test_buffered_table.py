@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Response
-from pytest_mipro.store import Store, buffered_table
+from pytest_mipro.store import Response, Store, buffered_table
 
 if TYPE_CHECKING:
     from pathlib import Path

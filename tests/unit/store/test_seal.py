@@ -8,8 +8,8 @@ import pytest
 from store_checks import tamper
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Response, Row
-from pytest_mipro.store import Seal, Store, environment_seal
+from pytest_mipro.records import Row
+from pytest_mipro.store import Response, Seal, Store, environment_seal
 from pytest_mipro.store.checksum import checksum
 
 if TYPE_CHECKING:

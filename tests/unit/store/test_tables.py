@@ -12,8 +12,8 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Proposal, Response, Row, Trace, Usage
-from pytest_mipro.store import RecordTable, Store
+from pytest_mipro.records import Artifact, Failure, Proposal, Row, Trace, Usage
+from pytest_mipro.store import RecordTable, Response, Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DAY = 86_400.0
 BUSY = """
 import sys
 from pytest_mipro.records import Row
-from pytest_mipro.store import RecordTable, Store
+from pytest_mipro.store import RecordTable, Response, Store
 
 store = Store.open(sys.argv[1])
 with store.compile_lock("key", "busy").wait(on_wait=print):
