@@ -82,7 +82,7 @@ class Case:
         profile = CallProfile(self.predictors, "task", "task", "task")
         split = examples("train", self.train), examples("val", self.val)
         bounds = bounds_of_compile(STUDENTS[self.predictors](), self.options, *split, profile)
-        return sum(bound.calls for bound in bounds)
+        return sum(bound.calls or 0 for bound in bounds)
 
     def spend(self, limit: int | None) -> tuple[int, str]:
         """Compile under a limit of LM calls; return the calls made and how the compile ended."""

@@ -10,10 +10,10 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -75,6 +75,27 @@ def plain(value: object, fallback: Fallback | None = None) -> JSON:
         return _use_fallback(value, fallback, error)
 
 
+def scalars(value: object) -> Iterator[object]:
+    """Yield the texts, numbers and other single values inside ``value``, and its mappings' keys."""
+    parts = value if isinstance(value, _SCALARS) else _parts(value)
+    if parts is not value:
+        yield from scalars(parts)
+    elif isinstance(parts, Mapping):
+        for pair in parts.items():
+            yield from scalars(pair)
+    elif _is_list(parts):
+        for item in parts:
+            yield from scalars(item)
+    else:
+        yield parts
+
+
+def _is_list(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether the value is a list or a set, and no text."""
+    texts = bytes | bytearray | memoryview | str
+    return isinstance(value, AbstractSet | Sequence) and not isinstance(value, texts)
+
+
 def _plain(value: object, fallback: Fallback | None) -> JSON:
     try:
         return _scalar(value) if isinstance(value, _SCALARS) else _compound(value, fallback)
@@ -106,7 +127,7 @@ def _compound(value: object, fallback: Fallback | None) -> JSON:
         return _mapping(parts, fallback)
     if isinstance(parts, AbstractSet):
         return sorted((_plain(item, fallback) for item in parts), key=canonical_json)
-    if isinstance(parts, Sequence) and not isinstance(parts, bytes | bytearray | memoryview | str):
+    if _is_list(parts):
         return [_plain(item, fallback) for item in parts]
     return _plain(_leaf(parts), fallback) if parts is value else _plain(parts, fallback)
 
@@ -177,4 +198,4 @@ def _shown(value: object) -> str:
     try:
         return repr(value)
     except RecursionError:
-        return "it contains itself"
+        return "it contains itself, or is nested too deeply"

@@ -11,6 +11,7 @@
     ├── BudgetExceeded              a budget is spent, and there is no verdict yet
     ├── InfrastructureError         the provider or the network, not the program
     ├── MetricError                 the metric raised or returned no score
+    ├── OptimizerError              an optimizer failed, or returned what cannot be stored
     ├── ProgramError                the program is broken, or fails more often than allowed
     ├── ReferenceFileError          an accepted reference is missing, stale or of another program
     │   └── DamagedReference        its files exist and cannot be used
@@ -88,6 +89,10 @@ class InfrastructureError(MiproError):
 
 class MetricError(MiproError):
     """The metric raised, or returned a value that is no score."""
+
+
+class OptimizerError(MiproError):
+    """An optimizer failed, changed the baseline, or returned what no state can hold."""
 
 
 class ProgramError(MiproError):

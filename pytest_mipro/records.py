@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
+LookKind = Literal["run", "rescore", "acceptance"]
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
@@ -248,6 +249,7 @@ class Artifact(Record):
     created: str
     cut: BudgetCut | None = None
     search: SearchLog | None = None
+    optimizer: str = "mipro"
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,25 @@ class Scorecard(Record):
 
 
 @dataclass(frozen=True)
+class Look(Record):
+    """A measurement of a program on held-out examples, which tells people something about it.
+
+    ``key`` is that of the examples, the program and both programs' scores, so
+    that the same scores are the same look. ``number`` counts the looks at these
+    examples, or at a set that mostly has the same. ``held_out`` is the digest of
+    the set, and ``examples`` has the beginnings of their identities.
+    """
+
+    key: str
+    number: int
+    kind: LookKind
+    seed: int
+    test: str
+    held_out: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PairedComparison(Record):
     """Two programs on the same examples; differences are compiled minus baseline.
 
@@ -292,6 +313,10 @@ class PairedComparison(Record):
     this many examples to show it with a probability of 0.8. ``clusters`` is the
     number of clusters, or 0 for independent examples. A score is the mean over
     ``rollouts`` answers. ``unit`` is that of the scores or costs compared.
+    ``sufficient`` is the number of examples that show with a probability of 0.8
+    that equally good programs differ by more than ``margin``. ``unseen`` is the
+    share of examples that may be missing from the sample and would alone put
+    the difference on the other side of the margin; 0 if none can.
     """
 
     n: int
@@ -309,6 +334,8 @@ class PairedComparison(Record):
     clusters: int = 0
     rollouts: int = 1
     unit: Unit = "score"
+    sufficient: float = 0.0
+    unseen: float = 0.0
 
     def times(self, difference: float) -> float:
         """Return the ratio to the baseline of the baseline plus ``difference``."""
@@ -428,13 +455,16 @@ class Report(Record):
     search: SearchLog | None = None
     accepted: Scorecard | None = None
     prompts_accepted: tuple[Prompt, ...] = ()
+    optimizer: str = "mipro"
+    compile_usage: Usage = Usage()
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress(Record):
     """The progress of one phase; ``done`` counts its demo sets, instructions or rows."""
 
-    phase: Literal["bootstrap", "propose", "search", "evaluate"]
+    phase: Literal["bootstrap", "propose", "search", "optimize", "evaluate"]
     done: int
     total: int | None = None
     best: float | None = None

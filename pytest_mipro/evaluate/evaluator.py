@@ -11,6 +11,7 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.evaluate.awaiting import Step, call_program
 from pytest_mipro.evaluate.failures import failure_of
 from pytest_mipro.evaluate.prediction_form import form_of
 from pytest_mipro.evaluate.retrying import retry_lm_errors
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from pytest_mipro.spending import Purpose
     from pytest_mipro.task import Metric
 
-Steps: TypeAlias = tuple[tuple[object, dict[str, Any], dspy.Prediction], ...]
-"""The predictor calls of a run, as DSPy traces them: predictor, inputs, prediction."""
+Steps: TypeAlias = tuple[Step, ...]
+"""The predictor calls of a run."""
 
 
 @dataclass(frozen=True)
@@ -134,5 +135,4 @@ class Evaluator:
 def _call(program: dspy.Module, example: dspy.Example, meter: UsageMeter) -> tuple[object, Steps]:
     """Return the prediction of ``program``, and its predictor calls."""
     meter.begin_attempt()
-    prediction = program(**example.inputs())
-    return prediction, tuple(dspy.settings.trace)
+    return call_program(program, dict(example.inputs()))

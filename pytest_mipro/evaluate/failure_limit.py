@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import ProgramError
+from pytest_mipro.escaping import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,4 +51,4 @@ class FailureLimit:
 
     def _log(self, failure: Failure) -> None:
         detail = failure.traceback if self._provide_traceback else failure.message
-        logger.warning("the program failed on a row: %s: %s", failure.type, detail)
+        logger.warning("the program failed on a row: %s: %s", failure.type, printable(detail))

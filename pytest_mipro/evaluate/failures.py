@@ -37,7 +37,7 @@ from dspy.utils.exceptions import (
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.records import Failure
-from pytest_mipro.redaction import credentials, redact
+from pytest_mipro.redaction import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +85,7 @@ class CallWatch(BaseCallback):
         inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
     ) -> None:
         """Report a call that is about to begin."""
+        SECRETS.add_from_model(instance)  # An error of the provider may cite them.
         self._before_call(str(getattr(instance, "model", "")))
 
     def on_lm_end(
@@ -189,13 +190,7 @@ def _message(error: BaseException) -> str:
     # ruff: ignore[blind-except]: ``str`` of a user's class may raise; only its error matters.
     except Exception:
         return "<exception str() failed>"
-    return _redacted(text)
-
-
-def _redacted(text: str) -> str:
-    """Return ``text``, which is logged and stored, without credentials, such as one in a URL."""
-    lm = dspy.settings.lm
-    return str(redact(text, credentials([lm] if isinstance(lm, dspy.BaseLM) else [])))
+    return SECRETS.redact_error(text, error)
 
 
 def frames_of(function: object, error: BaseException) -> str:
@@ -215,7 +210,8 @@ def failure_of(error: BaseException) -> Failure:
     """Return the failure of a row whose program raised ``error``."""
     trace = _from_program(error.__traceback__)
     frames = traceback.format_exception(type(error), error, trace, limit=-_FRAMES)
-    return Failure(type(error).__name__, _message(error), _redacted("".join(frames)))
+    text = SECRETS.redact_error("".join(frames), error)
+    return Failure(type(error).__name__, _message(error), text)
 
 
 def _from_program(trace: TracebackType | None) -> TracebackType | None:
@@ -228,14 +224,17 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
     return start
 
 
-def check_not_broken(program: str, rows: Sequence[Row]) -> None:
+def check_not_broken(
+    program: str, rows: Sequence[Row], examples: str = "held-out examples"
+) -> None:
     """Raise if a program failed on more than half of ``rows`` with the same exception.
 
     Such a program is broken, and its score would not be a measurement.
 
     Args:
         program: Its name in the message, such as ``"the baseline program"``.
-        rows: Its held-out rows.
+        rows: Its rows.
+        examples: The name of their examples in the message.
 
     Raises:
         ProgramError: It is broken.
@@ -247,7 +246,7 @@ def check_not_broken(program: str, rows: Sequence[Row]) -> None:
     ((error_type, count),) = most_common
     first = next(failure for failure in failures if failure.type == error_type)
     message = (
-        f"{program} failed on {count} of {len(rows)} held-out examples with {error_type}: it is "
+        f"{program} failed on {count} of {len(rows)} {examples} with {error_type}: it is "
         f"broken, which is no score; make it answer at least half of them. The first "
         f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dspy
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.evaluate.failures import (
     CallWatch,
     infrastructure_cause,
@@ -138,7 +139,7 @@ class _Attempts:
 
     def _report(self, state: RetryCallState) -> None:
         error, seconds = _error_of(state), state.upcoming_sleep
-        provider_error = type_and_message(error)
+        provider_error = escaped_line(type_and_message(error))
         self.throttle.add_error(self, provider_error)
         if is_rate_limit(error):
             self.throttle.pause(seconds)

@@ -1,4 +1,4 @@
-"""Evaluate a program on the same example several times, as rollouts 0 to n - 1.
+"""Evaluate a program on the same example several times, as rollouts with numbers.
 
 A model that samples returns another prediction each time, and the mean of several scores has
 less variance than one. Rollout 0 is the row of an evaluation without rollouts, so stored rows
@@ -37,21 +37,24 @@ def mean_score(rows: ExampleRows) -> float:
 class RolloutEvaluator:
     """Evaluates programs on examples, each pair several times."""
 
-    def __init__(self, evaluator: Evaluator, count: int) -> None:
+    def __init__(self, evaluator: Evaluator, count: int, first: int = 0) -> None:
         """Derive one evaluator per rollout.
 
         Args:
             evaluator: The evaluator of rollout 0; its settings have an ``lm``.
-            count: The number of rollouts, at least one.
+            count: How many rollouts, at least one.
+            first: The number of the first rollout.
         """
-        self._evaluators = [_rollout_evaluator(evaluator, number) for number in range(count)]
+        self._evaluators = {
+            number: _rollout_evaluator(evaluator, number) for number in range(first, first + count)
+        }
 
     def stored(
         self, store: Store, program: dspy.Module, examples: Sequence[dspy.Example]
     ) -> list[ExampleRows] | None:
         """Return the rows of ``program`` on ``examples``, or None if the store lacks any."""
         rollouts = []
-        for number, evaluator in enumerate(self._evaluators):
+        for number, evaluator in self._evaluators.items():
             rows = stored_rows(evaluator, store, _rollout_program(program, number), examples)
             if rows is None:
                 return None
@@ -69,7 +72,7 @@ class RolloutEvaluator:
                 [_rollout_program(program, number) for program in programs],
                 examples,
             )
-            for number, evaluator in enumerate(self._evaluators)
+            for number, evaluator in self._evaluators.items()
         ]
 
     async def evaluate(
@@ -80,12 +83,15 @@ class RolloutEvaluator:
         workers: WorkerPool,
     ) -> list[list[ExampleRows]]:
         """Return the rows of each program on ``examples``, in their order."""
-        rollouts = [StoredRows(evaluator, store, workers) for evaluator in self._evaluators]
+        rollouts = {
+            number: StoredRows(evaluator, store, workers)
+            for number, evaluator in self._evaluators.items()
+        }
         rows = await gather(
             [
                 stored.evaluate(_rollout_program(program, number), examples)
                 for program in programs
-                for number, stored in enumerate(rollouts)
+                for number, stored in rollouts.items()
             ]
         )
         count = len(rollouts)

@@ -9,6 +9,7 @@ import dspy
 
 from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import MetricError
+from pytest_mipro.evaluate.awaiting import result_of
 from pytest_mipro.evaluate.failures import (
     frames_of,
     infrastructure_cause,
@@ -29,7 +30,7 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
             ``Prediction`` with such a ``score``.
     """
     try:
-        value = metric(example, prediction, *trace)
+        value = result_of(metric(example, prediction, *trace))
     except Exception as error:  # A metric of the user may raise any exception.
         if (cause := infrastructure_cause(error)) is not None:
             raise infrastructure_error(cause, "scoring with the metric") from error

@@ -1,12 +1,16 @@
+from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .keys import ALGORITHM as ALGORITHM
+from .keys import SHAPE as SHAPE
 from .keys import describe_adapter as describe_adapter
 from .keys import describe_model as describe_model
 from .keys import evaluation_key as evaluation_key
+from .keys import function_key as function_key
 from .keys import metric_key as metric_key
 from .keys import predictions_key as predictions_key
 from .keys import prompts_key as prompts_key
 from .keys import task_fingerprint as task_fingerprint
+from .program_walk import described_once as described_once
 from .programs import demo_fields as demo_fields
 from .programs import prompts as prompts
 from .programs import signature_of as signature_of

@@ -22,7 +22,11 @@ _WORDS = {
     Kind.METRIC: "metric",
     Kind.MODEL: "{name} model",
     Kind.ADAPTER: "adapter",
+    Kind.SETTING: "DSPy setting {name}",
+    Kind.STATE: "{owner} attribute {name}",
+    Kind.ENVIRONMENT: "environment variable {name}",
     Kind.OPTION: "option {name}",
+    Kind.OPTIMIZER: "optimizer {name}",
     Kind.ROW: "{owner} row {name}",
     Kind.VERSION: "{name} version",
     Kind.EXTRA: "{name}",
@@ -40,10 +44,12 @@ class Fingerprint:
     Attributes:
         digests: Digest of each part's content.
         locations: ``file:line`` of the parts that have one.
+        hints: What to do about the parts that may be new in each process.
     """
 
     digests: Mapping[Part, str]
     locations: Mapping[Part, str] = field(default_factory=dict)
+    hints: Mapping[Part, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -93,8 +99,9 @@ class Fingerprint:
             verb = "added"
         elif part not in self.digests:
             verb = "removed"
-        location = self.locations.get(part)
-        return f"{words(part)} {verb}" + (f" ({location})" if location else "")
+        location, hint = self.locations.get(part), self.hints.get(part)
+        place = f" ({location})" if location else ""
+        return f"{words(part)} {verb}{place}" + (f": {hint}" if hint else "")
 
 
 def words(part: Part) -> str:

@@ -7,13 +7,15 @@ other packages are assumed not to change.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import decimal
 import functools
+import hashlib
 import inspect
+import json
 import operator
 import os
-import pathlib
 import re
 from array import array
 from collections import ChainMap, Counter, deque
@@ -33,7 +35,7 @@ from uuid import UUID
 
 import dspy
 
-from pytest_mipro.canonical import plain
+from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint.dependencies import (
     attributes_of,
@@ -43,18 +45,15 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
 )
+from pytest_mipro.fingerprint.environment import variables_read
+from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code_part
-from pytest_mipro.fingerprint.source import (
-    is_lambda,
-    is_users,
-    location_of,
-    path_of,
-    project_of,
-    source_of,
-)
+from pytest_mipro.fingerprint.plain_values import CONTAINERS, plain_text, values_in
+from pytest_mipro.fingerprint.process_values import process_value
+from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any, TypeAlias, TypeGuard
 
     from pytest_mipro.canonical import JSON
@@ -71,6 +70,11 @@ _FOLLOWED = (
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
 )
 """Types of globals whose values count; of other globals only their names in the source count."""
+
+
+_SHORT = 1000
+"""Characters of a text in which values that may be new in each process are looked for."""
+_WAY_OUT = "make it where it is used, or a functools.cached_property, which is no part of the key"
 
 
 class CodeWalker:
@@ -100,6 +104,15 @@ class CodeWalker:
         self._descriptions: dict[tuple[int, bool], JSON] = {}
         # Keeps described objects alive, so that no new object gets the id of one of them.
         self._references: list[object] = []
+        self._process_values: dict[str, str] = {}
+
+    def copy(self) -> CodeWalker:
+        """Return a walker that goes on from here, and leaves this one as it is."""
+        walker = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | list):
+                setattr(walker, name, value.copy())
+        return walker
 
     def add_metric(self, metric: object) -> None:
         """Add the metric's part: its description and, if it is a function, its source."""
@@ -121,8 +134,11 @@ class CodeWalker:
             FingerprintError: The value has no content, and no ``version`` is
                 declared.
         """
+        self._note(value, label)
         if type(value) in _SCALARS:
             return plain(self._relocated(value) if isinstance(value, str) else value)
+        if type(value) in CONTAINERS and (text := self._text_of(value, label)) is not None:
+            return {"json": hashlib.sha256(text.encode("ascii")).hexdigest()[:32]}
         key = (id(value), self._lenient)
         if key not in self._descriptions:
             # For a value that contains itself, while its description is not finished.
@@ -143,8 +159,7 @@ class CodeWalker:
         Raises:
             FingerprintError: No ``version`` is declared.
         """
-        is_dspys = type(value).__module__.partition(".")[0] == "dspy"
-        if self._lenient or is_dspys:  # the key has DSPy's version
+        if self._lenient:
             return {"class": path_of(type(value))}
         message = (
             f"{label} is {value!r:.80}, of type {path_of(type(value))}, which cannot be hashed "
@@ -152,6 +167,15 @@ class CodeWalker:
             "and change it whenever that value changes"
         )
         raise FingerprintError(message)
+
+    @contextmanager
+    def leniently(self) -> Generator[None, None, None]:
+        """Describe values without content by their type inside the block."""
+        lenient, self._lenient = self._lenient, True
+        try:
+            yield
+        finally:
+            self._lenient = lenient
 
     def follow(self, code: Code) -> str:
         """Add the parts of a function or class and of the code that it uses; return its name."""
@@ -165,15 +189,41 @@ class CodeWalker:
             self._follow_wrapped(code)
         return name
 
+    @property
+    def hints(self) -> dict[Part, str]:
+        """What to do about the values that may be new in each process, by part."""
+        return {
+            part: f"{label} is {words}, which may be new in each process; {_WAY_OUT}"
+            for label, words in reversed(self._process_values.items())
+            for part in _parts_with(label)
+        }
+
+    def _note(self, value: object, label: str) -> None:
+        if label not in self._process_values and (words := process_value(value)):
+            self._process_values[label] = words
+
+    def _text_of(self, container: object, label: str) -> str | None:
+        """Return the text of a container of plain values, if it has one."""
+        text = plain_text(container)
+        if text is None or any(json.dumps(folder)[1:-1] in text for folder in self._projects):
+            return None
+        if len(text) <= _SHORT:
+            for value in values_in(container):
+                self._note(value, label)
+        return text
+
     def _relocated(self, text: str) -> str:
         """Return ``text`` without the project's folder if it is a path in a project of the user."""
-        projects = (path for path in self._projects if f"{text}{os.sep}".startswith(path))
-        project = next(projects, None) if pathlib.Path(text).is_absolute() else None
+        path = f"{text}{os.sep}"
+        project = next((folder for folder in self._projects if path.startswith(folder)), None)
         return text if project is None else f"<project>/{text[len(project) :]}".replace(os.sep, "/")
 
     def _follow_users(self, code: Code, name: str) -> None:
-        if file := source_of(code).file:
-            self._projects[f"{project_of(file)}{os.sep}"] = None
+        source = source_of(code)
+        if source.is_outdated and not self._lenient:
+            raise _outdated(source, name)
+        if source.file:
+            self._projects[f"{project_of(source.file)}{os.sep}"] = None
         if isinstance(code, type) and issubclass(code, dspy.Signature):
             self._add_signature(code, name)
             return
@@ -200,7 +250,7 @@ class CodeWalker:
         source = source_of(code)
         # The content of a value has its lambdas, and the source of a class has its methods.
         is_elsewhere = is_lambda(code) or any(outer.contains(source) for outer in self._sources)
-        if is_elsewhere and code is not self._metric:
+        if is_elsewhere and source.node is not None and code is not self._metric:
             return
         self._sources.append(source)
         self._add_code_part(code_part(name), source.content, source.location)
@@ -235,7 +285,10 @@ class CodeWalker:
             self.follow(wrapped)
         for variable, value in globals_of(function):
             self._follow_dependency(variable, value, name)
-        with self._leniently():  # A library may set any attribute, used or not.
+        for variable in variables_read(function):
+            text = os.environ.get(variable)
+            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        with self.leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
                 self._follow_dependency(variable, value, name)
 
@@ -254,19 +307,31 @@ class CodeWalker:
         elif _has_content(value):
             self._add_value(variable, value, name)
         elif is_users(type(value)) or _is_builtin(value):
-            with self._leniently():
+            with self.leniently():
                 self._add_value(variable, value, name)
 
     def _add_value(self, variable: str, value: object, name: str) -> None:
         self.parts[Part(Kind.VALUE, variable, name)] = self.describe(value, f"{variable} in {name}")
 
-    @contextmanager
-    def _leniently(self) -> Generator[None, None, None]:
-        lenient, self._lenient = self._lenient, True
-        try:
-            yield
-        finally:
-            self._lenient = lenient
+
+def _parts_with(label: str) -> Iterator[Part]:
+    """Yield the parts whose content may have the value of that label."""
+    name, _, owner = label.partition(" in ")
+    if owner:
+        yield Part(Kind.VALUE, name, owner)
+        return
+    steps = label.split(".")
+    yield from (Part(Kind.STATE, ".".join(steps[:count])) for count in range(2, len(steps) + 1))
+
+
+def _outdated(source: SourceCode, name: str) -> FingerprintError:
+    message = (
+        f"{name}: Python does not run the code that is in {source.location}; the file was edited "
+        "after Python imported it, or a file in __pycache__ is out of date: run again, and delete "
+        "__pycache__ if this remains. If a decorator replaces the code, declare version='...' on "
+        "the test and change it whenever that decorator changes"
+    )
+    return FingerprintError(message)
 
 
 def _module_of(code: Code) -> str:

@@ -8,27 +8,29 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import MutableMapping, MutableSequence, MutableSet
-from functools import lru_cache
 from importlib.util import find_spec, resolve_name
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pytest_mipro.fingerprint.source import is_users_module, is_users_path, source_of, unwrapped
+from pytest_mipro.fingerprint.memory import (
+    SET_ATTRIBUTE,
+    SET_CLOSURE,
+    SET_GLOBAL,
+    is_mutable,
+    mutated_by,
+    names_in,
+    nested_in,
+    set_in,
+)
+from pytest_mipro.fingerprint.ownership import is_users_module, is_users_path
+from pytest_mipro.fingerprint.source import source_of, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import TypeAlias
-
-    Select: TypeAlias = Callable[[ast.AST], ast.expr | None]
+    from collections.abc import Iterator
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
-_SET_GLOBAL, _SET_CLOSURE, _SET_ATTRIBUTE = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
-_MUTATORS = {
-    *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "move_to_end"),
-    *("pop", "popitem", "popleft", "remove", "setdefault", "update"),
-}
-"""Methods that change the items of a list, a set or a dictionary."""
+_ANNOTATIONS = {"__annotate__", "__annotate_func__"}
+"""Functions that Python 3.14 makes of a class's annotations, which the source has."""
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
@@ -38,23 +40,23 @@ def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     functions below: they are its memory, such as a counter, a cache or a model
     that it loads on first use, and differ after every call.
     """
-    names = frozenset(_names(function.__code__))
+    names = frozenset(names_in(function.__code__))
     namespace = function.__globals__
-    assigned, mutated = _set_in(function.__code__, _SET_GLOBAL), _mutated_by(function)
+    assigned, mutated = set_in(function.__code__, SET_GLOBAL), mutated_by(function)
     used = [(name, namespace[name]) for name in sorted(names & namespace.keys())]
     for root_name, root in (*used, *_imports(function)):
         for name, value in _attributes_used(root_name, root, names, set()):
-            if name not in assigned and not (name in mutated and _is_mutable(value)):
+            if name not in assigned and not (name in mutated and is_mutable(value)):
                 yield name, value
 
 
 def closure_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the variables of enclosing functions; None for one that is bound later."""
-    assigned, mutated = _set_in(function.__code__, _SET_CLOSURE), _mutated_by(function)
+    assigned, mutated = set_in(function.__code__, SET_CLOSURE), mutated_by(function)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
         value = _value_of(cell)
-        if name not in assigned and not (name in mutated and _is_mutable(value)):
+        if name not in assigned and not (name in mutated and is_mutable(value)):
             yield name, value
 
 
@@ -63,21 +65,21 @@ def defaults_of(function: FunctionType) -> dict[str, object]:
     code, positional = function.__code__, function.__defaults__ or ()
     names = code.co_varnames[code.co_argcount - len(positional) : code.co_argcount]
     defaults = {**dict(zip(names, positional, strict=True)), **(function.__kwdefaults__ or {})}
-    mutated = _mutated_by(function)
+    mutated = mutated_by(function)
     return {
         name: value
         for name, value in defaults.items()
-        if not (name in mutated and _is_mutable(value))
+        if not (name in mutated and is_mutable(value))
     }
 
 
 def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the attributes of ``function`` that it does not set itself."""
-    assigned = _set_in(function.__code__, _SET_ATTRIBUTE)
-    mutated = _mutated_by(function)
+    assigned = set_in(function.__code__, SET_ATTRIBUTE)
+    mutated = mutated_by(function)
     for name, value in sorted(vars(function).items()):
         label = f"{function.__name__}.{name}"
-        is_memory = name in assigned or (label in mutated and _is_mutable(value))
+        is_memory = name in assigned or (label in mutated and is_mutable(value))
         if not is_memory and not name.startswith("__"):
             yield label, value
 
@@ -87,6 +89,8 @@ def members_of(cls: type) -> Iterator[tuple[str, object]]:
     for name, attribute in vars(cls).items():
         for member in unwrapped(attribute):
             internal = name.startswith("_") and name.endswith("_")
+            if name in _ANNOTATIONS:
+                continue
             if not internal or isinstance(member, FunctionType):
                 yield name, member
     for attribute_name in ("__dataclass_fields__", "__pydantic_fields__"):
@@ -95,30 +99,13 @@ def members_of(cls: type) -> Iterator[tuple[str, object]]:
             yield name, field.default_factory if callable(field.default_factory) else field.default
 
 
-def memory_of(cls: type) -> set[str]:
-    """Return the attributes that an instance of ``cls`` sets or mutates when it is called."""
-    attributes: set[str] = set()
-    visited: set[str] = set()
-    pending = ["__call__"]
-    while pending:
-        method = inspect.getattr_static(cls, pending.pop(), None)
-        if not isinstance(method, FunctionType) or method.__name__ in visited:
-            continue
-        visited.add(method.__name__)
-        instance = f"{next(iter(method.__code__.co_varnames), '')}."  # mostly "self."
-        targets = {*_assigned_by(method), *_mutated_by(method)}
-        attributes.update(
-            target.removeprefix(instance) for target in targets if target.startswith(instance)
-        )
-        pending += sorted(_names(method.__code__))
-    return attributes
-
-
 def is_generated(function: object, cls: type) -> bool:
     """Whether a library generated ``function``, as ``dataclass`` generates ``__init__``."""
+    # The standard library wraps the __repr__ of a dataclass.
+    innermost = inspect.unwrap(function) if isinstance(function, FunctionType) else None
     return (
-        isinstance(function, FunctionType)
-        and function.__code__.co_filename.startswith("<")
+        isinstance(innermost, FunctionType)
+        and innermost.__code__.co_filename.startswith("<")
         and bool(source_of(cls).file)
     )
 
@@ -128,72 +115,6 @@ def _value_of(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:
         return None
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for nested in _nested(code):
-        yield from _names(nested)
-
-
-@lru_cache(maxsize=2048)  # disassembling is slow, and a compile describes its LMs at every call
-def _set_in(code: CodeType, operation: str) -> frozenset[str]:
-    """Return the names that ``code`` sets by ``operation``."""
-    names = {
-        str(instruction.argval)
-        for instruction in dis.get_instructions(code)
-        if instruction.opname == operation
-    }
-    if operation == _SET_CLOSURE:
-        # STORE_DEREF also sets the function's own variables that an inner function uses.
-        names &= set(code.co_freevars)
-    return frozenset(names).union(*(_set_in(nested, operation) for nested in _nested(code)))
-
-
-def _is_mutable(value: object) -> bool:
-    """Whether ``value`` is a container; other objects have methods of the same names."""
-    return isinstance(value, MutableSequence | MutableSet | MutableMapping)
-
-
-def _mutated_by(function: FunctionType) -> frozenset[str]:
-    """Return the expressions whose items ``function`` adds, replaces or removes."""
-    return _selected(function, _mutated_container)
-
-
-def _assigned_by(function: FunctionType) -> frozenset[str]:
-    """Return the attributes that ``function`` sets."""
-    return _selected(function, _assigned_attribute)
-
-
-def _selected(function: FunctionType, select: Select) -> frozenset[str]:
-    source = source_of(function).content
-    return _selected_in(source, select) if isinstance(source, str) else frozenset()
-
-
-@lru_cache(maxsize=512)  # a session describes the same few functions many times
-def _selected_in(source: str, select: Select) -> frozenset[str]:
-    expressions = map(select, ast.walk(ast.parse(source)))
-    return frozenset(
-        ast.unparse(expression) for expression in expressions if expression is not None
-    )
-
-
-def _assigned_attribute(node: ast.AST) -> ast.expr | None:
-    """Return ``node`` if it sets an attribute."""
-    is_set = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-    return cast("ast.Attribute", node) if is_set else None
-
-
-def _mutated_container(node: ast.AST) -> ast.expr | None:
-    """Return the list, set or dictionary that ``node`` mutates, if it does."""
-    if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-        return node.value
-    method = node.func if isinstance(node, ast.Call) else None
-    return method.value if isinstance(method, ast.Attribute) and method.attr in _MUTATORS else None
-
-
-def _nested(code: CodeType) -> Iterable[CodeType]:
-    return (constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
 def _attributes_used(
@@ -212,10 +133,8 @@ def _attributes_used(
 
 def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the modules and values that import statements inside ``function`` bind."""
-    source = source_of(function).content if _has_import(function.__code__) else None
-    if not isinstance(source, str):
-        return
-    for node in ast.walk(ast.parse(source)):
+    tree = source_of(function).node if _has_import(function.__code__) else None
+    for node in () if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if _module(alias.name) is not None:
@@ -226,7 +145,7 @@ def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 
 def _has_import(code: CodeType) -> bool:
-    return _IMPORT in code.co_code[::2] or any(map(_has_import, _nested(code)))
+    return _IMPORT in code.co_code[::2] or any(map(_has_import, nested_in(code)))
 
 
 def _imported_from(node: ast.ImportFrom, package: str | None) -> Iterator[tuple[str, object]]:

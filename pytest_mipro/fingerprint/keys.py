@@ -11,21 +11,27 @@ from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import models, programs, values
 from pytest_mipro.fingerprint.changes import Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
+from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
+from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
-from pytest_mipro.task import example_digest
+from pytest_mipro.fingerprint.program_walk import ProgramWalk, walk_program
+from pytest_mipro.task import DEFAULT_OPTIMIZER, OPTION_NAMES, example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import dspy
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.code_walker import Describe
-    from pytest_mipro.task import Metric, Task
+    from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-ALGORITHM = 4
+ALGORITHM = 5
 """The version of the search; a change that can give another artifact raises it by one."""
 
+SHAPE = "mipro_shape"
+"""Attribute of a compiled program that is more than the task's program in another state: the
+digest of what else decides its answers."""
 _TEACHER = "teacher"
 """The owner of the parts of a teacher's predictors."""
 _PREDICTOR_KINDS = {
@@ -59,21 +65,25 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
         FingerprintError: A value that can change the artifact has no content
             to hash, and the task declares no ``version``.
     """
-    walker = _walker(task.version)
-    walker.add_metric(task.metric)
+    walk = walk_program(task.program, _walker(task.version), task.version)
+    walker = walk.walker
+    with counted_as_users(task.metric):
+        walker.add_metric(task.metric)
     parts: dict[Part, JSON] = {
-        **_program_parts(task.program, walker),
-        **({} if task.teacher is None else _program_parts(task.teacher, walker, _TEACHER)),
+        **_program_parts(walk),
+        **_teacher_parts(task, walker),
         **_model_parts(task, walker),
-        Part(Kind.ADAPTER): walker.describe(task.adapter, "adapter"),
-        **{Part(Kind.OPTION, name): value for name, value in vars(task.options).items()},
+        Part(Kind.ADAPTER): walker.describe(effective_adapter(task.adapter), "adapter"),
+        **{Part(Kind.SETTING, name): value for name, value in describe_settings(walker).items()},
+        **_optimizer_parts(task, walker),
         **_row_parts(task),
         **_version_parts(task),
         **{Part(Kind.EXTRA, name): _extra(name, value) for name, value in (extra or {}).items()},
         **walker.parts,
     }
     locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
-    return Fingerprint({part: digest(content) for part, content in parts.items()}, locations)
+    digests = {part: digest(content) for part, content in parts.items()}
+    return Fingerprint(digests, locations, walker.hints)
 
 
 def evaluation_key(
@@ -99,8 +109,18 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
         FingerprintError: As ``of_task``.
     """
     walker = _walker(declared)
-    walker.add_metric(metric)
+    with counted_as_users(metric):
+        walker.add_metric(metric)
     return digest([by_text(walker.parts), declared])
+
+
+def function_key(function: Callable[..., object], declared: str | None = None) -> str:
+    """Return the key of a function: its code, and the code and values that it reaches.
+
+    Raises:
+        FingerprintError: As ``of_task``.
+    """
+    return metric_key(function, declared)
 
 
 def predictions_key(
@@ -114,11 +134,13 @@ def predictions_key(
     Raises:
         FingerprintError: As ``of_task``.
     """
-    walker = _walker(declared)
-    content = {
-        "modules": programs.describe_program(program, walker),
+    walk = walk_program(program, _walker(declared), declared)
+    walker = walk.walker
+    content: dict[str, JSON] = {
+        "modules": [walk.modules, walk.states],
         "model": walker.describe(lm, "model"),
-        "adapter": walker.describe(row_adapter, "adapter"),
+        "adapter": walker.describe(effective_adapter(row_adapter), "adapter"),
+        "settings": describe_settings(walker),
         "version": declared,
         "dspy": version("dspy"),
     }
@@ -128,7 +150,10 @@ def predictions_key(
 def prompts_key(program: dspy.Module) -> str:
     """Return the key of the predictors of ``program``, which a search changes."""
     walker = _lenient_walker()
-    return digest([programs.describe_predictors(program, walker), by_text(walker.parts)])
+    shape: list[str] = [vars(program)[SHAPE]] if SHAPE in vars(program) else []
+    with counted_as_users(program):
+        predictors = programs.describe_predictors(program, walker)
+    return digest([predictors, by_text(walker.parts), *shape])
 
 
 def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
@@ -137,7 +162,7 @@ def describe_model(lm: dspy.BaseLM) -> dict[str, JSON]:
 
 
 def describe_adapter(value: dspy.Adapter | None) -> dict[str, JSON] | None:
-    """Describe the class and the public attributes of an adapter."""
+    """Describe the class and the attributes of an adapter."""
     return None if value is None else _description(value, "adapter")
 
 
@@ -165,11 +190,11 @@ def _extra(name: str, value: object) -> JSON:
         raise FingerprintError(message) from error
 
 
-def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") -> dict[Part, JSON]:
-    modules = programs.describe_program(program, walker)
-    predictors = programs.describe_predictors(program, walker)
+def _program_parts(walk: ProgramWalk, owner: str = "") -> dict[Part, JSON]:
+    predictors = programs.describe_predictors(walk.program, walk.walker)
     return {
-        Part(Kind.MODULES, owner): modules,
+        Part(Kind.MODULES, owner): walk.modules,
+        **{Part(Kind.STATE, name, owner): content for name, content in walk.states.items()},
         **{
             Part(_PREDICTOR_KINDS[field], name, owner): content
             for name, description in predictors.items()
@@ -178,12 +203,46 @@ def _program_parts(program: dspy.Module, walker: CodeWalker, owner: str = "") ->
     }
 
 
+def _teacher_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    if task.teacher is None:
+        return {}
+    with counted_as_users(task.teacher):
+        modules, states = programs.describe_program(task.teacher, walker)
+        return _program_parts(ProgramWalk(task.teacher, modules, states, walker), _TEACHER)
+
+
 def _model_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
     return {
         Part(Kind.MODEL): walker.describe(task.lm, "model"),
         Part(Kind.MODEL, "prompt"): walker.describe(task.prompt_lm, "prompt model"),
         Part(Kind.MODEL, _TEACHER): walker.describe(task.teacher_lm, "teacher model"),
     }
+
+
+def _optimizer_parts(task: Task, walker: CodeWalker) -> dict[Part, JSON]:
+    """Return the optimizer and its options; those of MIPROv2 matter to no other optimizer."""
+    choice = task.optimizer
+    is_mipro = choice.spec == DEFAULT_OPTIMIZER
+    names = OPTION_NAMES if is_mipro else ("seed",)
+    return {
+        Part(Kind.OPTIMIZER): _optimizer_identity(choice, walker),
+        **{Part(Kind.OPTION, name): getattr(task.options, name) for name in names},
+        **{
+            Part(Kind.OPTIMIZER, name): walker.describe(value, f"optimizer {name}")
+            for name, value in choice.settings.items()
+        },
+        **{
+            Part(Kind.OPTIMIZER, f"hook {index}"): walker.describe(function, "optimizer hook")
+            for index, function in enumerate(choice.hook_functions)
+        },
+    }
+
+
+def _optimizer_identity(choice: OptimizerChoice, walker: CodeWalker) -> JSON:
+    if isinstance(choice.spec, str):
+        return choice.spec
+    cls = choice.spec if isinstance(choice.spec, type) else type(choice.spec)
+    return walker.describe(cls, "optimizer")
 
 
 def _row_parts(task: Task) -> dict[Part, JSON]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import dspy
 from pydantic import TypeAdapter
@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pytest_mipro.canonical import JSON, plain
-from pytest_mipro.fingerprint.source import is_users, path_of
-from pytest_mipro.fingerprint.values import state_of
+from pytest_mipro.fingerprint.ownership import is_users
+from pytest_mipro.fingerprint.source import path_of
+from pytest_mipro.fingerprint.values import annotation_text, state_of
 from pytest_mipro.records import Prompt
 
 if TYPE_CHECKING:
@@ -61,12 +62,24 @@ def demo_fields(demo: dspy.Example | Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def describe_program(program: dspy.Module, walker: CodeWalker) -> JSON:
-    """Describe the modules of ``program``, without the predictors that a search changes."""
+def describe_program(
+    program: dspy.Module, walker: CodeWalker
+) -> tuple[list[JSON], dict[str, JSON]]:
+    """Describe the modules of ``program`` and, by their paths, the modules' attributes.
+
+    The predictors that a search changes are left out.
+    """
     predictors = program.predictors()
     for predictor in predictors:
         _follow_types(signature_of(predictor), walker)
-    return _describe_modules(program, walker, {id(predictor) for predictor in predictors})
+    searched = {id(predictor) for predictor in predictors}
+    descriptions = _describe_modules(program, walker, searched)
+    states = {
+        f"{description['path']}.{name}": content
+        for description in descriptions
+        for name, content in description.pop("state").items()
+    }
+    return list(descriptions), states
 
 
 def describe_predictors(program: dspy.Module, walker: CodeWalker) -> dict[str, dict[str, JSON]]:
@@ -82,7 +95,9 @@ def _describe_module(module: dspy.Module, walker: CodeWalker, label: str) -> JSO
     return _describe_modules(module, walker, ())
 
 
-def _describe_modules(root: dspy.Module, walker: CodeWalker, searched: Collection[int]) -> JSON:
+def _describe_modules(
+    root: dspy.Module, walker: CodeWalker, searched: Collection[int]
+) -> list[dict[str, Any]]:
     """Describe ``root`` and the modules inside; ``searched`` has the ids of predictors."""
     modules = [
         (path, module)
@@ -103,7 +118,7 @@ def _describe_modules(root: dspy.Module, walker: CodeWalker, searched: Collectio
 
 def _describe_state(
     module: dspy.Module, walker: CodeWalker, path: str, searched: Collection[int]
-) -> dict[str, JSON]:
+) -> dict[str, Any]:
     walker.follow(type(module))
     is_predictor = isinstance(module, dspy.Predict)
     ignored = _MODULE_STATE | (_PREDICTOR_STATE if is_predictor else frozenset())
@@ -195,7 +210,9 @@ class _Identity:
 @lru_cache(maxsize=512)  # a search describes the same few fields thousands of times
 def _describe_type(identity: _Identity) -> JSON:
     annotation: Any = identity.value
-    name = annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+    # Not the path of a class: a class of the user has a part of its own.
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    name = annotation.__qualname__ if is_class else annotation_text(annotation)
     try:
         schema = plain(TypeAdapter(annotation).json_schema())
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import operator
 import re
+import threading
 from collections import OrderedDict
 from enum import Enum
 from fractions import Fraction
@@ -21,19 +23,24 @@ from types import (
     UnionType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
-from pytest_mipro.fingerprint.dependencies import memory_of
-from pytest_mipro.fingerprint.source import is_lambda, is_users, path_of, source_of
+from pytest_mipro.fingerprint.memory import memory_of
+from pytest_mipro.fingerprint.ownership import is_users
+from pytest_mipro.fingerprint.source import is_lambda, path_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
     from pytest_mipro.fingerprint.source import Code
+
+
+_DSPYS_STATE = frozenset({"callbacks", "history"})
+"""Attributes of DSPy's objects that decide no result."""
 
 
 def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
@@ -48,9 +55,12 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     if wrapped is not None and not is_users(type(value)):
         return [path_of(type(value)), walker.describe(wrapped, label)]
     if get_origin(value) is not None:
-        return str(value)
+        return annotation_text(value)
     if is_users(type(value)):
         return _describe_instance(value, walker, label)
+    if type(value).__module__.partition(".")[0] == "dspy":
+        with walker.leniently():  # the key has DSPy's version, with what an object does
+            return _describe_instance(value, walker, label, _DSPYS_STATE)
 
     def describe_item(item: object) -> JSON:
         if item is value:
@@ -60,8 +70,10 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     return plain(value, describe_item)
 
 
-def _describe_instance(value: object, walker: CodeWalker, label: str) -> JSON:
-    memory = memory_of(type(value))
+def _describe_instance(
+    value: object, walker: CodeWalker, label: str, ignored: frozenset[str] = frozenset()
+) -> JSON:
+    memory = memory_of(type(value)) | ignored
     state = {
         name: walker.describe(item, f"{label}.{name}")
         for name, item in sorted(state_of(value).items())
@@ -152,8 +164,38 @@ def _describe_expression(value: object, walker: CodeWalker, label: str) -> JSON:
     return repr(value)
 
 
+def _describe_union(value: UnionType, walker: CodeWalker, label: str) -> JSON:
+    del walker, label
+    return annotation_text(value)
+
+
+def annotation_text(annotation: object) -> str:
+    """Return the text of an annotation: that of equal ones is the same on every Python."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        if isinstance(annotation, list):  # the parameters of a callable
+            return f"[{', '.join(map(annotation_text, annotation))}]"
+        return path_of(annotation) if isinstance(annotation, type) else str(annotation)
+    if origin in {Union, UnionType}:
+        return " | ".join(map(annotation_text, arguments))
+    texts = map(repr if origin is Literal else annotation_text, arguments)
+    return f"{annotation_text(origin)}[{', '.join(texts)}]"
+
+
 def _describe_pattern(value: re.Pattern, walker: CodeWalker, label: str) -> JSON:  # type: ignore[type-arg]  # registered by its class
     return [walker.describe(value.pattern, label), value.flags]
+
+
+def _describe_interpreter(value: dspy.PythonInterpreter, walker: CodeWalker, label: str) -> JSON:
+    # Its other attributes are about the process that it starts.
+    names = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
+    settings = {name: getattr(value, name) for name in names if name != "callbacks"}
+    return {"class": path_of(type(value)), "settings": walker.describe(settings, label)}
+
+
+def _describe_lock(value: object, walker: CodeWalker, label: str) -> JSON:
+    del walker, label
+    return {"class": path_of(type(value))}  # it decides when, and not what
 
 
 def _describe_logger(value: logging.Logger, walker: CodeWalker, label: str) -> JSON:
@@ -214,9 +256,12 @@ DESCRIBERS: Mapping[type, Describe] = {
     operator.itemgetter: _describe_expression,
     operator.attrgetter: _describe_expression,
     operator.methodcaller: _describe_expression,
-    UnionType: _describe_expression,
+    UnionType: _describe_union,
     EllipsisType: _describe_expression,
     re.Pattern: _describe_pattern,
     logging.Logger: _describe_logger,
+    dspy.PythonInterpreter: _describe_interpreter,
+    type(threading.Lock()): _describe_lock,
+    type(threading.RLock()): _describe_lock,
 }
 """The function that describes values of a type."""

@@ -1,3 +1,7 @@
+from .anchor import AnchorJudgement as AnchorJudgement
+from .anchor import AnchorScores as AnchorScores
+from .anchor import is_shown_better as is_shown_better
+from .anchor import judge_against_anchor as judge_against_anchor
 from .costs import RESCORE as RESCORE
 from .costs import CostComparator as CostComparator
 from .costs import amount as amount
@@ -5,7 +9,15 @@ from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
+from .looks import Levels as Levels
+from .looks import LookCount as LookCount
+from .looks import judge_at as judge_at
+from .looks import spent_alpha as spent_alpha
+from .looks import with_look as with_look
 from .paired import compare as compare
+from .sequential import Look as Look
+from .sequential import SequentialDesign as SequentialDesign
+from .sequential import compare_at as compare_at
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE
 from .verdict import NO_REGRESSION as NO_REGRESSION
@@ -15,3 +27,5 @@ from .verdict import beats_baseline as beats_baseline
 from .verdict import check_no_regression as check_no_regression
 from .verdict import no_reference as no_reference
 from .verdict import no_regression as no_regression
+from .wording import bounds_text as bounds_text
+from .wording import confidence_text as confidence_text

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from pytest_mipro.gate import distributions
+from pytest_mipro.gate.inversion import PairedTest, Search, confidence_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 _LOSS_CHANCES = 101
 """Chances of a loss among which the largest p-value is searched for."""
-_HALVINGS = 16
-"""A bisection ends at 1/65,536 of its range."""
-_EXACT_MOST = 500
+_HALVINGS = 12
+"""A bisection ends at 1/4,096 of its range."""
+_EXACT_MOST = 200
 """Examples up to which the rejection region of the exact test is searched for."""
+_ACCIDENT = 1.0
+"""Standard deviations by which gains and losses of equal programs may differ."""
+_CHUNK = 2**14
+"""Tails that are computed at a time, so that they fit into a processor's cache."""
 _TINY = 1e-9
 
 
@@ -48,13 +53,19 @@ class ContingencyTable(NamedTuple):
         return ContingencyTable(self.n, self.lost, self.gained)
 
 
-def mcnemar_test(table: ContingencyTable) -> float:
-    """Return the one-sided p-value of the exact McNemar test.
+def paired_test(table: ContingencyTable) -> PairedTest:
+    """Return the exact unconditional tests whether the difference is above or below a margin."""
+    return PairedTest(
+        lambda margin: score_test(table, margin),
+        lambda margin: score_test(table.mirrored, -margin),
+        "exact score test",
+    )
 
-    McNemar (1947), Psychometrika 12, 153-157: without a true difference, a
-    discordant example is gained or lost with equal chances.
-    """
-    return distributions.fair_binomial_tail(table.gained, table.gained + table.lost)
+
+@lru_cache(maxsize=4096)
+def interval(table: ContingencyTable, alpha: float, search: Search) -> tuple[float, float]:
+    """Return the differences that neither test rejects; see ``confidence_interval``."""
+    return confidence_interval(paired_test(table), alpha, search)
 
 
 @lru_cache(maxsize=4096)
@@ -81,55 +92,92 @@ def score_test(table: ContingencyTable, margin: float) -> float:
     return _largest_tail(float(observed[0]), table.n, margin)
 
 
-def interval(table: ContingencyTable, confidence: float) -> tuple[float, float]:
-    """Return the adjusted Wald interval of the true difference.
+def background(table: ContingencyTable) -> float:
+    """Estimate how often equally good programs gain an example, and as often lose one.
 
-    Bonett and Price (2012), Journal of Educational and Behavioral Statistics
-    37, 479-488: as if there were one more example gained and one more lost. With
-    Student's quantile instead of the normal one, without which it covers too
-    seldom where only gains or only losses occur.
+    It is half the share of discordant examples, without those by which gains
+    and losses differ more than they do by accident.
     """
-    n = table.n + 2
-    gained, lost = (table.gained + 1) / n, (table.lost + 1) / n
-    center = gained - lost
-    standard_error = math.sqrt((gained + lost - center**2) / n)
-    reach = distributions.student_critical((1 - confidence) / 2, n - 1) * standard_error
-    return max(center - reach, -1.0), min(center + reach, 1.0)
+    discordant = table.gained + table.lost
+    accident = _ACCIDENT * math.sqrt(discordant)
+    unequal = max(abs(table.gained - table.lost) - accident, 0.0)
+    return (discordant - unequal) / (2 * table.n)
+
+
+class Alternative(NamedTuple):
+    """Programs that differ, as far as a test of right and wrong answers sees it.
+
+    ``chance`` is that of a gain, and of a loss, while they are equally good,
+    and ``room`` the largest difference there can be. A program that is better
+    by a part of the room also loses that part less.
+    """
+
+    chance: float
+    room: float
 
 
 @lru_cache(maxsize=4096)
-def detectable(n: int, discordant: int, margin: float, alpha: float, power: float) -> float:
+def detectable(n: int, programs: Alternative, margin: float, alpha: float, power: float) -> float:
     """Return how far beyond ``margin`` a true difference is shown with probability ``power``.
 
-    It is computed from the test's own rejection region. The share of discordant
-    examples is taken as observed, with half an example added, and larger where
-    the difference needs it. Infinite where no difference would be shown.
+    It is computed from the test's own rejection region. Infinite where no
+    difference would be shown.
 
     Args:
         n: Examples.
-        discordant: Examples gained or lost.
+        programs: How programs differ.
         margin: The difference that has to be exceeded.
         alpha: The level of the test.
         power: A probability.
     """
-    critical_gains = _critical_gains(n, margin, alpha)
-    share = (discordant + 0.5) / (n + 1)
-
-    def is_shown(difference: float) -> bool:
-        moved = np.asarray([max(share, abs(difference))])
-        gains, losses = (moved + difference) / 2, (moved - difference) / 2
-        return float(_rejection_probabilities(critical_gains, gains, losses)[0]) >= power
-
-    low, high = margin, 1.0
-    if margin >= 1 or not is_shown(high):
+    if margin >= 1:
         return math.inf
+    critical_gains = _critical_gains(n, margin, alpha)
+    if _power(critical_gains, programs, 1.0) < power:
+        return math.inf
+    low, high = margin, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if is_shown(middle) else (middle, high)
+        is_shown = _power(critical_gains, programs, middle) >= power
+        low, high = (low, middle) if is_shown else (middle, high)
     return high - margin
 
 
-def _score_statistic(gained: Counts, lost: Counts, n: int, margin: float) -> Numbers:
+@lru_cache(maxsize=4096)
+def sufficient(chance: float, margin: float, alpha: float, power: float) -> float:
+    """Return how many examples show with ``power`` that equal programs exceed a margin.
+
+    Args:
+        chance: Chance of a gain, and of a loss, between the programs.
+        margin: A difference below 0; infinitely many are needed to show any other.
+        alpha: The level of the test.
+        power: A probability.
+    """
+    if margin >= 0:
+        return math.inf
+    normal = NormalDist()
+    expected = np.asarray([chance])
+    # The statistic of the expected shares, and its variance by that of no true difference.
+    slope = float(_score_statistic(expected, expected, 1, margin)[0])
+    spread = math.sqrt(2 * chance) * slope / -margin
+    reach = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power) * spread
+    # With fewer, the test does not pass even if no example is lost.
+    fewest = math.log(alpha) / math.log1p(max(margin, -1 + _TINY))
+    return max((reach / slope) ** 2, fewest)
+
+
+def _power(critical_gains: Counts, programs: Alternative, difference: float) -> float:
+    """Return the probability of a significant table if there is a true difference."""
+    left = max(1 - abs(difference) / max(programs.room, _TINY), 0.0)
+    least = min(programs.chance * left, (1 - abs(difference)) / 2)
+    gains = np.asarray([least + max(difference, 0.0)])
+    losses = np.asarray([least + max(-difference, 0.0)])
+    return float(_rejection_probabilities(critical_gains, gains, losses)[0])
+
+
+def _score_statistic(
+    gained: Counts | Numbers, lost: Counts | Numbers, n: int, margin: float
+) -> Numbers:
     """Return Tango's statistic, asymptotically normal if the difference is ``margin``."""
     slope = gained + lost + margin * (gained - lost - 2 * n)
     root = np.sqrt(np.maximum(slope**2 + 8 * n * lost * margin * (1 - margin), 0))
@@ -141,15 +189,9 @@ def _score_statistic(gained: Counts, lost: Counts, n: int, margin: float) -> Num
     return statistic
 
 
+@lru_cache(maxsize=64)
 def _critical_gains(n: int, margin: float, alpha: float) -> Counts:
     """Return, by the number lost, the fewest gains that are significant; see ``_fewest_gains``."""
-    if margin == 0:
-        return distributions.fair_critical_successes(n, alpha)
-    return _score_test_critical_gains(n, margin, alpha)
-
-
-@lru_cache(maxsize=64)
-def _score_test_critical_gains(n: int, margin: float, alpha: float) -> Counts:
     normal = NormalDist().inv_cdf(1 - alpha)
     low, high = normal - 1, normal + 3
     if n > _EXACT_MOST:
@@ -186,7 +228,14 @@ def _largest_tail(statistic: float, n: int, margin: float) -> float:
     """Return the largest probability, over the chances of a loss, of reaching the statistic."""
     gains = _gains_reaching(statistic, n, margin)
     losses = np.linspace(max(0.0, -margin), (1 - margin) / 2, _LOSS_CHANCES)
-    return min(float(np.max(_rejection_probabilities(gains, losses + margin, losses))), 1.0)
+    chunks = np.array_split(losses, math.ceil(_LOSS_CHANCES * n / _CHUNK))
+    return min(
+        max(
+            float(np.max(_rejection_probabilities(gains, chunk + margin, chunk)))
+            for chunk in chunks
+        ),
+        1.0,
+    )
 
 
 def _rejection_probabilities(critical_gains: Counts, gains: Numbers, losses: Numbers) -> Numbers:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.paired import compare_costs
-from pytest_mipro.gate.verdict import (
-    COSTS_NO_MORE,
-    check_alpha,
+from pytest_mipro.gate.verdict import COSTS_NO_MORE, check_alpha
+from pytest_mipro.gate.wording import (
+    bounds_text,
     compared_examples,
-    further_examples,
-    further_examples_clause,
+    confidence_text,
+    more_examples,
+    p_text,
+    rare_losses,
+    sample,
     sample_size,
 )
 from pytest_mipro.records import Verdict
@@ -65,20 +68,21 @@ class _PairedCosts(NamedTuple):
     reason: str = ""
 
 
-def costs_no_more(
+def costs_no_more(  # ruff: ignore[too-many-arguments] - what a verdict depends on
     comparator: CostComparator,
     compiled: Scorecard,
     *,
     ratio: float,
     unit: Unit | None,
     alpha: float,
+    unchanged: bool = False,
 ) -> Verdict:
     """Judge whether answers of the compiled program cost at most ``ratio`` times the comparator's.
 
-    PASS when each takes exactly as much and ``ratio`` is at least 1, or when
-    the one-sided paired test shows at ``alpha`` that they take less than
-    ``ratio`` times as much. FAIL when it shows that they take more.
-    INCONCLUSIVE otherwise, and where the costs are unknown.
+    PASS when the one-sided paired test shows at ``alpha`` that they take less
+    than ``ratio`` times as much, or when the program is the same, each answer
+    takes exactly as much, and ``ratio`` is at least 1. FAIL when the test shows
+    that they take more. INCONCLUSIVE otherwise, and where the costs are unknown.
 
     Args:
         comparator: The program to compare with.
@@ -86,7 +90,8 @@ def costs_no_more(
         ratio: How many times as much is allowed.
         unit: What is counted; None takes US dollars where all are known, and
             tokens elsewhere.
-        alpha: Accepted chance of a wrong PASS, and of a wrong FAIL.
+        alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
+        unchanged: Whether program and model are the comparator's.
 
     Raises:
         DeclarationError: ``ratio``, ``unit`` or ``alpha`` cannot be used.
@@ -106,15 +111,16 @@ def costs_no_more(
         clusters=costs.clusters if compiled.clusters else (),
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
-    same = costs.comparator == costs.compiled and ratio >= 1
+    same = unchanged and costs.comparator == costs.compiled and ratio >= 1
     word = "PASS" if same else _word(comparison, alpha)
     clauses = (
         comparator.note,
         compared_examples(
             comparison.n, len(compiled.examples), "the costs of the others are unknown"
         ),
-        _figures(comparison, comparator.name, ratio, word),
+        _figures(comparison, comparator.name, ratio, word, alpha),
         costs.reason,
+        "" if same else _warning(comparison, word),
         _advice(comparison, word, ratio, alpha, comparator),
     )
     return Verdict(COSTS_NO_MORE.key, word, "; ".join(filter(None, clauses)), comparison)
@@ -215,22 +221,19 @@ def _unknown_sentence(comparator: CostComparator, compiled: Scorecard, unit: Uni
     return f"no held-out example has known costs of both programs' answers; {RESCORE}"
 
 
-def _figures(comparison: PairedComparison, name: str, ratio: float, word: VerdictWord) -> str:
+def _figures(
+    comparison: PairedComparison, name: str, ratio: float, word: VerdictWord, alpha: float
+) -> str:
     """Return costs, their ratio, interval, p and n in one clause."""
     unit = comparison.unit
-    p = comparison.p_value if word == "FAIL" else comparison.p_opposite
+    p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
         f"an answer takes {amount(comparison.compiled, unit)}, of the {name} "
-        f"{amount(comparison.baseline, unit)}: {_ratio(comparison)} as much at "
-        f"{comparison.confidence:.0%}, where {ratio:g} times is allowed, "
-        f"p = {p:.2g} ({comparison.method}), {sample_size(comparison)}"
+        f"{amount(comparison.baseline, unit)}: {comparison.times(comparison.difference):.2f} times "
+        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:g} "
+        f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
+        f"{sample_size(comparison)}"
     )
-
-
-def _ratio(comparison: PairedComparison) -> str:
-    """Return how many times as much the compiled program takes, with the interval."""
-    low, high = (max(comparison.times(bound), 0.0) for bound in (comparison.low, comparison.high))
-    return f"{comparison.times(comparison.difference):.2f} times [{low:.2f}, {high:.2f}]"
 
 
 def _advice(
@@ -245,24 +248,25 @@ def _advice(
         return f"no more than allowed at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
         return f"more than allowed at alpha = {alpha:g}; {detectable}; {comparator.failure_advice}"
-    return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
+    return f"the examples do not decide it: {detectable}; {_next_step(comparison, comparator)}"
 
 
 def _detectable_clause(comparison: PairedComparison, ratio: float) -> str:
-    sample = "this number of clusters" if comparison.clusters else "this n"
     if not math.isfinite(comparison.detectable) or not comparison.baseline:
-        return f"no ratio would show at {sample}"
+        return f"no ratio would show at {sample(comparison)}"
     reach = comparison.detectable / comparison.baseline
     return (
         f"up to about {max(ratio - reach, 0):.2f} times would pass and from about "
-        f"{ratio + reach:.2f} times on fail at {sample}"
+        f"{ratio + reach:.2f} times on fail at {sample(comparison)}"
     )
 
 
-def _next_step(comparison: PairedComparison) -> str:
-    count = further_examples(comparison)
-    if math.isfinite(count):
-        return further_examples_clause(count)
-    if math.isfinite(comparison.detectable):
-        return "no number of examples decides about exactly this ratio, so allow another one"
+def _warning(comparison: PairedComparison, word: VerdictWord) -> str:
+    hidden = {"PASS": "a cost twenty times as high", "FAIL": "a cost far below the others"}
+    return rare_losses(comparison, hidden[word]) if word in hidden else ""
+
+
+def _next_step(comparison: PairedComparison, comparator: CostComparator) -> str:
+    if math.isfinite(comparison.sufficient):
+        return more_examples(comparison, f"a program that takes as much as the {comparator.name}")
     return "add held-out examples"

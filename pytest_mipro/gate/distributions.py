@@ -28,39 +28,16 @@ _NEGLIGIBLE = 40.0
 _POINTS = 2
 """Points of an integral per standard deviation of the narrower of its two factors."""
 _HALVINGS = 54
+_NEAR = 3.0
+"""The bound, about twice the mean, below which the fraction of the other tail converges fast."""
+_MOST_TERMS, _ROUNDING = 500, 1e-15
+"""The end of a continued fraction."""
 
 
-def fair_binomial_tail(successes: int, trials: int) -> float:
-    """Return the chance of at least ``successes`` in ``trials``, each with a chance of one half.
-
-    It counts sequences of outcomes as whole numbers, so only the last division rounds.
-    """
-    sequences, tail = 1, 0
-    for count in range(trials, successes - 1, -1):
-        tail += sequences
-        sequences = sequences * count // (trials - count + 1)
-    return float(tail / 2**trials)
-
-
-def fair_critical_successes(most_trials: int, alpha: float) -> Counts:
-    """Return, by the number of failures, the fewest successes that are significant.
-
-    Successes are significant if their ``fair_binomial_tail`` is below
-    ``alpha``. The result is one more than ``most_trials`` has room for where
-    that takes more trials.
-    """
-    critical: list[int] = []
-    # Of all sequences of outcomes: those with as many successes, and those with at least as many.
-    successes, exact, tail = 0, 1, 1
-    for failures in range(most_trials + 1):
-        while successes + failures <= most_trials and tail / 2 ** (successes + failures) >= alpha:
-            tail = 2 * tail - exact
-            exact = exact * (successes + failures + 1) // (successes + 1)
-            successes += 1
-        critical.append(min(successes, most_trials - failures + 1))
-        tail = 2 * tail + exact * successes // (failures + 1)
-        exact = exact * (successes + failures + 1) // (failures + 1)
-    return np.asarray(critical)
+def binomial_at_most(successes: int, trials: int, chance: float) -> float:
+    """Return the probability of at most ``successes`` in ``trials``."""
+    counts = np.arange(min(successes, trials) + 1)
+    return min(float(np.sum(binomial(counts, trials, np.asarray([chance])))), 1.0)
 
 
 def binomial(successes: Counts, trials: Counts | int, chances: Numbers) -> Numbers:
@@ -110,15 +87,62 @@ def binomial_tails(least: Counts, chances: Numbers) -> Numbers:
 @lru_cache(maxsize=64)
 def student_critical(tail: float, freedom: int) -> float:
     """Return the value that Student's t exceeds with probability ``tail``."""
-    return _least(lambda critical: _noncentral_t_tail(critical, freedom, 0.0) <= tail)
+    return _least(lambda critical: student_tail(critical, freedom) <= tail)
 
 
+@lru_cache(maxsize=64)
 def noncentrality(power: float, critical: float, freedom: int) -> float:
     """Return the noncentrality with which Student's t exceeds ``critical`` with that ``power``."""
-    return _least(lambda center: _noncentral_t_tail(critical, freedom, center) >= power)
+    return _least(lambda center: _noncentral_tail(critical, freedom, center) >= power)
 
 
-def _noncentral_t_tail(critical: float, freedom: int, center: float) -> float:
+def student_tail(value: float, freedom: int) -> float:
+    """Return the probability that Student's t exceeds ``value``.
+
+    It is half a regularized incomplete beta function, by the continued fraction
+    of Abramowitz and Stegun (1964), Handbook of Mathematical Functions, 26.5.8.
+    """
+    if value < 0:
+        return 1 - student_tail(-value, freedom)
+    part = value**2 / (freedom + value**2)
+    # The fraction converges fast on one side of the mean.
+    if part * (freedom + 5) < _NEAR:
+        return 0.5 - _incomplete_beta(0.5, freedom / 2, part) / 2
+    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + value**2)) / 2
+
+
+def _incomplete_beta(first: float, second: float, part: float) -> float:
+    """Return the regularized incomplete beta function of ``part``."""
+    if part <= 0:
+        return 0.0
+    front = math.exp(
+        math.lgamma(first + second)
+        - math.lgamma(first)
+        - math.lgamma(second)
+        + first * math.log(part)
+        + second * math.log1p(-part)
+    )
+    # Lentz's method: numerator and denominator of a convergent by those of the one before.
+    numerator, denominator = 1.0, 1 / (1 - (first + second) * part / (first + 1))
+    value = denominator
+    for term in range(1, _MOST_TERMS):
+        for coefficient in _beta_coefficients(first, second, part, term):
+            denominator = 1 / (1 + coefficient * denominator)
+            numerator = 1 + coefficient / numerator
+            value *= numerator * denominator
+        if abs(numerator * denominator - 1) < _ROUNDING:
+            break
+    return front * value / first
+
+
+def _beta_coefficients(first: float, second: float, part: float, term: int) -> tuple[float, float]:
+    """Return two successive coefficients of the continued fraction."""
+    even = term * (second - term) * part / ((first + 2 * term - 1) * (first + 2 * term))
+    total = (first + term) * (first + second + term) * part
+    return even, -total / ((first + 2 * term) * (first + 2 * term + 1))
+
+
+def _noncentral_tail(critical: float, freedom: int, center: float) -> float:
     """Return the probability that a noncentral t exceeds ``critical``.
 
     A noncentral t is a normal deviate about ``center``, divided by an

@@ -7,12 +7,14 @@ methods and their sources.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pytest_mipro.gate import binary, graded
+from pytest_mipro.gate import binary, graded, rare
+from pytest_mipro.gate.inversion import PairedTest, Search, confidence_interval
 from pytest_mipro.records import PairedComparison
 
 if TYPE_CHECKING:
@@ -21,46 +23,67 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Unit
 
 POWER = 0.8
-CONFIDENCE = 0.95
+_PRECISION = 1e-4
+"""How exactly the ends of an interval are computed, as a part of the largest difference."""
+_FARTHEST = 1000.0
+"""A ratio of costs beyond which an interval has no end."""
+_MOST_STRETCHED = 2.0
+"""How many times as much a program may lack, or have, of its scores at a distance."""
+_TINY, _ROUNDING = 1e-12, 1e-6
+_DEAR = 20.0
+"""How many times as much as the mean a rare answer may take."""
+
+
+class _Question(NamedTuple):
+    """The margin and the level of a comparison, and the side on which a difference shall show."""
+
+    margin: float
+    alpha: float
+    worse: bool
 
 
 class _Inference(NamedTuple):
     """The results of one method about a difference of means."""
 
-    p_values: graded.PValues
-    interval: tuple[float, float]
+    test: PairedTest
     detectable: float
+    sufficient: float
+    unseen: float = 0.0
+    table: binary.ContingencyTable | None = None
 
 
-def compare(
+def compare(  # ruff: ignore[too-many-arguments] - what a comparison is made of
     baseline: Sequence[float],
     compiled: Sequence[float],
     *,
     margin: float = 0.0,
     alpha: float = 0.05,
     clusters: Sequence[Hashable] = (),
+    worse: bool = False,
 ) -> PairedComparison:
     """Compare two programs' scores on the same examples, in the same order.
 
-    Scores that are all 0 or 1 are compared by the exact McNemar test, with a
-    margin by the exact unconditional score test, and with an adjusted Wald
-    interval. Other scores are compared by sign flips and a studentized
-    bootstrap, and with the wider one of Student's interval and the bootstrap's.
-    So are examples in clusters, where the clusters are the independent units.
-    The difference is always that of the means over examples.
+    Scores that are all 0 or 1 are compared by the exact unconditional score
+    test, other scores by sign flips, or by Student's t and a studentized
+    bootstrap, or by counts where hardly any differ. So are examples in
+    clusters, where the clusters are the independent units. The interval is the
+    inversion of the test. The difference is always that of the means over
+    examples.
 
     Args:
         baseline: Scores of the baseline.
         compiled: Scores of the compiled program.
         margin: The difference that has to be exceeded.
-        alpha: Chance of a wrong PASS that the detectable effect refers to.
+        alpha: The level of both one-sided tests, below 0.5.
         clusters: The cluster of each example; empty if there are no clusters.
+        worse: Whether the detectable difference is one below the margin.
 
     Raises:
         ValueError: The scores are not paired, empty, or not finite.
     """
     _check(baseline, compiled, margin, clusters)
-    return _compare(tuple(baseline), tuple(compiled), margin, alpha, _distinct(clusters))
+    question = _Question(margin, alpha, worse)
+    return _compare(tuple(baseline), tuple(compiled), question, _distinct(clusters))
 
 
 def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is made of
@@ -74,51 +97,80 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
 ) -> PairedComparison:
     """Compare the costs of two programs' answers to the same examples, in the same order.
 
-    The compiled program costs more than ``ratio`` times as much if the excess
-    of its costs over that multiple is positive on average; excesses are
-    compared like graded scores. The interval is that of a ratio of means: of
-    the excess over the observed ratio (Cochran, 1977, Sampling Techniques,
-    section 6.4).
+    The ratio of means is compared with ``ratio`` like a mean of graded scores,
+    with the baseline's costs in the place of the number of examples, and its
+    interval is Fieller's: all ratios that the test does not reject.
 
     Args:
         baseline: Costs of the baseline, or of the program in its place.
         compiled: Costs of the compiled program.
         ratio: How many times as much is allowed.
         unit: The unit of the costs.
-        alpha: Chance of a wrong verdict that the detectable effect refers to.
+        alpha: The level of both one-sided tests, below 0.5.
         clusters: The cluster of each example; empty if there are no clusters.
 
     Raises:
         ValueError: The costs are not paired, empty, or not finite.
     """
     _check(baseline, compiled, ratio, clusters)
-    groups = _distinct(clusters)
-    n = len(baseline)
+    groups, n = _distinct(clusters), len(baseline)
     baseline_mean, compiled_mean = math.fsum(baseline) / n, math.fsum(compiled) / n
     # The methods are for numbers around 1, and dollars are far below.
-    scale = max(baseline_mean, compiled_mean) or 1.0
-    excess = _excess(baseline, compiled, ratio, scale, groups)
-    p_values = graded.p_values(excess, 0.0)
-    observed_ratio = compiled_mean / baseline_mean if baseline_mean else 0.0
-    residuals = _excess(baseline, compiled, observed_ratio, scale, groups)
-    low, high = (bound - residuals.mean for bound in graded.interval(residuals, CONFIDENCE))
+    scale = baseline_mean or compiled_mean or 1.0
+    units = _grouped(
+        [cost / scale for cost in compiled], [cost / scale for cost in baseline], groups
+    )
+    test = graded.paired_test(units)
     difference = compiled_mean - baseline_mean
-    return PairedComparison(
+    comparison = PairedComparison(
         n=n,
         baseline=baseline_mean,
         compiled=compiled_mean,
         difference=difference,
-        low=difference + low * scale,
-        high=difference + high * scale,
-        p_value=p_values.above,
-        detectable=graded.detectable(excess, alpha, POWER) * scale,
+        low=difference,
+        high=math.inf,
+        p_value=test.above(ratio),
+        detectable=math.inf,
         margin=(ratio - 1) * baseline_mean,
-        confidence=CONFIDENCE,
-        method=p_values.method,
-        p_opposite=p_values.below,
+        confidence=1 - 2 * alpha,
+        method=test.method,
+        p_opposite=test.below(ratio),
         clusters=len(set(groups)),
         unit=unit,
     )
+    return _with_ratios(comparison, units, test, ratio, alpha) if baseline_mean else comparison
+
+
+def _with_ratios(
+    comparison: PairedComparison,
+    units: graded.SamplingUnits,
+    test: PairedTest,
+    ratio: float,
+    alpha: float,
+) -> PairedComparison:
+    """Return a comparison of costs with all figures that need a ratio to the baseline."""
+    low, high = _ratio_interval(units, test, ratio, alpha)
+    baseline, sizes = comparison.baseline, comparison.n / len(units)
+    return replace(
+        comparison,
+        low=(low - 1) * baseline,
+        high=(high - 1) * baseline,
+        detectable=graded.detectable(len(units), lambda _: units.deviation, alpha, POWER)
+        * baseline,
+        sufficient=graded.sufficient(units.deviation, ratio - 1, alpha, POWER) * sizes,
+        unseen=rare.unseen(len(units), alpha, units.ratio - ratio, _DEAR * ratio),
+    )
+
+
+def _ratio_interval(
+    units: graded.SamplingUnits, test: PairedTest, ratio: float, alpha: float
+) -> tuple[float, float]:
+    farthest = _FARTHEST * max(ratio, units.ratio)
+    error = units.deviation / math.sqrt(len(units))
+    precision = _PRECISION * max(ratio, units.ratio)
+    search = Search(units.ratio, ratio, 0.0, farthest, error, precision)
+    low, high = confidence_interval(test, alpha, search)
+    return low, high if high < farthest else math.inf
 
 
 def _check(
@@ -143,114 +195,189 @@ def _distinct(clusters: Sequence[Hashable]) -> tuple[Hashable, ...]:
     return tuple(clusters) if len(set(clusters)) < len(clusters) else ()
 
 
-def _excess(
-    baseline: Sequence[float],
-    compiled: Sequence[float],
-    ratio: float,
-    scale: float,
-    clusters: Sequence[Hashable],
-) -> graded.SamplingUnits:
-    """Return by how much the compiled program's costs exceed ``ratio`` times the baseline's."""
-    pairs = zip(baseline, compiled, strict=True)
-    return _units(
-        [(compiled_cost - ratio * baseline_cost) / scale for baseline_cost, compiled_cost in pairs],
-        clusters,
-    )
-
-
 # Several verdicts and the report compare the same scores.
 @lru_cache(maxsize=16)
 def _compare(
     baseline: tuple[float, ...],
     compiled: tuple[float, ...],
-    margin: float,
-    alpha: float,
+    question: _Question,
     clusters: tuple[Hashable, ...],
 ) -> PairedComparison:
-    pairs = zip(baseline, compiled, strict=True)
-    differences = [compiled_score - baseline_score for baseline_score, compiled_score in pairs]
-    n = len(differences)
-    is_binary = {*baseline, *compiled} <= {0.0, 1.0}
-    inference = _infer(differences, margin, alpha, clusters, is_binary=is_binary)
+    scores = _Scores(baseline, compiled, clusters)
+    differences = scores.differences
+    n, reach = len(differences), scores.reach
+    inference = _infer(scores, question)
+    difference = math.fsum(differences) / n
+    error = math.sqrt(math.fsum(item**2 for item in differences)) / n
+    search = Search(difference, question.margin, -reach, reach, error, _PRECISION * reach)
+    if inference.table is None:
+        low, high = confidence_interval(inference.test, question.alpha, search)
+    else:
+        low, high = binary.interval(inference.table, question.alpha, search)
     return PairedComparison(
         n=n,
         baseline=math.fsum(baseline) / n,
         compiled=math.fsum(compiled) / n,
-        difference=math.fsum(differences) / n,
-        low=inference.interval[0],
-        high=inference.interval[1],
-        p_value=inference.p_values.above,
+        difference=difference,
+        low=low,
+        high=high,
+        p_value=inference.test.above(question.margin),
         detectable=inference.detectable,
-        margin=margin,
-        confidence=CONFIDENCE,
-        method=inference.p_values.method,
-        p_opposite=inference.p_values.below,
+        margin=question.margin,
+        confidence=1 - 2 * question.alpha,
+        method=inference.test.method,
+        p_opposite=inference.test.below(question.margin),
         clusters=len(set(clusters)),
+        sufficient=inference.sufficient,
+        unseen=inference.unseen,
     )
 
 
-def _infer(
-    differences: list[float],
-    margin: float,
-    alpha: float,
-    clusters: tuple[Hashable, ...],
-    *,
-    is_binary: bool,
-) -> _Inference:
-    if not is_binary:
-        return _infer_graded(_units(differences, clusters), margin, alpha)
-    independent = _infer_binary(differences, margin, alpha)
-    if not clusters:
+def score_range(baseline: Sequence[float], compiled: Sequence[float]) -> float:
+    """Return the largest difference that two scores can have: 1 for scores between 0 and 1."""
+    best, worst = _bounds((*baseline, *compiled))
+    return best - worst
+
+
+def _bounds(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the best and the worst score there can be, as far as the scores show it."""
+    return max((1.0, *scores)), min((0.0, *scores))
+
+
+class _Scores(NamedTuple):
+    """Both programs' scores, and the clusters of the examples."""
+
+    baseline: tuple[float, ...]
+    compiled: tuple[float, ...]
+    clusters: tuple[Hashable, ...]
+
+    @property
+    def differences(self) -> list[float]:
+        """The difference of each example."""
+        return [after - before for before, after in zip(self.baseline, self.compiled, strict=True)]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether each answer is right or wrong."""
+        return {*self.baseline, *self.compiled} <= {0.0, 1.0}
+
+    @property
+    def reach(self) -> float:
+        """The largest difference that two scores can have."""
+        return score_range(self.baseline, self.compiled)
+
+    def room(self, *, worse: bool) -> float:
+        """Return how much better or worse than the baseline a program can be."""
+        best, worst = _bounds((*self.baseline, *self.compiled))
+        mean = math.fsum(self.baseline) / len(self.baseline)
+        return mean - worst if worse else best - mean
+
+    def deviation(self, distance: float, *, worse: bool) -> float:
+        """Return the standard deviation of a unit if the means differ by ``distance``.
+
+        The compiled program is taken to lack the same part less of every
+        example's best score, or more of its worst. Scores in steps, such as
+        means of right and wrong answers, lack whole steps less.
+        """
+        best, worst = _bounds((*self.baseline, *self.compiled))
+        limit = worst if worse else best
+        lacks = [abs(limit - score) for score in self.compiled]
+        mean = math.fsum(lacks) / len(lacks)
+        left = self.room(worse=worse) - distance
+        part = min(max(left / max(mean, _TINY), 0.0), _MOST_STRETCHED)
+        pairs = zip(self.baseline, self.compiled, strict=True)
+        units = _units([part * after - before for before, after in pairs], self.clusters)
+        steps = max(_step(lacks) * mean * part * (1 - part), 0.0)
+        return math.hypot(units.deviation, math.sqrt(steps / float(np.mean(units.sizes))))
+
+
+def _step(values: Sequence[float]) -> float:
+    """Return the step that all values are multiples of; 0 if there is none."""
+    nonzero = np.asarray([value for value in values if value > _TINY])
+    if not len(nonzero):
+        return 0.0
+    multiples = nonzero / np.min(nonzero)
+    are_whole = np.all(np.abs(multiples - np.rint(multiples)) < _ROUNDING)
+    return float(np.min(nonzero)) if are_whole else 0.0
+
+
+def _infer(scores: _Scores, question: _Question) -> _Inference:
+    if not scores.is_binary:
+        return _infer_graded(scores, question)
+    independent = _infer_binary(scores, question)
+    if not scores.clusters:
         return independent
-    clustered = _infer_graded(_units(differences, clusters), margin, alpha)
     # Where few answers changed, clusters vary little, and graded methods are too certain.
-    return _weaker(clustered, independent)
+    return _weaker(_infer_graded(scores, question), independent, question.margin)
 
 
-def _infer_graded(units: graded.SamplingUnits, margin: float, alpha: float) -> _Inference:
+def _infer_graded(scores: _Scores, question: _Question) -> _Inference:
+    units = _units(scores.differences, scores.clusters)
+    reach, examples, (margin, alpha, worse) = scores.reach, float(np.mean(units.sizes)), question
+    if (counts := rare.count_test(units, reach)) is not None:
+        inference = _infer_table(rare.changes(units, reach), scores, question)
+        return inference._replace(
+            test=counts, sufficient=inference.sufficient * examples, table=None
+        )
+    excess, limit = units.ratio - margin, abs(margin)
+
+    def deviation(distance: float) -> float:
+        return scores.deviation(limit + distance, worse=worse)
+
     return _Inference(
-        graded.p_values(units, margin),
-        graded.interval(units, CONFIDENCE),
-        graded.detectable(units, alpha, POWER),
+        graded.paired_test(units),
+        graded.detectable(len(units), deviation, alpha, POWER),
+        graded.sufficient(units.deviation, -margin, alpha, POWER) * examples,
+        rare.unseen(len(units), alpha, excess, reach + (margin if excess > 0 else -margin)),
     )
 
 
-def _infer_binary(differences: list[float], margin: float, alpha: float) -> _Inference:
+def _infer_binary(scores: _Scores, question: _Question) -> _Inference:
+    differences = scores.differences
     gained, lost = (sum(sign * difference > 0 for difference in differences) for sign in (1, -1))
-    table = binary.ContingencyTable(len(differences), gained, lost)
-    if margin == 0:
-        above, below = binary.mcnemar_test(table), binary.mcnemar_test(table.mirrored)
-        method = "exact McNemar test"
-    else:
-        above, below = binary.score_test(table, margin), binary.score_test(table.mirrored, -margin)
-        method = "exact score test"
+    return _infer_table(binary.ContingencyTable(len(differences), gained, lost), scores, question)
+
+
+def _infer_table(
+    table: binary.ContingencyTable, scores: _Scores, question: _Question
+) -> _Inference:
+    margin, alpha, worse = question
+    chance = binary.background(table)
+    programs = binary.Alternative(chance, scores.room(worse=worse) / scores.reach)
     return _Inference(
-        graded.PValues(above, below, method),
-        binary.interval(table, CONFIDENCE),
-        binary.detectable(table.n, gained + lost, margin, alpha, POWER),
+        binary.paired_test(table),
+        binary.detectable(table.n, programs, -margin if worse else margin, alpha, POWER),
+        binary.sufficient(chance, margin, alpha, POWER),
+        table=table,
     )
 
 
-def _weaker(first: _Inference, second: _Inference) -> _Inference:
-    """Return the larger p-values, the union of the intervals, and the larger detectable effect."""
-    weaker = max(first.p_values, second.p_values, key=lambda p_values: p_values.above)
-    below = max(first.p_values.below, second.p_values.below)
+def _weaker(first: _Inference, second: _Inference, margin: float) -> _Inference:
+    """Return the larger p-values, the larger detectable difference and number of examples."""
+    weaker = max(first, second, key=lambda inference: inference.test.above(margin))
     return _Inference(
-        weaker._replace(below=below),
-        (
-            min(first.interval[0], second.interval[0]),
-            max(first.interval[1], second.interval[1]),
+        PairedTest(
+            lambda margin: max(first.test.above(margin), second.test.above(margin)),
+            lambda margin: max(first.test.below(margin), second.test.below(margin)),
+            weaker.test.method,
         ),
         max(first.detectable, second.detectable),
+        max(first.sufficient, second.sufficient),
+        max(first.unseen, second.unseen),
     )
 
 
 def _units(differences: Sequence[float], clusters: Sequence[Hashable]) -> graded.SamplingUnits:
     """Return a sampling unit for each cluster, or for each example without clusters."""
-    members: dict[Hashable, list[float]] = {}
-    for cluster, difference in zip(clusters or range(len(differences)), differences, strict=True):
-        members.setdefault(cluster, []).append(difference)
-    return graded.SamplingUnits(
-        np.asarray([math.fsum(unit) for unit in members.values()]),
-        np.asarray([float(len(unit)) for unit in members.values()]),
-    )
+    return _grouped(differences, [1.0] * len(differences), clusters)
+
+
+def _grouped(
+    totals: Sequence[float], sizes: Sequence[float], clusters: Sequence[Hashable]
+) -> graded.SamplingUnits:
+    """Return a sampling unit for each cluster, or for each example without clusters."""
+    if not clusters:
+        return graded.SamplingUnits(np.asarray(totals, float), np.asarray(sizes, float))
+    numbers: dict[Hashable, int] = {}
+    groups = np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    return graded.SamplingUnits(np.bincount(groups, totals), np.bincount(groups, sizes))

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.gate.paired import compare
+from pytest_mipro.gate.paired import compare, score_range
+from pytest_mipro.gate.sequential import Look, compare_at
+from pytest_mipro.gate.wording import (
+    bounds_text,
+    compared_examples,
+    confidence_text,
+    look_text,
+    more_examples,
+    p_text,
+    rare_losses,
+    sample,
+    sample_size,
+)
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_mipro.records import Unit, VerdictWord
+
+_MOST_ALPHA = 0.5
+"""A test that is wrong as often as not says nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,63 +68,82 @@ class AcceptedScores:
     note: str = ""
 
 
-def beats_baseline(
-    baseline: Scorecard, compiled: Scorecard, *, margin: float, alpha: float, unchanged: bool
+def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends on
+    baseline: Scorecard,
+    compiled: Scorecard,
+    *,
+    margin: float,
+    alpha: float,
+    unchanged: bool,
+    look: Look | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is better than the baseline by more than ``margin``.
 
-    PASS when the one-sided paired test is significant at ``alpha``. FAIL when
-    the whole interval lies at or below the margin. INCONCLUSIVE otherwise: the
-    examples do not decide it. Where the search kept the baseline, the
+    PASS when the one-sided paired test shows at ``alpha`` that it is. FAIL when
+    the opposite test shows at ``alpha`` that it is not. INCONCLUSIVE otherwise:
+    the examples do not decide it. Where the search kept the baseline, the
     difference is 0 without any test.
 
     Args:
         baseline: Held-out scores of the baseline.
         compiled: Held-out scores of the compiled program, on the same examples.
         margin: Difference of means that has to be exceeded.
-        alpha: Accepted chance of a wrong PASS, between 0 and 1.
+        alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         unchanged: Whether the compiled program is the baseline itself.
+        look: The look of a sequential design of the same alpha, if not all examples are asked
+            at once.
 
     Raises:
         DeclarationError: ``margin`` or ``alpha`` cannot be used.
     """
     __tracebackhide__ = True
-    _check_margin(margin)
+    _check_margin(margin, baseline.scores, compiled.scores)
     check_alpha(alpha)
-    comparison = compare(
-        baseline.scores, compiled.scores, margin=margin, alpha=alpha, clusters=compiled.clusters
-    )
+    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
+    comparison = judge(baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters)
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
         sentence = _kept_baseline(comparison, word)
     else:
-        word = _improvement_word(comparison, alpha)
-        sentence = f"{_versus_baseline(comparison)}; {_improvement_advice(comparison, word, alpha)}"
+        word = _word(comparison, alpha)
+        clauses = (
+            look_text(look),
+            _versus_baseline(comparison, word, alpha),
+            _warning(comparison, word),
+            _improvement_advice(comparison, word, alpha),
+        )
+        sentence = "; ".join(filter(None, clauses))
     return Verdict(BEATS_BASELINE.key, word, sentence, comparison)
 
 
-def no_regression(
+def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends on
     accepted: AcceptedScores,
     compiled: Scorecard,
     *,
     tolerance: float,
     alpha: float,
     tolerated: bool = False,
+    unchanged: bool = False,
+    look: Look | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is as good as the accepted one.
 
-    The examples that both have scores for are compared. PASS when every score
-    is the same, or when the one-sided paired test shows at ``alpha`` that the
-    loss is smaller than ``tolerance``. FAIL when it shows that the loss is
-    larger than ``tolerance``. INCONCLUSIVE otherwise.
+    The examples that both have scores for are compared. PASS when the one-sided
+    paired test shows at ``alpha`` that the loss is smaller than ``tolerance``,
+    or when nothing changed, neither the program and its model nor any score.
+    FAIL when it shows that the loss is larger than ``tolerance``. INCONCLUSIVE
+    otherwise.
 
     Args:
         accepted: The accepted program's scores.
         compiled: Held-out scores of the compiled program.
         tolerance: Loss of mean score that is accepted.
-        alpha: Accepted chance of a wrong PASS, and of a wrong FAIL.
+        alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         tolerated: Whether an assert holds on INCONCLUSIVE.
+        unchanged: Whether program and model are the accepted ones.
+        look: The look of a sequential design of the same alpha, if not all examples are asked
+            at once.
 
     Raises:
         DeclarationError: ``tolerance`` or ``alpha`` cannot be used.
@@ -115,19 +152,27 @@ def no_regression(
     __tracebackhide__ = True
     check_no_regression(tolerance, alpha)
     accepted_scores, scores, clusters = _common_scores(accepted.scorecard, compiled)
-    comparison = compare(accepted_scores, scores, margin=-tolerance, alpha=alpha, clusters=clusters)
+    _check_range("tolerance", tolerance, accepted_scores, scores)
+    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
+    comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
     comparison = replace(comparison, rollouts=compiled.rollouts)
-    same = accepted_scores == scores
-    word = "PASS" if same else _regression_word(comparison, alpha)
-    clauses = (
-        accepted.note,
-        compared_examples(comparison.n, len(compiled.examples), "the others are new"),
-        _versus_reference(comparison, same=same),
-        _regression_advice(comparison, word, alpha, accepted.command, same=same),
-        "this counts as passed" if word == "INCONCLUSIVE" and tolerated else "",
-    )
-    sentence = "; ".join(filter(None, clauses))
-    return Verdict(NO_REGRESSION.key, word, sentence, comparison, tolerated)
+    if unchanged and accepted_scores == scores:
+        word: VerdictWord = "PASS"
+        clauses = [_nothing_changed(comparison)]
+    else:
+        word = _word(comparison, alpha)
+        clauses = [
+            look_text(look),
+            _versus_reference(comparison, word, alpha),
+            _warning(comparison, word),
+            _regression_advice(comparison, word, alpha, accepted.command),
+        ]
+    left_out = compared_examples(comparison.n, len(compiled.examples), "the others are new")
+    counts_as_passed = word == "INCONCLUSIVE" and tolerated
+    clauses = [accepted.note, left_out, *clauses]
+    if counts_as_passed:
+        clauses.append("this counts as passed")
+    return Verdict(NO_REGRESSION.key, word, "; ".join(filter(None, clauses)), comparison, tolerated)
 
 
 def no_reference(command: str, kind: VerdictKind = NO_REGRESSION) -> Verdict:
@@ -143,62 +188,45 @@ def check_no_regression(tolerance: float, alpha: float) -> None:
     """Raise DeclarationError unless ``no_regression`` takes these arguments."""
     __tracebackhide__ = True
     check_alpha(alpha)
-    if not isinstance(tolerance, float | int) or not 0 <= tolerance < math.inf:
+    if not _is_number(tolerance) or not 0 <= tolerance < math.inf:
         message = f"tolerance={tolerance!r}: expected a loss of mean score of 0 or more, e.g. 0.02"
         raise DeclarationError(message)
 
 
 def check_alpha(alpha: float) -> None:
-    """Raise DeclarationError unless ``alpha`` is a probability."""
+    """Raise DeclarationError unless ``alpha`` is a chance of an error."""
     __tracebackhide__ = True
-    if not isinstance(alpha, float | int) or not 0 < alpha < 1:
-        message = f"alpha={alpha!r}: expected a probability between 0 and 1, e.g. 0.05"
+    if not _is_number(alpha) or not 0 < alpha < _MOST_ALPHA:
+        message = f"alpha={alpha!r}: expected a probability between 0 and 0.5, e.g. 0.05"
         raise DeclarationError(message)
 
 
-def _check_margin(margin: float) -> None:
+def _check_margin(margin: float, baseline: Sequence[float], compiled: Sequence[float]) -> None:
     __tracebackhide__ = True
-    if not isinstance(margin, float | int) or not math.isfinite(margin):
+    if not _is_number(margin) or not math.isfinite(margin):
         message = f"margin={margin!r:.80}: expected a difference of mean scores, e.g. 0.05"
         raise DeclarationError(message)
+    _check_range("margin", margin, baseline, compiled)
 
 
-def further_examples(comparison: PairedComparison) -> float:
-    """Estimate how many more examples would decide, if the difference stays the same."""
-    gap = abs(comparison.difference - comparison.margin)
-    if not gap:
-        return math.inf
-    # The detectable difference shrinks with the square root of the number of examples.
-    needed = comparison.n * (comparison.detectable / gap) ** 2
-    return max(needed - comparison.n, 1.0)
+def _check_range(
+    name: str, value: float, baseline: Sequence[float], compiled: Sequence[float]
+) -> None:
+    """Raise DeclarationError where no two scores can differ by as much as ``value``."""
+    __tracebackhide__ = True
+    if abs(value) >= (reach := score_range(baseline, compiled)):
+        message = (
+            f"{name}={value!r}: no two scores differ by more than {reach:g}, so this decides "
+            f"without looking at them; expected a difference of mean scores, e.g. {reach / 50:g}"
+        )
+        raise DeclarationError(message)
 
 
-def further_examples_clause(count: float) -> str:
-    """Return the clause that says how many more examples would decide."""
-    return f"about {float(f'{count:.2g}'):,.0f} more held-out examples would decide it"
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-def sample_size(comparison: PairedComparison) -> str:
-    """Return the numbers of examples, rollouts and clusters of a comparison."""
-    clusters = f" in {comparison.clusters} clusters" if comparison.clusters else ""
-    rollouts = f" x {comparison.rollouts} rollouts" if comparison.rollouts > 1 else ""
-    return f"n = {comparison.n}{rollouts}{clusters}"
-
-
-def compared_examples(compared: int, total: int, reason: str) -> str:
-    """Return the clause that says why examples were left out; empty if none were."""
-    if compared == total:
-        return ""
-    return f"compared on {compared} of {total} held-out examples, {reason}"
-
-
-def _improvement_word(comparison: PairedComparison, alpha: float) -> VerdictWord:
-    if comparison.p_value < alpha:
-        return "PASS"
-    return "FAIL" if comparison.high <= comparison.margin else "INCONCLUSIVE"
-
-
-def _regression_word(comparison: PairedComparison, alpha: float) -> VerdictWord:
+def _word(comparison: PairedComparison, alpha: float) -> VerdictWord:
     if comparison.p_value < alpha:
         return "PASS"
     return "FAIL" if comparison.p_opposite < alpha else "INCONCLUSIVE"
@@ -231,47 +259,51 @@ def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:
     )
 
 
-def _versus_baseline(comparison: PairedComparison) -> str:
+def _nothing_changed(comparison: PairedComparison) -> str:
+    return (
+        f"nothing changed: the score is {comparison.compiled:.3f}, as in the reference, "
+        f"and the same on each example, by the same program and model, {sample_size(comparison)}"
+    )
+
+
+def _versus_baseline(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
     margin = f" against a margin of {comparison.margin:+.3f}" if comparison.margin else ""
-    return _figures(comparison, "baseline", margin)
+    return _figures(comparison, "baseline", margin, word, alpha)
 
 
-def _versus_reference(comparison: PairedComparison, *, same: bool) -> str:
-    if same:
-        return (
-            f"nothing changed: the score is {comparison.compiled:.3f}, as in the reference, "
-            f"and the same on each example, {sample_size(comparison)}"
-        )
+def _versus_reference(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
     tolerance = f" with a tolerance of {-comparison.margin:.3f}" if comparison.margin else ""
-    return _figures(comparison, "reference", tolerance)
+    return _figures(comparison, "reference", tolerance, word, alpha)
 
 
-def _figures(comparison: PairedComparison, reference: str, limit: str) -> str:
+def _figures(
+    comparison: PairedComparison, reference: str, limit: str, word: VerdictWord, alpha: float
+) -> str:
     """Return means, difference, interval, p and n in one clause."""
+    # The p-value is that of the test that the word is from.
+    p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
     return (
         f"compiled {comparison.compiled:.3f}, {reference} {comparison.baseline:.3f}, "
-        f"difference {comparison.difference:+.3f} "
-        f"[{comparison.low:+.3f}, {comparison.high:+.3f}] at {comparison.confidence:.0%}{limit}, "
-        f"p = {comparison.p_value:.2g} ({comparison.method}), {sample_size(comparison)}"
+        f"difference {comparison.difference:+.3f} {bounds_text(comparison)} "
+        f"at {confidence_text(comparison)}{limit}, "
+        f"p = {p_text(p_value, alpha)} ({comparison.method}), {sample_size(comparison)}"
     )
 
 
 def _improvement_advice(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    detectable = _detectable_clause(comparison, comparison.detectable + comparison.margin)
+    detectable = _detectable_clause(comparison, "difference", comparison.margin)
     if word == "PASS":
         return f"better on held-out examples at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
-        return f"not better on held-out examples; {detectable}; keep the baseline"
+        return f"not better at alpha = {alpha:g}; {detectable}; keep the baseline"
     clusters = " of other clusters" if comparison.clusters else ""
     return f"the examples do not decide it: {detectable}; add held-out examples{clusters}"
 
 
 def _regression_advice(
-    comparison: PairedComparison, word: VerdictWord, alpha: float, command: str, *, same: bool
+    comparison: PairedComparison, word: VerdictWord, alpha: float, command: str
 ) -> str:
-    detectable = _detectable_clause(comparison, comparison.detectable - comparison.margin)
-    if same:
-        return detectable
+    detectable = _detectable_clause(comparison, "loss", -comparison.margin)
     if word == "PASS":
         return f"no worse than the reference at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -282,20 +314,24 @@ def _regression_advice(
     return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
 
 
-def _detectable_clause(comparison: PairedComparison, difference: float) -> str:
-    sample = "this number of clusters" if comparison.clusters else "this n"
-    if math.isfinite(difference):
-        return f"differences from about {difference:.3f} would show at {sample}"
-    return f"no difference would show at {sample}"
+def _detectable_clause(comparison: PairedComparison, what: str, limit: float) -> str:
+    if math.isfinite(comparison.detectable):
+        difference = comparison.detectable + limit
+        return f"a {what} of about {difference:.3f} would show at {sample(comparison)}"
+    return f"no {what} would show at {sample(comparison)}"
+
+
+def _warning(comparison: PairedComparison, word: VerdictWord) -> str:
+    hidden = {"PASS": "a large loss", "FAIL": "a large gain"}
+    return rare_losses(comparison, hidden[word]) if word in hidden else ""
 
 
 def _next_step(comparison: PairedComparison) -> str:
-    count = further_examples(comparison)
-    if math.isfinite(count):
-        return further_examples_clause(count)
+    if math.isfinite(comparison.sufficient):
+        return more_examples(comparison, "a program as good as the reference")
     if math.isfinite(comparison.detectable):
         return (
-            "no number of examples decides about a loss of exactly the tolerance, "
-            f"so allow more, e.g. tolerance={comparison.detectable - comparison.margin:.2g}"
+            "no number of examples shows that a program is exactly as good, "
+            f"so allow a loss, e.g. tolerance={comparison.detectable:.2g}"
         )
     return "add held-out examples"

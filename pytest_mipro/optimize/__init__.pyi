@@ -1,7 +1,12 @@
-from .mipro.estimate import Bound as Bound
-from .mipro.estimate import CallProfile as CallProfile
+from .bound import Bound as Bound
+from .bound import CallProfile as CallProfile
 from .mipro.estimate import Estimate as Estimate
 from .mipro.estimate import bounds_of_compile as bounds_of_compile
 from .mipro.estimate import may_loop as may_loop
 from .mipro.estimate import tokens_per_call as tokens_per_call
 from .mipro.optimizer import MIPROv2 as MIPROv2
+from .optimizer import CompileRequest as CompileRequest
+from .optimizer import CompileResult as CompileResult
+from .optimizer import Optimizer as Optimizer
+from .registry import OPTIMIZERS as OPTIMIZERS
+from .registry import optimizer_of as optimizer_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import pytest
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pytest_mipro.models import ModelSpec
-    from pytest_mipro.task import Budget, Dataset, DatasetSource, Metric, Options, SplitSpec
+    from pytest_mipro.task import (
+        Budget,
+        Dataset,
+        DatasetSource,
+        Metric,
+        OptimizerSpec,
+        Options,
+        SplitSpec,
+    )
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -44,7 +53,10 @@ class Declaration(TypedDict, total=False):
     version: str
     repeat: int
     cluster: str
+    alpha_spending: bool
     budget: Budget
+    optimizer: OptimizerSpec
+    optimizer_options: Mapping[str, Any]
     auto: Literal["light", "medium", "heavy"] | None
     num_candidates: int
     num_trials: int
@@ -66,7 +78,7 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "dataset", "inputs", "split", "lm", "prompt_lm", "teacher"),
-        *("adapter", "name", "repeat"),
+        *("adapter", "name", "repeat", "alpha_spending", "optimizer", "optimizer_options"),
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -76,8 +88,8 @@ def mipro_optimize(**declared: Unpack[Declaration]) -> Callable[[F], F]:
     """Declare the program, metric and dataset that a test judges.
 
     The test gets the ``mipro`` fixture; an argument that is left out comes from
-    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``,
-    ``mipro_lm``, ``mipro_prompt_lm``, ``mipro_teacher`` or ``mipro_adapter``.
+    the fixture ``mipro_program``, ``mipro_metric``, ``mipro_dataset``, ``mipro_lm``,
+    ``mipro_prompt_lm``, ``mipro_teacher``, ``mipro_adapter`` or ``mipro_optimizer``.
     The decorator is short for ``@pytest.mark.mipro(...)`` with the fixture
     ``mipro`` and wraps nothing.
 
@@ -118,20 +130,26 @@ class CheckedDeclaration:
 
     def load(self, source: DatasetSource) -> Dataset:
         """Return the dataset at ``source``, read and split as declared."""
+        cluster = self.values.get("cluster")
         dataset = task.Dataset.load(
             source,
             inputs=self.values.get("inputs"),
             split=self.values.get("split", task.DEFAULT_SPLIT),
             folder=self.folder,
+            cluster=cluster,
         )
-        if "cluster" in self.values:
-            task.clusters_of(dataset, self.values["cluster"])
+        if cluster is not None:
+            task.clusters_of(dataset.test, cluster)
         return dataset
 
 
 def declaring_test(node: pytest.Item) -> str:
-    """Return the node id without parameters, to which a declaration belongs."""
-    name = getattr(node, "originalname", None) or node.name
+    """Return the node id to which a declaration belongs.
+
+    It is without parameters, unless one of them has a marker of its own.
+    """
+    original_name = getattr(node, "originalname", None)
+    name = node.name if _parameter_markers(node) else original_name or node.name
     parent = "" if node.parent is None else node.parent.nodeid
     return f"{parent}::{name}"
 
@@ -139,12 +157,14 @@ def declaring_test(node: pytest.Item) -> str:
 def check(node: pytest.Item) -> CheckedDeclaration:
     """Check the arguments of the markers of ``node`` and load the dataset; the closest marker wins.
 
+    The markers of its parameters are the closest ones.
+
     Raises:
         DeclarationError: An argument is unknown or has a value that cannot be used.
     """
     _refuse_unused_marker(node)
     values: dict[str, Any] = {}
-    for mark in node.iter_markers("mipro"):
+    for mark in chain(_parameter_markers(node), node.iter_markers("mipro")):
         _refuse_positional(mark)
         values = {**mark.kwargs, **values}
     _refuse_unknown(values)
@@ -161,6 +181,12 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     return replace(declared, dataset=declared.load(values["dataset"]))
 
 
+def _parameter_markers(node: pytest.Item) -> list[pytest.Mark]:
+    """Return the markers of the test's parameters, which pytest lists after those of the test."""
+    marks = getattr(getattr(node, "callspec", None), "marks", ())
+    return [mark for mark in marks if mark.name == "mipro"]
+
+
 def _checks() -> Mapping[str, Callable[[Any], None]]:
     """Return the check of each argument that has one; this loads DSPy."""
     return {
@@ -169,7 +195,10 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
+        "alpha_spending": task.check_alpha_spending,
         "budget": task.check_budget,
+        "optimizer": task.check_optimizer,
+        "optimizer_options": task.check_optimizer_options,
     }
 
 

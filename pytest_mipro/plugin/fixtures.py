@@ -6,24 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
+from pytest_mipro.plugin.state import OUTCOME, SETTINGS, TASK_RUNNER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_mipro.session import Outcome
 
 
 @pytest.fixture
-def mipro(request: pytest.FixtureRequest) -> Outcome:
+def mipro(request: pytest.FixtureRequest) -> Iterator[Outcome]:
     """Return the outcome of the test's task, with both programs compiled and scored.
 
     The work is done once per session, and not at all if the store has it.
-    An exception that prevents a verdict is an error of this fixture.
+    An exception that prevents a verdict is an error of this fixture. While the test runs,
+    DSPy asks the task's model.
     """
     runner = request.config.stash.get(TASK_RUNNER, None)
     if runner is None:
         pytest.skip("needs --mipro")
     outcome = request.node.stash[OUTCOME] = runner.outcome(request)
-    return outcome
+    with outcome.counted_calls():
+        yield outcome
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +51,8 @@ def mipro_dataset() -> Any:
 @pytest.fixture(scope="session")
 def mipro_lm(request: pytest.FixtureRequest) -> Any:
     """Override to give the language model; the default is that of the ini file."""
-    return request.config.getini("mipro_lm") or None
+    settings = request.config.stash.get(SETTINGS, None)
+    return None if settings is None else settings.default_lm
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +64,12 @@ def mipro_prompt_lm() -> Any:
 @pytest.fixture(scope="session")
 def mipro_teacher() -> Any:
     """Override to bootstrap demos from another program, or with another model."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def mipro_optimizer() -> Any:
+    """Override to compile with another optimizer; the default is MIPROv2."""
     return None
 
 

@@ -12,6 +12,11 @@ from pytest_mipro.plugin.state import OUTCOME, SETTINGS, TASK_RUNNER, WORKER_USA
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import TypeAlias
+
+    _Collected: TypeAlias = (
+        pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | None
+    )
 
 MARKER = (
     "mipro(**declared): declare the program, metric and dataset a test judges; "
@@ -57,11 +62,18 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return startup.header(config.stash[SETTINGS]) if SETTINGS in config.stash else None
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Check the declaration of a test before any test runs."""
-    config = metafunc.config
-    if TASK_RUNNER in config.stash and metafunc.definition.get_closest_marker("mipro"):
-        config.stash[TASK_RUNNER].declare(metafunc.definition)
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector,
+) -> Generator[None, _Collected, _Collected]:
+    """Check the declarations of the tests of a function before any test runs."""
+    collected = yield
+    stash = collector.config.stash
+    if TASK_RUNNER in stash:
+        for item in collected if isinstance(collected, list) else [collected]:
+            if isinstance(item, pytest.Item) and item.get_closest_marker("mipro"):
+                stash[TASK_RUNNER].declare(item)
+    return collected
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @pytest.hookspec(firstresult=True)
 def pytest_mipro_optimize(task: Task) -> dspy.Module | None:
-    """Compile a task with another optimizer; return None to leave it to MIPROv2.
+    """Compile a task in another way; return None to leave it to the declared optimizer.
 
-    The task's model and adapter are set in DSPy meanwhile. The class of the
-    optimizer and its options are not part of the compile key by themselves:
-    name them in ``pytest_mipro_fingerprint``.
+    The task's program, models and metric are guarded copies: a call that fails is retried, one
+    that fails for good ends the compile with an error, and calls count towards budgets. The
+    code of the hook is part of the compile key; what it reads elsewhere can be added with
+    ``pytest_mipro_fingerprint``. The result has to be the task's program with other
+    instructions or demos.
 
     Example::
 
@@ -42,7 +44,7 @@ def pytest_mipro_fingerprint(  # type: ignore[empty-body]  # pluggy never calls 
 
         # conftest.py
         def pytest_mipro_fingerprint(task):
-            return {"optimizer": "BootstrapFewShot", "retriever index": index.version}
+            return {"retriever index": index.version}
     """
 
 

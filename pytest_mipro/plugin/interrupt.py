@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from pytest_mipro.plugin.safe_text import safe_line
+
 if TYPE_CHECKING:
     from pytest_mipro.plugin.settings import Settings
 
 
 def interrupt_message(settings: Settings) -> str:
     """Return the message after Ctrl-C."""
-    return (
+    return safe_line(
         "mipro: stopped by Ctrl-C. Everything finished so far is safe in "
         f"{settings.store_name}; run the same command again to go on from there."
     )

@@ -32,8 +32,9 @@ class OptionValue:
 
     def refuse(self, expected: str) -> NoReturn:
         """Raise UsageError with the value and what was ``expected``."""
-        message = f"{self}: expected {expected}"
-        raise pytest.UsageError(message)
+        from pytest_mipro.plugin.safe_text import safe_line  # loads what only --mipro needs
+
+        raise pytest.UsageError(safe_line(f"{self}: expected {expected}"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Option(ABC):
     """
 
     action: ClassVar[str] = "store"
-    ini_type: ClassVar[Any] = "string"
+    ini_type: ClassVar[Any]
 
     help: str
     name: str = ""
@@ -74,7 +75,8 @@ class Option(ABC):
             metavar = {} if self.metavar is None else {"metavar": self.metavar}
             group.addoption(self.flag, action=self.action, default=None, help=self.help, **metavar)
         if self.has_ini:
-            parser.addini(self.key, self.help, type=self.ini_type)
+            # The default tells a value that is missing from one that is empty.
+            parser.addini(self.key, self.help, type=self.ini_type, default=None)
 
     @abstractmethod
     def read(self, config: pytest.Config) -> Any:
@@ -109,7 +111,12 @@ class Switch(Option):
 
     def has_set_flag(self, config: pytest.Config) -> bool:
         """Whether the flag is on the command line."""
-        return bool(config.getoption(self.key))
+        return self.has_flag and bool(config.getoption(self.key))
+
+
+# The table [tool.pytest] has numbers; pytest tells what it may hold in 9.2, where an ini file's
+# text still reaches ``parse`` as it is.
+_SCALAR: Any = str | int | float | bool if pytest.version_tuple >= (9, 2) else "string"
 
 
 @dataclass(frozen=True)
@@ -117,18 +124,21 @@ class Text(Option):
     """An option with one value.
 
     Attributes:
-        parse: Returns the setting, or raises UsageError.
-        default: The value where the user wrote none.
+        parse: Returns the setting, or raises UsageError, as for an empty value: the variable of a
+            shell that should have had one is not set.
+        default: The value where the user wrote none; None stands for no setting.
     """
 
-    parse: Callable[[OptionValue], Any] = lambda value: value.text or None
-    default: str = ""
+    ini_type: ClassVar[Any] = _SCALAR
+
+    parse: Callable[[OptionValue], Any] = lambda value: value.text
+    default: str | None = None
 
     def read(self, config: pytest.Config) -> Any:
         """Return the parsed value of the flag, the ini option, or the default."""
         raw, is_flag = self._raw(config)
-        text = str(raw if is_flag else raw or self.default)
-        return self.parse(self._value(config, text, is_flag=is_flag))
+        text = self.default if raw is None else _text(raw)
+        return None if text is None else self.parse(self._value(config, text, is_flag=is_flag))
 
 
 @dataclass(frozen=True)
@@ -149,5 +159,10 @@ class Lines(Option):
     def read(self, config: pytest.Config) -> Any:
         """Return the parsed values of the flags, or else of the ini option."""
         raw, is_flag = self._raw(config)
-        values = [self._value(config, text, is_flag=is_flag) for text in raw]
+        values = [self._value(config, text, is_flag=is_flag) for text in raw or []]
         return self.collect(map(self.parse, values))
+
+
+def _text(value: object) -> str:
+    """Return a value as it is written in TOML, in which an ini option may have another type."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

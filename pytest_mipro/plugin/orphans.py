@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mipro.plugin.node import location_of
-from pytest_mipro.reference import FOLDER, PROGRAM_SUFFIX, SCORES_SUFFIX, file_name, same_file
+from pytest_mipro.plugin.safe_text import safe_text
+from pytest_mipro.reference import (
+    FOLDER,
+    HISTORY_SUFFIX,
+    PROGRAM_SUFFIX,
+    SCORES_SUFFIX,
+    file_name,
+    same_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -67,7 +75,7 @@ class OrphanedReferences:
     def add_user(self, node: pytest.Item) -> None:
         """Add a test that requests its outcome as it runs, without declaring it."""
         location = location_of(node)
-        for path in (location.scores, location.program):
+        for path in location.files:
             self._users.setdefault(same_file(path), node.nodeid)
 
     @property
@@ -84,14 +92,14 @@ class OrphanedReferences:
 
     def _add_only_user(self, node: pytest.Item) -> None:
         location = location_of(node)
-        for path in (location.scores, location.program):
+        for path in location.files:
             user = self._users.setdefault(same_file(path), node.nodeid)
             if user != node.nodeid:
                 message = (
                     f"{node.nodeid} and {user} would have the same reference, "
                     f"{location.show(path)}, on some systems; rename one of them"
                 )
-                raise pytest.Collector.CollectError(message)
+                raise pytest.Collector.CollectError(safe_text(message))
 
     def _own_orphans(self) -> list[str]:
         root = self._config.rootpath
@@ -114,13 +122,13 @@ class OrphanedReferences:
 
 
 def _references(files: Iterator[Path]) -> list[Path]:
-    """Return one path for the two files of a reference."""
+    """Return one path for the files of a reference."""
     return list(dict.fromkeys(file.with_name(f"{_bare(file.name)}.*") for file in files))
 
 
 def _bare(name: str) -> str:
-    suffix = PROGRAM_SUFFIX if name.endswith(PROGRAM_SUFFIX) else SCORES_SUFFIX
-    return name.removesuffix(suffix)
+    suffixes = (PROGRAM_SUFFIX, HISTORY_SUFFIX, SCORES_SUFFIX)
+    return name.removesuffix(next(filter(name.endswith, suffixes)))
 
 
 def _is_narrowed(config: pytest.Config) -> bool:

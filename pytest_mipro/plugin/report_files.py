@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mipro.plugin.safe_text import safe_text
 from pytest_mipro.reference import write_whole
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def _check(path: Path, value: OptionValue) -> None:
         FORMATS[path.suffix].require()
     except MiproError as error:
         message = f"{value}: {error}"
-        raise pytest.UsageError(message) from None
+        raise pytest.UsageError(safe_text(message)) from None
     try:
         _try_to_write(path)
     except OSError as error:
         message = f"{value}: cannot be written: {error}; choose another place"
-        raise pytest.UsageError(message) from None
+        raise pytest.UsageError(safe_text(message)) from None
 
 
 def _try_to_write(path: Path) -> None:

@@ -4,14 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import quote, unquote
 
 import pytest
 
 from pytest_mipro.plugin.options import Lines, Option, OptionValue, Switch, Text
-
-T = TypeVar("T")
 
 DEFAULT_STORE = ".mipro/store.db"
 DEFAULT_TIMEOUT = 60
@@ -19,9 +17,7 @@ INCONCLUSIVE = ("fail", "warn")
 _SQLITE = "sqlite:///"
 
 
-def _whole(value: OptionValue) -> int | None:
-    if not value.text:
-        return None
+def _whole(value: OptionValue) -> int:
     if not value.text.isdecimal() or int(value.text) < 1:
         value.refuse("a whole number of at least 1")
     return int(value.text)
@@ -38,10 +34,6 @@ def _above_zero(unit: str) -> Callable[[OptionValue], float]:
         return number
 
     return parse
-
-
-def _optional(parse: Callable[[OptionValue], T]) -> Callable[[OptionValue], T | None]:
-    return lambda value: parse(value) if value.text else None
 
 
 def _inconclusive(value: OptionValue) -> str:
@@ -64,14 +56,28 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
     return name.strip(), (input_price, output_price)
 
 
-def _revision(value: OptionValue) -> str | None:
-    if value.text.startswith("-"):
+def _revision(value: OptionValue) -> str:
+    if not value.text.strip() or value.text.startswith("-"):
         value.refuse("a commit, such as origin/main")
-    return value.text or None
+    return value.text
+
+
+def _model(value: OptionValue) -> str:
+    if not value.text.strip():
+        value.refuse("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
+    return value.text
+
+
+def _name(value: OptionValue) -> str:
+    if not value.text.strip("* "):
+        value.refuse("the name of a secret, such as DEPLOY_PIN or *_pin")
+    return value.text.strip()
 
 
 def _store_url(value: OptionValue) -> str:
-    url = value.text or f"{_SQLITE}{DEFAULT_STORE}"
+    url = value.text
+    if not url.strip():
+        value.refuse(f"a SQLAlchemy URL such as {_SQLITE}{DEFAULT_STORE}")
     path = _path_in(url)
     if path is None or Path(path).is_absolute():
         return url
@@ -107,6 +113,7 @@ class Settings:
             "The language model, before marker, fixture and ini option: a DSPy model string "
             "such as openai/gpt-4o-mini, or 'local' for the embedded model.",
             metavar="NAME",
+            parse=_model,
             has_ini=False,
         ),
     ]
@@ -115,7 +122,17 @@ class Settings:
         Text(
             "The language model, unless a fixture, marker or flag names another.",
             name="lm",
+            parse=_model,
             has_flag=False,
+        ),
+    ]
+    optimizer: Annotated[
+        str | None,
+        Text(
+            "The optimizer, before marker and fixture: mipro (default), bootstrap, random_search, "
+            "labeled, knn, copro, simba, gepa or ensemble.",
+            metavar="NAME",
+            has_ini=False,
         ),
     ]
     threads: Annotated[
@@ -162,10 +179,26 @@ class Settings:
             name="store",
             metavar="URL",
             parse=_store_url,
+            default=f"{_SQLITE}{DEFAULT_STORE}",
         ),
     ]
     update: Annotated[
         bool, Switch("Accept each outcome as the test's reference, in __mipro__ beside the test.")
+    ]
+    new_anchor: Annotated[
+        bool,
+        Switch(
+            "With --mipro-update: hold later programs against what is accepted now, though it is "
+            "worse than what was accepted before."
+        ),
+    ]
+    alpha_spending: Annotated[
+        bool,
+        Switch(
+            "Let all looks at the same held-out examples share alpha, unless a marker says it.",
+            has_flag=False,
+            has_ini=True,
+        ),
     ]
     frozen: Annotated[
         bool,
@@ -209,7 +242,7 @@ class Settings:
         Text(
             "Most that the LM calls of this session may cost, in US dollars.",
             metavar="USD",
-            parse=_optional(_above_zero("US dollars")),
+            parse=_above_zero("US dollars"),
         ),
     ]
     prices: Annotated[
@@ -231,12 +264,21 @@ class Settings:
             metavar="PATH",
         ),
     ]
+    redact: Annotated[
+        tuple[str, ...],
+        Lines(
+            "Names of environment variables, parameters and attributes whose values are secret, "
+            "a line each; * stands for any text.",
+            parse=_name,
+            has_flag=False,
+        ),
+    ]
     prune: Annotated[
         float | None,
         Text(
             "At the end, delete entries of the store that were not used for so many days.",
             metavar="DAYS",
-            parse=_optional(_above_zero("days")),
+            parse=_above_zero("days"),
         ),
     ]
 
@@ -249,9 +291,9 @@ class Settings:
     @property
     def store_name(self) -> str:
         """The store's URL for people: without credentials, relative where it can be."""
-        scheme, _, rest = self.store_url.partition("://")
-        name = f"{scheme}://{rest.rpartition('@')[2]}"
-        return name.replace(f"{_quoted(self.folder.parent)}/", "")
+        from pytest_mipro.redaction import url_without_secrets
+
+        return url_without_secrets(self.store_url).replace(f"{_quoted(self.folder.parent)}/", "")
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":
@@ -316,6 +358,12 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
         message = (
             "--mipro-update and --mipro-reference-from contradict each other: one writes the "
             "references of the work tree, the other reads those of a commit; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.new_anchor and not settings.update:
+        message = (
+            "--mipro-new-anchor does nothing without --mipro-update: it says what an acceptance "
+            "is to be; add --mipro-update, or leave it out"
         )
         raise pytest.UsageError(message)
     if settings.dry_run and settings.update:

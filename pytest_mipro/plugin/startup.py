@@ -42,9 +42,14 @@ def start(config: pytest.Config) -> None:
     """Read the settings and register the hooks of a session with ``--mipro``."""
     from pytest_mipro.plugin.interrupt import InterruptHooks
     from pytest_mipro.plugin.orphans import OrphanedReferences
+    from pytest_mipro.plugin.safe_logs import install_safe_logs
     from pytest_mipro.plugin.settings import Settings
+    from pytest_mipro.redaction import SECRETS
 
     settings = config.stash[SETTINGS] = Settings.from_config(config)
+    SECRETS.add_names(settings.redact)
+    SECRETS.add_url(settings.store_url)
+    config.add_cleanup(install_safe_logs())
     orphans = config.stash[ORPHANS] = OrphanedReferences(config)
     config.pluginmanager.register(orphans)
     config.pluginmanager.register(InterruptHooks(config))
@@ -66,8 +71,11 @@ def start(config: pytest.Config) -> None:
 
 def header(settings: Settings) -> str:
     """Return the line in pytest's header: the version, the model and the store."""
+    from pytest_mipro.plugin.safe_text import safe_line
+
     model = settings.lm or settings.default_lm or "as declared"
-    return f"mipro: {__version__}, model {model}, store {settings.store_name}{_size(settings)}"
+    store = f"{settings.store_name}{_size(settings)}"
+    return safe_line(f"mipro: {__version__}, model {model}, store {store}")
 
 
 def _has_workers(config: pytest.Config) -> bool:

@@ -6,21 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dspy
+import pytest
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models import resolve_model
+from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.plugin.node import node_id
-from pytest_mipro.task import Task, build_program, check_adapter, check_metric, is_sampled
+from pytest_mipro.task import (
+    DEFAULT_OPTIMIZER,
+    OPTION_NAMES,
+    OptimizerChoice,
+    Task,
+    build_program,
+    check_adapter,
+    check_inputs,
+    check_metric,
+    check_optimizer,
+    hidden_output_warning,
+    is_sampled,
+    near_duplicate_warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.settings import Settings
 
 _DEFAULT_THREADS = 8
+_NO_PARAMETER = "has no parameter defined"
+"""Words of pytest's failure if a test does not request a fixture with params at collection."""
 
 
 @dataclass(frozen=True)
@@ -99,27 +114,50 @@ class TaskBuilder:
             DeclarationError: An argument is missing or cannot be used.
         """
         program = build_program(self._required("program"))
+        dataset = self._declared.dataset or self._declared.load(self._required("dataset"))
+        check_inputs(program, dataset.splits)
+        if models.teacher is not None:
+            check_inputs(models.teacher, {"train": dataset.train}, "teacher")
+        warnings = near_duplicate_warning(dataset.splits), hidden_output_warning(program)
+        for warning in filter(None, warnings):
+            warn(f"{name}: {warning}")
         return Task(
             name=name,
             test=node_id(self._request.node),
             program=program,
             metric=self._metric(),
-            dataset=self._declared.dataset or self._declared.load(self._required("dataset")),
+            dataset=dataset,
             lm=models.lm,
             prompt_lm=models.prompt_lm,
             teacher=models.teacher,
             teacher_lm=models.teacher_lm,
             adapter=self._adapter() or models.adapter,
+            optimizer=self._optimizer(),
             options=self._declared.options,
             threads=self._threads(models.max_threads),
             repeat=self._repeat(name, warn, sampled=is_sampled(program, models.lm)),
+            alpha_spending=self._declared.values.get(
+                "alpha_spending", self._settings.alpha_spending
+            ),
             **self._declared.task_attributes,
         )
 
     def _value(self, name: str) -> Any:
         if name in self._declared.values:
             return self._declared.values[name]
-        return self._request.getfixturevalue(f"mipro_{name}")
+        fixture = f"mipro_{name}"
+        try:
+            return self._request.getfixturevalue(fixture)
+        except pytest.fail.Exception as error:
+            # pytest gives a parameter to the fixtures that it sees a test request at collection.
+            if fixture in self._request.fixturenames or _NO_PARAMETER not in str(error):
+                raise
+            message = (
+                f"the fixture {fixture}, or a fixture that it requests, has params, which pytest "
+                f"gives only to a test that requests the fixture itself: take {fixture} as an "
+                f"argument of the test, or mark it with @pytest.mark.usefixtures({fixture!r})"
+            )
+            raise DeclarationError(message) from error
 
     def _required(self, name: str) -> Any:
         value = self._value(name)
@@ -140,6 +178,47 @@ class TaskBuilder:
         adapter = self._value("adapter")
         check_adapter(adapter)
         return adapter
+
+    def _optimizer(self) -> OptimizerChoice:
+        """Return the optimizer: of the flag, the test's parameter, the marker or the fixture."""
+        spec = (
+            self._settings.optimizer
+            or self._parameter("optimizer")
+            or self._value("optimizer")
+            or DEFAULT_OPTIMIZER
+        )
+        is_declared = spec == self._declared.values.get("optimizer", DEFAULT_OPTIMIZER)
+        check_optimizer(spec)
+        hook = self._request.config.hook.pytest_mipro_optimize
+        functions = tuple(implementation.function for implementation in hook.get_hookimpls())
+        choice = OptimizerChoice(
+            spec=spec,
+            # Options are those of the declared optimizer, not of one that replaces it.
+            options=self._declared.values.get("optimizer_options", {}) if is_declared else {},
+            hook=(lambda task: hook(task=task)) if functions else None,
+            hook_functions=functions,
+        )
+        optimizer_of(choice)
+        self._refuse_mipro_options(choice)
+        return choice
+
+    def _parameter(self, name: str) -> Any:
+        callspec = getattr(self._request.node, "callspec", None)
+        return None if callspec is None else callspec.params.get(name)
+
+    def _refuse_mipro_options(self, choice: OptimizerChoice) -> None:
+        """Refuse options of MIPROv2 beside another optimizer that the same marker declares."""
+        declared = self._declared.values
+        if choice.spec == DEFAULT_OPTIMIZER or choice.spec != declared.get("optimizer"):
+            return
+        names = [name for name in OPTION_NAMES if name != "seed" and name in declared]
+        if names:
+            message = (
+                f"{names[0]}={declared[names[0]]!r:.80} is an option of MIPROv2 and "
+                f"does nothing for optimizer={choice.name!r}; leave it out, or give the "
+                "optimizer's own options in optimizer_options={...}"
+            )
+            raise DeclarationError(message)
 
     def _threads(self, most: int | None) -> int:
         threads = self._settings.threads or _DEFAULT_THREADS

@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+# ruff: ignore[import-private-name]: pytest has no public name for what it makes of assert
+from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
+
 from pytest_mipro.errors import MiproError
+from pytest_mipro.escaping import printable
+from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
+from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
-from pytest_mipro.redaction import credentials, redact
+from pytest_mipro.redaction import SECRETS
 from pytest_mipro.report import render_dry_run, skip_reason
 from pytest_mipro.session import Callbacks, Policy, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import dspy
-
-    from pytest_mipro.canonical import JSON
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.plugin.declaration import CheckedDeclaration
     from pytest_mipro.plugin.orphans import OrphanedReferences
@@ -44,12 +47,12 @@ class TaskRunner:
         self, config: pytest.Config, settings: Settings, orphans: OrphanedReferences
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
+        add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
         self._config = config
         self._settings = settings
         self._orphans = orphans
         self._progress_reporter = ProgressReporter(config)
         self._declared: dict[str, CheckedDeclaration] = {}
-        self._secrets = credentials([])
         self._node: pytest.Item | None = None
         self._session = Session(
             store_url=settings.store_url,
@@ -57,7 +60,6 @@ class TaskRunner:
             folder=settings.folder,
             process_name=_process_name(config),
             callbacks=Callbacks(
-                optimize=self.optimize,
                 fingerprint=self.fingerprint,
                 show_line=self.say,
                 show_progress=self.progress,
@@ -66,6 +68,7 @@ class TaskRunner:
             ),
             policy=Policy(
                 update=settings.update,
+                new_anchor=settings.new_anchor,
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
@@ -76,16 +79,19 @@ class TaskRunner:
         )
 
     def declare(self, node: pytest.Item) -> None:
-        """Check and keep the declaration of ``node``, at collection.
+        """Check and keep the declaration of ``node``, at collection; tests may share one.
 
         Raises:
             pytest.Collector.CollectError: It cannot be used. (A UsageError
                 at this point would crash the controller of xdist.)
         """
+        key = declaring_test(node)
+        if key in self._declared:
+            return
         try:
-            self._declared[declaring_test(node)] = check(node)
+            self._declared[key] = check(node)
         except MiproError as error:
-            message = f"{node.nodeid}: {error}"
+            message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None
 
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
@@ -96,10 +102,12 @@ class TaskRunner:
             task, location = self._task(request), self._location(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                return self._session.outcome(task, location)
+                with described_once():
+                    return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
-            end = partial(pytest.fail, str(self.redact(f"mipro: {error}")), pytrace=False)
+            message = printable(SECRETS.redact_error(f"mipro: {error}", error))
+            end = partial(pytest.fail, message, pytrace=False)
         except KeyboardInterrupt:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
@@ -115,18 +123,9 @@ class TaskRunner:
         declared = self._declared.get(declaring_test(node))
         return node.name if declared is None else str(declared.values.get("name", node.name))
 
-    def redact(self, value: JSON) -> JSON:
-        """Return ``value`` without the credentials of the models that this process uses."""
-        return redact(value, self._secrets)
-
     def close(self) -> None:
         """Close the store."""
         self._session.close()
-
-    def optimize(self, task: Task) -> dspy.Module | None:
-        """Return the program that another plugin compiles ``task`` to, if one does."""
-        program: dspy.Module | None = self._config.hook.pytest_mipro_optimize(task=task)
-        return program
 
     def fingerprint(self, task: Task) -> Mapping[str, object]:
         """Return the parts that plugins add to the compile key."""
@@ -137,11 +136,11 @@ class TaskRunner:
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self._progress_reporter.say(line)
+        self._progress_reporter.say(safe_line(line))
 
     def progress(self, task: Task, progress: Progress) -> None:
         """Show the progress of ``task``."""
-        provider_error = str(self.redact(progress.provider_error))
+        provider_error = SECRETS.redact_text(progress.provider_error)
         self._progress_reporter.progress(
             task.name, replace(progress, provider_error=provider_error)
         )
@@ -149,15 +148,17 @@ class TaskRunner:
     def warn(self, text: str) -> None:
         """Warn about the test whose outcome was requested last."""
         assert self._node is not None
-        warn_about(self._node, text)
+        warn_about(self._node, safe_text(text))
 
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node
         declared = self._declared.get(declaring_test(node)) or check(node)
         builder = TaskBuilder(request, declared, self._settings)
         models = builder.models()
-        self._secrets |= credentials(models.lms)
-        return builder.task(self.name_of(node), models, self.warn)
+        SECRETS.add_from(*models.lms)  # Building the rest may fail, and cite them.
+        task = builder.task(self.name_of(node), models, self.warn)
+        SECRETS.add_from(task.program, task.metric, task.teacher, task.adapter)
+        return task
 
     def _location(self, node: pytest.Item) -> ReferenceLocation:
         return replace(location_of(node), revision=self._settings.reference_from or "")

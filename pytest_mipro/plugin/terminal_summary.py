@@ -6,10 +6,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import MiproError
+from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.report import (
-    escaped_line,
     render_acceptances,
     render_details,
+    render_optimizers,
     render_orphans,
     render_pruned,
     render_table,
@@ -42,7 +43,7 @@ def write(
         for task in summary.tasks:
             lines += ["", *render_details(task, width).splitlines()]
     lines += [line for text in _texts(summary, settings) for line in text.splitlines()]
-    lines += map(escaped_line, notes)
+    lines += map(safe_line, notes)
     if rows or lines:
         reporter.write_sep("=", "mipro")
     for row in rows:
@@ -56,6 +57,7 @@ def write(
 def _texts(summary: Summary, settings: Settings) -> Iterator[str]:
     """Return what was accepted, what is stale or orphaned, and what was deleted."""
     reports = [task.report for task in summary.tasks if task.report is not None]
+    yield render_optimizers(summary)
     yield render_acceptances(reports)
     if summary.orphans is not None:
         stale = [report.stale for report in reports if report.stale]
@@ -75,5 +77,5 @@ def _prune(settings: Settings, days: float) -> str:
         with closing(Store.open(settings.store_url)) as store:
             removed = store.prune(days)
     except MiproError as error:
-        return f"nothing was deleted from the store: {error}"
+        return safe_text(f"nothing was deleted from the store: {error}")
     return render_pruned(settings.store_name, days, removed)

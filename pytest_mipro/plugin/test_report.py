@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.plugin.node import node_id
+from pytest_mipro.plugin.safe_report import make_safe
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
-from pytest_mipro.report import TaskSummary, escaped_line, summarize, worst_last
+from pytest_mipro.redaction import SECRETS
+from pytest_mipro.report import TaskSummary, summarize, worst_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +28,16 @@ _VERDICT = "mipro_verdict"
 def attach_summary(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> None:
-    """Attach the summary of a test's task, and its figures as properties for JUnit's XML."""
+    """Attach the summary of a test's task, and its figures as properties for JUnit's XML.
+
+    The texts of the test's own report are made safe: what failed cites models and datasets.
+    """
+    if _declares_task(item) or OUTCOME in item.stash:
+        make_safe(report, coloured=item.config.get_terminal_writer().hasmarkup)
     summary = _summary(item, call, report)
     if summary is None:
         return
-    data = item.config.stash[TASK_RUNNER].redact(summary.to_dict())
-    setattr(report, _ATTRIBUTE, json.dumps(data))
+    setattr(report, _ATTRIBUTE, json.dumps(SECRETS.redact(summary.to_dict())))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
@@ -88,7 +95,7 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
         return str(report.longrepr)
     # The message of pytest.fail() reads better without the exception's name.
     message = getattr(call.excinfo.value, "msg", None) or call.excinfo.exconly(tryshort=True)
-    return str(message).removeprefix("mipro: ")
+    return SECRETS.redact_error(str(message), call.excinfo.value).removeprefix("mipro: ")
 
 
 def _properties(summary: TaskSummary) -> Iterator[tuple[str, object]]:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import inspect
 import traceback
 import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_FILTERED = (
+    "this is advice, no fault: a filter (filterwarnings, -W or PYTHONWARNINGS) turns warnings into "
+    "errors; keep this kind a warning with `default::pytest_mipro.MiproWarning` after it"
+)
 
 
 class MiproWarning(pytest.PytestWarning):
@@ -21,6 +31,18 @@ def warn_about(node: pytest.Item, text: str) -> None:
     for frame, line in traceback.walk_stack(inspect.currentframe()):
         if frame.f_code.co_filename == file:
             module = frame.f_globals["__name__"]
-            warnings.warn_explicit(text, MiproWarning, file, line, module)
+            with _explained(text):
+                warnings.warn_explicit(text, MiproWarning, file, line, module)
             return
-    node.warn(MiproWarning(text))
+    with _explained(text):
+        node.warn(MiproWarning(text))
+
+
+@contextmanager
+def _explained(text: str) -> Generator[None]:
+    """Say of a warning that a filter turns into an exception that this is so."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except MiproWarning:
+        raise MiproWarning(f"{text}\n{_FILTERED}") from None

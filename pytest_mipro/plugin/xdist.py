@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mipro.plugin.interrupt import interrupt_message
+from pytest_mipro.plugin.safe_text import safe_line
 from pytest_mipro.spending import SharedSpending
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Controller:
             reporter.ensure_newline()
             if self._config.get_terminal_writer().width_of_current_line:
                 reporter.write_line("")  # Dots of tests that belong to no file's line.
-            reporter.write_line(line)
+            reporter.write_line(safe_line(line))
             reporter.flush()  # Or a log in CI would show nothing of it for minutes.
 
 

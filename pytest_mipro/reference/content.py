@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -14,13 +11,12 @@ from pydantic import ValidationError
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Usage
-from pytest_mipro.reference.git import content_at
+from pytest_mipro.reference.files import damaged, load, missing_half, write
 from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
 from pytest_mipro.store import SEAL_VARIABLE, environment_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.reference.location import ReferenceLocation
@@ -29,7 +25,8 @@ if TYPE_CHECKING:
 
 FORMAT = "pytest-mipro reference"
 VERSION = 1
-_CONFLICT = re.compile(r"^(<{7}|>{7})( |$)", re.MULTILINE)
+IDENTITY = 16
+"""Digits of the name of an acceptance."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,11 @@ class Reference(Record):
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
 
+    @property
+    def identity(self) -> str:
+        """The name of this acceptance in the history, by the program and its scores."""
+        return digest([self.parts, self.metric, self.compiled, digest(self.state)])[:IDENTITY]
+
     def cost_of(self, program: Literal["baseline", "compiled"], example: str) -> ExampleCost | None:
         """Return the cost of a program's answer to an example, if it is known."""
         tokens = self.tokens.get(program, {}).get(example)
@@ -79,16 +81,16 @@ def read_reference(location: ReferenceLocation) -> Reference | None:
         DamagedReference: The files exist and do not hold a reference.
         ReferenceFileError: The files cannot be read, or must not be replaced.
     """
-    scores = _load(location, location.scores)
+    scores = load(location, location.scores)
     if scores is not None:
         _check_format(location, scores)
-    program = _load(location, location.program)
+    program = load(location, location.program)
     if scores is None and program is None:
         return None
     if scores is None:
-        raise _missing_half(location, location.program, location.scores)
+        raise missing_half(location, location.program, location.scores)
     if program is None:
-        raise _missing_half(location, location.scores, location.program)
+        raise missing_half(location, location.scores, location.program)
     state = _without_metadata(program)
     _check_state(location, state)
     reference = _reference(location, {**scores, "state": state})
@@ -121,8 +123,8 @@ def accept_reference(
     change = _change(new, earlier, replaces=replaces)
     if change != "unchanged":
         # If the process dies in between, the digest in the scores shows that the files differ.
-        _write(location, location.program, _program_data(new))
-        _write(location, location.scores, _scores_data(new))
+        write(location, location.program, _program_data(new))
+        write(location, location.scores, _scores_data(new))
     acceptance = Acceptance(
         change=change,
         files=(location.show(location.scores), location.show(location.program)),
@@ -143,20 +145,6 @@ def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) ->
         )
         for name, predictor in predictors_of(state).items()
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically: a reader sees its old or its new content, never a part."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.unlink(missing_ok=True)  # Of a process that died; or a link to another file.
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
@@ -273,67 +261,6 @@ def _without_metadata(program: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in program.items() if name != "metadata"}
 
 
-def _load(location: ReferenceLocation, path: Path) -> dict[str, Any] | None:
-    text = _read(location, path)
-    if text is None:
-        return None
-    if _CONFLICT.search(text):
-        raise _conflicting(location, path)
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(location, path, f"is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise _damaged(location, path, f"holds {str(data)[:40]!r}, expected a JSON object")
-    return data
-
-
-def _read(location: ReferenceLocation, path: Path) -> str | None:
-    try:
-        if location.revision:
-            content = content_at(location.revision, path)
-            return None if content is None else content.decode("utf-8")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        raise _damaged(location, path, f"is not UTF-8 text: {error}") from error
-    except OSError as error:
-        message = f"the reference {location.show(path)} cannot be read: {error.strerror or error}"
-        raise ReferenceFileError(message) from error
-
-
-def _write(location: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> None:
-    text = json.dumps(_sorted(data), indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_links(location)
-        # UTF-8 cannot encode a lone surrogate; its JSON escape can be read back.
-        write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        message = (
-            f"the reference {location.show(path)} cannot be written: {error.strerror or error}; "
-            f"mend that, then accept with: {location.command}"
-        )
-        raise ReferenceFileError(message) from error
-
-
-def _refuse_links(location: ReferenceLocation) -> None:
-    for folder in (location.folder, location.folder.parent):
-        if folder.is_symlink():
-            message = f"{folder} is a link to {folder.readlink()}, put a folder in its place"
-            raise OSError(message)
-
-
-def _sorted(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data
-    """Sort keys outside demos: a prompt shows the values of a demo in their order."""
-    if isinstance(value, dict) and name != "demos":
-        return {key: _sorted(value[key], key) for key in sorted(value)}
-    if isinstance(value, list) and name != "demos":
-        return [_sorted(item) for item in value]
-    return value
-
-
 def _check_format(location: ReferenceLocation, scores: Mapping[str, Any]) -> None:
     path, version = location.show(location.scores), scores.get("version")
     if scores.get("format") != FORMAT:
@@ -344,9 +271,7 @@ def _check_format(location: ReferenceLocation, scores: Mapping[str, Any]) -> Non
         )
         raise ReferenceFileError(message)
     if not isinstance(version, int) or version < 1:
-        raise _damaged(
-            location, location.scores, f"has version {version!r:.40}, expected {VERSION}"
-        )
+        raise damaged(location, location.scores, f"has version {version!r:.40}, expected {VERSION}")
     if version > VERSION:
         message = (
             f"the reference {path} was written by a newer pytest-mipro (version {version} of the "
@@ -361,7 +286,7 @@ def _reference(location: ReferenceLocation, data: dict[str, Any]) -> Reference:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        raise _damaged(location, location.scores, f"has a wrong {name}: {first['msg']}") from error
+        raise damaged(location, location.scores, f"has a wrong {name}: {first['msg']}") from error
 
 
 def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
@@ -369,17 +294,17 @@ def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
     key = refused_key(state)
     if key:
         problem = f"holds {key}, which no reference has: it may redirect calls, with their API key"
-        raise _damaged(location, location.program, problem)
+        raise damaged(location, location.program, problem)
 
 
 def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:
     """Raise DamagedReference if parts of the files contradict one another."""
     problem = _scores_problem(reference)
     if problem:
-        raise _damaged(location, location.scores, problem)
+        raise damaged(location, location.scores, problem)
     if _state_digest(reference.state) != program:
         problem = f"does not go with {location.scores.name}: one of them was edited or merged alone"
-        raise _damaged(location, location.program, problem)
+        raise damaged(location, location.program, problem)
 
 
 def _scores_problem(reference: Reference) -> str:
@@ -406,25 +331,3 @@ def _state_digest(state: dict[str, Any]) -> str | None:
         return digest(state)
     except ValueError:  # an edited file may hold NaN, which has no canonical text
         return None
-
-
-def _missing_half(location: ReferenceLocation, path: Path, missing: Path) -> DamagedReference:
-    return _damaged(location, path, f"is without its other half, {missing.name}")
-
-
-def _damaged(location: ReferenceLocation, path: Path, problem: str) -> DamagedReference:
-    message = (
-        f"the reference {location.show(path)} {problem}; restore both of its files from version "
-        f"control, or accept anew with: {location.command}"
-    )
-    return DamagedReference(message)
-
-
-def _conflicting(location: ReferenceLocation, path: Path) -> DamagedReference:
-    message = (
-        f"the reference {location.show(path)} holds the conflict markers of a merge; take both "
-        "files from one side, e.g. git checkout --ours -- "
-        f"{location.display_path}/{location.name}.*, or accept the outcome "
-        f"of the merged code with: {location.command}"
-    )
-    return DamagedReference(message)

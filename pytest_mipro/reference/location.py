@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FOLDER = "__mipro__"
 PROGRAM_SUFFIX = ".program.json"
+HISTORY_SUFFIX = ".history.json"
 SCORES_SUFFIX = ".json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+@\[\]-]")
 _LONGEST = 100
@@ -30,7 +31,7 @@ class ReferenceLocation:
 
     Attributes:
         folder: The folder of the test's module in ``__mipro__``.
-        name: The name of its two files, without the suffix.
+        name: The name of its files, without the suffix.
         test: The test's name in its module, with class and parameters.
         command: The command that accepts the present outcome.
         display_path: The folder's path in messages.
@@ -69,6 +70,21 @@ class ReferenceLocation:
     def program(self) -> Path:
         """The file with the program's state, for ``program.load(path)``."""
         return self.folder / f"{self.name}{PROGRAM_SUFFIX}"
+
+    @property
+    def history(self) -> Path:
+        """The file with the anchor, the acceptances and the looks."""
+        return self.folder / f"{self.name}{HISTORY_SUFFIX}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the reference."""
+        return self.scores, self.program, self.history
+
+    @property
+    def anchor_command(self) -> str:
+        """The command that accepts the present outcome as the new anchor."""
+        return f"{self.command} --mipro-new-anchor"
 
     def show(self, file: Path) -> str:
         """Return the path of a file in messages."""

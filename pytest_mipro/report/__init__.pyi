@@ -1,6 +1,5 @@
 from .dry_run import render_dry_run as render_dry_run
 from .dry_run import skip_reason as skip_reason
-from .escaping import escaped_line as escaped_line
 from .formats import FORMATS as FORMATS
 from .github import render_annotations as render_annotations
 from .github import render_step_summary as render_step_summary
@@ -10,6 +9,7 @@ from .json_report import render_json as render_json
 from .markdown import COMMENT_LIMIT as COMMENT_LIMIT
 from .markdown import MARKER as MARKER
 from .markdown import render_markdown as render_markdown
+from .optimizers import render_optimizers as render_optimizers
 from .progress import progress_line as progress_line
 from .references import render_acceptances as render_acceptances
 from .references import render_orphans as render_orphans

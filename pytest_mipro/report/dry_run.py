@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import escaped_line
+from pytest_mipro.escaping import escaped_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,17 +25,26 @@ def render_dry_run(task: str, estimate: Estimate) -> str:
 def skip_reason(estimate: Estimate) -> str:
     """Return why a test is skipped in a dry run."""
     most = "about" if estimate.is_approximate else "at most"
-    calls = sum(bound.calls for bound in estimate.bounds)
-    return f"--mipro-dry-run: would {estimate.why}; {most} {calls} LM calls"
+    calls = _calls(estimate.bounds)
+    amount = "an unknown number of" if calls is None else f"{most} {calls}"
+    return f"--mipro-dry-run: would {estimate.why}; {amount} LM calls"
 
 
 def _amounts(bounds: Sequence[Bound], estimate: Estimate) -> str:
-    calls = sum(bound.calls for bound in bounds)
+    calls = _calls(bounds)
+    if calls is None:
+        return "unknown: nothing bounds the LM calls of this optimizer; limit them with a budget"
     if not calls:
         return "nothing"
     tokens = round(calls * (estimate.tokens.prompt + estimate.tokens.completion))
     most = "about" if estimate.is_approximate else "at most"
     return f"{most} {calls} LM calls, about {tokens} tokens, {_cost(bounds, estimate)}"
+
+
+def _calls(bounds: Sequence[Bound]) -> int | None:
+    """Return the LM calls of all phases; None if a phase has no bound."""
+    calls = [bound.calls for bound in bounds]
+    return None if None in calls else sum(filter(None, calls))
 
 
 def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
@@ -47,7 +56,7 @@ def _cost(bounds: Sequence[Bound], estimate: Estimate) -> str:
             return f"cost unknown (no price for {bound.model!r})"
         if price is not None:
             call = price.prompt * prompt_tokens + price.completion * completion_tokens
-            total += bound.calls * call / 1_000_000
+            total += (bound.calls or 0) * call / 1_000_000
     return f"about ${total:.4f}"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro.canonical import readable_json
+from pytest_mipro.gate import bounds_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,5 @@ def duration(seconds: float) -> str:
 def interval(comparison: PairedComparison) -> str:
     """Return the difference with its interval; that of costs as a factor."""
     if comparison.unit != "score":
-        differences = (comparison.difference, comparison.low, comparison.high)
-        factor, low, high = (max(comparison.times(item), 0.0) for item in differences)
-        return f"x{factor:.2f} [{low:.2f}, {high:.2f}]"
-    return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+        return f"x{comparison.times(comparison.difference):.2f} {bounds_text(comparison)}"
+    return f"{comparison.difference:+.3f} {bounds_text(comparison)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.escaping import printable
 from pytest_mipro.gate import VERDICT_KINDS
-from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.formatting import shortened
 from pytest_mipro.report.markdown import render_markdown
 from pytest_mipro.report.summary import repeats_verdict, verdicts, worst_first

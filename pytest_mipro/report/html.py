@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.escaping import visible
 from pytest_mipro.report import charts, html_filters
-from pytest_mipro.report.escaping import visible
 from pytest_mipro.report.formatting import PROGRAMS
 from pytest_mipro.report.html_filters import Limits
+from pytest_mipro.report.optimizers import HEADINGS as OPTIMIZER_HEADINGS
 from pytest_mipro.report.summary import worst_first
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ _POLICY = (
 _WORDS = {
     "symbols": {"FAIL": "✗", "ERROR": "!", "INCONCLUSIVE": "?", "not judged": "-", "PASS": "✓"},
     "programs": PROGRAMS,
+    "optimizer_headings": OPTIMIZER_HEADINGS,
     "labels": {
         "all": "All",
         "worse": "Got worse",

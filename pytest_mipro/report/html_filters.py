@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.gate import VERDICT_KINDS
+from pytest_mipro.gate import VERDICT_KINDS, confidence_text
 from pytest_mipro.report import charts, formatting, summary, word_changes
+from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.references import render_acceptances
 
@@ -235,7 +236,7 @@ def _statistics(report: Report) -> str:
     answers = f", {comparison.rollouts} answers each" if comparison.rollouts > 1 else ""
     return (
         f"{comparison.method}, n = {comparison.n:,}{clusters}{answers}, "
-        f"p = {comparison.p_value:.2g}, {comparison.confidence:.0%} interval, "
+        f"p = {comparison.p_value:.2g}, {confidence_text(comparison)} interval, "
         f"detectable difference {comparison.detectable:.3f}"
     )
 
@@ -259,6 +260,7 @@ FILTERS = {
         formatting.money,
         formatting.shortened,
         numbered_examples,
+        optimizer_tables,
         prompt_changes,
         result_excerpt,
         score_counts,

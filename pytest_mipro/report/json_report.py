@@ -18,7 +18,7 @@ VERSION = 1
 """It changes when a field is removed or changes its meaning; fields may be added without that."""
 SCHEMA = Path(__file__).with_name(f"report-{VERSION}.schema.json")
 """The JSON Schema of documents of this version."""
-_UNBOUNDED = ("low", "high", "detectable")
+_UNBOUNDED = ("low", "high", "detectable", "sufficient")
 """Figures of a comparison that are not finite where there are few examples."""
 
 

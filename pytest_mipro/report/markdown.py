@@ -18,9 +18,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from pytest_mipro import escaping
+from pytest_mipro.escaping import neutral
 from pytest_mipro.gate import VERDICT_KINDS
-from pytest_mipro.report import escaping, formatting
-from pytest_mipro.report.escaping import neutral
+from pytest_mipro.report import formatting
+from pytest_mipro.report.optimizers import HEADINGS, optimizer_tables
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (
     earlier_program,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, PairedComparison, Report
+    from pytest_mipro.report.optimizers import OptimizerRow
     from pytest_mipro.report.prompt_changes import DiffLine, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
 
@@ -100,6 +103,7 @@ class _Section:
 
 _ROW = _SectionKind("table row", "table rows", 0)
 _TASK = _SectionKind("task that did not pass", "tasks that did not pass", 1)
+_OPTIMIZERS = _SectionKind("table of optimizers", "tables of optimizers", 1)
 _EXAMPLE_TABLE = _SectionKind("table of examples", "tables of examples", 2)
 _PROMPT = _SectionKind("prompt", "prompts", 2)
 _PASSED_ROW = _SectionKind("table row of a passed task", "table rows of passed tasks", 3)
@@ -247,9 +251,20 @@ def _sections(summary: Summary, tasks: Sequence[TaskSummary]) -> Iterator[_Secti
     for task in tasks:
         kind = _ROW if task.blocks else _PASSED_ROW
         yield _Section(kind, _task_row(_cells(task), referenced=referenced) + "\n")
+    for test, rows in optimizer_tables(summary):
+        yield _Section(_OPTIMIZERS, _paragraph(_optimizers(test, rows)))
     for task in tasks:
         yield from _details(task)
     yield _Section(_RUN, _paragraph(_run(summary)))
+
+
+def _optimizers(test: str, rows: Sequence[OptimizerRow]) -> Iterator[str]:
+    yield f"Optimizers of {code_span(test, _NAME)}"
+    yield ""
+    yield _row(HEADINGS)
+    yield _row("---" for _ in HEADINGS)
+    for row in rows:
+        yield _row(prose(cell, _NAME) for cell in row)
 
 
 def _paragraph(lines: Iterable[str]) -> str:

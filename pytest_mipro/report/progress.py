@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import escaped_line
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.report.formatting import calls, cost
 from pytest_mipro.report.text_width import columns, cut
 
@@ -17,6 +17,7 @@ _PHASES = {
     "bootstrap": "bootstrapping demos",
     "propose": "proposing instructions",
     "search": "searching",
+    "optimize": "compiling",
     "evaluate": "scoring held-out examples",
 }
 _ERROR_WIDTH = 160

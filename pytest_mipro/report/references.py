@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mipro.report.escaping import escaped_line
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.report.prompt_changes import prompt_diff
 
 if TYPE_CHECKING:

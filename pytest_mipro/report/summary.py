@@ -27,6 +27,7 @@ _BLOCKING = (_WORSE, _DEARER, _FAILED, _UNJUDGED) = (
     "could not be judged",
 )
 _UNDECIDED = "undecided"
+_DEFAULT_OPTIMIZER = "mipro"
 _ASIDE: dict[TestStatus, str] = {"xfailed": "failed as expected", "skipped": "skipped"}
 """The statuses of tests that decide nothing about a merge."""
 _UNCUT = 100
@@ -293,4 +294,5 @@ def _origin(report: Report) -> str:
     if report.origin != "compiled":
         return {"stored": "from the store", "accepted": "from the reference"}[report.origin]
     resumed = f", resumed with {report.resumed:,} stored results" if report.resumed else ""
-    return f"compiled in {report.seconds:.0f} s{resumed}"
+    how = "" if report.optimizer == _DEFAULT_OPTIMIZER else f" with {report.optimizer}"
+    return f"compiled{how} in {report.seconds:.0f} s{resumed}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro.escaping import escaped_line, printable
 from pytest_mipro.gate import VERDICT_KINDS, amount
-from pytest_mipro.report.escaping import escaped_line, printable
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,

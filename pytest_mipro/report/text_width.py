@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import wcwidth
 
-from pytest_mipro.report.escaping import neutral
+from pytest_mipro.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
 
 if TYPE_CHECKING:

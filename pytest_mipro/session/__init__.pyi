@@ -3,6 +3,7 @@ from .outcome import Outcome as Outcome
 from .policy import Policy as Policy
 from .program_state import dump_state as dump_state
 from .program_state import restore_state as restore_state
+from .results import AnchorState as AnchorState
 from .results import ReferenceProgram as ReferenceProgram
 from .results import ReferenceState as ReferenceState
 from .results import ScoredProgram as ScoredProgram

@@ -40,21 +40,34 @@ def advice_on_sizes(train: int, val: int) -> str:
     return "; ".join(sentences)
 
 
-def advice_on_scores(baseline: Sequence[float], compiled: Sequence[float]) -> str:
-    """Return why there was little to gain by compiling; empty if there was enough.
+def advice_on_metric(baseline: Sequence[float], compiled: Sequence[float]) -> str:
+    """Return that the metric tells no two programs apart; empty if it does.
 
     Args:
         baseline: Held-out scores of the baseline.
         compiled: Held-out scores of the compiled program.
     """
     scores = (*baseline, *compiled)
-    if len(set(scores)) == 1 and len(scores) >= _CONSTANT:
-        return (
-            f"the metric gave {scores[0]:g} to all {len(scores)} held-out answers, so it tells no "
-            "two programs apart: check the metric"
-        )
+    if len(set(scores)) > 1 or len(scores) < _CONSTANT:
+        return ""
+    return (
+        f"the metric gave {scores[0]:g} to all {len(scores)} held-out answers, so it tells no "
+        "two programs apart: check the metric"
+    )
+
+
+def advice_on_scores(baseline: Sequence[float], compiled: Sequence[float]) -> str:
+    """Return why there was little to gain by compiling; empty if there was enough.
+
+    A metric that tells nothing apart has advice of its own.
+
+    Args:
+        baseline: Held-out scores of the baseline.
+        compiled: Held-out scores of the compiled program.
+    """
     mean = math.fsum(baseline) / len(baseline)
-    if mean > HIGH and max(scores) <= 1:
+    is_constant = bool(advice_on_metric(baseline, compiled))
+    if mean > HIGH and max(*baseline, *compiled) <= 1 and not is_constant:
         return (
             f"the baseline scores {mean:.3f} on the held-out examples, which leaves little to "
             "gain: harder examples or a stricter metric would show more"

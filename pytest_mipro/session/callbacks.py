@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import dspy
-
     from pytest_mipro.records import Progress
     from pytest_mipro.task import Task
 
@@ -19,7 +17,6 @@ class Callbacks:
     """The functions that a session calls, so that it depends on no pytest.
 
     Attributes:
-        optimize: Compiles a task instead of MIPROv2, or returns None.
         fingerprint: Returns further parts of the compile key, by name.
         show_line: Shows the user one line.
         show_progress: Shows the user the progress of a task.
@@ -27,7 +24,6 @@ class Callbacks:
         warn_task: Warns about the task of the test that is being set up.
     """
 
-    optimize: Callable[[Task], dspy.Module | None]
     fingerprint: Callable[[Task], Mapping[str, object]]
     show_line: Callable[[str], None]
     show_progress: Callable[[Task, Progress], None]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
-from pytest_mipro.errors import DeclarationError, StoreError
+from pytest_mipro.errors import StoreError
+from pytest_mipro.optimize import CompileRequest, optimizer_of
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
 from pytest_mipro.session.program_state import dump_state
-from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
+from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
     from pytest_mipro.fingerprint import Fingerprint
-    from pytest_mipro.optimize import MIPROv2
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
@@ -48,7 +47,7 @@ class Compilation:
 
 
 class Compiler:
-    """Compiles tasks with MIPROv2 or with the optimizer of a plugin."""
+    """Compiles tasks with their optimizers."""
 
     def __init__(self, storage: Storage, policy: Policy, callbacks: Callbacks) -> None:
         """Prepare a compiler whose session starts now."""
@@ -99,75 +98,36 @@ class Compiler:
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
         self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
         with self._storage.opened(again=self._policy.refresh) as store:
-            compilation = self._optimized(context, reasons, store, held_out_rows)
+            compilation = self._compiled(context, reasons, store, held_out_rows)
         # An earlier artifact stays until here, so that an error loses nothing.
         self._storage.store.artifacts.replace(compilation.artifact)
         return compilation
 
-    def _optimized(
+    def _compiled(
         self, context: TaskContext, reasons: tuple[str, ...], store: Store, held_out_rows: int
     ) -> Compilation:
         started, task, fingerprint = time.monotonic(), context.task, context.fingerprint
-        program, usage = self._optimized_by_plugin(task)
-        optimizer = None
-        if program is None:
-            optimizer = self._optimizer(task, store, held_out_rows)
-            program = _compiled_by(optimizer, task)
+        show_progress = partial(self._callbacks.show_progress, task)
+
+        def warn(text: str) -> None:
+            self._callbacks.advise(f"{task.name}: {text}")
+
+        request = CompileRequest(task, store, held_out_rows, show_progress, warn)
+        result = optimizer_of(task.optimizer).compile(request)
         artifact = Artifact(
             key=fingerprint.key,
             task=task.test,
             parts=dict(fingerprint.parts),
             where=dict(fingerprint.where),
-            state=dump_state(program),
-            usage=usage if optimizer is None else optimizer.usage,
+            state=dump_state(result.program),
+            usage=result.usage,
             seconds=time.monotonic() - started,
             created=_now(),
-            cut=None if optimizer is None else optimizer.cut,
-            search=None if optimizer is None else optimizer.search,
+            cut=result.cut,
+            search=result.search,
+            optimizer=result.optimizer or task.optimizer.name,
         )
-        return Compilation(artifact, reasons, 0 if optimizer is None else optimizer.resumed)
-
-    def _optimized_by_plugin(self, task: Task) -> tuple[dspy.Module | None, Usage]:
-        meter = UsageMeter()
-        with cached_price_list(), dspy.context(usage_tracker=meter):
-            program = self._callbacks.optimize(task)
-        if program is not None and not isinstance(program, dspy.Module):
-            message = f"pytest_mipro_optimize returned {program!r:.80}, expected a dspy.Module"
-            raise DeclarationError(message)
-        return program, meter.usage
-
-    def _optimizer(self, task: Task, store: Store, held_out_rows: int) -> MIPROv2:
-        # ruff: ignore[import-outside-top-level]: only a compile needs Optuna
-        from pytest_mipro.optimize import MIPROv2
-
-        return MIPROv2(
-            metric=task.metric,
-            prompt_model=task.prompt_lm,
-            task_model=task.lm,
-            teacher_settings={} if task.teacher_lm is None else {"lm": task.teacher_lm},
-            num_threads=task.threads,
-            track_stats=False,
-            store=store,
-            version=task.version,
-            on_progress=lambda progress: self._callbacks.show_progress(task, progress),
-            held_out=held_out_rows,
-            **{name: getattr(task.options, name) for name in _CONSTRUCTOR_OPTIONS},
-        )
-
-
-_CONSTRUCTOR_OPTIONS = ("auto", "num_candidates", "init_temperature", "metric_threshold")
-"""The options that the optimizer's constructor takes; its ``compile`` takes the others."""
-
-
-def _compiled_by(optimizer: MIPROv2, task: Task) -> dspy.Module:
-    options = vars(task.options).items()
-    return optimizer.compile(
-        task.program,
-        trainset=task.dataset.train,
-        valset=task.dataset.val,
-        teacher=task.teacher,
-        **{name: value for name, value in options if name not in _CONSTRUCTOR_OPTIONS},
-    )
+        return Compilation(artifact, reasons, result.resumed)
 
 
 def can_continue(artifact: Artifact) -> bool:

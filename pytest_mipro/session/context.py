@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DamagedReference
 from pytest_mipro.fingerprint import metric_key
-from pytest_mipro.reference import read_reference
+from pytest_mipro.reference import read_history, read_reference
 
 if TYPE_CHECKING:
     from pytest_mipro.fingerprint import Fingerprint
-    from pytest_mipro.reference import Reference, ReferenceLocation
+    from pytest_mipro.reference import Anchor, History, Reference, ReferenceLocation
+    from pytest_mipro.session.policy import Policy
     from pytest_mipro.task import Task
 
 
@@ -25,6 +26,7 @@ class TaskContext:
         location: Where its reference is.
         reference: The accepted reference; None without one.
         is_damaged: Whether the location has files that hold no reference.
+        history: What was accepted so far; None if nothing was.
     """
 
     task: Task
@@ -32,6 +34,7 @@ class TaskContext:
     location: ReferenceLocation
     reference: Reference | None
     is_damaged: bool = False
+    history: History | None = None
 
     @property
     def stale(self) -> str:
@@ -52,18 +55,35 @@ class TaskContext:
             return False
         return self.reference.metric != metric_key(self.task.metric, self.task.version)
 
+    @property
+    def anchor(self) -> Anchor | None:
+        """The anchor that the reference is held against; None if it is the anchor itself."""
+        if self.history is None or self.reference is None:
+            return None
+        is_reference = self.history.anchor.acceptance == self.reference.identity
+        return None if is_reference else self.history.anchor
+
 
 def read_context(
-    task: Task, fingerprint: Fingerprint, location: ReferenceLocation, *, update: bool
+    task: Task, fingerprint: Fingerprint, location: ReferenceLocation, policy: Policy
 ) -> TaskContext:
     """Return the context of ``task``, whose reference may be damaged if an update replaces it.
+
+    Its history may be damaged only if this run starts a new one.
 
     Raises:
         ReferenceFileError: The reference cannot be read or used.
     """
     try:
-        return TaskContext(task, fingerprint, location, read_reference(location))
+        reference, is_damaged = read_reference(location), False
     except DamagedReference:
-        if not update:
+        if not policy.update:
             raise
-        return TaskContext(task, fingerprint, location, None, is_damaged=True)
+        reference, is_damaged = None, True
+    try:
+        history = read_history(location, reference, update=policy.update)
+    except DamagedReference:
+        if not policy.new_anchor:
+            raise
+        history, is_damaged = None, True
+    return TaskContext(task, fingerprint, location, reference, is_damaged, history)

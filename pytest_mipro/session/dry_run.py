@@ -9,11 +9,12 @@ from pytest_mipro.optimize import (
     Bound,
     CallProfile,
     Estimate,
-    bounds_of_compile,
     may_loop,
+    optimizer_of,
     tokens_per_call,
 )
-from pytest_mipro.session.program_state import restore_state
+from pytest_mipro.session.anchors import has_new_metric
+from pytest_mipro.session.program_state import restore_compiled
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.spending import current_account
 
@@ -48,15 +49,17 @@ def pending_work(
     """Return the work that a session with these parts would do for a task."""
     task = context.task
     again = 0
-    if context.has_new_metric and not policy.update:
-        again = task.repeat * len(task.dataset.test)  # The accepted program is scored again.
+    if not policy.update:
+        # Accepted programs are scored again.
+        programs = context.has_new_metric + has_new_metric(context, context.anchor)
+        again = programs * task.repeat * len(task.dataset.test)
     if policy.frozen:
         return PendingWork((), again + _frozen_rows(context, policy))
     artifact = compiler.stored(context.fingerprint)
     if artifact is None:
         reasons = compiler.reasons(task, context.fingerprint)
         return PendingWork(reasons, again + scorer.most_rows(task))
-    compiled = restore_state(task.program, artifact.state)
+    compiled = restore_compiled(task, artifact.state)
     return PendingWork((), again + scorer.missing_rows(task, [task.program, compiled]))
 
 
@@ -84,7 +87,7 @@ def estimate_task(
     """
     profile = _call_profile(task, rows)
     bounds = _bounds(task, work, profile)
-    if not any(bound.calls for bound in bounds):
+    if not any(bound.calls is None or bound.calls for bound in bounds):
         return None
     account, reasons = current_account(), ", ".join(work.reasons)
     return Estimate(
@@ -110,8 +113,4 @@ def _bounds(task: Task, work: PendingWork, profile: CallProfile) -> tuple[Bound,
     held_out = Bound("held-out", work.rows, work.rows * profile.calls, profile.model)
     if not work.reasons:
         return (held_out,)
-    dataset = task.dataset
-    compile_bounds = bounds_of_compile(
-        task.program, task.options, dataset.train, dataset.val, profile
-    )
-    return (*compile_bounds, held_out)
+    return (*optimizer_of(task.optimizer).bounds(task, profile), held_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +12,13 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts, prompts_key
 from pytest_mipro.records import HeldOutExample, PairedComparison, Prompt, Report, Verdict
+from pytest_mipro.session.program_calls import counted_calls
+from pytest_mipro.session.truth import must_be_called, no_truth_value
+from pytest_mipro.spending import Account
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import dspy
 
@@ -30,6 +34,8 @@ _FEWER_DEMOS = (
 class Outcome:
     """Both programs of a task with their scores, and the verdicts about them.
 
+    While a test has it, calling a program of it asks the task's model, and is counted.
+
     Attributes:
         task: What the test declared.
         baseline: The program before compiling, scored on the held-out split.
@@ -42,10 +48,12 @@ class Outcome:
         task: Task,
         result: TaskResult,
         state: ReferenceState,
+        look: gate.LookCount,
         *,
         store_name: str,
         tolerant: bool,
         warn: Callable[[str], None],
+        account: Account | None = None,
     ) -> None:
         """Wrap the result of a session.
 
@@ -53,9 +61,11 @@ class Outcome:
             task: What the test declared.
             result: Both programs with their scores.
             state: The reference of the test.
+            look: How often the held-out examples were looked at.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             warn: Warns about the running test.
+            account: What the calls of the test are charged to; None for one of its own.
         """
         self.task = task
         self.baseline = result.baseline
@@ -63,9 +73,11 @@ class Outcome:
         self.reference = state.reference
         self._result = result
         self._state = state
+        self._look = look
         self._store_name = store_name
         self._tolerant = tolerant
         self._warn = warn
+        self._account = account or Account()
         self._verdicts: list[Verdict] = []
 
     @cached_property
@@ -75,29 +87,37 @@ class Outcome:
         comparison = gate.compare(self.baseline.scores, card.scores, clusters=card.clusters)
         return replace(comparison, rollouts=card.rollouts)
 
+    @must_be_called
     def beats_baseline(self, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is better on held-out examples.
 
         Args:
             margin: How much better it has to be, as a difference of mean scores.
-            alpha: Accepted chance of a PASS for a program that is not.
+            alpha: Accepted chance of a PASS for a program that is not, and of a
+                FAIL for one that is.
 
         Returns:
             A verdict that is truthy only on PASS.
         """
         __tracebackhide__ = True
-        verdict = gate.beats_baseline(
-            self.baseline.card,
-            self.compiled.card,
-            margin=margin,
-            alpha=alpha,
-            unchanged=self._is_unchanged,
+        verdict = self._judged(
+            lambda level: gate.beats_baseline(
+                self.baseline.card,
+                self.compiled.card,
+                margin=margin,
+                alpha=level,
+                unchanged=self._is_unchanged,
+            ),
+            alpha,
         )
         self._verdicts.append(verdict)
         return verdict
 
+    @must_be_called
     def no_regression(self, *, tolerance: float = 0.0, alpha: float = 0.05) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
+
+        It is also held against the anchor, if that is another accepted program.
 
         Args:
             tolerance: Loss of mean score that is accepted.
@@ -116,19 +136,14 @@ class Outcome:
             gate.check_no_regression(tolerance, alpha)
             verdict = gate.no_reference(self._state.location.command)
         else:
-            verdict = gate.no_regression(
-                self._basis(self.reference),
-                self.compiled.card,
-                tolerance=tolerance,
-                alpha=alpha,
-                tolerated=self._tolerant,
-            )
+            verdict = self._regression(self.reference, tolerance, alpha)
         self._verdicts.append(verdict)
         if verdict and verdict.word == "INCONCLUSIVE":
             question = gate.NO_REGRESSION.label
             self._warn(f"{self.task.name}: {question}: {verdict!r}")
         return verdict
 
+    @must_be_called
     def costs_no_more(
         self,
         *,
@@ -165,11 +180,54 @@ class Outcome:
             gate.check_costs_no_more(ratio, unit, alpha)
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
-            verdict = gate.costs_no_more(
-                self._cost_comparator(than), self.compiled.card, ratio=ratio, unit=unit, alpha=alpha
+            comparator, unchanged = self._cost_comparator(than), self._is_same_as(than)
+            verdict = self._judged(
+                lambda level: gate.costs_no_more(
+                    comparator,
+                    self.compiled.card,
+                    ratio=ratio,
+                    unit=unit,
+                    alpha=level,
+                    unchanged=unchanged,
+                ),
+                alpha,
             )
         self._verdicts.append(verdict)
         return verdict
+
+    def _regression(self, reference: ReferenceProgram, tolerance: float, alpha: float) -> Verdict:
+        """Return the verdict against the reference and the anchor, each FAIL with half of alpha."""
+        __tracebackhide__ = True
+        card, state = self.compiled.card, self._state.anchor
+        anchor = None
+        if state is not None:
+            anchor = gate.judge_against_anchor(
+                state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
+            )
+        tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
+        basis, unchanged = self._basis(reference), self._is_accepted(reference)
+        verdict = self._judged(
+            lambda level: gate.no_regression(
+                basis,
+                card,
+                tolerance=tolerance,
+                alpha=level,
+                tolerated=tolerated,
+                unchanged=unchanged,
+            ),
+            alpha,
+            failing=alpha if anchor is None else alpha / 2,
+        )
+        return verdict if anchor is None else anchor.applied_to(verdict)
+
+    def _judged(
+        self, judge: Callable[[float], Verdict], alpha: float, failing: float | None = None
+    ) -> Verdict:
+        """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
+        __tracebackhide__ = True
+        passing = gate.spent_alpha(alpha, self._look.number) if self.task.alpha_spending else alpha
+        levels = gate.Levels(alpha, passing, alpha if failing is None else failing)
+        return gate.with_look(gate.judge_at(levels, judge), self._look, levels)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
@@ -208,10 +266,37 @@ class Outcome:
         """Whether the compiled program has the prompts of the baseline."""
         return prompts_key(self.baseline.program) == prompts_key(self.compiled.program)
 
+    def _is_same_as(self, than: Literal["baseline", "reference"]) -> bool:
+        """Whether the compiled program and its model are those that it is compared with."""
+        if than == "baseline" or self.reference is None:
+            return self._is_unchanged
+        return self._is_accepted(self.reference)
+
+    def _is_accepted(self, reference: ReferenceProgram) -> bool:
+        """Whether nothing of the task, its model and its program changed since the acceptance."""
+        if self._state.stale:
+            return False
+        return prompts_key(reference.program) == prompts_key(self.compiled.program)
+
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
         return f"<Outcome of {self.task.name}>"
 
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: an outcome has verdicts, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "the outcome of a task", "assert a verdict, as in `mipro.beats_baseline()`"
+        )
+
+    @must_be_called
+    @contextmanager
+    def counted_calls(self) -> Generator[None]:
+        """Run the block, the body of a test, in which calling a program asks the task's model."""
+        with counted_calls(self.task, self._account):
+            yield
+
+    @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         result, state = self._result, self._state
@@ -227,7 +312,7 @@ class Outcome:
             comparison=self.comparison,
             prompts_before=prompts(self.baseline.program),
             prompts_after=prompts(self.compiled.program),
-            usage=result.usage + state.usage,
+            usage=result.usage + state.usage + self._account.usage,
             seconds=result.seconds,
             store=self._store_name,
             verdicts=tuple(self._verdicts),
@@ -241,6 +326,9 @@ class Outcome:
             search=result.artifact.search,
             accepted=accepted,
             prompts_accepted=self._prompts_accepted(),
+            optimizer=result.artifact.optimizer,
+            compile_usage=result.artifact.usage,
+            compile_seconds=result.artifact.seconds,
         )
 
     def _held_out(self, accepted: Scorecard | None) -> tuple[HeldOutExample, ...]:

@@ -9,12 +9,14 @@ import dspy
 from pytest_mipro.canonical import plain
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
+from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.reference import predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_mipro.reference import Reference, ReferenceLocation
+    from pytest_mipro.reference import Anchor, Reference, ReferenceLocation
+    from pytest_mipro.task import Task
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:
@@ -75,26 +77,43 @@ def _problem(state: Mapping[str, Any], program: dspy.Module) -> str:
     return "" if is_whole else "is without an instruction"
 
 
-def restore_accepted(
-    reference: Reference, program: dspy.Module, location: ReferenceLocation
-) -> dspy.Module:
-    """Return a copy of ``program`` in the accepted state.
+def restore_compiled(task: Task, state: Mapping[str, Any]) -> dspy.Module:
+    """Return what the task's optimizer compiled, from its state."""
+    return restore_state(optimizer_of(task.optimizer).shape(task), state)
+
+
+def restore_accepted(reference: Reference, task: Task, location: ReferenceLocation) -> dspy.Module:
+    """Return what a task's optimizer compiled, in the accepted state.
 
     Raises:
         ReferenceFileError: The code has other predictors or fields than the state.
     """
     __tracebackhide__ = True
-    accepted, present = _field_counts(reference.state), _field_counts(dump_state(program))
-    if accepted == present:
-        return restore_state(program, reference.state)
-    names = sorted({*accepted, *present})
-    changed = [name for name in names if accepted.get(name) != present.get(name)]
-    message = (
-        f"the accepted program {location.show(location.program)} does not fit the code any more: "
-        f"predictors added, removed or with other fields: {', '.join(changed)}; "
-        f"accept anew with: {location.command}"
-    )
-    raise ReferenceFileError(message)
+    shape = optimizer_of(task.optimizer).shape(task)
+    if changed := _changed_predictors(reference.state, shape):
+        message = (
+            f"the accepted program {location.show(location.program)} does not fit the code any "
+            f"more: {changed}; accept anew with: {location.command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(shape, reference.state)
+
+
+def restore_anchor(anchor: Anchor, task: Task, location: ReferenceLocation) -> dspy.Module:
+    """Return what a task's optimizer compiled, in the state of the anchor.
+
+    Raises:
+        ReferenceFileError: The code has other predictors or fields than the state.
+    """
+    shape = optimizer_of(task.optimizer).shape(task)
+    if changed := _changed_predictors(anchor.state, shape):
+        message = (
+            f"the anchor in {location.show(location.history)} has scores of another metric, and "
+            f"does not fit the code any more: {changed}; accept a new anchor with: "
+            f"{location.anchor_command}"
+        )
+        raise ReferenceFileError(message)
+    return restore_state(shape, anchor.state)
 
 
 def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
@@ -103,6 +122,15 @@ def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:
         name: tuple(signature_of(predictor).fields)
         for name, predictor in program.named_predictors()
     }
+
+
+def _changed_predictors(state: Mapping[str, Any], program: dspy.Module) -> str:
+    """Return which predictors of ``program`` do not fit a state, in words; empty if all do."""
+    accepted, present = _field_counts(state), _field_counts(dump_state(program))
+    names = sorted({*accepted, *present})
+    changed = [name for name in names if accepted.get(name) != present.get(name)]
+    words = f"predictors added, removed or with other fields: {', '.join(changed)}"
+    return words if changed else ""
 
 
 def _field_counts(state: Mapping[str, Any]) -> dict[str, int]:

@@ -1,21 +1,21 @@
-"""Accept results as references, compare with references, and take results from them."""
+"""Compare with references, and take results from them."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
-from pytest_mipro.reference import accept_reference
-from pytest_mipro.session.program_state import field_names, restore_accepted
+from pytest_mipro.session.anchors import Anchors
+from pytest_mipro.session.program_state import restore_accepted
 from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
 from pytest_mipro.session.scorecards import (
     accepted_card,
     artifact_of,
     completed_program,
-    reference_of,
 )
 from pytest_mipro.session.scoring import refuse_broken_programs
 from pytest_mipro.task import example_digest
@@ -32,26 +32,6 @@ if TYPE_CHECKING:
     from pytest_mipro.session.scoring import Scorer
     from pytest_mipro.session.storage import Storage
     from pytest_mipro.task import Task
-
-
-def accept(context: TaskContext, result: TaskResult) -> ReferenceState:
-    """Make ``result`` the reference of its test.
-
-    Raises:
-        ReferenceFileError: The files cannot be written.
-    """
-    task, location = context.task, context.location
-    reference = reference_of(task, context.fingerprint, location.test, result)
-    acceptance = accept_reference(
-        location,
-        reference,
-        context.reference,
-        fields=field_names(task.program),
-        replaces=context.is_damaged,
-    )
-    card = accepted_card(reference, task.dataset.test)
-    load = partial(restore_accepted, reference, task.program, location)
-    return ReferenceState(location, ReferenceProgram(card, load), acceptance)
 
 
 def missing_examples(
@@ -75,17 +55,24 @@ class References:
         self._scorer = scorer
         self._policy = policy
         self._callbacks = callbacks
+        self._anchors = Anchors(scorer, callbacks)
 
     def state(self, context: TaskContext) -> ReferenceState:
-        """Return the reference of a task with scores of the present metric.
+        """Return the reference of a task, and its anchor, with scores of the present metric.
 
         Raises:
-            MiproError: The accepted program has to be scored again and cannot be.
+            MiproError: An accepted program has to be scored again and cannot be.
         """
+        state, anchor = self._state(context), self._anchors.other_than_reference(context)
+        if anchor is None:
+            return state
+        return replace(state, anchor=anchor, usage=state.usage + anchor.usage)
+
+    def _state(self, context: TaskContext) -> ReferenceState:
         task, location, reference = context.task, context.location, context.reference
         if reference is None:
             return ReferenceState(location)
-        load = partial(restore_accepted, reference, task.program, location)
+        load = partial(restore_accepted, reference, task, location)
         if not context.has_new_metric:
             card = accepted_card(reference, task.dataset.test)
             return ReferenceState(location, ReferenceProgram(card, load), stale=context.stale)
@@ -111,7 +98,7 @@ class References:
         """
         started, task = time.monotonic(), context.task
         reference = _up_to_date(context)
-        compiled = restore_accepted(reference, task.program, context.location)
+        compiled = restore_accepted(reference, task, context.location)
         (baseline_rows, compiled_rows), usage = self._missing_rows(context, reference, compiled)
         return TaskResult(
             artifact=artifact_of(reference, task),

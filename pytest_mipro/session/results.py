@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pytest_mipro import gate
+from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Acceptance, Artifact, ExampleResult, Scorecard, Usage
+from pytest_mipro.session.truth import no_truth_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import dspy
 
-    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.reference import Anchor, ReferenceLocation
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class ScoredProgram:
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
         return f"<ScoredProgram: score {self.score:.3f} on {len(self.scores)} held-out examples>"
+
+    def __bool__(self) -> bool:
+        """Raise DeclarationError: a program has a score, and is none."""
+        __tracebackhide__ = True
+        raise no_truth_value(
+            "a scored program", "assert its score, as in `mipro.compiled.score >= 0.8`"
+        )
 
     @property
     def score(self) -> float:
@@ -154,6 +164,56 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
+class AnchorState:
+    """The anchor that the verdicts of a test are held against.
+
+    Attributes:
+        anchor: The anchor, with scores of the present metric unless there is an ``error``.
+        acceptances: How many programs were accepted so far.
+        command: The command that accepts the present outcome as the new anchor.
+        rescored: Whether the anchor was scored again after it was accepted.
+        error: Why there are no scores of the present metric; None if there are.
+        usage: The usage of scoring it again.
+    """
+
+    anchor: Anchor
+    acceptances: int
+    command: str
+    rescored: bool = False
+    error: ReferenceFileError | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def card(self) -> Scorecard:
+        """The scorecard of the anchor, without its usage, which is not kept."""
+        scores = self.anchor.scores
+        return Scorecard(tuple(scores), tuple(scores.values()), Usage())
+
+    def scores_for(self, examples: Collection[str]) -> gate.AnchorScores:
+        """Return the anchor's scores, to compare a program on ``examples`` with.
+
+        Raises:
+            ReferenceFileError: There are none.
+        """
+        __tracebackhide__ = True
+        if self.error is not None:
+            raise self.error
+        if self.anchor.scores.keys().isdisjoint(examples):
+            message = (
+                f"none of the {len(examples)} held-out examples is among those of the anchor, so "
+                "nothing keeps small losses from adding up; accept a new anchor with: "
+                f"{self.command}"
+            )
+            raise ReferenceFileError(message)
+        note = (
+            "the metric changed since the anchor was accepted, so it was scored again"
+            if self.rescored
+            else ""
+        )
+        return gate.AnchorScores(self.card, self.acceptances, self.command, note)
+
+
+@dataclass(frozen=True)
 class ReferenceState:
     """The reference of a test, and how it relates to the present task.
 
@@ -162,7 +222,8 @@ class ReferenceState:
         reference: The accepted program; None without a reference.
         acceptance: The change that this run made to the reference, if it did.
         stale: How the task changed since, in words; empty if it did not.
-        usage: The usage of scoring the accepted program again.
+        usage: The usage of scoring accepted programs again.
+        anchor: The anchor; None if the reference is the anchor itself.
     """
 
     location: ReferenceLocation
@@ -170,3 +231,4 @@ class ReferenceState:
     acceptance: Acceptance | None = None
     stale: str = ""
     usage: Usage = field(default_factory=Usage)
+    anchor: AnchorState | None = None

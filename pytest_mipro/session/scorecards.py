@@ -109,6 +109,7 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
         usage=reference.usage["compile"],
         seconds=0.0,
         created="",
+        optimizer=task.optimizer.name,
     )
 
 
@@ -158,7 +159,7 @@ def _failures(rows: Iterable[Row]) -> tuple[Failure, ...]:
 
 
 def _clusters(task: Task) -> tuple[str, ...]:
-    return () if task.cluster is None else clusters_of(task.dataset, task.cluster)
+    return () if task.cluster is None else clusters_of(task.dataset.test, task.cluster)
 
 
 def _cost(rows: ExampleRows) -> ExampleCost | None:

@@ -8,18 +8,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import dspy
-
 from pytest_mipro.canonical import JSON, digest
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
-from pytest_mipro.session.advice import advice_on_scores
+from pytest_mipro.session.acceptance import Acceptor
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
+from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import read_context
+from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
-from pytest_mipro.session.program_state import restore_state
-from pytest_mipro.session.references import References, accept
+from pytest_mipro.session.program_calls import asking_model_of
+from pytest_mipro.session.program_state import restore_compiled
+from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
 from pytest_mipro.session.scoring import Scorer
 from pytest_mipro.session.storage import Storage
@@ -27,12 +29,15 @@ from pytest_mipro.spending import Account, limits_of
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
+
+    import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.reference import ReferenceLocation
+    from pytest_mipro.records import LookKind
+    from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
@@ -75,6 +80,8 @@ class Session:
         self._compiler = Compiler(self._storage, policy, callbacks)
         self._scorer = Scorer(self._storage, policy, callbacks)
         self._references = References(self._storage, self._scorer, policy, callbacks)
+        self._acceptor = Acceptor(Anchors(self._scorer, callbacks), policy, callbacks)
+        self._ledger = Ledger(self._storage, policy)
         self._results: dict[str, tuple[str, TaskResult]] = {}
 
     @property
@@ -99,18 +106,22 @@ class Session:
         """
         fingerprint = self._fingerprint(task)
         with self._charged(task):
-            context = read_context(task, fingerprint, location, update=self._policy.update)
+            context = read_context(task, fingerprint, location, self._policy)
             result = self._result(context)
-            state = self._reference_state(context, result)
+            key, looks = self._looks(context, result)
+            state = self._reference_state(context, result, looks)
+        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
         for warning in self._storage.new_warnings():
-            self._callbacks.warn_task(warning)
+            self._callbacks.advise(warning)
         return Outcome(
             task,
             result,
             state,
+            look_count(key, looks, len(result.compiled.scores)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             warn=self._callbacks.warn_test,
+            account=Account(prices=self._account.prices, parent=self._account),
         )
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -124,15 +135,23 @@ class Session:
 
         fingerprint = self._fingerprint(task)
         with self._charged(task):
-            context = read_context(task, fingerprint, location, update=self._policy.update)
+            context = read_context(task, fingerprint, location, self._policy)
             rows = self._scorer.available_rows(task)
             prices = {model: self._account.prices.of(model) for model in _models_of(task)}
             work = pending_work(context, self._compiler, self._scorer, self._policy)
             return estimate_task(task, work, rows, prices)
 
-    def _reference_state(self, context: TaskContext, result: TaskResult) -> ReferenceState:
+    def _looks(
+        self, context: TaskContext, result: TaskResult
+    ) -> tuple[str, Mapping[str, LedgerEntry]]:
+        kind: LookKind | None = "acceptance" if self._scorer.is_fresh(context.task) else None
+        return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
+
+    def _reference_state(
+        self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
+    ) -> ReferenceState:
         if self._policy.update:
-            return accept(context, result)
+            return self._acceptor.accept(context, result, looks)
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
@@ -147,9 +166,8 @@ class Session:
             models=_models_of(task),
             parent=self._account,
         )
-        adapter = dspy.settings.adapter if task.adapter is None else task.adapter
         try:
-            with dspy.context(lm=task.lm, adapter=adapter), account.current():
+            with asking_model_of(task), account.current():
                 yield
         except BudgetExceeded as error:
             raise account.with_present_spending(error) from error
@@ -199,16 +217,14 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(
-            context.task, restore_state(context.task.program, artifact.state)
-        )
+        programs = self._scorer.stored(context.task, restore_compiled(context.task, artifact.state))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
         started, task = time.monotonic(), context.task
         compilation = self._compilation(context)
-        program = restore_state(task.program, compilation.artifact.state)
+        program = restore_compiled(task, compilation.artifact.state)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)

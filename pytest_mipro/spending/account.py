@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_mipro.records import BudgetCut
     from pytest_mipro.spending.shared_spending import SharedSpending
 
-Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out"]
+Purpose: TypeAlias = Literal["bootstrap", "propose", "search", "held-out", "test"]
 
 
 class Account:

@@ -39,11 +39,12 @@ class UsageMeter:
         seconds: Their duration, summed; None if no call has a recorded beginning.
     """
 
-    def __init__(self, purpose: Purpose | None = None) -> None:
+    def __init__(self, purpose: Purpose | None = None, *, is_row: bool = True) -> None:
         """Start at zero, if the current account admits the row.
 
         Args:
             purpose: The purpose of the calls; None stands for the account's stage.
+            is_row: Whether the calls are those of a row; others need no admission.
 
         Raises:
             BudgetExceeded: As ``Account.admit``.
@@ -51,7 +52,7 @@ class UsageMeter:
         """
         self._purpose = purpose
         self._account = current_account()
-        if self._account is not None:
+        if self._account is not None and is_row:
             self._account.admit()
         self._lock = threading.Lock()
         self._earlier_usage = Usage()

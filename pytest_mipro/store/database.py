@@ -15,6 +15,7 @@ from pytest_mipro.store import schema
 from pytest_mipro.store.buffered_table import BufferedTable
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
+from pytest_mipro.store.looks import LookTable
 from pytest_mipro.store.messages import explain, explain_damage
 from pytest_mipro.store.response import Response
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Rows, traces, proposals, artifacts and responses, each under the key of its content.
+    """Rows, traces, proposals, artifacts, looks and responses, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -36,6 +37,7 @@ class Store:
         traces: Bootstrap attempts.
         proposals: Answers of the prompt model.
         artifacts: Compiled programs.
+        looks: Looks at held-out examples.
         responses: Responses of language models.
     """
 
@@ -48,6 +50,7 @@ class Store:
         self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
         self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
         self.artifacts = ArtifactTable(self.connection, backend)
+        self.looks = LookTable(self.connection, backend)
         self.responses = BufferedTable(self.connection, backend, schema.RESPONSES, Response)
         try:
             self._prepare()
@@ -111,7 +114,8 @@ class Store:
 
     @property
     def _tables(self) -> tuple[RecordTable[Any], ...]:
-        return self.rows, self.traces, self.proposals, self.artifacts, self.responses
+        results = (self.rows, self.traces, self.proposals, self.artifacts)
+        return *results, self.looks, self.responses
 
     def compile_lock(self, key: str, owner: str) -> CompileLock:
         """Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.

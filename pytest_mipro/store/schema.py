@@ -53,9 +53,16 @@ TRACES = _record_table("traces")
 PROPOSALS = _record_table("proposals")
 ARTIFACTS = _record_table("artifacts", Column("task", String, nullable=False))
 Index("artifacts_by_task", ARTIFACTS.c.task, ARTIFACTS.c.created)
+LOOKS = _record_table(
+    "looks",
+    Column("held_out", String, nullable=False),
+    Column("test", String, nullable=False),
+)
+Index("looks_by_held_out", LOOKS.c.held_out)
+Index("looks_by_test", LOOKS.c.test)
 RESPONSES = _record_table("responses")
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, RESPONSES)
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, RESPONSES)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import dspy
 
-from pytest_mipro.errors import DeclarationError
+from pytest_mipro.errors import DeclarationError, MiproError
 
+_DSPY = str(Path(dspy.__file__).parent)
 Metric: TypeAlias = Callable[..., Any]
 
 
-def mismatch(function: Callable[..., object], *arguments: object) -> str:
-    """Return why ``function`` does not take ``arguments``; empty if it does."""
+def mismatch(function: Callable[..., object], *arguments: object, **named: object) -> str:
+    """Return why ``function`` does not take these arguments; empty if it does."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return ""  # Some callables of C modules have no signature.
     try:
-        signature.bind(*arguments)
+        signature.bind(*arguments, **named)
     except TypeError as error:
         return f"it takes {signature}, {error}"
     return ""
@@ -56,8 +59,9 @@ def build_program(value: object) -> dspy.Module:
     program = value if isinstance(value, dspy.Module) else _call(value)
     if not program.predictors():
         message = (
-            f"program {type(program).__name__} has no predictor to optimize: it holds no "
-            "dspy.Predict, or all of them are frozen (_compiled)"
+            f"program {type(program).__name__} has no predictor to optimize: DSPy finds no "
+            "dspy.Predict in its attributes, nor in lists and dictionaries there, or all of them "
+            "are frozen (_compiled); make each predictor an attribute"
         )
         raise DeclarationError(message)
     return program
@@ -66,18 +70,48 @@ def build_program(value: object) -> dspy.Module:
 def _call(factory: object) -> dspy.Module:
     if not callable(factory):
         raise AssertionError(factory)
+    if reason := _missing_arguments(factory):
+        message = (
+            f"program={_shown(factory)} cannot be built without arguments: {reason}; "
+            "pass an instance, or override the mipro_program fixture"
+        )
+        raise DeclarationError(message)
     try:
         program = factory()
-    except TypeError as error:
+    except MiproError:
+        raise
+    except Exception as error:  # The user's code may raise any exception.
         message = (
-            f"program={_shown(factory)} cannot be built without arguments: {error}; "
-            "pass an instance, or override the mipro_program fixture"
+            f"program={_shown(factory)} cannot be built: it raised "
+            f"{type(error).__name__}: {error}{_place_of(error)}"
         )
         raise DeclarationError(message) from error
     if not isinstance(program, dspy.Module):
         message = f"program={_shown(factory)} returned {program!r:.80}, expected a dspy.Module"
         raise DeclarationError(message)
     return program
+
+
+def _missing_arguments(factory: Callable[..., object]) -> str:
+    """Return why ``factory`` cannot be called without arguments; empty if it can."""
+    if not isinstance(factory, type):
+        return mismatch(factory)
+    # The signature of a class of programs is that of its metaclass, which takes everything.
+    constructor = factory.__init__  # type: ignore[misc]  # only its signature is read
+    return mismatch(constructor, factory)
+
+
+def _place_of(error: Exception) -> str:
+    """Return the last line of the user's file that raised ``error``, and the innermost."""
+    _, *frames = traceback.extract_tb(error.__traceback__)
+    # The metaclass of programs is between this module and the user's.
+    frames = [frame for frame in frames if not frame.filename.startswith(_DSPY)]
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    places = (
+        f"\nat {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in (*own[-1:], *frames[-1:])
+    )
+    return "".join(dict.fromkeys(places))
 
 
 def check_metric(value: object) -> None:

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import dspy
 
-from pytest_mipro.canonical import canonical_json, plain
 from pytest_mipro.errors import DatasetError
 from pytest_mipro.task.callables import mismatch
+from pytest_mipro.task.clusters import refuse_divided_clusters
 from pytest_mipro.task.example import LocatedExample
 from pytest_mipro.task.row_files import read_rows
 from pytest_mipro.task.splits import (
@@ -63,12 +63,16 @@ class Dataset:
         if is_checked:
             return
         splits = {
-            name: [row.checked(None) for row in _enumerated(name, getattr(self, name))]
-            for name in SPLITS
+            name: [row.checked(None) for row in rows] for name, rows in _located(self).items()
         }
         check_splits(splits, {})
         for name, rows in splits.items():
             object.__setattr__(self, name, tuple(row.example for row in rows))
+
+    @property
+    def splits(self) -> dict[str, tuple[dspy.Example, ...]]:
+        """The examples of each split, by its name."""
+        return {name: getattr(self, name) for name in SPLITS}
 
     @classmethod
     def load(
@@ -78,6 +82,7 @@ class Dataset:
         inputs: Sequence[str] | None = None,
         split: SplitSpec = DEFAULT_SPLIT,
         folder: Path | None = None,
+        cluster: str | None = None,
     ) -> Dataset:
         """Read a dataset from any source.
 
@@ -90,15 +95,19 @@ class Dataset:
                 fields are labels. Needed unless the examples declare them
                 (``Example.with_inputs``).
             split: How a single pool is divided: three shares for train, val and
-                test, by a hash of the inputs; or the name of the field with the
-                value ``train``, ``val`` or ``test``.
+                test, by a hash of the inputs or of the cluster; or the name of the
+                field with the value ``train``, ``val`` or ``test``.
             folder: The folder that relative paths start from; the working
                 directory by default.
+            cluster: The field whose equal values mark dependent examples, which
+                stay in one split.
 
         Raises:
             DatasetError: The rows cannot be read, or the splits cannot be used.
         """
         if isinstance(source, Dataset):
+            if cluster is not None:
+                refuse_divided_clusters(_located(source), cluster)
             return source
         fields = _input_fields(inputs)
         root = folder or Path.cwd()
@@ -112,38 +121,12 @@ class Dataset:
         else:
             pools = dict.fromkeys(SPLITS, source)
             rows = _rows(source, root, "dataset", split if isinstance(split, str) else None)
-            splits = divide([row.checked(fields) for row in rows], split)
+            splits = divide([row.checked(fields) for row in rows], split, cluster)
         check_splits(splits, _files(pools, root))
+        if cluster is not None:
+            refuse_divided_clusters(splits, cluster)
         train, val, test = (tuple(row.example for row in splits[name]) for name in SPLITS)
         return cls(train, val, test, is_checked=True)
-
-
-def clusters_of(dataset: Dataset, field: str) -> tuple[str, ...]:
-    """Return the cluster of each held-out example: the value of ``field``, as text.
-
-    Raises:
-        DatasetError: An example has no value in the field, or all have the same.
-    """
-    clusters = tuple(_cluster(example, index, field) for index, example in enumerate(dataset.test))
-    if len(set(clusters)) == 1:
-        message = (
-            f"cluster={field!r}: all {len(clusters)} held-out examples are in one cluster, "
-            f"{clusters[0]!r:.80}, so nothing could be compared; add examples of others, "
-            "or leave cluster out"
-        )
-        raise DatasetError(message)
-    return clusters
-
-
-def _cluster(example: dspy.Example, index: int, field: str) -> str:
-    value = example.get(field)
-    if value is None or (isinstance(value, str) and not value):
-        message = (
-            f"cluster={field!r}: test[{index}] has no value in that field; "
-            f"it has {sorted(example.keys())}"
-        )
-        raise DatasetError(message)
-    return value if isinstance(value, str) else canonical_json(plain(value))
 
 
 def _input_fields(inputs: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -157,6 +140,10 @@ def _input_fields(inputs: Sequence[str] | None) -> tuple[str, ...] | None:
         )
         raise DatasetError(message)
     return fields
+
+
+def _located(dataset: Dataset) -> dict[str, list[LocatedExample]]:
+    return {name: list(_enumerated(name, rows)) for name, rows in dataset.splits.items()}
 
 
 def _enumerated(name: str, examples: object) -> Iterator[LocatedExample]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import dspy
 
-from pytest_mipro.canonical import digest, plain
+from pytest_mipro.canonical import digest, plain, scalars
 from pytest_mipro.errors import DatasetError, FingerprintError
+from pytest_mipro.task.hidden_fields import refuse_hidden_field
+from pytest_mipro.task.near_duplicates import normalized_inputs_digest
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # Hides this module's frames, so that pytest shows the declaring line.
 __tracebackhide__ = True
@@ -40,15 +46,20 @@ class LocatedExample:
 
     @cached_property
     def inputs_digest(self) -> str:
-        """The digest of the inputs alone, which decides the split."""
+        """The digest of the inputs alone."""
         return digest(plain(self.example.inputs()))
+
+    @cached_property
+    def normalized_digest(self) -> str:
+        """The digest of the inputs that near-duplicates share, which decides the split."""
+        return normalized_inputs_digest(self.example)
 
     def checked(self, inputs: tuple[str, ...] | None) -> LocatedExample:
         """Return this example with ``inputs`` as its input fields, or with its own.
 
         Raises:
-            DatasetError: It is no example, has no inputs, or has a field
-                without a JSON form.
+            DatasetError: It is no example, has no inputs, or has a field that
+                cannot be read, sent to a model or compared.
         """
         checked = replace(self, example=_with_inputs(self.example, self.location, inputs))
         try:
@@ -58,6 +69,7 @@ class LocatedExample:
                 f"{self.location}: {error}; a field holds text, numbers, lists or dictionaries"
             )
             raise DatasetError(message) from error
+        _refuse_unusable_values(checked.example, self.location)
         return checked
 
 
@@ -117,9 +129,31 @@ def _refuse_field_names(example: dspy.Example, location: str) -> None:
     try:
         names = list(example.toDict())
     except RecursionError as error:
-        message = f"{location} contains itself; a field holds text, numbers, lists or dictionaries"
+        message = (
+            f"{location} contains itself, or is nested too deeply; "
+            "a field holds text, numbers, lists or dictionaries"
+        )
         raise DatasetError(message) from error
     for name in names:
         if not isinstance(name, str):
             message = f"{location} has a field named {name!r:.80}: expected text as its name"
             raise DatasetError(message)
+        refuse_hidden_field(name, location)
+
+
+def _refuse_unusable_values(example: dspy.Example, location: str) -> None:
+    for name, value in example.items(include_dspy=True):
+        for scalar in scalars({name: value}):
+            if isinstance(scalar, float) and not math.isfinite(scalar):
+                message = (
+                    f"{location}: the field {name!r} has the number {float(scalar)}; expected a "
+                    "finite number, or None where there is no value"
+                )
+                raise DatasetError(message)
+            if isinstance(scalar, str) and (surrogate := _SURROGATE.search(scalar)):
+                message = (
+                    f"{location}: the field {name!r} has {surrogate[0]!r}, one half of a "
+                    "character (a lone surrogate), which no model can be sent; remove it, or "
+                    "write the whole character"
+                )
+                raise DatasetError(message)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from pytest_mipro.canonical import plain, readable_json
+from pytest_mipro.canonical import digest, plain, readable_json
 from pytest_mipro.errors import DatasetError
+from pytest_mipro.task.clusters import cluster_of
+from pytest_mipro.task.listing import counted, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLIT = (40.0, 30.0, 30.0)
-_MOST_SHOWN = 3
 
 SplitSpec: TypeAlias = "tuple[float, float, float] | str"
 Splits: TypeAlias = "Mapping[str, Sequence[LocatedExample]]"
@@ -24,23 +25,49 @@ Splits: TypeAlias = "Mapping[str, Sequence[LocatedExample]]"
 __tracebackhide__ = True
 
 
-def divide(rows: Iterable[LocatedExample], split: SplitSpec) -> Splits:
+def divide(rows: Sequence[LocatedExample], split: SplitSpec, cluster: str | None = None) -> Splits:
     """Divide a pool of rows into the three splits.
 
     Args:
         rows: The rows of the pool.
-        split: The name of the split field, or three shares: a hash of its
-            inputs then decides the split of a row, and no other row does.
+        split: The name of the split field, or three shares: a hash then decides the
+            split of a row, of its cluster or, without clusters, of its inputs.
+            Near-duplicates stay in one split, and so do the clusters that have them.
+        cluster: The name of the field with the cluster.
 
     Raises:
-        DatasetError: The shares are not three positive numbers.
+        DatasetError: The shares are not three positive numbers, or a row has no cluster.
     """
     splits: dict[str, list[LocatedExample]] = {name: [] for name in SPLITS}
-    bounds = None if isinstance(split, str) else _bounds(split)
-    for row in rows:
-        name = row.split if bounds is None else _split_of(row.inputs_digest, bounds)
-        splits[str(name)].append(row)
+    if isinstance(split, str):
+        for row in rows:
+            splits[str(row.split)].append(row)
+        return splits
+    bounds = _bounds(split)
+    for row, group in zip(rows, _groups(rows, cluster), strict=True):
+        splits[_split_of(group, bounds)].append(row)
     return splits
+
+
+def _groups(rows: Sequence[LocatedExample], cluster: str | None) -> list[str]:
+    """Return a digest for each row, the same for rows that stay in one split."""
+    if cluster is None:
+        return [row.normalized_digest for row in rows]
+    keys = [digest([cluster_of(row.example, row.location, cluster)]) for row in rows]
+    parents: dict[str, str] = {}
+    first_keys: dict[str, str] = {}
+    for row, key in zip(rows, keys, strict=True):
+        first = first_keys.setdefault(row.normalized_digest, key)
+        roots = _root(parents, key), _root(parents, first)
+        # The least digest stands for a group, whatever the order of the rows.
+        parents[max(roots)] = min(roots)
+    return [_root(parents, key) for key in keys]
+
+
+def _root(parents: Mapping[str, str], key: str) -> str:
+    while (parent := parents.get(key, key)) != key:
+        key = parent
+    return key
 
 
 def _bounds(split: object) -> tuple[float, float]:
@@ -57,8 +84,8 @@ def _bounds(split: object) -> tuple[float, float]:
     return shares[0] / total, (shares[0] + shares[1]) / total
 
 
-def _split_of(inputs_digest: str, bounds: tuple[float, float]) -> str:
-    point = int(inputs_digest[:13], 16) / 16**13
+def _split_of(group: str, bounds: tuple[float, float]) -> str:
+    point = int(group[:13], 16) / 16**13
     return SPLITS[sum(point >= bound for bound in bounds)]
 
 
@@ -94,8 +121,8 @@ def _refuse_duplicates(name: str, rows: Iterable[LocatedExample]) -> None:
         if first is not row:
             duplicates.append(f"{row.location} repeats {first.location}: {_excerpt(row)}")
     if duplicates:
-        count = _count(duplicates, "duplicate row")
-        message = f"the {name} split has {count}:{_listed(duplicates)}"
+        count = counted(duplicates, "duplicate row")
+        message = f"the {name} split has {count}:{listed(duplicates)}"
         raise DatasetError(message)
 
 
@@ -110,21 +137,11 @@ def _refuse_overlap(splits: Splits) -> None:
                 overlap.append(f"{pair}: {_excerpt(row)}")
     if overlap:
         message = (
-            f"the splits share {_count(overlap, 'example')} (same inputs), so the held-out score "
-            f"would not be held out:{_listed(overlap)}\nremove each from all but one split"
+            f"the splits share {counted(overlap, 'example')} (same inputs), so the held-out score "
+            f"would not be held out:{listed(overlap)}\nremove each from all but one split"
         )
         raise DatasetError(message)
 
 
 def _excerpt(row: LocatedExample) -> str:
     return f"{readable_json(plain(row.example.inputs().toDict())):.100}"
-
-
-def _count(items: Sequence[str], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
-
-
-def _listed(lines: Sequence[str]) -> str:
-    shown = "".join(f"\n  {line}" for line in lines[:_MOST_SHOWN])
-    hidden = len(lines) - _MOST_SHOWN
-    return shown + (f"\n  … and {hidden} more" if hidden > 0 else "")

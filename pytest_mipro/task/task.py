@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.task.optimizer import OptimizerChoice
 from pytest_mipro.task.options import Options
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class Task:
         teacher: The program whose traces become demos; None takes the baseline.
         teacher_lm: The teacher's language model; None takes ``lm``.
         adapter: The DSPy adapter of all rows; None takes DSPy's default.
-        options: The options of the search.
+        optimizer: What compiles the program.
+        options: The options of MIPROv2; the seed is that of every optimizer.
         threads: The most rows evaluated at the same time.
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
         cluster: The field whose equal values mark dependent held-out examples.
+        alpha_spending: Whether all looks at the held-out examples share alpha.
         budget: The most that the task may spend in one run; None sets no limit.
     """
 
@@ -49,12 +52,21 @@ class Task:
     teacher: dspy.Module | None = None
     teacher_lm: dspy.BaseLM | None = None
     adapter: dspy.Adapter | None = None
+    optimizer: OptimizerChoice = field(default_factory=OptimizerChoice)
     options: Options = field(default_factory=Options)
     threads: int = 8
     version: str | None = None
     repeat: int = 1
     cluster: str | None = None
+    alpha_spending: bool = False
     budget: Budget | None = None
+
+
+def check_alpha_spending(value: object) -> None:
+    """Raise DeclarationError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        message = f"alpha_spending={value!r:.80}: expected True or False"
+        raise DeclarationError(message)
 
 
 def check_repeat(value: object) -> None:

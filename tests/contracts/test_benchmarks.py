@@ -33,6 +33,7 @@ TABLES = {
         "held-out",
         "dspy/ours",
     ),
+    "merges": ("what", "figure", "n", "without", "with", "should be"),
     "search_quality": (
         "over",
         "runs",

@@ -55,6 +55,30 @@ def test_find_nothing():
     assert sys.argv[1:] == ["test_checks.py", "-q"]
     assert os.getpgid(0) == os.getpid()
 """
+CONTROLLER = """
+import os
+import sys
+
+import dspy
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    dspy.configure(lm="of the controller")
+    sys.modules["module_of_the_controller"] = sys
+"""
+WORKER = """
+import os
+import signal
+import sys
+
+import dspy
+
+def test_find_nothing():
+    assert os.environ["PYTEST_XDIST_WORKER"] == "gw0"
+    assert dspy.settings.lm is None
+    assert "module_of_the_controller" not in sys.modules
+    assert os.getpgid(0) == os.getpgid(os.getppid()) != os.getpid()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
 WAITS = """
 import signal
 
@@ -78,6 +102,15 @@ def test_a_run_finds_nothing_of_the_run_before(tmp_path: Path, fork_server: Fork
         run = fork_server.start([module, "-q"], cwd=tmp_path, env=env)
         output, _ = run.communicate(60)
         assert run.returncode == pytest.ExitCode.OK, output
+
+
+def test_a_worker_finds_nothing_of_the_controller(tmp_path: Path, fork_server: ForkServer) -> None:
+    """Workers of pytest-xdist are forks from before the controller's first line."""
+    write(tmp_path, conftest=CONTROLLER, test_worker=WORKER)
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
+    run = fork_server.start(["-n1", "test_worker.py"], cwd=tmp_path, env=env)
+    output, _ = run.communicate(60)
+    assert run.returncode == pytest.ExitCode.OK, output
 
 
 def test_a_run_that_is_killed_says_so(tmp_path: Path, fork_server: ForkServer) -> None:

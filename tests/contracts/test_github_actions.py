@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import TEXTS
 from ruamel.yaml import YAML
 
 from pytest_mipro.report import COMMENT_LIMIT, MARKER
@@ -29,14 +29,20 @@ NODE = shutil.which("node")
 """Runs scripts the way actions/github-script does."""
 HARNESS = """
 const [script, text, comments] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const warnings = [];
+const core = { warning: (text) => warnings.push(text) };
 const done = [];
 const record = (name) => async (sent) => { done.push([name, sent]); };
 const issues = { updateComment: record('update'), createComment: record('create') };
 const github = { rest: { issues }, paginate: async () => comments };
-const context = { repo: { owner: 'o', repo: 'r' }, issue: { number: 7 } };
-const files = { readFileSync: () => text };
+const context = {
+  repo: { owner: 'o', repo: 'r' }, issue: { number: 7 }, serverUrl: 'https://github.com', runId: 9,
+};
+const files = { readFileSync: () => text, statSync: () => ({ size: text.length }) };
 const AsyncFunction = (async () => {}).constructor;
-new AsyncFunction('github', 'context', 'require', script)(github, context, () => files)
+new AsyncFunction('github', 'context', 'core', 'require', script)(
+  github, context, core, () => files
+)
   .then(() => console.log(JSON.stringify(done)));
 """
 
@@ -191,6 +197,28 @@ def test_the_cache_is_kept_as_the_readme_says() -> None:
     assert using(steps(path), "actions/cache/save")["if"].startswith("always() && github.ref")
 
 
+SOUND = {
+    "task": "routing",
+    "word": "PASS",
+    "report": {"comparison": {"n": 120, "baseline": 0.5, "compiled": 0.775}},
+}
+ROW = "| `routing` | PASS | 120 | 0.500 | 0.775 |"
+COMMENT = f"""{MARKER}
+## Prompts
+
+| task | verdict | n | baseline | compiled |
+| --- | --- | --- | --- | --- |
+{ROW}
+
+[What got worse, the prompts, and the HTML report](https://github.com/o/r/actions/runs/9)
+"""
+
+
+def report(*tasks: object) -> str:
+    """Return a report in JSON, as far as the script reads it."""
+    return json.dumps({"tasks": tasks})
+
+
 def script() -> str:
     """Return the script that comments."""
     job_steps = steps(ROOT / "examples/github_actions/prompts.yml")
@@ -199,9 +227,8 @@ def script() -> str:
 
 
 def test_the_comment_is_found_by_our_marker() -> None:
-    """The workflow and the report agree about it, and about what GitHub takes."""
+    """The workflow and the report agree about it."""
     assert f"const marker = '{MARKER}';" in script()
-    assert f"> {COMMENT_LIMIT} ?" in script()
 
 
 @pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
@@ -217,19 +244,40 @@ def test_the_comment_is_found_by_our_marker() -> None:
 )
 def test_there_is_one_comment(comments: list[object], done: str) -> None:
     """Its own comment is brought up to date; nobody else's is touched."""
-    ((name, sent),) = commented(f"{MARKER}\n## All 2 tasks passed\n", comments)
+    ((name, sent),) = commented(report(SOUND), comments)
     assert name == done
-    assert sent["body"].startswith(f"{MARKER}\n## All 2 tasks passed\n\n[HTML and JSON report](")
+    assert sent["body"] == COMMENT
     assert ("comment_id" in sent) == (done == "update")
     assert sent.get("issue_number", 7) == 7
 
 
 @pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
-def test_a_comment_is_never_too_long() -> None:
-    """The link is left out where there is no room for it."""
-    text = f"{MARKER}\n".ljust(COMMENT_LIMIT, "x")
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_report_cannot_speak_in_a_comment(text: str) -> None:
+    """A name is a short span of code in a cell; of the rest, words and figures are taken."""
+    figures = {"n": text, "baseline": text, "compiled": text}
+    task = {"task": text, "word": text, "message": text, "report": {"comparison": figures}}
+    ((_, sent),) = commented(report(task), [])
+    (row,) = [line for line in sent["body"].splitlines() if line.startswith("| `")]
+    assert re.fullmatch(r"\| `[^`|<>@#&\[\]\\!*~$]{0,80}` \| \? \|  \|  \|  \|", row)
+    assert sent["body"].replace(row, "").splitlines() == COMMENT.replace(ROW, "").splitlines()
+
+
+@pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"tasks": {"length": 3}}'])
+def test_a_report_that_is_none(text: str) -> None:
+    """The comment says so, and nothing of it."""
     ((_, sent),) = commented(text, [])
-    assert sent["body"] == text
+    assert sent["body"].splitlines()[3] == "The report of this run cannot be read."
+
+
+@pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
+def test_a_comment_is_never_too_long() -> None:
+    """It has so many tasks, and the number of the others."""
+    tasks = [{**SOUND, "task": "\U0001d11e" * 500}] * 3000
+    ((_, sent),) = commented(report(*tasks, None, 7), [])
+    assert len(sent["body"]) < COMMENT_LIMIT / 2
+    assert "\nand 2952 more\n" in sent["body"]
 
 
 def commented(text: str, comments: list[object]) -> list[tuple[str, dict[str, Any]]]:
@@ -241,7 +289,6 @@ def commented(text: str, comments: list[object]) -> list[tuple[str, dict[str, An
         capture_output=True,
         check=True,
         encoding="utf-8",
-        env={**os.environ, "REPORT": "https://example.com/1"},
     )
     done: list[tuple[str, dict[str, Any]]] = json.loads(result.stdout)
     return done

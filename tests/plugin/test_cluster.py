@@ -14,7 +14,7 @@ from program import Adder, right, DATASET
 
 SPLITS = {
     name: [
-        dspy.Example(**row, document=index // 4).with_inputs("question")
+        dspy.Example(**row, document=f"{name} {index // 4}").with_inputs("question")
         for index, row in enumerate(rows)
     ]
     for name, rows in DATASET.items()

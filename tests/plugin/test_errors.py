@@ -81,28 +81,49 @@ def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None
     assert "the first 3 of 20" in result.stdout.str()
 
 
+SECRETS = """
+JUDGE = dspy.LM("openai/judge", api_key="canary-1")
+
+class Client:
+    token = "canary-2"
+
+class Leaky(Adder):
+    def __init__(self):
+        super().__init__()
+        self.client = Client()
+
+    def forward(self, question):
+        if question.startswith("What is 7"):
+            password = "canary-3"
+            raise LookupError(
+                f"404: {os.environ['MY_PAT']} {JUDGE.kwargs['api_key']} "
+                f"{self.client.token} {password} "
+                f"{os.environ['DATABASE_URL']} pin {os.environ['DEPLOY_PIN']}"
+            )
+        return super().forward(question)
+"""
+
+
 def test_no_credential_of_a_failing_program_is_stored(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception of the program can contain a credential, which no file and no log repeats."""
-    secret = "sk-" + "search4711" * 4
-    monkeypatch.setenv("SEARCH_API_KEY", secret)
+    """An exception of the program can contain credentials, which no file and no log repeats."""
+    monkeypatch.setenv("MY_PAT", "canary-4")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:canary-5@db")
+    monkeypatch.setenv("DEPLOY_PIN", "canary-6")
     program = (project.path / "program.py").read_text()
-    raising = """
-        if question.startswith("What is 7"):
-            import os
-            raise LookupError("404 for https://host/?key=" + os.environ["SEARCH_API_KEY"])
-        return self.add"""
-    project.write(program=program.replace("\n        return self.add", raising))
+    project.write(program=f"import os\n{program}{SECRETS}")
     test = (project.path / "test_adder.py").read_text()
-    project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
-    result = project.run("--mipro", "-vv")
+    test = test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1")
+    project.write(test_adder=test.replace("Adder", "Leaky"))
+    reports = [word for name in ("r.html", "r.json", "r.md") for word in ("--mipro-report", name)]
+    result = project.run("--mipro", "-vv", "-o", "mipro_redact=*_pin", "--junitxml=r.xml", *reports)
     result.assert_outcomes(failed=1)
-    assert "404 for https://host/?key=***" in result.stdout.str()
-    assert secret not in result.stdout.str()
-    files = [path for path in (project.path / ".mipro").rglob("*") if path.is_file()]
-    assert any(b"404 for https://host/?key=***" in path.read_bytes() for path in files)
-    assert not any(secret.encode() in path.read_bytes() for path in files)
+    assert "404: *** *** *** *** postgresql://***@db pin ***" in result.stdout.str()
+    files = [path for path in project.path.rglob("*") if path.is_file()]
+    shown = [path for path in files if path.suffix not in {".py", ".pyc"}]
+    assert {"r.html", "r.json", "r.md", "r.xml", "store.db"} <= {path.name for path in shown}
+    assert [path.name for path in shown if b"canary" in path.read_bytes()] == []
 
 
 def test_a_program_with_threads_needs_the_context(project: Project) -> None:

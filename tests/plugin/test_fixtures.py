@@ -60,6 +60,39 @@ def test_the_closest_marker_wins(project: Project) -> None:
     project.run("--mipro").assert_outcomes(passed=2)
 
 
+def test_parameters_have_their_own_markers(project: Project) -> None:
+    """Each parameter is judged with its own arguments, and a mistake in one is named."""
+    project.write(
+        test_adder="""
+        import pytest
+        from program import Adder, right, DATASET
+        from pytest_mipro import mipro_optimize
+        from scripted import scripted_lm
+
+        def wrong(example, prediction, trace=None):
+            return not right(example, prediction)
+
+        @pytest.mark.parametrize(
+            "score",
+            [
+                pytest.param(1, marks=pytest.mark.mipro(metric=right)),
+                pytest.param(0, marks=pytest.mark.mipro(metric=wrong)),
+            ],
+        )
+        @mipro_optimize(program=Adder, metric=wrong, dataset=DATASET)
+        def test_adder(mipro, score):
+            assert mipro.task.metric is (right if score else wrong)
+            assert mipro.report().origin == "compiled"
+        """,
+    )
+    project.run("--mipro").assert_outcomes(passed=2)
+    test = (project.path / "test_adder.py").read_text()
+    project.write(test_adder=test.replace("metric=wrong)),", "metrics=wrong)),"))
+    result = project.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*::test_adder[[]0]: mipro has no argument 'metrics'; did you*"])
+
+
 def test_tests_of_one_task_share_the_work(project: Project) -> None:
     """The first test does the work, also if it runs twice, and the second one names the first."""
     repeat_hook = """
@@ -87,6 +120,54 @@ def pytest_runtest_protocol(item, nextitem):
             "test_other * 0 * shared with test_adder.py::test_again",
         ]
     )
+
+
+def test_a_fixture_with_params_judges_each_if_the_test_requests_it(project: Project) -> None:
+    """The error says how, for a fixture behind the fixture as well, and that works."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(
+        conftest=f"""{conftest}
+import program
+
+@pytest.fixture(params=["right", "wrong"])
+def kind(request):
+    return request.param
+
+@pytest.fixture
+def mipro_metric(kind):
+    return getattr(program, kind)
+
+@pytest.fixture
+def mipro_adapter():
+    pytest.fail("no parameter defined here")
+""",
+        program=(project.path / "program.py").read_text()
+        + "\ndef wrong(example, prediction, trace=None):\n    return example.answer == 1\n",
+        test_adder="""
+        import pytest
+        from pytest_mipro import mipro_optimize
+        from program import Adder, DATASET
+
+        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        def test_without(mipro):
+            pass
+
+        @pytest.mark.usefixtures("mipro_metric")
+        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        def test_with(mipro, kind):
+            assert mipro.task.metric.__name__ == kind
+
+        @mipro_optimize(program=Adder, dataset=DATASET, metric=lambda example, prediction: 1)
+        def test_failing(mipro):
+            pass
+        """,
+    )
+    result = project.run("--mipro", "-W", "ignore::pytest_mipro.MiproWarning")
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(
+        ["mipro: the fixture mipro_metric, or a *usefixtures('mipro_metric')", "*defined here"]
+    )
+    assert "requested fixture has no parameter" not in result.stdout.str()
 
 
 def test_a_teacher_and_a_prompt_model_can_be_named(project: Project) -> None:

@@ -60,8 +60,19 @@ def test_a_store_url_with_options_reaches_sqlite(project: Project) -> None:
     second.stdout.fnmatch_lines(["mipro: *store sqlite:///some.db[?]timeout=9 (* MB)"])
 
 
-def test_the_header_shows_no_password(project: Project) -> None:
-    """The header names a store on a server without its credentials."""
-    result = project.run("--mipro", "--mipro-store", "postgresql://me:secret@host/db")
-    assert "secret" not in result.stdout.str()
-    result.stdout.fnmatch_lines(["mipro: *store postgresql://host/db"])
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        ("postgresql://me:canary@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?sslpassword=canary", "postgresql://host/db[?]sslpassword=[*][*][*]"),
+        ("postgresql:/me:canary@host/db", "postgresql:…"),
+        ("canary@host/db", "…"),
+    ],
+)
+def test_no_output_has_the_password_of_the_store(project: Project, url: str, shown: str) -> None:
+    """Neither header, error nor report, also where the URL is mistyped."""
+    result = project.run("--mipro", "--mipro-store", url, "--mipro-report", "r.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"mipro: *store {shown}"])
+    assert "canary" not in result.stdout.str() + result.stderr.str()
+    assert "canary" not in (project.path / "r.json").read_text(encoding="utf-8")

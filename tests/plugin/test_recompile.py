@@ -85,3 +85,55 @@ def test_irrelevant_changes_cause_no_work(compiled: Project, tmp_path: Path) -> 
     assert "compiling" not in run.stdout
     assert re.search(r"  0    \$0  from the store", run.stdout)
     assert len((copy / "calls.log").read_text().splitlines()) == paid
+
+
+EDITING = """
+import pathlib
+from project_model import *
+
+def pytest_collection_finish():
+    program = pathlib.Path(__file__).parent / "program.py"
+    program.write_text(program.read_text().replace("== prediction", "!= prediction"))
+"""
+
+
+def test_program_that_is_edited_during_a_run_is_refused(project: Project) -> None:
+    """The code that runs and its file differ, so nothing is asked or stored, until the next run."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(project_model=conftest, conftest=EDITING)
+
+    result = project.run("--mipro")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*does not run the code that is in program.py:*run again*"])
+    assert project.calls == 0
+    project.write(conftest=conftest)
+    project.run("--mipro", "-p", "no:xdist").assert_outcomes(failed=1)
+
+
+ASSERTING = """
+from pytest_mipro import mipro_optimize
+from program import Adder, DATASET
+
+def right(example, prediction, trace=None):
+    assert prediction.answer is not None, "no answer"
+    return example.answer == prediction.answer
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+def test_adder(mipro):
+    assert mipro.beats_baseline()
+"""
+
+
+def test_metric_with_an_assertion_in_a_test_file_has_a_key(project: Project) -> None:
+    """What pytest makes of an assertion is the code of the file; an edit of it is a change."""
+    project.write(test_adder=ASSERTING)
+    project.run("--mipro").assert_outcomes(passed=1)
+    paid = project.calls
+    project.run("--mipro").assert_outcomes(passed=1)
+    assert project.calls == paid
+
+    project.write(test_adder=ASSERTING.replace("no answer", "answer missing"))
+
+    (reason,) = reasons(project.run("--mipro"))
+    assert reason.startswith("metric changed (test_adder.py:")

@@ -89,11 +89,11 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
         ),
     ),
     "attribute of the program": (
-        ("modules changed",),
+        ("attribute self.attempts changed",),
         of_program(lambda program: setattr(program, "attempts", 2)),
     ),
     "attribute of the program without content of its own": (
-        ("modules changed",),
+        ("attribute self.limit added",),
         of_program(lambda program: setattr(program, "limit", float("inf"))),
     ),
     "history of the program": (

@@ -4,7 +4,9 @@ A test that runs pytest in a new interpreter pays seconds of processor time for
 imports alone. Here one server process imports pytest, DSPy, Optuna and the
 plugin once; each run is a fork of it, with an environment, a working directory,
 a process group and standard streams of its own. The server runs no test
-itself, so no run can see what another one has changed.
+itself, so no run can see what another one has changed. The workers of a run
+with pytest-xdist are forks of a second server, which the run starts before
+anything else.
 """
 
 from __future__ import annotations
@@ -150,6 +152,17 @@ class ForkServer:
         run.go()
         return run
 
+    def start_worker(self, streams: Sequence[int]) -> ForkedRun:
+        """Start, in the process group of this run, a process that reads what to do from its input.
+
+        Args:
+            streams: File descriptors for standard input, output and error.
+        """
+        request = {"arguments": None, "cwd": str(Path.cwd()), "env": dict(os.environ)}
+        worker = ForkedRun(self._send(request, streams))
+        worker.go()
+        return worker
+
     def _piped(self, request: object) -> ForkedRun:
         nothing = os.open(os.devnull, os.O_RDONLY)
         reading, writing = os.pipe()
@@ -199,11 +212,13 @@ class _Server:
         pid = os.fork()
         if not pid:
             self._release()
-            os.setsid()
+            request = json.loads(text)
+            if request["arguments"] is not None:
+                os.setsid()
             connection.sendall(f"{os.getpid()}\n".encode())
             connection.recv(_REQUEST)
             connection.close()
-            _run(json.loads(text), streams)
+            _run(request, streams)
         for descriptor in streams:
             os.close(descriptor)
         self._connections[pid] = connection
@@ -229,7 +244,7 @@ class _Server:
 
 
 def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
-    """Do what ``python -m pytest`` does in a new interpreter."""
+    """Do what ``python -m pytest``, or a worker of it, does in a new interpreter."""
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -243,9 +258,45 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     os.chdir(request["cwd"])
     path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["cwd"], *path]
-    sys.argv = ["pytest", *request["arguments"]]
-    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    if request["arguments"] is None:
+        exec(eval(sys.stdin.readline()), {})  # What execnet has each of its processes do.
+    else:
+        sys.argv = ["pytest", *request["arguments"]]
+        if any(argument.startswith("-n") for argument in sys.argv):
+            _fork_workers()
+        runpy.run_module("pytest", run_name="__main__", alter_sys=True)
     raise SystemExit
+
+
+def _fork_workers() -> None:
+    """Have execnet fork its processes, from a server as this process is now."""
+    from execnet import gateway_base, gateway_io
+
+    here, there = socket.socketpair()
+    if not os.fork():
+        here.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run and its workers.
+        _Server(there).serve()
+        os._exit(0)
+    there.close()
+    server = ForkServer(here)
+
+    class ForkedIO(gateway_base.Popen2IO):
+        def __init__(self, _: object, execmodel: gateway_base.ExecModel) -> None:
+            reading, to_worker = os.pipe()
+            from_worker, writing = os.pipe()
+            self._worker = server.start_worker([reading, writing, 2])
+            os.close(reading)
+            os.close(writing)
+            super().__init__(os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb"), execmodel)
+
+        def wait(self) -> int:
+            return self._worker.wait()
+
+        def kill(self) -> None:
+            self._worker.send_signal(signal.SIGKILL)
+
+    vars(gateway_io)["Popen2IOMaster"] = ForkedIO
 
 
 def _take_terminal() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
     from pytest_mipro.evaluate.throttle import Throttle
 
 
@@ -21,6 +23,21 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.during_wait: Callable[[], object] = self.do_nothing
+
+    @classmethod
+    def installed(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """Let all waits of a test take no time."""
+        from pytest_mipro.evaluate import retrying, throttle
+
+        clock = cls()
+
+        def wait(waiting: throttle.Throttle, seconds: float) -> bool:
+            return clock.wait(waiting, seconds)
+
+        monkeypatch.setattr(retrying, "time", clock)
+        monkeypatch.setattr(throttle, "time", clock)
+        monkeypatch.setattr(throttle.Throttle, "wait", wait)
+        return clock
 
     def do_nothing(self) -> None:
         """Stand for the other threads during a wait."""

@@ -6,6 +6,7 @@ hash of the request decides. It writes instructions, too.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -81,6 +82,22 @@ class ScriptedEngine:
                     log.write("call\n")
 
 
+class AsyncScriptedEngine:
+    """The counterpart of an engine for programs that await their calls."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self._engine = engine
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer ``request`` as the engine does, after as long as a hash of it decides."""
+        await asyncio.sleep(int(_digest([str(request)])[:2], 16) / 1e5)
+        return self._engine.complete(request)
+
+    def dump_state(self) -> dict[str, int]:
+        """Return the settings of the engine."""
+        return self._engine.dump_state()
+
+
 _AGENT = {"next_tool_name": "finish", "next_tool_args": "{}"}
 """The fields with which an agent finishes."""
 
@@ -121,10 +138,17 @@ def scripted_lm(
     teams: Mapping[str, str] | None = None,
     *,
     cache: bool = False,
+    temperature: float | None = 0,
 ) -> dspy.LM:
     """Return a ``dspy.LM`` on a new engine; ``lm._engine_spec`` counts its calls."""
     engine = ScriptedEngine(log, base, per_demo, latency, teams)
-    return dspy.LM("scripted", engine=engine, cache=cache)
+    return dspy.LM(
+        "scripted",
+        engine=engine,
+        async_engine=AsyncScriptedEngine(engine),
+        cache=cache,
+        temperature=temperature,
+    )
 
 
 def _field_names(turn: str) -> list[str]:

@@ -12,8 +12,15 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
+from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
-from pytest_mipro.reference import ReferenceLocation
+from pytest_mipro.reference import (
+    ReferenceLocation,
+    accept_reference,
+    first_history,
+    read_reference,
+    write_history,
+)
 from pytest_mipro.session import (
     Callbacks,
     Outcome,
@@ -25,7 +32,7 @@ from pytest_mipro.session import (
     TaskResult,
     dump_state,
 )
-from pytest_mipro.task import OPTION_NAMES, Dataset, Options, Task, example_digest
+from pytest_mipro.task import OPTION_NAMES, Dataset, OptimizerChoice, Options, Task, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Acceptance, ExampleCost, Progress, Report
+    from pytest_mipro.session import AnchorState
     from pytest_mipro.spending import Account
 
 TEST = "test_adder"
@@ -46,6 +54,8 @@ SMALL = {
     "max_labeled_demos": 1,
 }
 """Options of the smallest search that has every phase."""
+SUFFIXES = (".history.json", ".json", ".program.json")
+"""The ends of the names of a reference's files."""
 COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
@@ -168,7 +178,7 @@ class Recorder:
         warnings: The warnings about a test.
         progress: The progress of the latest work.
         parts: Further parts of the compile key.
-        optimizer: Compiles a task instead of MIPROv2, or returns None.
+        optimizer: Compiles a task instead of MIPROv2, or returns None; None if there is no hook.
         on_event: Called with each event.
     """
 
@@ -178,7 +188,7 @@ class Recorder:
     warnings: list[str] = field(default_factory=list)
     progress: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
-    optimizer: Callable[[Task], Any] = lambda _: None
+    optimizer: Callable[[Task], Any] | None = None
     on_event: Callable[[str], object] = lambda _: None
 
     @property
@@ -190,7 +200,6 @@ class Recorder:
     def callbacks(self) -> Callbacks:
         """Return the callbacks of a session."""
         return Callbacks(
-            optimize=self._optimize,
             fingerprint=self._fingerprint,
             show_line=self._show_line,
             show_progress=self._show_progress,
@@ -198,10 +207,15 @@ class Recorder:
             warn_task=self.advice.append,
         )
 
-    def _optimize(self, task: Task) -> dspy.Module | None:
+    @property
+    def hook(self) -> Callable[[Task], Any] | None:
+        """The hook of a plugin that compiles tasks, if there is one."""
+        return None if self.optimizer is None else self._optimize
+
+    def _optimize(self, task: Task) -> Any:
+        assert self.optimizer is not None
         self._record("optimize")
-        program: dspy.Module | None = self.optimizer(task)
-        return program
+        return self.optimizer(task)
 
     def _fingerprint(self, _: Task) -> Mapping[str, object]:
         self._record("fingerprint")
@@ -279,6 +293,7 @@ class Checkout:
             lm=lm,
             # DSPy caches nothing for two models of one name, which saves these tests much time.
             prompt_lm=lm if self.caches_responses else writer,
+            optimizer=OptimizerChoice(hook=self.recorder.hook),
             options=Options.checked(**{**SMALL, **options}),
             threads=1,
         )
@@ -334,6 +349,15 @@ class Checkout:
         """Return what a dry run estimates for its only test."""
         with self.session(**values) as run:
             return run.estimate(task)
+
+    def edit_reference(self, **values: Any) -> None:
+        """Replace values of the accepted reference, whose history begins with it then."""
+        location = self.location()
+        reference = read_reference(location)
+        assert reference is not None
+        edited = replace(reference, **values)
+        accept_reference(location, edited, reference, fields={})
+        write_history(location, first_history(edited))
 
     def copied_to(self, root: Path, *names: str) -> Checkout:
         """Copy folders of this checkout to another one, whose models have answered nothing."""
@@ -427,6 +451,9 @@ def outcome_of(
     *,
     reference: ReferenceProgram | None = None,
     acceptance: Acceptance | None = None,
+    anchor: AnchorState | None = None,
+    look: LookCount | None = None,
+    stale: str = "",
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     warn: Callable[..., None] | None = None,
@@ -437,7 +464,8 @@ def outcome_of(
     return Outcome(
         task,
         result_of(task, optimizer(task), baseline, compiled),
-        ReferenceState(checkout.location(), reference, acceptance),
+        ReferenceState(checkout.location(), reference, acceptance, stale, anchor=anchor),
+        look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
         warn=warn or checkout.recorder.callbacks().warn_test,

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from scripted import ScriptedEngine
+from scripted import AsyncScriptedEngine, ScriptedEngine
 
 from pytest_mipro.evaluate import (
     ContextThreadPool,
@@ -111,7 +111,13 @@ def failing_lm(error: Exception, first: int = 1) -> dspy.LM:
 
 def engine_lm(engine: ScriptedEngine) -> dspy.LM:
     """Return a model of ``engine`` that neither caches nor retries."""
-    return dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
+    return dspy.LM(
+        "scripted",
+        engine=engine,
+        async_engine=AsyncScriptedEngine(engine),
+        cache=False,
+        num_retries=0,
+    )
 
 
 def evaluator_of(metric: Metric = exact, settings: Mapping[str, Any] | None = None) -> Evaluator:

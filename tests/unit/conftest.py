@@ -33,11 +33,14 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
-    """Return a run that compiled a task and accepted the outcome; for looking only."""
+    """Return a run that compiled a task, and was accepted afterwards; for looking only."""
     from sessions import Checkout, FirstRun
 
     checkout = Checkout(tmp_path_factory.mktemp("first_run"))
-    return FirstRun(checkout, checkout.outcome(update=True))
+    outcome = checkout.outcome()
+    # The model samples, so that an acceptance asks for rollouts of its own.
+    Checkout(checkout.root).outcome(update=True)
+    return FirstRun(checkout, outcome)
 
 
 @pytest.fixture

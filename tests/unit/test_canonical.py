@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.canonical import canonical_json, digest, plain
+from pytest_mipro.canonical import canonical_json, digest, plain, scalars
 from pytest_mipro.errors import FingerprintError
 
 TEXT = st.text(st.characters(codec=None))  # with control characters and lone surrogates
@@ -341,3 +341,20 @@ def test_digest_is_the_same_under_every_hash_seed(digests: list[dict[str, str]],
     first, second = digests
 
     assert first[name] == second[name]
+
+
+class Address(pydantic.BaseModel):
+    """A user's own type."""
+
+    lines: list[str]
+    rating: float = math.nan
+
+
+def test_scalars_are_those_of_all_containers() -> None:
+    """Keys count, a text is no list of characters, and a model or an array is a container."""
+    value = {"a": ["bc", {1, 1.5}], "d": dspy.Example(e=b"f"), "g": Address(lines=["h"])}
+
+    texts = [repr(scalar) for scalar in scalars([value, np.array([[2.5]])])]
+
+    expected = ["'a'", "'bc'", "1", "1.5", "'d'", "'e'", "b'f'", "'g'", "'lines'", "'h'"]
+    assert texts == [*expected, "'rating'", "nan", "2.5"]

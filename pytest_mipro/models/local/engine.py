@@ -10,6 +10,7 @@ order or the number of threads; see `LlamaServer`.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import importlib
@@ -66,7 +67,13 @@ def local_lm(*, temperature: float = 0.0, max_tokens: int = _DEFAULT_MAX_TOKENS)
         LocalModelMissing: The runtime or the model file is not installed.
     """
     engine = LlamaEngine(_find_model())
-    return LocalLM(MODEL, engine=engine, temperature=temperature, max_tokens=max_tokens)
+    return LocalLM(
+        MODEL,
+        engine=engine,
+        async_engine=AsyncLlamaEngine(engine),
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
 
 
 def grammar_format(grammar: str, prefix: str = "") -> dict[str, Any]:
@@ -92,12 +99,21 @@ class LocalLM(dspy.LM):
     # ruff: ignore[any-type]: the signature is DSPy's
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """Return the answers, or the ``Response`` to an explicit ``Request``."""
-        if not isinstance(prompt, lm15.Request) and "request" not in kwargs:
-            sampling = {**self.kwargs, **kwargs}
-            rollout = sampling.get("rollout_id")
-            if rollout is not None and sampling.get("seed") is None:
-                kwargs["seed"] = rollout
-        return super().__call__(prompt, messages=messages, **kwargs)
+        return super().__call__(prompt, messages=messages, **self._seeded(prompt, kwargs))
+
+    # ruff: ignore[any-type]: the signature is DSPy's
+    async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """Return what ``__call__`` returns."""
+        return await super().acall(prompt, messages=messages, **self._seeded(prompt, kwargs))
+
+    def _seeded(self, prompt: object, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a call with the rollout as its seed, if it has no other."""
+        if isinstance(prompt, lm15.Request) or "request" in options:
+            return options
+        sampling = {**self.kwargs, **options}
+        rollout = sampling.get("rollout_id")
+        is_seeded = rollout is None or sampling.get("seed") is not None
+        return options if is_seeded else {**options, "seed": rollout}
 
 
 class LlamaEngine:
@@ -169,6 +185,27 @@ class LlamaEngine:
             message = f"model_file={name!r}: the installed model is {model_file.name}"
             raise LocalModelMissing(message)
         return cls(model_file)
+
+
+class AsyncLlamaEngine:
+    """The counterpart of a `LlamaEngine` for programs that await their calls."""
+
+    def __init__(self, engine: LlamaEngine) -> None:
+        """Answer with ``engine``, in a thread."""
+        self._engine = engine
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Return the model's answer, as `LlamaEngine.complete`."""
+        return await asyncio.to_thread(self._engine.complete, request)
+
+    def dump_state(self) -> dict[str, str]:
+        """Return the state of the engine."""
+        return self._engine.dump_state()
+
+    @classmethod
+    def load_state(cls, state: Mapping[str, str]) -> AsyncLlamaEngine:
+        """Return the engine with the state of `dump_state` and this machine's model file."""
+        return cls(LlamaEngine.load_state(state))
 
 
 class LlamaServer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_mipro.optimize.bound import Bound
 from pytest_mipro.optimize.mipro.plan import Plan
 from pytest_mipro.optimize.mipro.propose import most_requests
 from pytest_mipro.records import Usage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import dspy
 
+    from pytest_mipro.optimize.bound import CallProfile
     from pytest_mipro.records import Row
     from pytest_mipro.spending import Price
     from pytest_mipro.task import Options
@@ -29,23 +31,6 @@ _FRAME = 20
 """Tokens that name the fields of an example, or of an answer."""
 _PREAMBLE = 120
 """Tokens in which an adapter describes the format of an answer."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The most LM calls that one phase makes.
-
-    Attributes:
-        phase: The name of the phase.
-        rows: Runs of the program, or requests to the prompt model.
-        calls: LM calls that these take.
-        model: The name of the model.
-    """
-
-    phase: str
-    rows: int
-    calls: int
-    model: str
 
 
 @dataclass(frozen=True)
@@ -83,23 +68,6 @@ class Estimate:
     prices: dict[str, Price | None]
     is_approximate: bool
     limits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CallProfile:
-    """The models that a compile asks, and the LM calls of one row.
-
-    Attributes:
-        calls: LM calls of one run of the program.
-        model: The name of the task model.
-        teacher: The name of the teacher's model.
-        prompt: The name of the prompt model.
-    """
-
-    calls: int
-    model: str
-    teacher: str
-    prompt: str
 
 
 def bounds_of_compile(

@@ -90,6 +90,7 @@ class MIPROv2(Teleprompter):
         store: Store | None = None,
         version: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        on_warning: Callable[[str], None] = logger.warning,
         held_out: int = 0,
     ) -> None:
         """Configure the optimizer.
@@ -124,6 +125,8 @@ class MIPROv2(Teleprompter):
             version: With a ``store``, stands for the parts of the metric or the
                 program that cannot be hashed by content; change it with them.
             on_progress: Called with the progress of the compile.
+            on_warning: Called with a warning about the program, before most of
+                the compile is paid for; default logs it.
             held_out: Rows to be evaluated after the compile, for which a budget
                 reserves enough.
 
@@ -164,6 +167,7 @@ class MIPROv2(Teleprompter):
         self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
+        self._on_warning = on_warning
 
     def compile(  # type: ignore[override]  # the base class takes any keyword
         self,
@@ -315,6 +319,7 @@ class MIPROv2(Teleprompter):
             budget=budget,
             workers=workers,
             reporter=reporter,
+            warn=self._on_warning,
         )
 
     def _prompt_model_for(self, teacher_settings: Mapping[str, Any]) -> dspy.BaseLM:
@@ -326,8 +331,9 @@ class MIPROv2(Teleprompter):
     def _evaluator(self, program: dspy.Module, settings: dict[str, Any]) -> Evaluator:
         lm, adapter = settings["lm"], settings.setdefault("adapter", dspy.settings.adapter)
         try:
-            key = fingerprint.evaluation_key(program, self.metric, lm, adapter, self.version)
-            answers = fingerprint.predictions_key(program, lm, adapter, self.version)
+            with fingerprint.described_once():
+                key = fingerprint.evaluation_key(program, self.metric, lm, adapter, self.version)
+                answers = fingerprint.predictions_key(program, lm, adapter, self.version)
         except FingerprintError:
             if self._store is not None:
                 raise

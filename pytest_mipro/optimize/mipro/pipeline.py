@@ -9,16 +9,17 @@ from operator import not_
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import dspy
+
 from pytest_mipro import fingerprint
 from pytest_mipro.evaluate import cancel_all, gather, gather_two
 from pytest_mipro.optimize.mipro.bootstrap import own_demos
+from pytest_mipro.optimize.mipro.first_rows import FIRST_ROWS, CallerWatch, refuse_broken
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Progress, Proposal, SearchLog, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import dspy
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_mipro.evaluate import WorkerPool
     from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, PendingDemoSet
@@ -76,6 +77,7 @@ class Pipeline:
         budget: SearchBudget,
         workers: WorkerPool,
         reporter: ProgressReporter,
+        warn: Callable[[str], None],
     ) -> None:
         """Prepare to run the phases.
 
@@ -89,6 +91,7 @@ class Pipeline:
             budget: The most that the search may spend.
             workers: Run the work of all phases.
             reporter: Reports where the compile is.
+            warn: Warns about the program.
         """
         self._student = student
         self._plan = plan
@@ -99,6 +102,7 @@ class Pipeline:
         self._budget = budget
         self._workers = workers
         self._reporter = reporter
+        self._warn = warn
 
     async def run(self) -> PipelineResult:
         """Bootstrap demo sets, propose instructions, and search both."""
@@ -107,6 +111,7 @@ class Pipeline:
         # The account reserves less than the search budget leaves for the final evaluation. So the
         # budget, which decides in a fixed order, ends a search before the account does.
         self._budget.reserve(len(plan.valset))
+        await self._look_at_baseline()
         # First, because every instruction depends on it, and nearly all of the search on those.
         grounding = asyncio.ensure_future(self._proposer.ground(plan.instructions))
         pending = self._bootstrap.start(plan.demos, plan.limits.seed)
@@ -127,6 +132,16 @@ class Pipeline:
                 chain.from_iterable((demo_set.first, demo_set.demos) for demo_set in pending)
             )
 
+    async def _look_at_baseline(self) -> None:
+        """Refuse a broken baseline, and warn about calls that are not optimized."""
+        space = self._space(self._own_instructions())
+        program = space.program(space.baseline)
+        watch = CallerWatch(program)
+        with dspy.context(callbacks=[*dspy.settings.callbacks, watch]):
+            refuse_broken(await self._search.first_rows(program, FIRST_ROWS))
+        if watch.advice:
+            self._warn(watch.advice)
+
     async def _searched(self, space: Space) -> PipelineResult:
         spent = self._workers.usage_of(Trace) + self._workers.usage_of(Proposal)
         self._budget.count_preparation(spent, self._bootstrap.usages)
@@ -144,16 +159,18 @@ class Pipeline:
 
     async def _prefetch(self, demo_set: PendingDemoSet) -> None:
         """Evaluate the first rows of a demo set with the student's own instructions."""
-        predictors = self._student.predictors()
-        texts = [fingerprint.signature_of(predictor).instructions for predictor in predictors]
         if (await demo_set.first).suffice:
-            space = self._space(tuple((text,) for text in texts), [await demo_set.demos])
+            space = self._space(self._own_instructions(), [await demo_set.demos])
             await self._search.prefetch(space)
+
+    def _own_instructions(self) -> tuple[tuple[str, ...], ...]:
+        signatures = map(fingerprint.signature_of, self._student.predictors())
+        return tuple((signature.instructions,) for signature in signatures)
 
     def _space(
         self,
         instructions: tuple[tuple[str, ...], ...],
-        early: Sequence[Mapping[str, DemoSet]],
+        early: Sequence[Mapping[str, DemoSet]] = (),
         late: Sequence[Mapping[str, DemoSet]] = (),
     ) -> Space:
         if self._zero_shot:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pytest_mipro.evaluate import StoredRows
     from pytest_mipro.optimize.mipro.measurements import Minibatch
     from pytest_mipro.optimize.mipro.space import Space
+    from pytest_mipro.records import Row
 
 WINDOW = 24
 """Most minibatches under way; fixed, because it decides which scores a choice is made from."""
@@ -184,6 +185,10 @@ class Search:
         self._valset = random.Random(limits.seed).sample(list(valset), len(valset))
         self._limits = limits
         self._on_progress = on_progress
+
+    async def first_rows(self, program: dspy.Module, count: int) -> list[Row]:
+        """Return the rows of ``program`` that every search begins with, at most ``count``."""
+        return await self._rows.evaluate(program, self._valset[:count])
 
     async def prefetch(self, space: Space) -> None:
         """Evaluate the rows that every search of a space with these demo sets begins with."""

@@ -27,6 +27,7 @@ from pytest_mipro.evaluate.failures import (
     is_rate_limit,
     is_temporary,
     retry_after,
+    type_and_message,
 )
 from pytest_mipro.records import Failure, Row, Usage
 
@@ -279,6 +280,17 @@ def test_responses_record_no_error() -> None:
 
     assert watch.error is None
     assert raised == []
+
+
+def test_an_error_of_a_called_model_has_no_key() -> None:
+    """A judge is known by its first call only; a provider's error may cite its key."""
+    error = LMAuthError("401 Unauthorized: canary-judge-4711")
+    judge = dspy.LM("scripted", engine=Unreachable(error), cache=False)
+    judge.kwargs["api_key"] = "canary-judge-4711"
+    with dspy.context(callbacks=[CallWatch()]), pytest.raises(LMAuthError) as caught:
+        judge("Is it right?")
+
+    assert type_and_message(caught.value) == "LMAuthError: 401 Unauthorized: ***"
 
 
 def test_a_long_prompt_is_not_recorded() -> None:

@@ -49,7 +49,7 @@ def calls(lm: dspy.LM) -> int:
 
 def test_a_rollout_is_evaluated_once(store: Store) -> None:
     """A larger number of rollouts evaluates only the additional ones."""
-    lm = scripted_lm()
+    lm = scripted_lm(temperature=1)
     single = evaluate(lm, store, 1)
     three = evaluate(lm, store, 3)
     assert calls(lm) == 3 * len(EXAMPLES)
@@ -62,19 +62,31 @@ def test_a_rollout_is_evaluated_once(store: Store) -> None:
 
 def test_rollouts_differ_in_dspys_cache() -> None:
     """Each rollout but the first has a ``rollout_id`` of its own."""
-    lm = scripted_lm(cache=True)
+    lm = scripted_lm(cache=True, temperature=1)
     rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key"), 3)
-    models = [evaluator.settings["lm"] for evaluator in rollouts._evaluators]
+    models = [evaluator.settings["lm"] for evaluator in rollouts._evaluators.values()]
     assert models[0] is lm
     assert [model.kwargs.get("rollout_id") for model in models] == [None, 1, 2]
 
 
+def test_rollouts_begin_with_a_number() -> None:
+    """Rollouts from another number on share no row and no cached response with the first ones."""
+    evaluator = Evaluator(right, {"lm": scripted_lm(temperature=1)}, "key", "prediction")
+    numbers = list(RolloutEvaluator(evaluator, 2, first=7)._evaluators)
+    assert numbers == [7, 8]
+    keys = [
+        {evaluator.key for evaluator in RolloutEvaluator(evaluator, 2, first)._evaluators.values()}
+        for first in (0, 7)
+    ]
+    assert keys[0].isdisjoint(keys[1])
+
+
 def test_a_predictors_own_model_has_rollouts_too(store: Store) -> None:
     """A model inside the program is called per rollout, and the program does not change."""
-    own = scripted_lm()
+    own = scripted_lm(temperature=1)
     program = dspy.Predict("question -> answer")
     program.set_lm(own)
-    evaluate(scripted_lm(), store, 3, program)
+    evaluate(scripted_lm(temperature=1), store, 3, program)
     assert calls(own) == 3 * len(EXAMPLES)
     assert program.lm is own
     assert "rollout_id" not in own.kwargs
@@ -82,7 +94,7 @@ def test_a_predictors_own_model_has_rollouts_too(store: Store) -> None:
 
 def test_a_rollout_that_is_not_stored_is_missing(store: Store) -> None:
     """The store has the rows of one rollout, and none of the second."""
-    lm = scripted_lm()
+    lm = scripted_lm(temperature=1)
     program = dspy.Predict("question -> answer")
     evaluate(lm, store, 1, program)
     rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "prediction"), 2)

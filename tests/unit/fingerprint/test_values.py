@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 
 import dspy
 import pytest
@@ -14,8 +15,6 @@ from pytest_mipro.errors import DeclarationError, FingerprintError
 from pytest_mipro.fingerprint import task_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fingerprints import Load
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
@@ -87,7 +86,7 @@ def test_value_that_contains_itself_has_a_key(make: Callable[..., Any]) -> None:
 
 WITHOUT_CONTENT = {
     "an object": object,
-    "a lock": threading.Lock,
+    "an iterator": lambda: iter([1]),
     "a generator": lambda: (n for n in range(3)),
     "an object inside a list": lambda: [object()],
     "an object inside a dictionary": lambda: {"a": object()},
@@ -156,3 +155,46 @@ def test_empty_closure_cell_has_a_key() -> None:
 
     key, _ = make()
     assert re.fullmatch(r"[0-9a-f]{32}", key)
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
+def test_lock_changes_no_key(make: Callable[[], object]) -> None:
+    """A lock decides when a metric runs, and not what it returns."""
+    first, second = (task_fingerprint(simple_task(holding(make()))).key for _ in range(2))
+
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: dspy.ColBERTv2(url=text),
+        lambda text: dspy.Embedder(lambda texts: [[len(text)]], batch_size=len(text)),
+        lambda text: dspy.PythonInterpreter(enable_env_vars=[text]),
+        lambda text: [dspy.Image(f"http://one.example/{text}.png")],
+    ],
+    ids=["ColBERTv2", "Embedder", "PythonInterpreter", "Image"],
+)
+def test_object_of_dspy_is_described_by_its_state(make: Callable[[str], object]) -> None:
+    """What an object of DSPy holds changes the key, as the state of the user's own does."""
+    keys = [task_fingerprint(simple_task(holding(make(text)))).key for text in ("a", "a", "bc")]
+
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        # ruff: ignore[non-pep604-annotation-optional, non-pep604-annotation-union]: the spellings
+        (Optional[int], Union[int, None], int | None),
+        (list[int], list[int]),
+        (Callable[[int, str], bool],),
+        (Literal["a", 1],),
+    ],
+)
+def test_equal_annotations_have_one_description(annotations: tuple[object, ...]) -> None:
+    """The spelling of an annotation changes no key, and its content does."""
+    keys = {task_fingerprint(simple_task(holding(item))).key for item in annotations}
+
+    assert len(keys) == 1
+    assert task_fingerprint(simple_task(holding(dict[str, int]))).key not in keys

@@ -10,40 +10,22 @@ from scipy import stats
 
 from pytest_mipro.gate.distributions import (
     binomial,
+    binomial_at_most,
     binomial_tails,
-    fair_binomial_tail,
-    fair_critical_successes,
     noncentrality,
     student_critical,
+    student_tail,
 )
 
 CHANCES = np.asarray([0.0, 1e-9, 0.1, 0.5, 0.93, 1.0])
 TRIALS = st.integers(0, 300)
 
 
-@given(TRIALS, st.data())
-def test_the_tail_of_the_fair_binomial_is_that_of_scipy(trials: int, data: st.DataObject) -> None:
-    """It agrees from no success, which is certain, to one more than there are trials."""
-    successes = data.draw(st.integers(0, trials + 1))
-    expected = stats.binom.sf(successes - 1, trials, 0.5)
-    assert fair_binomial_tail(successes, trials) == pytest.approx(expected)
-
-
-def test_ten_thousand_trials_do_not_overflow() -> None:
-    """The tail divides whole numbers of thousands of digits."""
-    assert fair_binomial_tail(5000, 10_000) == pytest.approx(0.503989, abs=1e-6)
-
-
-@pytest.mark.parametrize("alpha", [0.25, 0.0625, 0.05, 1e-6])
-def test_critical_successes_are_the_fewest_that_are_significant(alpha: float) -> None:
-    """One success less has a tail of at least alpha, for every number of failures."""
-    most = 40
-    for failures, successes in enumerate(fair_critical_successes(most, alpha).tolist()):
-        if successes + failures <= most:
-            assert fair_binomial_tail(successes, successes + failures) < alpha
-        assert (
-            successes == 0 or fair_binomial_tail(successes - 1, successes - 1 + failures) >= alpha
-        )
+@given(TRIALS, st.integers(0, 300), st.sampled_from([0.0, 1e-6, 0.02, 0.5, 1.0]))
+def test_the_lower_tail_is_that_of_scipy(trials: int, successes: int, chance: float) -> None:
+    """It agrees from no success to more than there are trials."""
+    expected = stats.binom.cdf(successes, trials, chance)
+    assert binomial_at_most(successes, trials, chance) == pytest.approx(expected, rel=1e-9)
 
 
 @given(TRIALS)
@@ -71,6 +53,14 @@ def test_critical_values_are_those_of_scipy(tail: float, freedom: int) -> None:
     """They agree from one degree of freedom, where t has no mean, to where t is close to normal."""
     expected = stats.t.isf(tail, freedom)
     assert student_critical(tail, freedom) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 30, 400, 10_000])
+def test_the_tail_of_student_is_that_of_scipy(freedom: int) -> None:
+    """It agrees to nine digits from the mean, on both sides, to where almost nothing is left."""
+    for value in (0.0, 1e-6, 0.1, 0.5, 0.9, 1.0, 1.5, 3.0, 10.0, 30.0, -0.2, -2.0):
+        expected = stats.t.sf(value, freedom)
+        assert student_tail(value, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
 @pytest.mark.parametrize("power", [0.01, 0.5, 0.8, 0.99])

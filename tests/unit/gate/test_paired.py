@@ -81,26 +81,20 @@ class TestProperties:
     def test_invariants(self, scores: list[list[float]], margin: float) -> None:
         """P is a probability, the interval holds the difference, bounds are finite for n > 1."""
         comparison = compare(*scores, margin=margin)
-        n = comparison.n
-        # The adjusted interval of binary scores is centred on (gained - lost) / (n + 2).
-        shift = abs(comparison.difference) * 2 / (n + 2)
         assert 0 <= comparison.p_value <= 1
-        assert comparison.low - shift - 1e-12 <= comparison.difference
-        assert comparison.difference <= comparison.high + shift + 1e-12
+        assert comparison.low <= comparison.difference <= comparison.high
         assert comparison.difference == pytest.approx(comparison.compiled - comparison.baseline)
-        if n > 1:
-            assert math.isfinite(comparison.low)
-            assert math.isfinite(comparison.high)
-            assert comparison.detectable >= 0
+        assert comparison.low >= -1
+        assert comparison.high <= 1
+        assert comparison.detectable >= 0
 
     @given(pairs(SCORES, 10) | pairs(BINARY, 30))
     def test_swapping_mirrors(self, scores: list[list[float]]) -> None:
         """Baseline and compiled swapped give the mirrored difference and interval."""
         comparison, mirrored = compare(*scores), compare(*reversed(scores))
         assert mirrored.difference == pytest.approx(-comparison.difference, abs=1e-12)
-        assert mirrored.low == pytest.approx(-comparison.high, abs=1e-12)
-        assert mirrored.high == pytest.approx(-comparison.low, abs=1e-12)
-        assert mirrored.detectable == pytest.approx(comparison.detectable, abs=1e-12)
+        assert mirrored.low == pytest.approx(-comparison.high, abs=1e-3)
+        assert mirrored.high == pytest.approx(-comparison.low, abs=1e-3)
         # Both tails count the observed value, so together they reach at least 1.
         assert comparison.p_value + mirrored.p_value >= 1 - 1e-9
 
@@ -112,7 +106,7 @@ class TestProperties:
         reordered = [[program[index] for index in order] for program in scores]
         comparison, shuffled = compare(*scores), compare(*reordered)
         assert shuffled.p_value == pytest.approx(comparison.p_value, abs=1e-9)
-        assert shuffled.low == pytest.approx(comparison.low, abs=1e-9)
+        assert shuffled.low == pytest.approx(comparison.low, abs=1e-4)
 
     @given(pairs(BINARY, 30))
     def test_one_more_gain_is_no_weaker_evidence(self, scores: list[list[float]]) -> None:
@@ -143,10 +137,11 @@ class TestProperties:
 
 
 def test_all_differences_alike() -> None:
-    """An equal gain on many examples has a tiny p-value and an interval without width."""
+    """An equal gain on many examples has a tiny p-value and an interval with hardly a width."""
     comparison = compare([0.25] * 30, [0.5] * 30)
     assert comparison.p_value < 1e-6
-    assert comparison.low == comparison.high == comparison.difference
+    assert comparison.low == pytest.approx(0.25, abs=1e-3)
+    assert comparison.high == pytest.approx(0.25, abs=1e-3)
 
 
 def test_many_examples() -> None:
@@ -189,7 +184,7 @@ class TestClusters:
         copied = compare(BASELINE * 4, COMPILED * 4, clusters=list(range(8)) * 4)
         once = compare(BASELINE, COMPILED)
         assert copied.p_value == pytest.approx(once.p_value)
-        assert copied.low == pytest.approx(once.low)
+        assert copied.low == pytest.approx(once.low, abs=1e-3)
         assert compare(BASELINE * 4, COMPILED * 4).p_value < once.p_value / 10
 
     def test_equal_answers_in_clusters_leave_doubt(self) -> None:
@@ -212,10 +207,10 @@ class TestClusters:
                 assert grouped.p_value >= compare(*scores, margin=margin).p_value
 
     def test_one_cluster_is_no_evidence(self) -> None:
-        """One cluster has an interval without bounds and no detectable difference."""
+        """The interval of one cluster is everything there can be, and nothing is detectable."""
         independent = compare(BASELINE, COMPILED, clusters=["a"] * 8)
         assert independent.p_value >= 0.5
-        assert (independent.low, independent.high) == (-math.inf, math.inf)
+        assert (independent.low, independent.high) == (-1, 1)
         assert independent.detectable == math.inf
 
     def test_a_wrong_number_of_clusters(self) -> None:

@@ -56,6 +56,14 @@ def item(parent: pytest.Collector, test: Callable[..., Any]) -> pytest.Item:
     return node
 
 
+def items(parent: pytest.Module, test: Callable[..., Any]) -> list[pytest.Item]:
+    """Return the tests of a parametrized function as pytest collects them."""
+    collected: list[pytest.Item] = parent.ihook.pytest_pycollect_makeitem(
+        collector=parent, name=test.__name__, obj=test
+    )
+    return collected
+
+
 def declaring(parent: pytest.Module, **values: Any) -> pytest.Item:
     """Return a test that declares ``values``."""
 
@@ -123,6 +131,36 @@ class TestCheck:
         )
         assert declaring_test(node) == f"{parent.nodeid}::test_adder"
 
+    def test_the_marker_of_a_parameter_is_the_closest(
+        self, parent: pytest.Module, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A parameter with a marker has a declaration of its own, which completes the test's."""
+
+        @pytest.mark.parametrize(
+            "size",
+            [
+                pytest.param(1, marks=MARKER(name="of the parameter", num_candidates=2)),
+                pytest.param(2, marks=[pytest.mark.filterwarnings, MARKER(name="2", **SMALL)]),
+                3,
+                4,
+            ],
+        )
+        @mipro_optimize(**COMPLETE, auto=None, name="of the test", seed=7)
+        def test_adder(mipro: object, size: int) -> None:
+            raise AssertionError(mipro, size)
+
+        monkeypatch.setattr(parent.obj, "test_adder", test_adder, raising=False)
+        first, second, third, fourth = items(parent, test_adder)
+
+        values = check(first).values
+        assert (values["name"], values["num_candidates"]) == ("of the parameter", 2)
+        assert values["seed"] == 7
+        assert check(second).options == Options.checked(**{**SMALL, "seed": 7})
+        with pytest.raises(DeclarationError, match="auto=None needs num_candidates and num_trials"):
+            check(third)
+        assert declaring_test(first) == f"{parent.nodeid}::test_adder[1]"
+        assert declaring_test(third) == declaring_test(fourth) == f"{parent.nodeid}::test_adder"
+
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown argument": ({"num_trails": 3}, r"no argument 'num_trails'; did you mean 'num_trials'"),
@@ -153,13 +191,17 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "inputs not marked": ({"dataset": [dspy.Example(a=1)]}, r"declares no inputs.*inputs="),
     "cluster field missing": (
         {"cluster": "document"},
-        r"cluster='document': test\[0\] has no value in that field; it has .*'question'",
+        r"cluster='document': train\[0\] has no value in that field; it has .*'question'",
     ),
     "single cluster": (
         {"cluster": "answer", "dataset": {"train": TRAIN, "val": VAL, "test": sums(20, 1)}},
         r"cluster='answer': all 1 held-out examples are in one cluster, '43'",
     ),
     "cluster of another type": ({"cluster": 3}, r"cluster=3: expected the name of a field"),
+    "alpha_spending of another type": (
+        {"alpha_spending": 1},
+        r"alpha_spending=1: expected True or False",
+    ),
     "repeat of another type": (
         {"repeat": True},
         r"repeat=True: expected a whole number of at least 1",

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.plugin.options import OptionValue, Switch
+from pytest_mipro.plugin.options import OptionValue, Switch, Text
 from pytest_mipro.plugin.settings import Settings, add_options, options
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+TEXTS = [(name, option) for name, option in options() if isinstance(option, Text)]
 
 
 def session_config(pytester: pytest.Pytester, *arguments: str) -> pytest.Config:
@@ -101,6 +104,115 @@ class TestFromConfig:
             with pytest.raises(pytest.UsageError, match=f"{flag} and --mipro-frozen contradict"):
                 settings(pytester, flag, "--mipro-frozen")
 
+    @pytest.mark.parametrize(
+        "flags, problem",
+        [
+            ([], "--mipro-new-anchor does nothing without --mipro-update: it says what"),
+            (["--mipro-frozen"], "--mipro-new-anchor does nothing without --mipro-update"),
+            (["--mipro-update", "--mipro-frozen"], "--mipro-update and --mipro-frozen contradict"),
+            (["--mipro-update", "--mipro-dry-run"], "--mipro-update and --mipro-dry-run contr"),
+        ],
+    )
+    def test_a_new_anchor_is_that_of_an_update(
+        self, pytester: pytest.Pytester, flags: list[str], problem: str
+    ) -> None:
+        """The flag says what an acceptance is to be, and a run without one accepts nothing."""
+        with pytest.raises(pytest.UsageError, match=problem):
+            settings(pytester, "--mipro-new-anchor", *flags)
+        assert settings(pytester, "--mipro-new-anchor", "--mipro-update").new_anchor
+
+    def test_alpha_spending_is_an_ini_option(self, pytester: pytest.Pytester) -> None:
+        """It is off by default."""
+        assert not settings(pytester).alpha_spending
+        assert settings(pytester, "-o", "mipro_alpha_spending=true").alpha_spending
+
+    @pytest.mark.parametrize("blank", ["", " "])
+    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_flag])
+    def test_an_empty_flag_is_refused(
+        self, pytester: pytest.Pytester, name: str, blank: str
+    ) -> None:
+        """A variable that is not set would remove a limit, also that of the ini file."""
+        flag = dict(TEXTS)[name].flag
+        with pytest.raises(pytest.UsageError, match=rf"^{flag}='{blank}': expected .*[A-Za-z]"):
+            settings(pytester, f"{flag}={blank}", "-o", "mipro_max_calls=20")
+
+    @pytest.mark.parametrize("name", [name for name, option in TEXTS if option.has_ini])
+    def test_an_empty_ini_option_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
+        """It may come from a variable that is not set, too."""
+        key = dict(TEXTS)[name].key
+        with pytest.raises(pytest.UsageError, match=rf"^{key}='': expected .*[A-Za-z]"):
+            settings(pytester, "-o", f"{key}=")
+
+
+NATIVE = [
+    ("reference_from", "'origin/main'", "origin/main"),
+    ("threads", "4", 4),
+    ("timeout", "2", 2.0),
+    ("timeout", "2.5", 2.5),
+    ("default_repeat", "3", 3),
+    ("max_calls", "9", 9),
+    ("max_cost", "1.5", 1.5),
+    ("prune", "0.5", 0.5),
+    ("frozen", "true", True),
+    ("alpha_spending", "true", True),
+    ("default_lm", "'a/b'", "a/b"),
+    ("inconclusive", "'fail'", "fail"),
+    ("store_url", "'postgresql://host/db'", "postgresql://host/db"),
+    ("prices", "['a/b: 1 2', 'c: 0 0.5']", {"a/b": (1.0, 2.0), "c": (0.0, 0.5)}),
+    ("reports", "['a.md']", None),
+    ("redact", "['*_pin', 'salt']", ("*_pin", "salt")),
+]
+"""Settings, their values in TOML, and what they are then."""
+
+
+@pytest.mark.skipif(
+    pytest.version_tuple < (9, 2), reason="pytest has no table with values of several types"
+)
+class TestNativeTable:
+    """The table ``[tool.pytest]``, whose values have types."""
+
+    @pytest.mark.parametrize("name, value, expected", NATIVE)
+    def test_values(
+        self, pytester: pytest.Pytester, name: str, value: str, expected: object
+    ) -> None:
+        """Numbers are numbers, and texts texts."""
+        read = native_settings(pytester, dict(options())[name].key, value)
+        if name == "reports":
+            expected = (OptionValue("a.md", "mipro_report", pytester.path),)
+        assert getattr(read, name) == expected
+
+    def test_the_table_is_complete(self) -> None:
+        """Each ini option is tried."""
+        names = {name for name, option in options() if option.has_ini}
+        assert {name for name, _, _ in NATIVE} == names
+
+    @pytest.mark.parametrize(
+        "key, value, shown",
+        [
+            ("threads", "true", "true"),
+            ("threads", "1.5", "1.5"),
+            ("max_calls", "0", "0"),
+            ("max_calls", "''", ""),
+            ("max_cost", "nan", "nan"),
+            ("max_cost", "false", "false"),
+            ("timeout", "-1", "-1"),
+            ("inconclusive", "1", "1"),
+            ("redact", "['*']", r"\*"),
+        ],
+    )
+    def test_wrong_values(
+        self, pytester: pytest.Pytester, key: str, value: str, shown: str
+    ) -> None:
+        """The error is ours, with the value as the file has it."""
+        with pytest.raises(pytest.UsageError, match=rf"^mipro_{key}='{shown}': expected"):
+            native_settings(pytester, f"mipro_{key}", value)
+
+
+def native_settings(pytester: pytest.Pytester, key: str, value: str) -> Settings:
+    """Return the settings of a session with a value in pytest's own table."""
+    pytester.makepyprojecttoml(f"[tool.pytest]\n{key} = {value}\n")
+    return settings(pytester)
+
 
 class TestStore:
     @pytest.mark.parametrize("folder", ["job_feature%2Fbranch", "pro?ject", "a#b"])
@@ -121,6 +233,8 @@ class TestStore:
             ("sqlite:///:memory:", "sqlite:///:memory:", None),
             ("sqlite:///file:a.db?uri=true", "sqlite:///file:a.db?uri=true", None),
             ("postgresql://me:secret@host/db", "postgresql://host/db", None),
+            ("postgresql://host/db?sslpassword=x", "postgresql://host/db?sslpassword=***", None),
+            ("postgresql:/me:secret@host/db", "postgresql:…", None),
         ],
     )
     def test_name_and_file(

@@ -51,3 +51,19 @@ def test_the_line_of_the_definition_during_set_up(
     (warning,) = recorded
     assert (warning.category, str(warning.message)) == (MiproWarning, "text")
     assert "test_warnings.py" in warning.filename
+
+
+@pytest.mark.parametrize("path", [Path(__file__), Path("without_a_frame.py")])
+def test_a_filter_that_makes_it_an_error_is_named(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    """The exception has the advice, says why it is one, and what keeps it a warning."""
+    monkeypatch.setattr(request.node, "path", path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MiproWarning) as caught:
+            warn_about(request.node, "text")
+    advice, reason = str(caught.value).split("\n")
+    assert advice == "text"
+    assert "a filter" in reason
+    assert "default::pytest_mipro.MiproWarning" in reason

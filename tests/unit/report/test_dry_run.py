@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hostile import TEXTS
 
+from pytest_mipro.escaping import printable
 from pytest_mipro.optimize import Bound, Estimate
 from pytest_mipro.optimize.mipro.estimate import Tokens
 from pytest_mipro.report.dry_run import render_dry_run, skip_reason
-from pytest_mipro.report.escaping import printable
 from pytest_mipro.spending import Price
 
 ESTIMATE = Estimate(

@@ -7,8 +7,8 @@ from hostile import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mipro.escaping import neutral
 from pytest_mipro.records import Verdict
-from pytest_mipro.report.escaping import neutral
 from pytest_mipro.report.github import (
     MOST_ANNOTATIONS,
     STEP_SUMMARY_LIMIT,

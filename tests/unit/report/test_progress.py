@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from hostile import TEXTS
 
+from pytest_mipro.escaping import escaped_line
 from pytest_mipro.records import Progress, Usage
-from pytest_mipro.report.escaping import escaped_line
 from pytest_mipro.report.progress import progress_line
 from pytest_mipro.report.text_width import columns
 

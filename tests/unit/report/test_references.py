@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hostile import TEXTS
 
+from pytest_mipro.escaping import printable
 from pytest_mipro.records import Acceptance, Means, PairedComparison, Prompt, Report, Scorecard
 from pytest_mipro.records import Usage as Cost
-from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.references import (
     MOST_ORPHANS,
     render_acceptances,

@@ -22,8 +22,8 @@ from summaries import (
     task_summary,
 )
 
+from pytest_mipro.escaping import printable
 from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
-from pytest_mipro.report.escaping import printable
 from pytest_mipro.report.terminal import render_details, render_failure, render_table
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mipro.session.advice import advice_on_scores, advice_on_sizes
+from pytest_mipro.session.advice import advice_on_metric, advice_on_scores, advice_on_sizes
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,9 @@ def test_advice_on_sizes(train: int, val: int, sentences: list[str]) -> None:
 @pytest.mark.parametrize("score", [0.0, 0.5, 1.0, -3.0])
 def test_advice_on_a_constant_metric(score: float) -> None:
     """Ten equal scores say more about the metric than about programs."""
-    advice = advice_on_scores([score] * 5, [score] * 5)
+    advice = advice_on_metric([score] * 5, [score] * 5)
     assert f"gave {score:g} to all 10 held-out answers" in advice
+    assert not advice_on_scores([score] * 5, [score] * 5)
 
 
 def test_advice_on_a_good_baseline() -> None:
@@ -52,3 +53,4 @@ def test_advice_on_a_good_baseline() -> None:
 def test_scores_without_advice(baseline: list[float], compiled: list[float]) -> None:
     """Equal scores of few answers may be chance, and a scale may go beyond 1."""
     assert not advice_on_scores(baseline, compiled)
+    assert not advice_on_metric(baseline, compiled)

@@ -21,7 +21,7 @@ from sessions import (
     with_demos,
 )
 
-from pytest_mipro.errors import DeclarationError, FingerprintError, ModelError
+from pytest_mipro.errors import FingerprintError, ModelError, OptimizerError
 from pytest_mipro.records import Usage
 from pytest_mipro.spending import Account, Limit, Price, Prices
 from pytest_mipro.store import Store
@@ -101,7 +101,7 @@ def test_a_plugin_may_compile(checkout: Checkout) -> None:
 def test_a_plugin_has_to_return_a_program(checkout: Checkout) -> None:
     """The error names the hook and its result, and the store gets no artifact."""
     checkout.recorder.optimizer = lambda _: 3
-    with pytest.raises(DeclarationError, match="pytest_mipro_optimize returned 3, expected"):
+    with pytest.raises(OptimizerError, match="pytest_mipro_optimize returned 3, which"):
         checkout.outcome()
     checkout.recorder.optimizer = with_demos
     assert checkout.report().reasons == ("no artifact in the store yet",)

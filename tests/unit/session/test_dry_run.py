@@ -113,7 +113,7 @@ def test_a_dry_run_estimates_a_compile_by_phase(checkout: Checkout) -> None:
     phases = ["bootstrap", "propose", "search", "final", "held-out"]
     assert [bound.phase for bound in result.bounds] == phases
     assert result.bounds[-1].calls == ROWS
-    most_calls = sum(bound.calls for bound in result.bounds)
+    most_calls = sum(bound.calls or 0 for bound in result.bounds)
     assert COMPILE + ROWS <= most_calls < 3 * (COMPILE + ROWS)
     assert checkout.recorder.events == ["fingerprint"]
     assert (checkout.recorder.advice, checkout.references) == ([], {})

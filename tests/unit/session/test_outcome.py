@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchanged
@@ -88,7 +88,7 @@ def test_a_program_with_the_baselines_prompts_does_not_beat_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     "reference, scores, tolerance, word",
     [
-        (WON, WON, 0, "PASS"),
+        (WON, WON, 0.45, "PASS"),
         (LOST, WON, 0, "PASS"),
         (WON, LOST, 0, "FAIL"),
         (WON, A_LITTLE_LESS, 0.9, "PASS"),
@@ -102,6 +102,33 @@ def test_no_regression(
     result = outcome(tmp_path, LOST, scores, reference=accepted(reference), warn=texts.append)
     assert result.no_regression(tolerance=tolerance).word == word
     assert texts == []
+
+
+@pytest.mark.parametrize("stale, word", [("", "PASS"), ("the model changed", "INCONCLUSIVE")])
+def test_equal_scores_pass_only_for_the_accepted_program(
+    tmp_path: Path, stale: str, word: str
+) -> None:
+    """Equal scores of another program, or after the task changed, are no evidence."""
+    result = outcome(tmp_path, reference=accepted(WON), stale=stale)
+    assert result.no_regression().word == "INCONCLUSIVE"
+    result.reference = ReferenceProgram(scorecard(WON), lambda: result.compiled.program)
+    verdict = result.no_regression()
+    assert verdict.word == word
+    assert verdict.sentence.startswith("nothing changed") is (word == "PASS")
+
+
+@pytest.mark.parametrize("than", ["baseline", "reference"])
+def test_equal_costs_pass_for_the_same_program(
+    tmp_path: Path, than: Literal["baseline", "reference"]
+) -> None:
+    """The program and its model decide, whichever the costs are compared with."""
+    cards = scorecard(WON, CHEAP), scorecard(WON, CHEAP)
+    reference = accepted(WON, CHEAP)
+    result = outcome_of(tmp_path, *cards, reference=reference)
+    assert result.costs_no_more(ratio=1, than=than).word == "INCONCLUSIVE"
+    same = outcome_of(tmp_path, *cards, reference=reference, optimizer=unchanged)
+    same.reference = ReferenceProgram(cards[1], lambda: same.compiled.program)
+    assert same.costs_no_more(ratio=1, than=than).word == "PASS"
 
 
 @pytest.mark.parametrize("tolerant", [True, False])
@@ -128,7 +155,7 @@ def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: boo
         ({"reference": accepted(WON, rescored=True)}, "the metric changed since the reference"),
         (
             {"reference": accepted(WON), "acceptance": ACCEPTED_NOW},
-            "the reference was accepted now; nothing",
+            "the reference was accepted now; compiled 1.000",
         ),
     ],
     ids=["new examples", "another metric", "accepted now"],

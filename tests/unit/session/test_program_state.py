@@ -68,7 +68,7 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         versions={},
         state=dump_state(taught()),
     )
-    return restore_accepted(reference, program, checkout.location())
+    return restore_accepted(reference, checkout.task(program=program), checkout.location())
 
 
 class Configured(dspy.Predict):

@@ -7,6 +7,7 @@ import pytest
 from sessions import (
     COMMAND,
     HELD_OUT,
+    SUFFIXES,
     TRAIN,
     VAL,
     Renamed,
@@ -23,7 +24,7 @@ from pytest_mipro.records import Usage
 from pytest_mipro.task import Dataset
 
 if TYPE_CHECKING:
-    from sessions import Checkout, FirstRun
+    from sessions import Checkout
 
     from pytest_mipro.task import Task
 
@@ -89,7 +90,9 @@ def test_another_metric_scores_the_accepted_program_again(
     assert outcome.reference is not None
     assert outcome.reference.rescored
     assert outcome.reference.scores == (1.0,) * len(HELD_OUT)
-    assert outcome.no_regression().sentence.startswith("the metric changed since")
+    assert outcome.no_regression().sentence.startswith(
+        "this is the 2nd look at these 6 examples; the metric changed since"
+    )
     calls = 0 if has_store else len(HELD_OUT) + len(HELD_OUT)
     assert outcome.report().usage.calls == accepted.calls == calls
 
@@ -123,16 +126,17 @@ def test_a_reference_has_costs(accepted: Checkout, frozen: bool) -> None:
     assert accepted.calls == 0
 
 
-def test_an_update_writes_two_files(first_run: FirstRun) -> None:
-    """The acceptance names both."""
-    checkout, outcome = first_run
-    assert list(checkout.references) == ["test_adder.json", "test_adder.program.json"]
+def test_an_update_writes_three_files(compiled: Checkout) -> None:
+    """The acceptance names all."""
+    outcome = compiled.outcome(update=True)
+    assert list(compiled.references) == [f"test_adder{suffix}" for suffix in SUFFIXES]
     acceptance = outcome.report().acceptance
     assert acceptance is not None
     assert acceptance.change == "first"
     assert acceptance.files == (
         "__mipro__/test_sums/test_adder.json",
         "__mipro__/test_sums/test_adder.program.json",
+        "__mipro__/test_sums/test_adder.history.json",
     )
     assert outcome.no_regression().sentence.startswith("the reference was accepted now; not")
 
@@ -146,6 +150,7 @@ def test_an_update_with_another_result_replaces_the_reference(accepted: Checkout
     assert (acceptance.changed, acceptance.added, acceptance.removed) == (6, 0, 0)
     assert acceptance.previous is not None
     assert (acceptance.previous.compiled, acceptance.current.compiled) == (1.0, 0.0)
+    accepted.acceptance(task, new_anchor=True)
     assert accepted.outcome(task).no_regression()
 
 
@@ -156,7 +161,7 @@ def test_an_update_replaces_a_damaged_reference_alone(accepted: Checkout) -> Non
     assert accepted.references == files
     accepted.location().program.unlink()
     assert accepted.acceptance().change == "replaced"
-    assert len(accepted.references) == 2
+    assert len(accepted.references) == len(SUFFIXES)
     assert accepted.outcome().no_regression()
 
 
@@ -201,8 +206,7 @@ def test_each_test_of_a_task_has_its_own_reference(compiled: Checkout) -> None:
     with compiled.session(update=True) as run:
         for name in names:
             run.report(name)
-    suffixes = (".json", ".program.json")
-    assert list(compiled.references) == [f"{name}{end}" for name in names for end in suffixes]
+    assert list(compiled.references) == [f"{name}{end}" for name in names for end in SUFFIXES]
     with compiled.session(frozen=True) as run:
         run.report("test_first")
         with pytest.raises(ReferenceFileError, match=r"test_other\.json is missing"):
@@ -252,7 +256,9 @@ def test_a_frozen_run_evaluates_new_examples_once(accepted: Checkout) -> None:
     assert accepted.recorder.lines == ["mipro: test_adder: scoring 1 held-out examples"]
     assert accepted.calls == outcome.report().usage.calls == 2
     assert outcome.compiled.scores == (1.0,) * (1 + len(HELD_OUT))
-    assert outcome.no_regression().sentence.startswith("compared on 6 of 7 held-out examples")
+    assert outcome.no_regression().sentence.startswith(
+        "this is the 2nd look at these 7 examples; compared on 6 of 7 held-out examples"
+    )
     accepted.outcome(task, frozen=True)
     assert accepted.calls == 2
 

@@ -151,6 +151,7 @@ def test_a_folder_under_version_control(compiled: Checkout) -> None:
 def first_cached(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a checkout with a reference, whose store has nothing but LM responses."""
     checkout = caching(Checkout(tmp_path_factory.mktemp("responses")))
+    checkout.outcome()
     checkout.outcome(update=True)
     for table in ("rows", "traces", "proposals", "artifacts"):
         alter(f"DELETE FROM {table}")(checkout.store)

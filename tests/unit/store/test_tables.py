@@ -12,7 +12,7 @@ import pytest
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Failure, Proposal, Row, Trace, Usage
+from pytest_mipro.records import Artifact, Failure, Look, Proposal, Row, Trace, Usage
 from pytest_mipro.store import RecordTable, Response, Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
@@ -29,7 +29,7 @@ DAY = 86_400.0
 BUSY = """
 import sys
 from pytest_mipro.records import Row
-from pytest_mipro.store import RecordTable, Response, Store
+from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
 with store.compile_lock("key", "busy").wait(on_wait=print):
@@ -48,6 +48,12 @@ def fill(store: Store, name: str) -> None:
     store.artifacts.put(artifact(name, f"task of {name}"))
     store.responses.put(Response(name, {"outputs": ["text"]}))
     store.responses.flush()
+    store.looks.put(look(name, 1))
+
+
+def look(key: str, number: int, held_out: str = "set", test: str = "test") -> Look:
+    """Return a look at one example."""
+    return Look(key, number, "run", 9, test, held_out, ("example",))
 
 
 def age(path: Path, days: float, where: str = "1") -> None:
@@ -74,6 +80,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
     "responses": lambda store: store.responses.get("k"),
+    "looks": lambda store: store.looks.related("set", "test"),
 }
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from typing import Any
 
 import dspy
 import pytest
 
-from pytest_mipro.errors import DeclarationError
-from pytest_mipro.task import build_program, check_adapter, check_metric, check_program
+from pytest_mipro.errors import DatasetError, DeclarationError
+from pytest_mipro.task import Dataset, build_program, check_adapter, check_metric, check_program
 from pytest_mipro.task.callables import mismatch
 
 
@@ -114,10 +115,56 @@ def test_frozen_program_has_no_predictor() -> None:
         build_program(parent)
 
 
-def test_error_of_a_users_constructor_is_raised_unchanged() -> None:
-    """An error that the user's own constructor raises passes through."""
-    with pytest.raises(RuntimeError, match="no vocabulary file"):
-        build_program(Failing)
+ROUTER: Any = Router
+HINTED: Any = Hinted
+
+
+def subtracting() -> dspy.Module:
+    """Raise a TypeError that is none of the call."""
+    return Router("a" - len("a"))  # type: ignore[operator, arg-type]
+
+
+def decoding() -> dspy.Module:
+    """Raise an error in another file."""
+    return Router(json.loads("{"))
+
+
+@pytest.mark.parametrize(
+    "value, message, places",
+    [
+        (Failing, "Failing .*: it raised RuntimeError: no vocabulary file", ["in __init__: raise"]),
+        (
+            subtracting,
+            "subtracting .*: it raised TypeError: unsup",
+            ['return Router("a" - len("a"))'],
+        ),
+        (decoding, "decoding .*: it raised JSONDecodeError: ", ["json.loads", "json/decoder.py"]),
+        (functools.partial(ROUTER, wrong=1), "it raised TypeError: .*'wrong'", []),
+        (lambda: [HINTED()], r"it raised TypeError: .*'required'", ["lambda: [HINTED()]"]),
+    ],
+    ids=["constructor", "TypeError", "another file", "partial", "constructor without an argument"],
+)
+def test_error_of_a_users_builder_has_its_place(
+    value: object, message: str, places: list[str]
+) -> None:
+    """The error names the program, the exception, and the lines that raised it."""
+    with pytest.raises(DeclarationError, match=f"program=.*{message}") as caught:
+        build_program(value)
+    _, *lines = str(caught.value).splitlines()
+    assert len(lines) == len(places)
+    assert all(place in line for place, line in zip(places, lines, strict=True))
+    assert all("at " in line for line in lines)
+    assert not places or f"{__name__.rpartition('.')[2]}.py:" in lines[0]
+
+
+def test_an_error_of_ours_in_a_users_builder_is_raised_unchanged() -> None:
+    """A builder may load a dataset, whose error says everything."""
+
+    def build() -> dspy.Module:
+        return Router(str(Dataset.load([])))
+
+    with pytest.raises(DatasetError, match="split is empty"):
+        build_program(build)
 
 
 class Judge:

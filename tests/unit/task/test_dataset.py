@@ -8,7 +8,7 @@ import pytest
 from row_sources import SPLITS, as_csv, as_json, as_jsonl, examples_of, jsonl, refused, rows, write
 
 from pytest_mipro.errors import DatasetError
-from pytest_mipro.task import Dataset, clusters_of, example_digest
+from pytest_mipro.task import Dataset, example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,32 +169,3 @@ def test_error_of_a_users_function_is_raised_unchanged() -> None:
 
     with pytest.raises(RuntimeError, match="ticket system"):
         Dataset.load(load, inputs="question")
-
-
-def clustered(*values: Any) -> Dataset:
-    """Return a dataset whose held-out examples have ``values`` as documents."""
-    train, val = ([{"question": name, "answer": 1}] for name in ("train", "val"))
-    test = [
-        {"question": f"{index}", "answer": 1, **({} if value is ... else {"document": value})}
-        for index, value in enumerate(values)
-    ]
-    return Dataset.load({"train": train, "val": val, "test": test}, inputs=["question"])
-
-
-def test_clusters_are_values_as_text() -> None:
-    """A cluster is text for a value of any type, and 0 is a value."""
-    assert clusters_of(clustered("a", "b", "a"), "document") == ("a", "b", "a")
-    assert clusters_of(clustered(0, 1, [2, "x"]), "document") == ("0", "1", '[2,"x"]')
-
-
-@pytest.mark.parametrize("value", [..., None, ""])
-def test_an_example_in_no_cluster_is_refused(value: Any) -> None:
-    """The error names a missing or empty field, the example, and the example's fields."""
-    with pytest.raises(DatasetError, match=r"cluster='document': test\[1\] has no value.*question"):
-        clusters_of(clustered("a", value, "b"), "document")
-
-
-def test_a_single_cluster_is_refused() -> None:
-    """The error names a cluster that all held-out examples are in."""
-    with pytest.raises(DatasetError, match=r"cluster='document': all 2 .* one cluster, 'a'"):
-        clusters_of(clustered("a", "a"), "document")

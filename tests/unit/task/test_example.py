@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import dspy
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,18 +50,48 @@ def test_examples_keep_their_subclass(inputs: str | None) -> None:
     assert homes(dataset) == homes(Dataset.load(rows(30), inputs="question"))
 
 
-@pytest.mark.parametrize(
-    "name", ["base", "inputs", "labels", "copy", "keys", "get", "_store", "a b"]
-)
-def test_field_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """A field may have the name of a method of Example, or a name that is no identifier."""
-    pool = [{name: f"{n}", "answer": "yes"} for n in range(30)]
+@pytest.mark.parametrize("name", ["base", "label", "mro", "a b", "dspy_uuid", "class"])
+def test_field_may_have_any_name_that_is_not_hidden(tmp_path: Path, name: str) -> None:
+    """A field may have a name that is no identifier, and that of a parameter of Example."""
+    pool = [{name: f"{n}", "question": f"{n}"} for n in range(30)]
     path = write(tmp_path / "a.jsonl", jsonl(pool))
 
-    dataset = Dataset.load(path, inputs=[name])
+    dataset = Dataset.load(path, inputs="question")
 
     assert {row[name] for row in examples_of(dataset)} == {f"{n}" for n in range(30)}
-    assert all(row.inputs().toDict() == {name: row[name]} for row in examples_of(dataset))
+    assert all(getattr(row, name) == row[name] for row in examples_of(dataset))
+
+
+UNUSABLE_VALUES = {
+    "nan": (float("nan"), "the field 'answer' has the number nan; expected a finite number"),
+    "infinity": ({"a": [1.5, float("-inf")]}, "the field 'answer' has the number -inf"),
+    "numpy": (np.array([1.0, np.nan]), "the field 'answer' has the number nan"),
+    "surrogate": ("Why?\ud83d", r"the field 'answer' has '\ud83d', one half of a character"),
+    "surrogate in a name": ([{"a\udc00": 1}], r"the field 'answer' has '\udc00'"),
+}
+
+
+@pytest.mark.parametrize("value, words", UNUSABLE_VALUES.values(), ids=UNUSABLE_VALUES)
+def test_unusable_value_is_refused(value: object, words: str) -> None:
+    """The error names the row, the field, and the value that no model or metric can use."""
+    refused([*rows(2), {"question": "Why?", "answer": value}], f"dataset[2]: {words}")
+
+
+@pytest.mark.parametrize("text", ['{"question": "a", "answer": NaN}', '{"question": "\\udc80"}'])
+def test_unusable_value_of_a_file_is_named_by_its_line(tmp_path: Path, text: str) -> None:
+    """JSON can hold numbers and characters that nothing else can."""
+    path = write(tmp_path / "a.jsonl", jsonl(rows(1)) + text)
+
+    refused(path, "a.jsonl:2: the field")
+
+
+def test_whole_characters_beyond_the_first_plane_are_accepted(tmp_path: Path) -> None:
+    """A pair of escaped surrogates in JSON is one character."""
+    text = "".join(json.dumps({"question": f"💥{n}"}) + "\n" for n in range(30))
+
+    dataset = Dataset.load(write(tmp_path / "a.jsonl", text), inputs="question")
+
+    assert all(row.question.startswith("💥") for row in examples_of(dataset))
 
 
 def test_users_examples_are_not_changed() -> None:
@@ -100,6 +132,13 @@ def test_a_row_that_holds_itself_is_refused(field: str) -> None:
     row = dspy.Example({"question": "q", "answer": 1, field: endless}).with_inputs("question")
     with pytest.raises(DatasetError, match=r"dataset\[0\].*contains itself"):
         Dataset.load([row])
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """The error names the line of a value that can be read and not be converted."""
+    path = write(tmp_path / "a.jsonl", '{"question": ' + "[" * 500 + "]" * 500 + "}")
+
+    refused(path, "a.jsonl:1", "nested too deeply")
 
 
 @pytest.mark.parametrize(

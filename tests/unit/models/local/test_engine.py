@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import subprocess
@@ -150,6 +151,15 @@ def test_sampling_repeats_for_a_request_and_differs_by_rollout(lm: dspy.LM) -> N
     assert seeded("Name one.", seed=2) != name
 
 
+def test_awaited_answers_are_those_of_other_calls(lm: dspy.LM) -> None:
+    """A request has the same answer, and a rollout the same seed, in ``acall``."""
+    sampled = lm.copy(temperature=1.0, rollout_id=1)
+    for model in (lm, sampled):
+        assert asyncio.run(model.acall("Name a tea.")) == model("Name a tea.")
+    another = lm.copy(temperature=1.0, rollout_id=2)
+    assert asyncio.run(another.acall("Name a tea.")) != sampled("Name a tea.")
+
+
 def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:
     """The answer is the prefix and one of the grammar's alternatives, never anything else."""
     format_ = grammar_format(GRAMMAR, prefix="Kind:")
@@ -281,6 +291,7 @@ def test_engine_state_round_trips_without_paths() -> None:
     )
     assert isinstance(loaded.engine, LlamaEngine)
     assert loaded.engine.model_file == lm.engine.model_file
+    assert loaded.dump_state()["async_engine"] == state["async_engine"]
     assert loaded.kwargs == lm.kwargs
 
 

@@ -2,11 +2,12 @@ import re
 import unicodedata
 
 import pytest
+from ci_commands import commands, control_characters
 from hostile import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.report.escaping import escaped_line, neutral, printable, visible
+from pytest_mipro.escaping import escaped_line, neutral, printable, printable_output, visible
 
 
 def is_harmless(text: str) -> bool:
@@ -15,12 +16,6 @@ def is_harmless(text: str) -> bool:
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
         for character in text.replace("\n", "")
     ) and not re.search(r"^\s*::|##\w*\[", text, re.MULTILINE)
-
-
-def obeyed(line: str) -> bool:
-    """Return whether the runner of GitHub Actions or Azure Pipelines obeys a line."""
-    parsed = line.lstrip()
-    return parsed.startswith("::") or bool(re.search(r"##(vso)?\[", line))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +84,22 @@ def test_no_line_is_a_command(text: str, shown: str) -> None:
 @given(st.sampled_from(list(TEXTS.values())) | st.text(alphabet=":#[]\n\r \tvsoVSO\u200b\xad"))
 def test_no_text_is_a_command(text: str) -> None:
     """The runner obeys no line, also if it ignores characters that cannot be seen."""
-    ignored = dict.fromkeys(map(ord, "\u200b\xad"))
-    for line in re.split(r"[\r\n]", neutral(text).translate(ignored)):
-        assert not obeyed(line)
+    assert commands(neutral(text)) == []
+
+
+def test_output_keeps_its_tabs_and_colours() -> None:
+    """Only those that pytest writes itself: nothing hides a text or moves the cursor."""
+    diff = "\x1b[0m\x1b[92m+ a\tb\x1b[39;49;00m\x1b[8mhidden\x1b[2J"
+    assert printable_output(diff, coloured=True) == (
+        "\x1b[0m\x1b[92m+ a\tb\x1b[39;49;00m\\x1b[8mhidden\\x1b[2J"
+    )
+    assert printable_output("\x1b[92ma\tb") == "\\x1b[92ma\tb"
+    assert printable_output("a\n\t::error::b") == "a\n\t\\x3a:error::b"
+
+
+@given(st.sampled_from(list(TEXTS.values())) | st.text(alphabet=":#[]m0\n\r \t\x1bvso"))
+def test_no_output_is_a_command(text: str) -> None:
+    """With colours or without."""
+    for coloured in (True, False):
+        assert commands(printable_output(text, coloured=coloured)) == []
+    assert control_characters(printable_output(text)) == set()

@@ -18,6 +18,10 @@ _IGNORED = (
     r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     r"\U0001d173-\U0001d17a\U000e0000-\U000e0fff])*"
 )
+_TAB = re.compile(r"(\t)")
+_COLOUR = r"(?:0{1,2}|[1-4]|2[2-4]|[349][0-79])"
+_TAB_OR_COLOUR = re.compile(rf"(\t|\x1b\[(?:{_COLOUR}(?:;{_COLOUR})*)?m)")
+"""Matches what pytest writes itself, and nothing that hides a text."""
 _COMMAND = re.compile(rf"((?:\A|(?<=[\r\n])){_IGNORED}):(?={_IGNORED}:)")
 _OLD_COMMAND = re.compile(rf"(#{_IGNORED})#(?={_IGNORED}(?:vso{_IGNORED})?\[)", re.IGNORECASE)
 
@@ -36,6 +40,19 @@ def visible(text: str) -> str:
 def printable(text: str) -> str:
     """Return ``text`` with escapes for all that a terminal or a CI system would obey."""
     return neutral(visible(text))
+
+
+def printable_output(text: str, *, coloured: bool = False) -> str:
+    """Return the output of a program as ``printable`` does, with its tabs.
+
+    Args:
+        text: The output.
+        coloured: Whether its colours stay, too.
+    """
+    kept_pattern = _TAB_OR_COLOUR if coloured else _TAB
+    parts = kept_pattern.split(text)
+    parts[::2] = map(visible, parts[::2])  # The separators are between them.
+    return neutral("".join(parts))
 
 
 def escaped_line(text: str) -> str:

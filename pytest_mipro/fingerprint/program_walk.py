@@ -1,0 +1,67 @@
+"""The walk through a program, which the keys of a task have in common."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_mipro.fingerprint.ownership import counted_as_users
+from pytest_mipro.fingerprint.programs import describe_program
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    import dspy
+
+    from pytest_mipro.canonical import JSON
+    from pytest_mipro.fingerprint.code_walker import CodeWalker
+
+_walks: ContextVar[dict[tuple[int, str | None], ProgramWalk] | None] = ContextVar(
+    "walks", default=None
+)
+
+
+@dataclass(frozen=True)
+class ProgramWalk:
+    """A program, and what a walk through it found.
+
+    Attributes:
+        program: The program.
+        modules: The descriptions of its modules.
+        states: The descriptions of the modules' attributes, by path.
+        walker: The walker, with the parts of the code that was reached.
+    """
+
+    program: dspy.Module
+    modules: list[JSON]
+    states: Mapping[str, JSON]
+    walker: CodeWalker
+
+
+@contextmanager
+def described_once() -> Generator[None]:
+    """Describe each program once inside the block, as it is at first, however large it is."""
+    walks = _walks.get()
+    token = _walks.set({} if walks is None else walks)
+    try:
+        yield
+    finally:
+        _walks.reset(token)
+
+
+def walk_program(program: dspy.Module, walker: CodeWalker, declared: str | None) -> ProgramWalk:
+    """Return the walk through ``program`` by ``walker``, or the one that the block has.
+
+    The walker of the result may go on to anything else.
+    """
+    walks = _walks.get()
+    key = id(program), declared
+    walk = None if walks is None else walks.get(key)
+    if walk is None:
+        with counted_as_users(program):
+            walk = ProgramWalk(program, *describe_program(program, walker), walker)
+        if walks is not None:
+            walks[key] = walk
+    return replace(walk, walker=walk.walker.copy())

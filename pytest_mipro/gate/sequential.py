@@ -1,0 +1,309 @@
+"""Group-sequential verdicts: after each batch of held-out examples, stop or ask the next batch.
+
+A design has a few looks at growing numbers of examples. The boundaries of
+PASS and of FAIL spend alpha over the looks by the function of Lan and DeMets
+(1983), Biometrika 70, 659-663, that resembles O'Brien and Fleming (1979),
+Biometrics 35, 549-556: hardly any at first, so that the last look is nearly as
+strict as a single one. Futility bounds spend what power may be missed in the
+same way. They are not binding: alpha is kept whether or not asking stops there.
+
+A verdict at any look has the repeated p-value and the repeated confidence
+interval of Jennison and Turnbull (2000), Group Sequential Methods, chapter 9,
+which hold at all looks at once, for whatever reason asking stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from pytest_mipro.gate.paired import POWER, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pytest_mipro.records import PairedComparison
+
+    Numbers: TypeAlias = NDArray[np.float64]
+
+LOOKS = 4
+_NORMAL = NormalDist()
+_NODES = 96
+_FARTHEST = 9.0
+"""Standard deviations beyond which nothing is left of a normal distribution."""
+_HALVINGS, _P_HALVINGS = 40, 16
+_LEAST_P = 1e-15
+
+
+@dataclass(frozen=True)
+class SequentialDesign:
+    """The looks at growing numbers of held-out examples.
+
+    Attributes:
+        sizes: The number of examples at each look; the last is all of them.
+        alpha: The level of PASS over all looks, and that of FAIL.
+    """
+
+    sizes: tuple[int, ...]
+    alpha: float
+
+    @classmethod
+    def of(cls, n: int, alpha: float, looks: int = LOOKS) -> SequentialDesign:
+        """Return a design with looks at equal distances; fewer looks at fewer examples."""
+        sizes = {math.ceil(n * look / looks) for look in range(1, looks + 1)}
+        return cls(tuple(sorted(sizes)), alpha)
+
+    @cached_property
+    def fractions(self) -> tuple[float, ...]:
+        """The share of all examples at each look."""
+        return tuple(size / self.sizes[-1] for size in self.sizes)
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """The level of each look's test."""
+        return tuple(_upper_tail(bound) for bound in boundaries(self.fractions, self.alpha))
+
+    @cached_property
+    def futile(self) -> tuple[float, ...]:
+        """The p-value at each look above which a test will hardly be significant at the end."""
+        bounds, _ = self._futility
+        return tuple(_upper_tail(bound) for bound in bounds)
+
+    @cached_property
+    def inflation(self) -> float:
+        """How many times as large a difference has to be for the power of a single look."""
+        _, drift = self._futility
+        return drift / (_NORMAL.inv_cdf(1 - self.alpha) + _NORMAL.inv_cdf(POWER))
+
+    @property
+    def _futility(self) -> tuple[tuple[float, ...], float]:
+        misses = tuple(spent(1 - POWER, fraction) for fraction in self.fractions)
+        return futility(self.fractions, self.alpha, misses)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look of a design.
+
+    Attributes:
+        design: The design.
+        number: Which look it is, from 1.
+    """
+
+    design: SequentialDesign
+    number: int
+
+    @property
+    def level(self) -> float:
+        """The level of this look's test."""
+        return self.design.levels[self.number - 1]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether all examples are asked."""
+        return self.number == len(self.design.sizes)
+
+    def should_stop(
+        self, comparison: PairedComparison, awaited: Literal["PASS", "FAIL", "either"]
+    ) -> bool:
+        """Return whether more examples would hardly change the word.
+
+        Args:
+            comparison: The comparison of the examples so far, by ``compare``.
+            awaited: The words that change what happens: for an assert that
+                only PASS satisfies, PASS; for one that only FAIL breaks, FAIL.
+        """
+        p_values = {"PASS": comparison.p_value, "FAIL": comparison.p_opposite}
+        if self.is_last or min(p_values.values()) < self.level:
+            return True
+        words = p_values if awaited == "either" else {awaited}
+        return all(p_values[word] > self.design.futile[self.number - 1] for word in words)
+
+    def repeated_p(self, p_value: float) -> float:
+        """Return the least level over all looks at which this look's p-value is significant."""
+        alpha = self.design.alpha
+        fractions = self.design.fractions[: self.number]
+        statistic = _NORMAL.inv_cdf(1 - min(max(p_value, _LEAST_P), 1 - _LEAST_P))
+        # The search starts at alpha, so that rounding does not change the word.
+        low, high = (_LEAST_P, alpha) if p_value < self.level else (alpha, 1.0)
+        for _ in range(_P_HALVINGS):
+            middle = math.sqrt(low * high)
+            is_reached = middle < 1 and boundaries(fractions, middle)[-1] < statistic
+            low, high = (low, middle) if is_reached else (middle, high)
+        return low if p_value < self.level else high
+
+
+def compare_at(  # ruff: ignore[too-many-arguments] - what a comparison is made of
+    look: Look,
+    baseline: Sequence[float],
+    compiled: Sequence[float],
+    *,
+    margin: float = 0.0,
+    clusters: Sequence[Hashable] = (),
+    worse: bool = False,
+) -> PairedComparison:
+    """Compare two programs' scores on the examples of one look; see ``compare``.
+
+    P-values and interval are repeated ones. What is detectable refers to the
+    whole design, with all of its examples.
+    """
+    alpha = look.design.alpha
+    single = compare(baseline, compiled, margin=margin, alpha=alpha, clusters=clusters, worse=worse)
+    repeated = compare(
+        baseline, compiled, margin=margin, alpha=look.level, clusters=clusters, worse=worse
+    )
+    share = look.design.fractions[look.number - 1]
+    return replace(
+        single,
+        low=repeated.low,
+        high=repeated.high,
+        p_value=look.repeated_p(single.p_value),
+        p_opposite=look.repeated_p(single.p_opposite),
+        detectable=single.detectable * math.sqrt(share) * look.design.inflation,
+        sufficient=single.sufficient * look.design.inflation**2,
+    )
+
+
+def spent(total: float, fraction: float) -> float:
+    """Return how much of an error probability is spent once a share of examples is asked."""
+    if fraction >= 1:
+        return total
+    return 2 * _upper_tail(_NORMAL.inv_cdf(1 - total / 2) / math.sqrt(fraction))
+
+
+@lru_cache(maxsize=512)
+def boundaries(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
+    """Return the least significant statistic at each look, with a total level of ``alpha``."""
+    bounds: list[float] = []
+    paths, already = _Paths.start(), 0.0
+    for fraction in fractions:
+        following, total = _Step(paths, fraction, 0.0), spent(alpha, fraction)
+        bound = following.bound_above(total - already)
+        paths, already = following.between(-math.inf, bound), total
+        bounds.append(bound)
+    return tuple(bounds)
+
+
+@lru_cache(maxsize=64)
+def futility(
+    fractions: tuple[float, ...], alpha: float, misses: tuple[float, ...]
+) -> tuple[tuple[float, ...], float]:
+    """Return the futility bounds of a design, and the drift at which misses are as rare as said.
+
+    The drift is the expected statistic of all examples. At the last look the
+    futility bound is the boundary, and that decides the drift.
+
+    Args:
+        fractions: The share of all examples at each look.
+        alpha: The total level.
+        misses: The chance of a miss up to each look.
+    """
+    upper = boundaries(fractions, alpha)
+
+    drift = _least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
+    return _lower_bounds(fractions, upper, misses, drift), drift
+
+
+def _lower_bounds(
+    fractions: tuple[float, ...],
+    upper: tuple[float, ...],
+    misses: tuple[float, ...],
+    drift: float,
+) -> tuple[float, ...]:
+    """Return the statistics below which asking stops, so that misses are as rare as said."""
+    bounds: list[float] = []
+    paths, already = _Paths.start(), 0.0
+    for fraction, high, total in zip(fractions, upper, misses, strict=True):
+        following = _Step(paths, fraction, drift)
+        low = following.bound_below(total - already)
+        paths, already = following.between(low, high), total
+        bounds.append(low)
+    return tuple(bounds)
+
+
+class _Paths(NamedTuple):
+    """The distribution of the sum of evidence over all paths that have not stopped."""
+
+    fraction: float
+    sums: Numbers
+    chances: Numbers
+
+    @classmethod
+    def start(cls) -> _Paths:
+        """Return the distribution before the first example."""
+        return cls(0.0, np.zeros(1), np.ones(1))
+
+
+class _Step(NamedTuple):
+    """The way from one look to the next: the sum grows by a normal deviate.
+
+    Armitage, McPherson and Rowe (1969), Journal of the Royal Statistical
+    Society A 132, 235-244, with Gauss and Legendre's rule.
+    """
+
+    paths: _Paths
+    fraction: float
+    drift: float
+
+    def bound_above(self, chance: float) -> float:
+        """Return the least bound that the statistic exceeds with no more than a chance."""
+        return _least(lambda bound: self._tail(self._distances(bound)) <= chance)
+
+    def bound_below(self, chance: float) -> float:
+        """Return the least bound that the statistic is below with at least a chance."""
+        return _least(lambda bound: self._tail(-self._distances(bound)) >= chance)
+
+    def between(self, low: float, high: float) -> _Paths:
+        """Return the distribution of what goes on between two bounds."""
+        root, mean = math.sqrt(self.fraction), self.drift * self.fraction
+        least = max(low * root, mean - _FARTHEST * root)
+        most = max(min(high * root, mean + _FARTHEST * root), least)
+        points, weights = _rule()
+        sums = (most - least) / 2 * points + (most + least) / 2
+        deviates = (sums[:, np.newaxis] - self._means) / self._spread
+        densities = np.exp(-(deviates**2) / 2) @ self.paths.chances
+        densities /= self._spread * math.sqrt(2 * math.pi)
+        return _Paths(self.fraction, sums, (most - least) / 2 * weights * densities)
+
+    @property
+    def _spread(self) -> float:
+        return math.sqrt(self.fraction - self.paths.fraction)
+
+    @property
+    def _means(self) -> Numbers:
+        return self.paths.sums + self.drift * (self.fraction - self.paths.fraction)
+
+    def _distances(self, bound: float) -> Numbers:
+        distances: Numbers = (bound * math.sqrt(self.fraction) - self._means) / self._spread
+        return distances
+
+    def _tail(self, distances: Numbers) -> float:
+        tails = [math.erfc(distance / math.sqrt(2)) / 2 for distance in distances.tolist()]
+        return float(np.dot(tails, self.paths.chances))
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[Numbers, Numbers]:
+    """Return the points between -1 and 1 and the weights of Gauss and Legendre's rule."""
+    points, weights = np.polynomial.legendre.leggauss(_NODES)
+    return points, weights
+
+
+def _least(is_enough: Callable[[float], bool]) -> float:
+    """Return the least number that is enough, where all larger ones are enough as well."""
+    low, high = -_FARTHEST, _FARTHEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _upper_tail(value: float) -> float:
+    return math.erfc(value / math.sqrt(2)) / 2

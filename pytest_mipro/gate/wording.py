@@ -1,0 +1,120 @@
+"""The numbers and clauses of a verdict's sentence.
+
+A rounded number never contradicts the word: it gets as many digits as it takes
+to be on the right side of what it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_mipro.gate.sequential import Look
+    from pytest_mipro.records import PairedComparison
+
+_MOST_DIGITS = 12
+_ROUNDING = 1e-12
+CERTAINTY = "four times in five"
+"""The power that differences and numbers of examples are computed for."""
+
+
+def p_text(p_value: float, alpha: float) -> str:
+    """Return a p-value with two digits, or as many as keep it on its side of ``alpha``."""
+    return _rounded(p_value, alpha, lambda digits: f"{p_value:.{digits}g}", 2)
+
+
+def bounds_text(comparison: PairedComparison) -> str:
+    """Return the interval of a difference, or of a ratio of costs, on its side of the margin."""
+    bounds = (comparison.low, comparison.high)
+    if comparison.unit == "score":
+        low, high = (_bound_text(bound, comparison.margin, 3, "+") for bound in bounds)
+    else:
+        ratios = (max(comparison.times(bound), 0.0) for bound in bounds)
+        allowed = comparison.times(comparison.margin)
+        low, high = (_bound_text(ratio, allowed, 2, "") for ratio in ratios)
+    return f"[{low}, {high}]"
+
+
+def _bound_text(bound: float, margin: float, digits: int, sign: str) -> str:
+    return _rounded(bound, margin, lambda count: f"{bound:{sign}.{count}f}", digits)
+
+
+def _rounded(value: float, limit: float, render: Callable[[int], str], digits: int) -> str:
+    """Return the shortest text, of at least ``digits``, that compares with a limit as the value."""
+    for count in range(digits, _MOST_DIGITS):
+        shown = float(render(count))
+        # A margin that was computed is not quite what a user wrote.
+        nearest = limit if abs(shown - limit) > _ROUNDING else shown
+        if (shown < nearest, shown > nearest) == (value < limit, value > limit):
+            return render(count)
+    return render(digits)
+
+
+def confidence_text(comparison: PairedComparison) -> str:
+    """Return the confidence of a comparison's interval in percent."""
+    return f"{100 * comparison.confidence:.3g}%"
+
+
+def sample_size(comparison: PairedComparison) -> str:
+    """Return the numbers of examples, rollouts and clusters of a comparison."""
+    clusters = f" in {comparison.clusters} clusters" if comparison.clusters else ""
+    rollouts = f" x {comparison.rollouts} rollouts" if comparison.rollouts > 1 else ""
+    return f"n = {comparison.n}{rollouts}{clusters}"
+
+
+def look_text(look: Look | None) -> str:
+    """Return the clause that says how many examples of a sequential design are asked."""
+    if look is None:
+        return ""
+    sizes = look.design.sizes
+    return (
+        f"look {look.number} of {len(sizes)}: {sizes[look.number - 1]} of {sizes[-1]} "
+        "held-out examples are asked"
+    )
+
+
+def compared_examples(compared: int, total: int, reason: str) -> str:
+    """Return the clause that says why examples were left out; empty if none were."""
+    if compared == total:
+        return ""
+    return f"compared on {compared} of {total} held-out examples, {reason}"
+
+
+def sample(comparison: PairedComparison) -> str:
+    """Return what limits what a comparison shows."""
+    return "this number of clusters" if comparison.clusters else "this n"
+
+
+def rare_losses(comparison: PairedComparison, hidden: str) -> str:
+    """Return the warning that a sample need not contain what would reverse the verdict.
+
+    Args:
+        comparison: The comparison that the verdict is from.
+        hidden: What the sample need not contain, e.g. "a large loss".
+    """
+    if not comparison.unseen:
+        return ""
+    count = f"{comparison.n} examples"
+    if comparison.clusters:
+        count = f"{comparison.clusters} clusters"
+    return (
+        f"warning: {count} can miss {hidden} that hits fewer than "
+        f"1 in {math.floor(1 / comparison.unseen)}"
+    )
+
+
+def more_examples(comparison: PairedComparison, equal: str) -> str:
+    """Return the clause that says how many examples decide about an equal program.
+
+    Args:
+        comparison: A comparison with a margin that an equal program is beyond.
+        equal: The program, e.g. "a program as good as the reference".
+    """
+    count = comparison.sufficient - comparison.n
+    if count < 1:
+        return f"{equal} passes with this many examples {CERTAINTY}"
+    rounded = f"{float(f'{count:.2g}'):,.0f}"
+    return f"with about {rounded} more held-out examples {equal} passes {CERTAINTY}"

@@ -1,0 +1,142 @@
+"""The secrets that a process knows, and their replacement in whatever is shown or stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from weakref import WeakKeyDictionary
+
+from pytest_mipro.redaction import search, texts
+from pytest_mipro.redaction.names import snake_case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_mipro.canonical import JSON
+
+_LONG = 12
+"""Characters from which a secret is replaced also inside a word."""
+
+
+class Secrets:
+    """Secrets, which are added as they come up, and are never forgotten."""
+
+    def __init__(self) -> None:
+        """Start without a secret; the environment is read whenever a text is redacted."""
+        self._lock = Lock()
+        self._patterns: tuple[str, ...] = ()
+        self._secrets: frozenset[str] = frozenset()
+        self._replaced: tuple[str, ...] = ()
+        self._models: WeakKeyDictionary[object, tuple[int, ...]] = WeakKeyDictionary()
+
+    def add_names(self, patterns: Iterable[str]) -> None:
+        """Treat values as secrets, too, whose names match ``patterns``, such as ``*_pin``."""
+        self._patterns += tuple(snake_case_pattern(pattern) for pattern in patterns)
+
+    def add_url(self, url: str) -> None:
+        """Add the secrets of a URL, which may be mistyped."""
+        self._add(texts.secrets_in_url(url))
+
+    def add_from(self, *objects: object) -> None:
+        """Add the secrets that are in reach of ``objects``."""
+        visit = search.SecretSearch(self._patterns)
+        visit.visit(objects)
+        self._add(visit.secrets)
+
+    def add_from_model(self, model: object) -> None:
+        """Add the secrets of a model that is about to be called; mostly, they are known."""
+        if self._is_new(model):
+            self._add(search.secrets_of_model(model, self._patterns))
+
+    def _is_new(self, model: object) -> bool:
+        """Whether ``model`` has parameters that it did not have at its last call."""
+        attributes = getattr(model, "__dict__", {})
+        parameters = attributes.get("kwargs")
+        values = parameters.values() if isinstance(parameters, dict) else ()
+        content = tuple(map(id, (*attributes.values(), *values)))
+        try:
+            is_new = self._models.get(model) != content
+            self._models[model] = content
+        except TypeError:  # A model of a user's own class may have no hash, or no weak reference.
+            return True
+        return is_new
+
+    def redact(self, value: JSON) -> JSON:
+        """Return ``value`` with all secrets in its texts, and those of its URLs, replaced."""
+        self._add_environment()
+        return self._redacted(value)
+
+    def redact_text(self, text: str) -> str:
+        """Return a text of ours, such as a message, without secrets and what it calls one."""
+        if not text:
+            return text
+        self._add_environment()
+        return texts.without_credentials(self._replace(text, self._replaced), self._patterns)
+
+    def redact_error(self, text: str, error: BaseException) -> str:
+        """Return a text about ``error`` without secrets, also those of the code that raised it."""
+        local = search.secrets_in_frames(error, self._patterns)
+        return self.redact_text(self._replace(text, _ordered(local)))
+
+    def _redacted(self, value: JSON) -> JSON:
+        if isinstance(value, str):
+            text = self._replace(value, self._replaced)
+            return texts.without_url_secrets(text, self._patterns)
+        if isinstance(value, dict):
+            return {str(self._redacted(name)): self._redacted(item) for name, item in value.items()}
+        return [self._redacted(item) for item in value] if isinstance(value, list) else value
+
+    @staticmethod
+    def _replace(text: str, secrets: Iterable[str]) -> str:
+        for secret in secrets:
+            if secret not in text:
+                continue
+            if len(secret) >= _LONG:
+                text = text.replace(secret, texts.REPLACEMENT)
+            else:
+                word = rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])"
+                text = re.sub(word, texts.REPLACEMENT, text)
+        return text
+
+    def _add_environment(self) -> None:
+        environment = search.SecretSearch(self._patterns)
+        for name, value in os.environ.items():
+            environment.add(name, value)
+            environment.visit([value])
+        self._add(environment.secrets)
+
+    def _add(self, secrets: Iterable[str]) -> None:
+        if self._secrets.issuperset(secrets):
+            return
+        with self._lock:
+            self._secrets |= frozenset(secrets)
+            self._replaced = _ordered(self._secrets)
+
+
+def snake_case_pattern(pattern: str) -> str:
+    """Return a pattern of names as ``snake_case`` returns names; ``*`` stands for any text."""
+    return "*".join(map(snake_case, pattern.split("*")))
+
+
+def _ordered(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return the forms in which texts have ``secrets``, the longest first.
+
+    A secret may be part of another one.
+    """
+    forms = {form for secret in secrets for form in _forms(secret)}
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="", errors="replace")
+    yield json.dumps(secret)[1:-1]
+    yield repr(secret)[1:-1]
+
+
+SECRETS = Secrets()
+"""Those of this process: an environment and a key that was used once belong to all of it."""

@@ -1,0 +1,38 @@
+"""The table of looks at held-out examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_mipro.canonical import digest
+from pytest_mipro.records import Look
+from pytest_mipro.store import schema
+from pytest_mipro.store.tables import RecordTable
+
+if TYPE_CHECKING:
+    from pytest_mipro.store.backend import Backend
+    from pytest_mipro.store.tables import Connect
+
+
+class LookTable(RecordTable[Look]):
+    """Looks by key, by the held-out examples, and by the test that looked."""
+
+    def __init__(self, connect: Connect, backend: Backend) -> None:
+        """Keep looks in their table."""
+        super().__init__(connect, backend, schema.LOOKS, Look)
+        self._by_held_out = self._query(schema.LOOKS.c.held_out)
+        self._by_test = self._query(schema.LOOKS.c.test)
+
+    def related(self, held_out: str, test: str) -> dict[str, Look]:
+        """Return the looks of any test at a set of examples, and those of ``test`` at any set.
+
+        Raises:
+            StoreError: The store cannot be read, or a record in it is damaged.
+        """
+        looks = self._read(self._by_held_out, [held_out])
+        looks += self._read(self._by_test, [digest(test)])
+        return {look.key: look for _, look in looks}
+
+    def _names(self, record: Look) -> tuple[object, ...]:
+        # The name of a test may be no valid Unicode, and its digest always is.
+        return record.key, record.held_out, digest(record.test)

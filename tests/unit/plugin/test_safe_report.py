@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ci_commands import commands, control_characters
+
+from pytest_mipro.plugin.safe_report import make_safe
+
+HOSTILE = "\n::error::x ##[group]y\x1b[2J"
+TEST = """
+import pytest
+
+def test_raises():
+    print(HOSTILE)
+    try:
+        raise KeyError(HOSTILE)
+    except KeyError as error:
+        raise ValueError(HOSTILE) from error
+
+def test_asserts():
+    answer = HOSTILE
+    assert answer + "a" == answer + "b"
+
+def test_fails():
+    pytest.fail(HOSTILE, pytrace=False)
+
+def test_skips():
+    pytest.skip(HOSTILE)
+"""
+
+
+@pytest.mark.parametrize("style", ["long", "short", "native", "line"])
+@pytest.mark.parametrize("test", ["test_raises", "test_asserts", "test_fails", "test_skips"])
+def test_a_report_is_safe(pytester: pytest.Pytester, test: str, style: str) -> None:
+    """With each kind of traceback, in all that pytest may print of it."""
+    pytester.makepyfile(f"HOSTILE = {HOSTILE!r}\n{TEST}")
+    run = pytester.inline_run("--tb", style, "-l", "-p", "no:cacheprovider", "-k", test)
+    reports = run.getreports("pytest_runtest_logreport")
+    (report,) = [report for report in reports if report.when == "call"]
+    assert commands(texts(report)) != []
+    make_safe(report, coloured=False)
+    assert "error::x" in texts(report)
+    assert commands(texts(report)) == []
+    assert control_characters(texts(report)) == set()
+
+
+def texts(report: Any) -> str:
+    """Return what pytest may print of a report."""
+    longrepr = report.longrepr
+    parts = [str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr or "")]
+    if crash := getattr(longrepr, "reprcrash", None):
+        parts.append(crash.message)
+    return "\n".join([*parts, *(text for _, text in report.sections)])

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted import ScriptedEngine
+from sessions import (
+    HELD_OUT,
+    Adder,
+    Checkout,
+    held_out,
+    instructed,
+    nearly_right,
+    scorecard,
+    scored,
+    sums,
+    unchanged,
+    with_demos,
+)
+
+from pytest_mipro.fingerprint import Fingerprint
+from pytest_mipro.gate import LookCount
+from pytest_mipro.records import Scorecard, Usage
+from pytest_mipro.reference import LedgerEntry
+from pytest_mipro.session.context import TaskContext
+from pytest_mipro.session.ledger import Ledger, look_count
+from pytest_mipro.session.policy import Policy
+from pytest_mipro.session.storage import Storage
+from pytest_mipro.store import Store
+from pytest_mipro.task import example_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pytest_mipro.task import Task
+
+RIGHT, WRONG = (1.0,) * 6, (0.0,) * 6
+WORSE = ScriptedEngine(base=0, per_demo=0)
+
+
+def context(checkout: Checkout, **values: Any) -> TaskContext:
+    """Return the context of a task without a reference."""
+    return TaskContext(checkout.task(**values), Fingerprint({}), checkout.location(), None)
+
+
+def number(
+    ledger: Ledger,
+    checkout: Checkout,
+    scores: Sequence[float] = RIGHT,
+    instruction: str = "Add.",
+    **values: Any,
+) -> int:
+    """Return the number of the look at a program with these scores."""
+    program = scored(instructed(Adder(), instruction), scorecard(scores))
+    key, entries = ledger.entries(context(checkout, **values), scorecard(WRONG), program)
+    return entries[key].number
+
+
+@pytest.fixture
+def ledger(checkout: Checkout) -> Ledger:
+    """Return the ledger of a checkout without a store."""
+    return Ledger(Storage(checkout.store_url, checkout.folder, "test"), Policy())
+
+
+def test_the_same_scores_are_the_same_look(ledger: Ledger, checkout: Checkout) -> None:
+    """Another program or other scores are a new look, and each look keeps its number."""
+    looks: list[dict[str, Any]] = [
+        {},
+        {"instruction": "Sum up."},
+        {"scores": WRONG},
+        {"instruction": "Sum up.", "scores": WRONG},
+    ]
+    for _ in range(2):
+        numbers = [number(ledger, checkout, **values) for values in looks]
+        assert numbers == [1, 2, 3, 4]
+
+
+def test_other_tests_look_at_the_same_examples(ledger: Ledger, checkout: Checkout) -> None:
+    """Twenty tests that differ by a seed are twenty looks at one set."""
+    numbers = [
+        number(ledger, checkout, instruction=f"Add {seed}.", test=f"test_{seed}", seed=seed)
+        for seed in range(20)
+    ]
+    assert numbers == [*range(1, 21)]
+
+
+@pytest.mark.parametrize(
+    "kept, new, expected", [(6, 1, 2), (5, 1, 2), (3, 3, 2), (2, 4, 1), (3, 0, 2), (0, 6, 1)]
+)
+def test_a_few_other_examples_start_no_new_ledger(
+    ledger: Ledger, checkout: Checkout, kept: int, new: int, expected: int
+) -> None:
+    """The looks at a set count while half of the larger set is in both."""
+    assert number(ledger, checkout) == 1
+    examples = (*HELD_OUT[:kept], *sums(40, new))
+    task_context = context(checkout, dataset=held_out(*examples))
+    card = Scorecard(tuple(map(example_digest, examples)), (1.0,) * len(examples), Usage())
+    key, entries = ledger.entries(task_context, card, scored(Adder(), card))
+    assert entries[key].number == expected
+
+
+def test_workers_number_looks_once(checkout: Checkout) -> None:
+    """Eight workers, of which each two see the same look, give four numbers."""
+    Store.open(checkout.store_url).close()
+
+    def look(worker: int) -> int:
+        storage = Storage(checkout.store_url, checkout.folder, f"worker {worker}")
+        with closing(storage):
+            return number(Ledger(storage, Policy()), checkout, instruction=f"Add {worker // 2}.")
+
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(look, range(8)))
+    assert numbers[::2] == numbers[1::2]
+    assert sorted(numbers[::2]) == [1, 2, 3, 4]
+
+
+def test_a_count_says_what_the_looks_were() -> None:
+    """It counts the looks up to the present one, so that a later run says the same."""
+    entries = {
+        "a": LedgerEntry(1, "run", 9),
+        "b": LedgerEntry(2, "rescore", 9),
+        "c": LedgerEntry(3, "acceptance", 7),
+        "d": LedgerEntry(4, "rescore", 5),
+    }
+    assert look_count("a", entries, 120) == LookCount(1, 120)
+    assert look_count("c", entries, 120) == LookCount(3, 120, 2, 1, 1)
+
+
+def drift(checkout: Checkout) -> Task:
+    """Let the model answer otherwise from now on."""
+    checkout.model.drift_to(WORSE)
+    return checkout.task()
+
+
+def other_program(checkout: Checkout) -> Task:
+    """Let the search find another program."""
+    checkout.recorder.optimizer = unchanged
+    return checkout.task(seed=7)
+
+
+NEW_LOOKS: dict[str, tuple[Callable[[Checkout], Task], dict[str, bool], str]] = {
+    "the same": (Checkout.task, {}, ""),
+    "rescored alike": (Checkout.task, {"rescore": True}, ""),
+    "rescored": (drift, {"rescore": True}, "2nd look at these 6 examples (1 rescore)"),
+    "another seed": (other_program, {}, "2nd look at these 6 examples (2 seeds)"),
+    "another metric": (
+        lambda checkout: checkout.task(metric=nearly_right),
+        {},
+        "2nd look at these 6 examples",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, policy, look", NEW_LOOKS.values(), ids=NEW_LOOKS)
+def test_a_verdict_says_which_look_it_is(
+    compiled: Checkout, change: Callable[[Checkout], Task], policy: dict[str, bool], look: str
+) -> None:
+    """The same program on the same scores is no new look, in this run or a later one."""
+    compiled.outcome()
+    compiled.recorder.optimizer = with_demos
+    task = change(compiled)
+    for _ in range(2):
+        sentence = compiled.outcome(task, **policy).beats_baseline().sentence
+        assert sentence.startswith(f"this is the {look}; ") is bool(look)
+        assert ("this is the" in sentence) is bool(look)
+
+
+def test_the_ledger_goes_with_the_reference(compiled: Checkout, tmp_path: Path) -> None:
+    """An acceptance writes the looks of the store, and a checkout without a store counts on."""
+    compiled.recorder.optimizer = with_demos
+    compiled.outcome(compiled.task(metric=nearly_right))
+    compiled.outcome(update=True)
+    elsewhere = compiled.copied_to(tmp_path / "elsewhere", "__mipro__")
+    elsewhere.recorder.optimizer = with_demos
+    assert "2nd look" not in elsewhere.outcome(frozen=True).beats_baseline().sentence
+    elsewhere.model.drift_to(WORSE)
+    assert "3rd look" in elsewhere.outcome().beats_baseline().sentence
+
+
+def test_a_frozen_run_makes_no_store(accepted: Checkout) -> None:
+    """The accepted scores of fewer examples are a look that is counted and not recorded."""
+    accepted.store.unlink()
+    task = accepted.task(dataset=held_out(*HELD_OUT[:4]))
+    for _ in range(2):
+        sentence = accepted.outcome(task, frozen=True).no_regression().sentence
+        assert sentence.startswith("this is the 2nd look at these 4 examples; ")
+    assert not accepted.store.exists()
+
+
+@pytest.mark.parametrize("spends", [True, False])
+def test_alpha_is_spent_over_the_looks(compiled: Checkout, spends: bool) -> None:
+    """Six right answers more are enough for one look at alpha, and too few for a second look."""
+    compiled.recorder.optimizer = with_demos
+    compiled.outcome()
+    task = replace(compiled.task(metric=nearly_right), alpha_spending=spends)
+    verdict = compiled.outcome(task).beats_baseline(alpha=0.04)
+    assert verdict.word == ("INCONCLUSIVE" if spends else "PASS")
+    assert ("a PASS needs p < 0.0067 at look 2, of alpha = 0.04" in verdict.sentence) is spends
