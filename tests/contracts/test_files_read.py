@@ -20,18 +20,19 @@ CALLS = frozenset(
 """Functions and methods that open or read a file, or a database."""
 READERS = {
     "the store, `.mipro/store.db` or a database": {
-        "evaluate/response_cache.py",
         "plugin/terminal_summary.py",
         "session/storage.py",
         "store/database.py",
+        "store/files.py",
         "store/postgresql.py",
         "store/sqlite.py",
         "store/url.py",
     },
-    "references, `__mipro__`": {"reference/content.py"},
+    "references, `__mipro__`": {"reference/files.py", "reference/history.py"},
     "datasets": {"task/row_files.py"},
     "code of the project": {
         "fingerprint/dependencies.py",
+        "fingerprint/packages.py",
         "fingerprint/source.py",
         "optimize/mipro/propose.py",
     },
@@ -42,6 +43,7 @@ READERS = {
     "reports, and the summary of a GitHub job": {"plugin/report_files.py", "plugin/reports.py"},
     "parts of the package, and of the embedded model": {
         "models/local/engine.py",
+        "optimize/registry.py",
         "report/html.py",
     },
 }

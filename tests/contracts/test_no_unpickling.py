@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import pickle
 import sqlite3
 from contextlib import closing, suppress
@@ -12,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import Checkout, with_demos
 
-import pytest_mipro
 from pytest_mipro.errors import MiproError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "diskcache", "yaml"}
-"""Modules that turn what a file says into objects of any class."""
 
 
 class Payload:
@@ -105,22 +100,3 @@ def test_the_payload_works(tmp_path: Path) -> None:
     """Unpickled, it does leave a proof."""
     pickle.loads(pickle.dumps(Payload(tmp_path / "proof")))
     assert (tmp_path / "proof").exists()
-
-
-def test_no_module_can_unpickle() -> None:
-    """No module of the package imports one that unpickles."""
-    folder = Path(pytest_mipro.__file__).parent
-    imports = {
-        (path.name, name.partition(".")[0])
-        for path in folder.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in names_imported(node)
-    }
-    assert not {(file, name) for file, name in imports if name in UNSAFE}
-
-
-def names_imported(node: ast.AST) -> list[str]:
-    """Return the names of the modules that a statement imports."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
