@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_mipro.store.backend import Backend
     from pytest_mipro.store.tables import Connect
 
-INTERVAL = 0.1
+INTERVAL = 0.02
 """Least seconds between two transactions. A kill loses the records of this time, at most, as it
 loses the calls under way, which take longer."""
 
