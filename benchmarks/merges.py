@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
@@ -128,9 +129,7 @@ class Line:
         levels = gate.Levels(ALPHA, ALPHA, ALPHA if anchor is None else ALPHA / 2)
         verdict = gate.judge_at(
             levels,
-            lambda level: gate.no_regression(
-                accepted, scores, tolerance=TOLERANCE, alpha=level, tolerated=tolerated
-            ),
+            partial(gate.no_regression, accepted, scores, tolerance=TOLERANCE, tolerated=tolerated),
         )
         return verdict if anchor is None else anchor.applied_to(verdict)
 
@@ -221,14 +220,14 @@ class Row:
     """A row of the table.
 
     Attributes:
-        what: What happens.
+        event: What happens.
         figure: What is counted.
         simulate: Simulates it once.
         unit: The format of a mean.
         limit: What the mean with the guard should be.
     """
 
-    what: str
+    event: str
     figure: str
     simulate: Callable[..., float]
     unit: str
@@ -237,7 +236,7 @@ class Row:
     def cells(self, n: int, repetitions: int) -> list[object]:
         """Return the cells of the row."""
         means = (self._mean(n, repetitions, guarded=guarded) for guarded in (False, True))
-        return [self.what, self.figure, n, *means, self.limit]
+        return [self.event, self.figure, n, *means, self.limit]
 
     def _mean(self, n: int, repetitions: int, *, guarded: bool) -> str:
         values = (

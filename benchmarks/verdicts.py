@@ -31,7 +31,10 @@ from benchmarks.printing import Listed, Table
 from pytest_mipro.gate import (
     AcceptedScores,
     CostComparator,
+    Look,
+    SequentialDesign,
     beats_baseline,
+    compare,
     costs_no_more,
     no_regression,
 )
@@ -59,9 +62,16 @@ COLUMNS = {
     "lost, covered": 0,
     "warned": 0,
     "detectable": 0,
-    "power": 0,
+    "power": 6,
     "decides": 0,
     "val went up": 0,
+}
+SEQUENTIAL_COLUMNS = {
+    "true difference": 0,
+    "n": 4,
+    "passes at once": 0,
+    "passes sequentially": 0,
+    "examples asked": 0,
 }
 ALPHA = 0.05
 TOLERANCE = 0.02
@@ -348,6 +358,25 @@ def _cost_row(kind: str, n: int, repetitions: int) -> list[object]:
     return [kind, 1, "", n, *[""] * 3, *shares, *[""] * 4]
 
 
+def _sequential_row(difference: float, n: int, repetitions: int) -> list[object]:
+    """Return the row of continuous scores that are asked for in batches until PASS is decided."""
+    population, design = Population("continuous"), SequentialDesign.of(n, ALPHA)
+    rng = np.random.default_rng(n)
+    at_once = sequentially = examples = 0
+    for _ in range(repetitions):
+        scores, _ = population.draw(rng, n, gain=difference / population.lack)
+        at_once += compare(*scores.tolist(), alpha=ALPHA).p_value < ALPHA
+        for number, size in enumerate(design.sizes, 1):
+            look = Look(design, number)
+            comparison = compare(*scores[:, :size].tolist(), alpha=ALPHA)
+            if look.should_stop(comparison, "PASS"):
+                sequentially += comparison.p_value < look.level
+                examples += size
+                break
+    shares = (f"{passed / repetitions:.1%}" for passed in (at_once, sequentially))
+    return [f"{difference:.3f}", n, *shares, f"{examples / repetitions / n:.1%}"]
+
+
 def _priced(tokens: Numbers) -> Scorecard:
     card = _scorecard(np.ones(len(tokens)), ())
     return replace(card, costs=tuple(ExampleCost(count, None) for count in tokens.tolist()))
@@ -359,6 +388,8 @@ POPULATIONS = (
     *(Population(kind, clustered=True) for kind in ("binary", "ceiling", "alike", "alike graded")),
 )
 COSTS = ("costs", "dear")
+DIFFERENCES = (0.0, 0.025, 0.05, 0.1)
+"""True differences of programs whose examples are asked for in batches."""
 KINDS = (*DRAWS, *COSTS)
 
 
@@ -370,12 +401,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(argv)
     if arguments.quick:
-        arguments.sizes, arguments.repetitions = [20], 5
+        arguments.sizes, arguments.repetitions = [20], 4
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the simulations and print a table of their figures."""
+    """Run the simulations and print two tables of their figures."""
     arguments = _arguments(argv)
     table = Table(COLUMNS)
     for population in POPULATIONS:
@@ -386,6 +417,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if kind in arguments.scores:
             for n in arguments.sizes:
                 table.row(_cost_row(kind, n, arguments.repetitions))
+    print()
+    table = Table(SEQUENTIAL_COLUMNS)
+    for difference in DIFFERENCES:
+        table.row(_sequential_row(difference, max(arguments.sizes), arguments.repetitions))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pytest_mipro.canonical import JSON, plain
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 VerdictWord = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Unit = Literal["score", "tokens", "usd"]
 LookKind = Literal["run", "rescore", "acceptance"]
+ReplyReason = Literal["unreadable", "token limit", "filter", "refusal", "context window"]
+FailureReason = Literal["", "connection", "warning", ReplyReason]
+
+MOST_SCORE = 1e15
+"""The most that a score may be, and its negative the least: sums of squares stay finite."""
+Score = Annotated[float, Field(ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=False)]
 
 _USD_DIGITS = 12
 """Digits that sums of money keep; unrounded, a sum would depend on the order."""
@@ -120,11 +126,12 @@ class ExampleCost(Record):
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """An exception that the program caused, as text."""
+    """An exception that the program caused, as text, and its reason, if that is not its type."""
 
     type: str
     message: str
     traceback: str
+    reason: FailureReason = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,8 @@ class Row(Record):
     """One program on one example: the prediction, its score, its usage.
 
     A row with a ``failure`` scores ``FAILURE_SCORE``: the program raised an
-    exception. Errors that the program did not cause never become rows.
+    exception. It is not stored, so that the next run asks again. Errors that
+    the program did not cause never become rows.
     ``prediction_key`` is the key of the prediction, independent of the metric; None
     where the prediction cannot be stored. ``seconds`` is the duration of all
     calls; None without calls, or where it was not measured. ``spent`` is the
@@ -143,7 +151,7 @@ class Row(Record):
     FAILURE_SCORE: ClassVar[float] = 0.0
 
     key: str
-    score: float
+    score: Score
     prediction: Any = None
     usage: Usage = Usage()
     failure: Failure | None = None
@@ -157,9 +165,10 @@ class Trace(Record):
     """One bootstrap attempt on one training example; ``score`` is None if the teacher failed."""
 
     key: str
-    score: float | None
+    score: Score | None
     demos: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     usage: Usage = Usage()
+    failure: Failure | None = None
 
     def passes(self, threshold: float | None) -> bool:
         """Whether the score is at least ``threshold``, or without one is not 0."""

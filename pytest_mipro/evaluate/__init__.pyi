@@ -2,10 +2,12 @@ from .async_tasks import cancel_all as cancel_all
 from .async_tasks import first_result as first_result
 from .async_tasks import gather as gather
 from .async_tasks import gather_two as gather_two
+from .awaiting import result_of as result_of
 from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
+from .failures import failure_of as failure_of
 from .failures import type_and_message as type_and_message
 from .response_cache import cached_responses as cached_responses
 from .retrying import retry_lm_errors as retry_lm_errors

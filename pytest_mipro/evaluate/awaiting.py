@@ -13,6 +13,7 @@ import dspy
 
 from pytest_mipro.canonical import canonical_json, plain
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
+from pytest_mipro.task import is_async_only
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,9 +34,8 @@ def call_program(program: dspy.Module, inputs: dict[str, Any]) -> tuple[object, 
 
     A program without ``forward`` is called by its ``aforward``.
     """
-    # Those of the class, as DSPy logs a warning when a program is asked for its ``forward``.
-    is_async = hasattr(type(program), "aforward") and not hasattr(type(program), "forward")
-    prediction = (program.acall if is_async else program)(**inputs)
+    call = program.acall if is_async_only(program) else program
+    prediction = call(**inputs)
     if inspect.isawaitable(prediction):
         return _run(_traced(program, prediction))
     return prediction, tuple(dspy.settings.trace)

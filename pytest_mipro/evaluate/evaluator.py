@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dspy
 
 from pytest_mipro.canonical import plain
-from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.evaluate.awaiting import Step, call_program
-from pytest_mipro.evaluate.failures import failure_of
+from pytest_mipro.evaluate.failures import failure_of, program_error
 from pytest_mipro.evaluate.prediction_form import form_of
+from pytest_mipro.evaluate.replies import ReplyLog
 from pytest_mipro.evaluate.retrying import retry_lm_errors
 from pytest_mipro.evaluate.scoring import call_metric
 from pytest_mipro.spending import UsageMeter
@@ -88,21 +89,28 @@ class Evaluator:
 
         Raises:
             InfrastructureError: A language model call failed.
+            BudgetExceeded: A limit was spent before a call.
+            ProgramError: The program tried to end or to skip the test run.
             MetricError: The metric returned no score.
         """
+        replies = ReplyLog()
         with self._metered("bootstrap" if traced else None) as meter:
             try:
                 prediction, steps = retry_lm_errors(
-                    partial(_call, program, example, meter), f"running {type(program).__name__}"
+                    partial(_call, program, example, meter),
+                    f"running {type(program).__name__}",
+                    replies,
                 )
-            except InfrastructureError:
+            except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
                 raise
             # ruff: ignore[blind-except]: a user's program may raise any exception.
             except Exception as error:
-                failure = failure_of(error)
+                failure = failure_of(error, replies.faults)
                 return RunResult(
                     None, None, (), None, failure, meter.usage, meter.seconds, meter.spent
                 )
+            except BaseException as error:
+                raise program_error(program, error, example) from error
             seconds, spent = meter.seconds, meter.spent
             # Before the metric runs, because a metric may change the prediction.
             fields, form = plain(prediction, fallback=repr), form_of(prediction)

@@ -1,4 +1,4 @@
-"""The number of rows that a program may fail on."""
+"""The number of runs that a program may fail in."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from pytest_mipro.escaping import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_mipro.records import Failure, Row
+    from pytest_mipro.records import Failure, Row, Trace
 
 logger = logging.getLogger(__name__)
 
 
 class FailureLimit:
-    """Counts the rows that the program failed on, and raises when they are too many.
+    """Counts the runs that a program failed in, and raises when they are too many.
 
     Args:
-        max_errors: Maximum number of failed rows; None allows any number.
+        max_errors: Maximum number of failed runs; None allows any number.
         provide_traceback: Log failures with their traceback.
     """
 
     def __init__(self, max_errors: int | None = None, *, provide_traceback: bool = False) -> None:
         self._max_errors = max_errors
         self._provide_traceback = provide_traceback
-        self._failed_keys: set[str] = set()
+        self._failures: dict[str, Failure] = {}
 
-    def check(self, rows: Iterable[Row]) -> None:
-        """Count the failures among ``rows``, a row that comes again only once.
+    def check(self, runs: Iterable[Row | Trace]) -> None:
+        """Count the failures among ``runs``, a run that comes again only once.
 
         Raises:
-            ProgramError: There are failures among ``rows``, and more in total than allowed.
+            ProgramError: There are failures among ``runs``, and more in total than allowed.
         """
-        failures = {row.key: row.failure for row in rows if row.failure is not None}
+        failures = {run.key: run.failure for run in runs if run.failure is not None}
         for key, failure in failures.items():
-            if key not in self._failed_keys:
+            if key not in self._failures:
                 self._log(failure)
-        self._failed_keys.update(failures)
-        count = len(self._failed_keys)
-        if failures and self._max_errors is not None and count > self._max_errors:
-            *_, last = failures.values()
+        self._failures.update(failures)
+        if failures:
+            self._check_number()
+
+    def _check_number(self) -> None:
+        count, last = len(self._failures), list(self._failures.values())[-1]
+        if self._max_errors is not None and count > self._max_errors:
             message = (
                 f"the program failed on {count} rows, max_errors={self._max_errors} allows no "
                 f"more; the last failure is {last.type}: {last.message}"

@@ -5,12 +5,13 @@ Bootstrapping, proposals, search and verdict all use this module:
 ==================================================  ==========================================
 exception                                           consequence
 ==================================================  ==========================================
-429, 5xx, timeout, reset, DNS, response not JSON    the provider's, and temporary: retried, see
-                                                    ``retrying.py``; then the run stops
+429, 5xx, timeout, reset, DNS, response not JSON,   the provider's, and temporary: retried, see
+a reply without an answer                           ``retrying.py``; then the run stops
 key, billing, configuration, invalid request        the provider's, and permanent: the run
                                                     stops
-prompt too long, response that cannot be parsed,    the program's: a failure of the row,
-an exception in the user's module                   score 0
+prompt too long, a reply that was cut, filtered or  the program's: a failure of the row,
+refused or cannot be parsed, an exception in the    score 0; the next run asks again
+user's module
 the metric raises or returns no score               the metric's: the run stops
 ==================================================  ==========================================
 
@@ -21,29 +22,33 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import socket
 import traceback
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 import dspy
-from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import (
+    AdapterParseError,
     ContextWindowExceededError,
+    LMInvalidRequestError,
     LMStreamAssemblyError,
     is_retryable_lm_error,
 )
 
+from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import InfrastructureError, ProgramError
-from pytest_mipro.records import Failure
+from pytest_mipro.records import Failure, ReplyReason
 from pytest_mipro.redaction import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    from pytest_mipro.records import Row
+    from pytest_mipro.evaluate.replies import ReplyFault
+    from pytest_mipro.records import FailureReason, Row
 
 _NO_LM = "No LM is loaded"
 """The beginning of DSPy's error if its settings have no model; those of a row have one."""
@@ -53,61 +58,32 @@ _FOLDER = str(Path(__file__).parent)
 _TOO_MANY_REQUESTS = 429
 _TEMPORARY_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
-
-
-def _do_nothing(*_: object) -> None:
-    pass
-
-
-class CallWatch(BaseCallback):
-    """Records the first error of a language model call, even if the program catches it.
-
-    Args:
-        before_call: Called with the name of the model before each call, which begins when this
-            returns.
-        after_response: Called after each call that succeeded.
-    """
-
-    def __init__(
-        self,
-        before_call: Callable[[str], object] = _do_nothing,
-        after_response: Callable[[], object] = _do_nothing,
-    ) -> None:
-        super().__init__()
-        self.error: BaseException | None = None
-        self._before_call = before_call
-        self._after_response = after_response
-
-    def on_lm_start(
-        self,
-        call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
-        instance: object,
-        inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
-    ) -> None:
-        """Report a call that is about to begin."""
-        SECRETS.add_from_model(instance)  # An error of the provider may cite them.
-        self._before_call(str(getattr(instance, "model", "")))
-
-    def on_lm_end(
-        self,
-        call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
-        outputs: dict[str, Any] | None,  # ruff: ignore[unused-method-argument]  # the same
-        exception: BaseException | None = None,
-    ) -> None:
-        """Report a response, or keep the first error that the program did not cause."""
-        if exception is None:
-            self._after_response()
-        if self.error is not None or not isinstance(exception, Exception):
-            return
-        is_too_long = not list(_chain(exception, set()))
-        # DSPy does not convert the errors of a model of the user's own class.
-        self.error = infrastructure_cause(exception) or (None if is_too_long else exception)
+_SERVICE = re.compile(r"connect|timeout|http|urlerror|transport|unavailable", re.IGNORECASE)
+"""The class names of client libraries for a service that cannot be reached or fails."""
+_FILTERED = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+"""The codes of providers that refuse a request because of its content."""
+_EXPLANATIONS: dict[FailureReason, str] = {
+    "token limit": "the answer was cut at the model's token limit: raise its max_tokens",
+    "filter": (
+        "the provider's content filter withheld the answer: change the example, the instruction "
+        "or the filter's settings"
+    ),
+    "refusal": "the model refused to answer: change the example or the instruction",
+    "context window": (
+        "the prompt is longer than the model's context window: ask for fewer demos, shorten the "
+        "inputs, or take another model"
+    ),
+    "connection": "a service that the program uses failed; the next run asks again",
+    "warning": "a warning filter turned a warning into this exception: see filterwarnings",
+}
+_REPLY_REASONS = get_args(ReplyReason)
 
 
 def infrastructure_cause(error: BaseException) -> BaseException | None:
     """Return the language model error that caused ``error``, or None.
 
-    A prompt that is too long for the model does not count: the candidate caused it.
+    A prompt that is too long for the model, or that its provider filters, does not count: the
+    candidate or the example caused it.
     """
     chain = list(_chain(error, set()))
     for error_type in (dspy.LMError, InfrastructureError):
@@ -118,17 +94,34 @@ def infrastructure_cause(error: BaseException) -> BaseException | None:
 
 
 def _chain(error: BaseException, visited: set[int]) -> Iterator[BaseException]:
-    """Yield ``error`` and the errors in its group, its cause and its context."""
-    if id(error) in visited or isinstance(error, ContextWindowExceededError):
+    """Yield ``error`` and the errors behind it, without those that a prompt caused."""
+    if id(error) in visited or is_caused_by_prompt(error):
         return
     visited.add(id(error))
     yield error
+    for related in _behind(error):
+        yield from _chain(related, visited)
+
+
+def _behind(error: BaseException) -> list[BaseException]:
+    """Return the errors in the group of ``error``, its cause and its context."""
     # By name, because Python 3.10 has groups only from a package.
     group = getattr(error, "exceptions", ())
     members = group if isinstance(group, tuple) else ()
-    for related in (*members, error.__cause__, error.__context__):
-        if isinstance(related, BaseException):
-            yield from _chain(related, visited)
+    related = (*members, error.__cause__, error.__context__)
+    return [item for item in related if isinstance(item, BaseException)]
+
+
+def is_caused_by_prompt(error: BaseException) -> bool:
+    """Whether a model rejected a prompt for its length or its content."""
+    return _prompt_reason(error) is not None
+
+
+def _prompt_reason(error: BaseException) -> FailureReason | None:
+    if isinstance(error, ContextWindowExceededError):
+        return "context window"
+    is_filtered = isinstance(error, LMInvalidRequestError) and error.provider_code in _FILTERED
+    return "filter" if is_filtered else None
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -148,6 +141,12 @@ def is_temporary(error: BaseException) -> bool:
 def _is_network(error: BaseException | None) -> bool:
     """Whether an exception that DSPy did not convert comes from the network or the server."""
     return isinstance(error, _NETWORK) or getattr(error, "status_code", None) in _TEMPORARY_STATUS
+
+
+def overdue_error() -> dspy.LMTimeoutError:
+    """Return the error of a call that took longer than it may, although bytes arrive."""
+    message = "the response was not complete in time, so the call was given up"
+    return dspy.LMTimeoutError(message)
 
 
 def is_rate_limit(error: BaseException) -> bool:
@@ -195,23 +194,95 @@ def _message(error: BaseException) -> str:
 
 def frames_of(function: object, error: BaseException) -> str:
     """Return the last line of the file of ``function`` that raised ``error``, and the innermost."""
-    trace = traceback.extract_tb(error.__traceback__)
+    code = getattr(function, "__code__", None)
+    # Pytest hides the frames of its own ``skip`` and ``fail`` in this way.
+    visible = (
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_locals.get("__tracebackhide__")
+    )
+    trace = traceback.StackSummary.extract(visible)
     frames = [frame for frame in trace if not frame.filename.startswith(_FOLDER)]
     if not frames:
-        code = getattr(function, "__code__", None)
         return f"at {code.co_filename}:{code.co_firstlineno}" if code else "at an unknown place"
-    own = [frame for frame in frames if frame.filename == frames[0].filename]
-    shown = [own[-1], frames[-1]]
-    lines = (f"at {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in shown)
+    files = {frames[0].filename} if code is None else {code.co_filename, frames[0].filename}
+    own = [frame for frame in frames if frame.filename in files]
+    lines = (
+        f"at {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in (own[-1], frames[-1])
+    )
     return "\n".join(dict.fromkeys(lines))
 
 
-def failure_of(error: BaseException) -> Failure:
-    """Return the failure of a row whose program raised ``error``."""
+def failure_of(error: BaseException, faults: Sequence[ReplyFault] = ()) -> Failure:
+    """Return the failure of a row whose program raised ``error`` after replies with ``faults``."""
     trace = _from_program(error.__traceback__)
     frames = traceback.format_exception(type(error), error, trace, limit=-_FRAMES)
-    text = SECRETS.redact_error("".join(frames), error)
-    return Failure(type(error).__name__, _message(error), text)
+    reason = _reason(error, faults)
+    explanation = _EXPLANATIONS.get(reason, "")
+    message = "; ".join(filter(None, [explanation, _message(error)]))
+    shown = "".join(frames) + (f"{explanation}\n" if explanation else "")
+    return Failure(type(error).__name__, message, SECRETS.redact_error(shown, error), reason)
+
+
+def _reason(error: BaseException, faults: Sequence[ReplyFault]) -> FailureReason:
+    """Return why a program failed: the prompt, the last faulty reply, or its own service."""
+    errors = list(_all_behind(error))
+    for reason in map(_prompt_reason, errors):
+        if reason is not None:
+            return reason
+    for fault in reversed(faults):
+        if fault != "no answer":
+            return fault
+    if any(isinstance(related, AdapterParseError) for related in errors):
+        return "unreadable"
+    if any(isinstance(related, Warning) for related in errors):
+        return "warning"
+    return "connection" if any(map(_is_of_service, errors)) else ""
+
+
+def _all_behind(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and all errors behind it."""
+    visited, pending = set[int](), [error]
+    while pending:
+        error = pending.pop()
+        if id(error) not in visited:
+            visited.add(id(error))
+            yield error
+            pending += _behind(error)
+
+
+def _is_of_service(error: BaseException) -> bool:
+    """Whether an exception of the program comes from a service or the way to it."""
+    names = (error_type.__name__ for error_type in type(error).__mro__)
+    return _is_network(error) or any(map(_SERVICE.search, names))
+
+
+def program_error(
+    program: dspy.Module, error: BaseException, example: dspy.Example
+) -> ProgramError:
+    """Return the error that ``program`` raised something that is no ``Exception``."""
+    where = frames_of(getattr(type(program), "forward", None), error)
+    message = (
+        f"{type(program).__name__} raised {type_and_message(error)}{advice_on_exits(error)}\n"
+        f"{where}\n{shown(example)}"
+    )
+    return ProgramError(message)
+
+
+def advice_on_exits(error: BaseException) -> str:
+    """Return what to do about an exception that would end or skip the test run, if it is one."""
+    if isinstance(error, Exception):
+        return ""
+    return (
+        ", which would end or skip the test run and is no score; raise an Exception where an "
+        "answer fails, and skip the test itself before it asks for the outcome"
+    )
+
+
+def shown(example: dspy.Example) -> str:
+    """Return an example in a line of a message."""
+    return f"on the example {readable_json(plain(example.toDict(), fallback=repr)):.300}"
 
 
 def _from_program(trace: TracebackType | None) -> TracebackType | None:
@@ -227,9 +298,10 @@ def _from_program(trace: TracebackType | None) -> TracebackType | None:
 def check_not_broken(
     program: str, rows: Sequence[Row], examples: str = "held-out examples"
 ) -> None:
-    """Raise if a program failed on more than half of ``rows`` with the same exception.
+    """Raise if a program failed on more than half of ``rows`` in the same way.
 
-    Such a program is broken, and its score would not be a measurement.
+    Such a program is broken, and its score would not be a measurement. Replies that give no
+    readable answer are one way, and each type of exception is another.
 
     Args:
         program: Its name in the message, such as ``"the baseline program"``.
@@ -240,23 +312,29 @@ def check_not_broken(
         ProgramError: It is broken.
     """
     failures = [row.failure for row in rows if row.failure is not None]
-    most_common = Counter(failure.type for failure in failures).most_common(1)
+    most_common = Counter(map(_way, failures)).most_common(1)
     if not most_common or 2 * most_common[0][1] <= len(rows):
         return
-    ((error_type, count),) = most_common
-    first = next(failure for failure in failures if failure.type == error_type)
+    ((way, count),) = most_common
+    first = next(failure for failure in failures if _way(failure) == way)
     message = (
-        f"{program} failed on {count} of {len(rows)} {examples} with {error_type}: it is "
+        f"{program} failed on {count} of {len(rows)} {examples} with {way}: it is "
         f"broken, which is no score; make it answer at least half of them. The first "
-        f"failure:\n{first.traceback.rstrip()}{_advice(first)}"
+        f"failure:\n{traceback_with_advice(first)}"
     )
     raise ProgramError(message)
 
 
-def _advice(failure: Failure) -> str:
+def _way(failure: Failure) -> str:
+    return "no readable answer" if failure.reason in _REPLY_REASONS else failure.type
+
+
+def traceback_with_advice(failure: Failure) -> str:
+    """Return the traceback of a failure, and what to do about it if that is not obvious."""
+    shown = failure.traceback.rstrip()
     if not failure.message.startswith(_NO_LM):
-        return ""
+        return shown
     return (
-        "\na thread that the program starts itself has no model in its settings; let dspy.Parallel "
-        "start it, or run it with contextvars.copy_context().run"
+        f"{shown}\na thread that the program starts itself has no model in its settings; let "
+        "dspy.Parallel start it, or run it with contextvars.copy_context().run"
     )

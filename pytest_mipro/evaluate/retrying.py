@@ -10,17 +10,20 @@ import dspy
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from pytest_mipro.escaping import escaped_line
+from pytest_mipro.evaluate.call_watch import AttemptOver, CallWatch
 from pytest_mipro.evaluate.failures import (
-    CallWatch,
     infrastructure_cause,
     infrastructure_error,
     is_rate_limit,
     is_temporary,
+    overdue_error,
     retry_after,
     type_and_message,
 )
+from pytest_mipro.evaluate.replies import ReplyLog
+from pytest_mipro.evaluate.supervision import WorkHangs, supervised
 from pytest_mipro.evaluate.throttle import JITTER, RANDOM, Throttle, current_throttle
-from pytest_mipro.spending import begin_call, cached_price_list, end_call
+from pytest_mipro.spending import begin_call, cached_price_list, end_call, limited_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +33,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def retry_lm_errors(work: Callable[[], T], description: str) -> T:
-    """Return ``work()``, retried while its language model calls fail.
+def retry_lm_errors(work: Callable[[], T], description: str, replies: ReplyLog | None = None) -> T:
+    """Return ``work()``, retried while its language model calls fail or are not answered.
 
     Each attempt has an empty trace in DSPy's settings. An attempt in which a call failed is
     discarded even if ``work`` catches the error.
@@ -39,11 +42,13 @@ def retry_lm_errors(work: Callable[[], T], description: str) -> T:
     Args:
         work: Calls language models.
         description: What it does, for the message.
+        replies: Gets the faults of the replies of the last attempt.
 
     Raises:
         InfrastructureError: A call failed, and retries did not help or could not.
+        BudgetExceeded: A limit was spent before one of its calls.
     """
-    attempts = _Attempts(current_throttle())
+    attempts = _Attempts(current_throttle(), ReplyLog() if replies is None else replies)
     try:
         result: T = attempts.retrying()(attempts.run, work)
     except _CallFailed as failed:
@@ -67,8 +72,9 @@ class _CallFailed(Exception):
 class _Attempts:
     """The attempts at one piece of work, until it is done or the retry policy ends."""
 
-    def __init__(self, throttle: Throttle) -> None:
+    def __init__(self, throttle: Throttle, replies: ReplyLog) -> None:
         self.throttle = throttle
+        self._replies = replies
         self._count = 0
         self._counted_errors = 0
         self._first_error_time: float | None = None
@@ -97,19 +103,11 @@ class _Attempts:
         if not self.throttle.wait_for_pause():
             raise self.throttle.stop_error()
         self._count += 1
-        watch = CallWatch(self._before_call, self._after_response)
-        settings = {"callbacks": [*dspy.settings.callbacks, watch], "trace": []}
-        with cached_price_list(), dspy.context(**settings):
-            try:
-                result = work()
-            except Exception as error:  # The user's code may raise any exception.
-                cause = watch.error or infrastructure_cause(error)
-                if cause is None:
-                    raise
-                raise _CallFailed(cause) from error
-        if watch.error is not None:
-            raise _CallFailed(watch.error) from watch.error
-        return result
+        watch = CallWatch(self._before_call, self._after_response, self._replies)
+        with cached_price_list(), limited_calls():
+            callbacks = [*dspy.settings.callbacks, watch]
+            with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
+                return _watched(work, watch)
 
     def _before_call(self, model: str) -> None:
         self.throttle.wait_for_pause()
@@ -148,6 +146,22 @@ class _Attempts:
     def _sleep(self, seconds: float) -> None:
         if not self.throttle.wait(seconds):
             raise self.throttle.stop_error()
+
+
+def _watched(work: Callable[[], T], watch: CallWatch) -> T:
+    """Return ``work()``; raise ``_CallFailed`` if a call failed, even if ``work`` caught that."""
+    try:
+        result = supervised(work, watch.is_overdue)
+    except (AttemptOver, WorkHangs):
+        raise _CallFailed(watch.error or overdue_error()) from None
+    except Exception as error:  # The user's code may raise any exception.
+        cause = watch.error or infrastructure_cause(error)
+        if cause is None:
+            raise
+        raise _CallFailed(cause) from error
+    if watch.error is not None:
+        raise _CallFailed(watch.error) from watch.error
+    return result
 
 
 def _may_pass(error: BaseException) -> bool:

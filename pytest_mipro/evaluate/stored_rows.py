@@ -126,7 +126,9 @@ class StoredRows:
         """Evaluate with ``evaluator`` on ``workers``, and keep rows in ``store``."""
         self._evaluator = evaluator
         self._store = store
-        self._work: StoredWork[Row] = StoredWork(store.rows, workers)
+        self._work: StoredWork[Row] = StoredWork(
+            store.rows, workers, lambda row: row.failure is not None
+        )
         self._failure_limit = failure_limit or FailureLimit()
         self._looked_up: set[str] = set()
         self._rows_by_prediction: dict[str, Row] = {}

@@ -1,4 +1,7 @@
-"""Work that is done once per key, and whose record is stored before it is used."""
+"""Work that is done once per key, and whose record is stored before it is used.
+
+A record of a failure is used and not stored, so that the next run does the work again.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,19 @@ class StoredWork(Generic[R]):
     """Returns the record of a key from a table, or does the work and stores its record.
 
     Calls for the same key share one task.
+
+    Args:
+        table: Has the records.
+        workers: Do the work.
+        is_failure: Whether a record is that of a failure.
     """
 
-    def __init__(self, table: RecordTable[Any], workers: WorkerPool) -> None:
-        """Do work on ``workers``, and store its records in ``table``."""
+    def __init__(
+        self, table: RecordTable[Any], workers: WorkerPool, is_failure: Callable[[R], bool]
+    ) -> None:
         self._table = table
         self._workers = workers
+        self._is_failure = is_failure
         self._futures: dict[str, asyncio.Future[R]] = {}
         self._missing: set[str] = set()
         self._unwritten: list[R] = []
@@ -53,6 +63,8 @@ class StoredWork(Generic[R]):
 
     async def _run(self, work: Callable[..., R], arguments: tuple[object, ...]) -> R:
         record = await self._workers.run(work, *arguments)
+        if self._is_failure(record):
+            return record
         self._unwritten.append(record)
         if self._write_task is None:
             self._write_task = asyncio.ensure_future(self._write())

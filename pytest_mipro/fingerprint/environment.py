@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_mipro.fingerprint.parameters import is_credential
+from pytest_mipro.fingerprint.credentials import is_credential
 from pytest_mipro.fingerprint.source import source_of
 from pytest_mipro.fingerprint.syntax import dotted_name
 

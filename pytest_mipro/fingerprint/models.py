@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
 
-_CONNECTION = CLIENT_KEYS - {
-    *("api_version", "custom_llm_provider", "extra_headers", "extra_query", "headers")
-}
+_DECISIVE = {"api_version", "custom_llm_provider", "extra_headers", "extra_query", "headers"}
+_CONNECTION = (CLIENT_KEYS - _DECISIVE) | {"prompt_cache"}
 """Parameters that say how to reach the model; of these only the endpoint decides an answer."""
 _MODEL_STATE = frozenset(
     {

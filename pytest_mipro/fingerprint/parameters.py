@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from pytest_mipro.canonical import digest
+from pytest_mipro.fingerprint.credentials import is_credential
 from pytest_mipro.redaction import is_secret, snake_case
 
 if TYPE_CHECKING:
@@ -20,21 +21,9 @@ if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.code_walker import CodeWalker
 
-_CREDENTIAL = re.compile(
-    r"(^|_)(authorization|cookie|passw(or)?d|secret|credentials?|signature|sig)(_|$)"
-    r"|(^|_)(api_?|subscription_|access_|account_|secret_|private_|signing_)keys?(_id)?$"
-    r"|(^|_)(access|ad|api|auth|bearer|id|refresh|security|session)_token(_(provider|file|path))?$"
-    r"|^(x_)?(code|keys?|token)$"
-)
-"""Matches names, in snake case, of what says who asks, but not what for."""
 _APART = re.compile(r"(^|_)(headers|query)$")
 """Matches names of parameters whose items may each be a credential."""
 _URL = re.compile(r"(^|_)(base|url|uri|endpoint|proxy)$")
-
-
-def is_credential(name: object) -> bool:
-    """Whether a parameter, a header or an attribute of this name says only who asks."""
-    return bool(_CREDENTIAL.search(snake_case(name)))
 
 
 def describe_parameters(

@@ -23,7 +23,6 @@ Definition: TypeAlias = "Function | ast.ClassDef | ast.Lambda"
 
 _OMITTED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields that say what other fields say, how a text is written, or a comment."""
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 @lru_cache(maxsize=512)  # a session digests the same few functions many times
@@ -125,7 +124,7 @@ def _definitions(tree: ast.AST) -> Iterator[tuple[str, Definition]]:
         node, scope = pending.pop()
         if isinstance(node, ast.Lambda):
             yield scope, node
-        elif isinstance(node, _DEFINITIONS):
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield scope + node.name, node
             locals_ = "" if isinstance(node, ast.ClassDef) else "<locals>."
             scope = f"{scope}{node.name}.{locals_}"
@@ -164,7 +163,7 @@ def _merged(parts: Iterable[ast.expr]) -> Iterator[ast.expr]:
     text = ""
     for part in parts:
         if isinstance(part, ast.Constant):
-            text += part.value
+            text += str(part.value)
             continue
         if text:
             yield ast.Constant(text)

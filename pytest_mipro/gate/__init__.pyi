@@ -9,6 +9,7 @@ from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
+from .failure_clause import failed_answers as failed_answers
 from .looks import Levels as Levels
 from .looks import LookCount as LookCount
 from .looks import judge_at as judge_at

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.paired import compare
-from pytest_mipro.gate.verdict import AcceptedScores, compared_examples, no_regression
+from pytest_mipro.gate.verdict import AcceptedScores, no_regression
+from pytest_mipro.gate.wording import bounds_text, compared_examples, confidence_text
 
 if TYPE_CHECKING:
     from pytest_mipro.records import PairedComparison, Scorecard, Verdict
@@ -126,8 +127,8 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     common = compared_examples(comparison.n, len(compiled.examples), "the anchor lacks the others")
     return (
         f"the anchor of {anchor.acceptances} acceptances has {comparison.baseline:.3f}, difference "
-        f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}] "
-        f"at {comparison.confidence:.0%}{f', {common}' if common else ''}"
+        f"{comparison.difference:+.3f} {bounds_text(comparison)} "
+        f"at {confidence_text(comparison)}{f', {common}' if common else ''}"
     )
 
 

@@ -78,16 +78,16 @@ def spent_alpha(alpha: float, look: int) -> float:
     return alpha / (look * (look + 1))
 
 
-def judge_at(levels: Levels, judge: Callable[[float], Verdict]) -> Verdict:
-    """Return the verdict of ``judge``, which takes a level, if PASS and FAIL need other levels.
+def judge_at(levels: Levels, judge: Callable[..., Verdict]) -> Verdict:
+    """Return the verdict of ``judge``, which takes ``alpha``, if PASS and FAIL need other levels.
 
     Less evidence than PASS or FAIL needs makes the verdict that of the lower
     level, which is INCONCLUSIVE.
     """
     __tracebackhide__ = True
-    verdict = judge(levels.alpha)
+    verdict = judge(alpha=levels.alpha)
     needed = {"PASS": levels.passing, "FAIL": levels.failing}.get(verdict.word, levels.alpha)
-    return verdict if needed == levels.alpha else judge(needed)
+    return verdict if needed == levels.alpha else judge(alpha=needed)
 
 
 def with_look(verdict: Verdict, look: LookCount, levels: Levels) -> Verdict:

@@ -254,7 +254,7 @@ class _Scores(NamedTuple):
     @property
     def differences(self) -> list[float]:
         """The difference of each example."""
-        return [after - before for before, after in zip(self.baseline, self.compiled, strict=True)]
+        return [new - old for old, new in zip(self.baseline, self.compiled, strict=True)]
 
     @property
     def is_binary(self) -> bool:
@@ -286,7 +286,7 @@ class _Scores(NamedTuple):
         left = self.room(worse=worse) - distance
         part = min(max(left / max(mean, _TINY), 0.0), _MOST_STRETCHED)
         pairs = zip(self.baseline, self.compiled, strict=True)
-        units = _units([part * after - before for before, after in pairs], self.clusters)
+        units = _units([part * new - old for old, new in pairs], self.clusters)
         steps = max(_step(lacks) * mean * part * (1 - part), 0.0)
         return math.hypot(units.deviation, math.sqrt(steps / float(np.mean(units.sizes))))
 
@@ -380,4 +380,6 @@ def _grouped(
         return graded.SamplingUnits(np.asarray(totals, float), np.asarray(sizes, float))
     numbers: dict[Hashable, int] = {}
     groups = np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
-    return graded.SamplingUnits(np.bincount(groups, totals), np.bincount(groups, sizes))
+    return graded.SamplingUnits(
+        np.bincount(groups, totals).astype(float), np.bincount(groups, sizes).astype(float)
+    )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare, score_range
 from pytest_mipro.gate.sequential import Look, compare_at
 from pytest_mipro.gate.wording import (
@@ -104,17 +105,18 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
-        sentence = _kept_baseline(comparison, word)
+        clauses = [_kept_baseline(comparison, word), failed_answers("compiled", compiled)]
     else:
         word = _word(comparison, alpha)
-        clauses = (
+        clauses = [
             look_text(look),
             _versus_baseline(comparison, word, alpha),
+            failed_answers("compiled", compiled),
+            failed_answers("baseline", baseline),
             _warning(comparison, word),
             _improvement_advice(comparison, word, alpha),
-        )
-        sentence = "; ".join(filter(None, clauses))
-    return Verdict(BEATS_BASELINE.key, word, sentence, comparison)
+        ]
+    return Verdict(BEATS_BASELINE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 
 def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends on
@@ -158,12 +160,13 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged and accepted_scores == scores:
         word: VerdictWord = "PASS"
-        clauses = [_nothing_changed(comparison)]
+        clauses = [_nothing_changed(comparison), failed_answers("compiled", compiled)]
     else:
         word = _word(comparison, alpha)
         clauses = [
             look_text(look),
             _versus_reference(comparison, word, alpha),
+            failed_answers("compiled", compiled),
             _warning(comparison, word),
             _regression_advice(comparison, word, alpha, accepted.command),
         ]
@@ -314,11 +317,11 @@ def _regression_advice(
     return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
 
 
-def _detectable_clause(comparison: PairedComparison, what: str, limit: float) -> str:
+def _detectable_clause(comparison: PairedComparison, noun: str, limit: float) -> str:
     if math.isfinite(comparison.detectable):
         difference = comparison.detectable + limit
-        return f"a {what} of about {difference:.3f} would show at {sample(comparison)}"
-    return f"no {what} would show at {sample(comparison)}"
+        return f"a {noun} of about {difference:.3f} would show at {sample(comparison)}"
+    return f"no {noun} would show at {sample(comparison)}"
 
 
 def _warning(comparison: PairedComparison, word: VerdictWord) -> str:

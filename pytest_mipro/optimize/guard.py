@@ -24,11 +24,13 @@ from pytest_mipro.errors import MiproError, OptimizerError
 from pytest_mipro.evaluate import (
     Throttle,
     call_metric,
+    result_of,
     retry_lm_errors,
     throttled,
     type_and_message,
 )
 from pytest_mipro.fingerprint import prompts_key
+from pytest_mipro.optimize.first_runs import FirstRuns
 from pytest_mipro.records import Progress
 from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
 from pytest_mipro.task import isolated_copy, mismatch
@@ -93,7 +95,11 @@ class Guard:
         settings = {
             "lm": guarded.lm,
             "usage_tracker": self._meter,
-            "callbacks": [*dspy.settings.callbacks, _ScoreWatch(self)],
+            "callbacks": [
+                *dspy.settings.callbacks,
+                _ScoreWatch(self),
+                FirstRuns(guarded.program, self.stop),
+            ],
             "max_errors": NO_LIMIT,
         }
         with cached_price_list(), dspy.context(**settings), _quiet():
@@ -118,9 +124,13 @@ class Guard:
         try:
             return throttled(self._throttle, retry_lm_errors, work, description)
         except MiproError as error:
-            with self._lock:
-                self._error = self._error or error
+            self.stop(error)
             raise
+
+    def stop(self, error: MiproError) -> None:
+        """End the compile by ``error``, unless another one ends it already."""
+        with self._lock:
+            self._error = self._error or error
 
     def admit(self) -> None:
         """Ask the account for one more call, and show the progress."""
@@ -241,7 +251,7 @@ def _admitted(guard: Guard, call: Callable[[], T]) -> T:
 
 def _recording(metric: Metric, values: list[object]) -> Metric:
     def recording(*arguments: object) -> object:
-        value = metric(*arguments)
+        value = result_of(metric(*arguments))
         values.append(value)
         return value
 

@@ -15,6 +15,7 @@ from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize.bound import Bound
 from pytest_mipro.optimize.guard import NO_LIMIT, Guard
 from pytest_mipro.optimize.optimizer import CompileResult
+from pytest_mipro.task import is_async_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ class TeleprompterOptimizer:
 
     def optimized(self, task: Task, guard: Guard) -> dspy.Module:
         """Return what DSPy's optimizer makes of a guarded task."""
+        _refuse_async_programs(self.choice.name, task)
         optimizer = self._optimizer(task, guard)
         program: dspy.Module = optimizer.compile(
             task.program, **_compile_arguments(optimizer, task)
@@ -125,6 +127,17 @@ class TeleprompterOptimizer:
         if guard is None:
             return _unused
         return guard.metric_with_feedback(metric) if self.with_feedback else guard.metric(metric)
+
+
+def _refuse_async_programs(name: str, task: Task) -> None:
+    """Raise DeclarationError if DSPy's optimizers could not call a program of the task."""
+    for program in filter(None, (task.program, task.teacher)):
+        if is_async_only(program):
+            message = (
+                f"optimizer {name} calls forward, and {type(program).__name__} has only aforward; "
+                "give it a forward, or use optimizer='mipro'"
+            )
+            raise DeclarationError(message)
 
 
 def _unused(

@@ -62,10 +62,16 @@ def _revision(value: OptionValue) -> str:
     return value.text
 
 
-def _model(value: OptionValue) -> str:
-    if not value.text.strip():
-        value.refuse("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
-    return value.text
+def _not_empty(expected: str) -> Callable[[OptionValue], str]:
+    def parse(value: OptionValue) -> str:
+        if not value.text.strip():
+            value.refuse(expected)
+        return value.text
+
+    return parse
+
+
+_model = _not_empty("a DSPy model string such as openai/gpt-4o-mini, or 'local'")
 
 
 def _name(value: OptionValue) -> str:
@@ -132,6 +138,7 @@ class Settings:
             "The optimizer, before marker and fixture: mipro (default), bootstrap, random_search, "
             "labeled, knn, copro, simba, gepa or ensemble.",
             metavar="NAME",
+            parse=_not_empty("the name of an optimizer, such as mipro"),
             has_ini=False,
         ),
     ]
@@ -146,7 +153,7 @@ class Settings:
     timeout: Annotated[
         float,
         Text(
-            f"Seconds an LM call may take at most (default: {DEFAULT_TIMEOUT}).",
+            f"Seconds an LM call may take in all (default: {DEFAULT_TIMEOUT}).",
             metavar="SECONDS",
             parse=_above_zero("seconds"),
             default=str(DEFAULT_TIMEOUT),

@@ -94,6 +94,7 @@ class TaskRunner:
             message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None
 
+    @described_once()
     def outcome(self, request: pytest.FixtureRequest) -> Outcome:
         """Return the outcome of the requesting test; errors are those of its fixture."""
         self._node = request.node
@@ -102,8 +103,7 @@ class TaskRunner:
             task, location = self._task(request), self._location(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
-                with described_once():
-                    return self._session.outcome(task, location)
+                return self._session.outcome(task, location)
             end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))

@@ -10,6 +10,7 @@ from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.report import (
     render_acceptances,
     render_details,
+    render_failed_answers,
     render_optimizers,
     render_orphans,
     render_pruned,
@@ -42,6 +43,8 @@ def write(
     if reporter.verbosity > 0:
         for task in summary.tasks:
             lines += ["", *render_details(task, width).splitlines()]
+    for task in summary.tasks:
+        lines += render_failed_answers(task, width).splitlines()
     lines += [line for text in _texts(summary, settings) for line in text.splitlines()]
     lines += map(safe_line, notes)
     if rows or lines:

@@ -34,9 +34,9 @@ _FILE_SCHEME = re.compile(r"(?i)sqlite([+.]\w+)?")
 
 
 def without_url_secrets(text: str, patterns: Collection[str] = ()) -> str:
-    """Return ``text`` without the users and passwords, and the secret parameters, of its URLs."""
+    """Return ``text`` without the passwords, tokens and secret parameters of its URLs."""
     if "@" in text:
-        text = _USER_INFO.sub(rf"\1{REPLACEMENT}@", text)
+        text = _USER_INFO.sub(_user_info, text)
     return _PARAMETER.sub(partial(_parameter, patterns), text) if "=" in text else text
 
 
@@ -89,8 +89,8 @@ def url_without_secrets(url: str) -> str:
 
 def _user_secrets(user: str, password: str) -> Iterator[str]:
     """Yield what is secret of the user and the password in a URL; a token may be the user."""
+    yield from filter(partial(_is_secret_part, Strength.POSSIBLE), {user, unquote(user)})
     if not password:
-        yield from filter(partial(_is_secret_part, Strength.POSSIBLE), {user, unquote(user)})
         return
     plain = f"{unquote(user)}:{unquote(password)}"
     yield b64encode(plain.encode()).decode("ascii").rstrip("=")
@@ -100,6 +100,14 @@ def _user_secrets(user: str, password: str) -> Iterator[str]:
 
 def _is_secret_part(name_strength: Strength, part: str) -> bool:
     return is_secret_value(part, name_strength)
+
+
+def _user_info(match: re.Match[str]) -> str:
+    slashes, user, password = match.groups()
+    # A token may be the user, as in https://TOKEN:x-oauth-basic@host.
+    shown_user = REPLACEMENT if is_secret_value(user, Strength.POSSIBLE) else user
+    shown = shown_user if password is None else f"{shown_user}:{REPLACEMENT}"
+    return f"{slashes}{shown}@"
 
 
 def _parameter(patterns: Collection[str], match: re.Match[str]) -> str:

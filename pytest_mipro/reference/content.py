@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Usage
+from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Record, Score, Usage
 from pytest_mipro.reference.files import damaged, load, missing_half, write
 from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
 from pytest_mipro.store import SEAL_VARIABLE, environment_seal
@@ -53,8 +53,8 @@ class Reference(Record):
     parts: dict[str, str]
     where: dict[str, str]
     metric: str
-    baseline: dict[str, float]
-    compiled: dict[str, float]
+    baseline: dict[str, Score]
+    compiled: dict[str, Score]
     usage: dict[Literal["compile", "baseline", "compiled"], Usage]
     versions: dict[str, str]
     state: dict[str, Any]

@@ -20,6 +20,7 @@ from .summary import TestStatus as TestStatus
 from .summary import summarize as summarize
 from .summary import worst_last as worst_last
 from .terminal import render_details as render_details
+from .terminal import render_failed_answers as render_failed_answers
 from .terminal import render_failure as render_failure
 from .terminal import render_table as render_table
 from .text_width import filled as filled

@@ -18,25 +18,66 @@ VERSION = 1
 """It changes when a field is removed or changes its meaning; fields may be added without that."""
 SCHEMA = Path(__file__).with_name(f"report-{VERSION}.schema.json")
 """The JSON Schema of documents of this version."""
+MOST_CHARACTERS = 50_000_000
+"""Characters of a document; a larger one leaves texts out, then examples, and says so."""
+_TEXT_LENGTHS = (100_000, 10_000, 1_000)
+"""Characters that texts are cut to, one length after another, until a document is small enough."""
 _UNBOUNDED = ("low", "high", "detectable", "sufficient")
 """Figures of a comparison that are not finite where there are few examples."""
 
 
-def render_json(summary: Summary) -> str:
-    """Return the summary of a session as a JSON document.
+def render_json(summary: Summary, most: int = MOST_CHARACTERS) -> str:
+    """Return the summary of a session as a JSON document of at most ``most`` characters.
 
     It has ASCII characters only and follows ``SCHEMA``. A number that is not
-    finite is null.
+    finite is null. What is too much is left out, and ``left_out`` says what.
     """
-    document = {"version": VERSION, **summary.to_dict()}
-    return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
+    document = _finite({"version": VERSION, "left_out": [], **summary.to_dict()})
+    assert isinstance(document, dict)
+    text = _text(document)
+    for length in _TEXT_LENGTHS:
+        if len(text) <= most:
+            return text
+        document = {**_shortened(document, length), "left_out": [_cut_texts(length)]}
+        text = _text(document)
+    return text if len(text) <= most else _text(_without_examples(document))
+
+
+def _text(document: JSON) -> str:
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _shortened(value: JSON, length: int) -> Any:  # ruff: ignore[any-type] - any JSON data
+    """Return JSON data whose texts have at most ``length`` characters and a note."""
+    if isinstance(value, dict):
+        return {name: _shortened(item, length) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item, length) for item in value]
+    if isinstance(value, str) and len(value) > length:
+        return f"{value[:length]}... ({len(value) - length} more characters)"
+    return value
+
+
+def _cut_texts(length: int) -> str:
+    return f"all but the first {length} characters of each text"
+
+
+def _without_examples(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without its held-out examples, of which the verdicts have the scores."""
+    for report in filter(None, (task["report"] for task in document["tasks"])):
+        report["held_out"] = []
+    return {**document, "left_out": [*document["left_out"], "the held-out examples of all tasks"]}
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of documents of this version, built from the records."""
     document_schema = TypeAdapter(Summary).json_schema(mode="serialization")
-    document_schema["properties"] = {"version": {"const": VERSION}, **document_schema["properties"]}
-    document_schema["required"] = ["version", *document_schema["required"]]
+    document_schema["properties"] = {
+        "version": {"const": VERSION},
+        "left_out": {"type": "array", "items": {"type": "string"}},
+        **document_schema["properties"],
+    }
+    document_schema["required"] = ["version", "left_out", *document_schema["required"]]
     comparison = document_schema["$defs"]["PairedComparison"]["properties"]
     for name in _UNBOUNDED:
         comparison[name]["type"] = ["number", "null"]

@@ -8,7 +8,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.escaping import escaped_line, printable
-from pytest_mipro.gate import VERDICT_KINDS, amount
+from pytest_mipro.gate import VERDICT_KINDS, amount, failed_answers
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
@@ -86,6 +86,8 @@ _DEPTHS = (
     _Depth(None, None, None, None, None),
 )
 """By how many times -v was given."""
+_FAILED_LINES = 4
+"""Most lines about failed answers of a program in a test that passed."""
 _TRACEBACKS = 3
 """Failures of a program that are shown with their tracebacks."""
 
@@ -120,6 +122,22 @@ def render_details(task: TaskSummary, width: int) -> str:
         )
     for prompt in task.report.prompts_after:
         lines += _prompt(prompt, width)
+    return "\n".join(lines)
+
+
+def render_failed_answers(task: TaskSummary, width: int) -> str:
+    """Return how many answers of each program failed, with the first error; empty if none did.
+
+    For a test that passed: one that fails shows the tracebacks.
+    """
+    if (report := task.report) is None or task.blocks:
+        return ""
+    lines: list[str] = []
+    for name, card in (("compiled", report.compiled), ("baseline", report.baseline)):
+        for first in card.failures[:1]:
+            clause = f"{task.task}: {failed_answers(name, card)}"
+            text = f"{clause}; the first is {first.type}: {first.message}"
+            lines += hung("", escaped_line(text), width, _FAILED_LINES)
     return "\n".join(lines)
 
 

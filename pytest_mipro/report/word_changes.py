@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 
 _ALIKE = 0.4
 """The similarity below which two lines are shown as removed and added, without marked words."""
+_WORD = re.compile(r"\w+\s*|\W\s*")
 _MOST_WORDS = 600
 """Words of a line up to which they are compared; more would take seconds."""
+_MOST_PAIRS = 10_000
+"""Pairs of equal words in two lines up to which these are compared, for the same reason."""
+_MOST_WORK = 200_000
+"""Words, and pairs of equal words, in a diff after which no more of its lines are compared."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,10 @@ class MarkedLine:
 
 def mark_words(lines: Sequence[DiffLine], characters: int) -> Iterator[MarkedLine]:
     """Yield the lines of a diff, each cut to ``characters``, with the words that differ."""
-    start = 0
+    start, comparer = 0, _Comparer()
     while start < len(lines):
         stop = _end_of_change(lines, start)
-        yield from _marked(lines[start:stop], characters)
+        yield from _marked(lines[start:stop], characters, comparer)
         start = stop
 
 
@@ -61,12 +67,14 @@ def _end_of_change(lines: Sequence[DiffLine], start: int) -> int:
     return stop
 
 
-def _marked(lines: Sequence[DiffLine], characters: int) -> Iterator[MarkedLine]:
+def _marked(
+    lines: Sequence[DiffLine], characters: int, comparer: _Comparer
+) -> Iterator[MarkedLine]:
     """Yield the lines of a change, whose removed and added lines are compared in pairs."""
     old = [line for line in lines if line.mark != "+"]
     new = [line for line in lines if line.mark == "+"]
     pairs = [
-        _compared(removed.text[:characters], added.text[:characters])
+        comparer.pieces(removed.text[:characters], added.text[:characters])
         for removed, added in zip(old, new, strict=False)
     ]
     for side, group in enumerate((old, new)):
@@ -76,20 +84,38 @@ def _marked(lines: Sequence[DiffLine], characters: int) -> Iterator[MarkedLine]:
             yield MarkedLine(line.mark, pieces, len(line.text) - len(text))
 
 
-def _compared(removed: str, added: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-    """Return both lines in pieces; lines that are long or have little in common in one piece."""
-    old, new = re.findall(r"\s+|\w+|\W", removed), re.findall(r"\s+|\w+|\W", added)
-    uncompared = (Piece(removed),), (Piece(added),)
-    if max(len(old), len(new)) > _MOST_WORDS:
-        return uncompared
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    if matcher.ratio() < _ALIKE:
-        return uncompared
-    codes = matcher.get_opcodes()
-    return (
-        _pieces((("".join(old[i:j]), tag) for tag, i, j, _, _ in codes)),
-        _pieces((("".join(new[i:j]), tag) for tag, _, _, i, j in codes)),
-    )
+class _Comparer:
+    """Compares pairs of lines word by word, as many as a bounded amount of work allows."""
+
+    def __init__(self) -> None:
+        self._work_left = _MOST_WORK
+
+    def pieces(self, removed: str, added: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+        """Return both lines in pieces: in one if they are long or have little in common."""
+        old, new = _WORD.findall(removed), _WORD.findall(added)
+        uncompared = (Piece(removed),), (Piece(added),)
+        if not self._allows(old, new):
+            return uncompared
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        if matcher.quick_ratio() < _ALIKE or matcher.ratio() < _ALIKE:
+            return uncompared
+        codes = matcher.get_opcodes()
+        return (
+            _pieces((("".join(old[i:j]), tag) for tag, i, j, _, _ in codes)),
+            _pieces((("".join(new[i:j]), tag) for tag, _, _, i, j in codes)),
+        )
+
+    def _allows(self, old: Sequence[str], new: Sequence[str]) -> bool:
+        """Whether the work of comparing these words, which depends on their pairs, is small."""
+        if max(len(old), len(new)) > _MOST_WORDS:
+            return False
+        counts = Counter(new)
+        pairs = sum(counts[word] for word in old)
+        work = pairs + len(old) + len(new)
+        if pairs > _MOST_PAIRS or work > self._work_left:
+            return False
+        self._work_left -= work
+        return True
 
 
 def _pieces(parts: Iterable[tuple[str, str]]) -> tuple[Piece, ...]:

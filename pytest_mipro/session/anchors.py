@@ -9,6 +9,7 @@ from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import metric_key
 from pytest_mipro.session.program_state import restore_anchor
 from pytest_mipro.session.results import AnchorState
+from pytest_mipro.session.rollouts import accepted_task
 
 if TYPE_CHECKING:
     from pytest_mipro.records import Usage
@@ -54,7 +55,7 @@ class Anchors:
         return replace(state, anchor=anchor, rescored=True, usage=usage)
 
     def _rescored(self, context: TaskContext, anchor: Anchor) -> tuple[Anchor, Usage]:
-        task = context.task
+        task = accepted_task(context.task)
         program = restore_anchor(anchor, task, context.location)
         self._callbacks.say(task, "the metric changed: scoring the anchor again")
         (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)

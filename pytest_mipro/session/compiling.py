@@ -13,7 +13,7 @@ from pytest_mipro.optimize import CompileRequest, optimizer_of
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
-from pytest_mipro.session.program_state import dump_state
+from pytest_mipro.session.program_state import check_state, dump_state
 from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Compiler:
             MiproError: The task cannot be compiled.
         """
         task, dataset = context.task, context.task.dataset
-        dump_state(task.program)  # It refuses a program that could not be stored in the end.
+        check_state(task.program)
         reasons = self.reasons(task, context.fingerprint)
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
         self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))

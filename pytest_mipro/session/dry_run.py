@@ -14,8 +14,9 @@ from pytest_mipro.optimize import (
     tokens_per_call,
 )
 from pytest_mipro.session.anchors import has_new_metric
-from pytest_mipro.session.program_state import restore_compiled
+from pytest_mipro.session.program_state import restore_artifact
 from pytest_mipro.session.references import missing_examples
+from pytest_mipro.session.rollouts import scored_task
 from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def pending_work(
     if artifact is None:
         reasons = compiler.reasons(task, context.fingerprint)
         return PendingWork(reasons, again + scorer.most_rows(task))
-    compiled = restore_compiled(task, artifact.state)
+    task = scored_task(context, artifact.state, policy)
+    compiled = restore_artifact(task, artifact)
     return PendingWork((), again + scorer.missing_rows(task, [task.program, compiled]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro import gate
@@ -101,11 +101,11 @@ class Outcome:
         """
         __tracebackhide__ = True
         verdict = self._judged(
-            lambda level: gate.beats_baseline(
+            partial(
+                gate.beats_baseline,
                 self.baseline.card,
                 self.compiled.card,
                 margin=margin,
-                alpha=level,
                 unchanged=self._is_unchanged,
             ),
             alpha,
@@ -182,12 +182,12 @@ class Outcome:
         else:
             comparator, unchanged = self._cost_comparator(than), self._is_same_as(than)
             verdict = self._judged(
-                lambda level: gate.costs_no_more(
+                partial(
+                    gate.costs_no_more,
                     comparator,
                     self.compiled.card,
                     ratio=ratio,
                     unit=unit,
-                    alpha=level,
                     unchanged=unchanged,
                 ),
                 alpha,
@@ -198,6 +198,7 @@ class Outcome:
     def _regression(self, reference: ReferenceProgram, tolerance: float, alpha: float) -> Verdict:
         """Return the verdict against the reference and the anchor, each FAIL with half of alpha."""
         __tracebackhide__ = True
+        gate.check_no_regression(tolerance, alpha)
         card, state = self.compiled.card, self._state.anchor
         anchor = None
         if state is not None:
@@ -207,11 +208,11 @@ class Outcome:
         tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
         basis, unchanged = self._basis(reference), self._is_accepted(reference)
         verdict = self._judged(
-            lambda level: gate.no_regression(
+            partial(
+                gate.no_regression,
                 basis,
                 card,
                 tolerance=tolerance,
-                alpha=level,
                 tolerated=tolerated,
                 unchanged=unchanged,
             ),
@@ -221,7 +222,7 @@ class Outcome:
         return verdict if anchor is None else anchor.applied_to(verdict)
 
     def _judged(
-        self, judge: Callable[[float], Verdict], alpha: float, failing: float | None = None
+        self, judge: Callable[..., Verdict], alpha: float, failing: float | None = None
     ) -> Verdict:
         """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
         __tracebackhide__ = True

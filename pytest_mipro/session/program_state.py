@@ -15,6 +15,7 @@ from pytest_mipro.reference import predictors_of, refused_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_mipro.records import Artifact
     from pytest_mipro.reference import Anchor, Reference, ReferenceLocation
     from pytest_mipro.task import Task
 
@@ -41,6 +42,23 @@ def dump_state(program: dspy.Module) -> dict[str, Any]:
         )
         raise DeclarationError(message)
     return state
+
+
+def check_state(program: dspy.Module) -> None:
+    """Check that the state of ``program`` can be kept, before any model is asked.
+
+    Raises:
+        DeclarationError: It cannot be dumped, or not be loaded again.
+    """
+    try:
+        restore_state(program, dump_state(program))
+    except Exception as error:
+        message = (
+            f"the state of {type(program).__name__} cannot be kept, so that compiling it would be "
+            f"in vain: {type(error).__name__}: {error}; each dspy.Parameter in it needs a "
+            "dump_state() that returns what its load_state(state) takes"
+        )
+        raise DeclarationError(message) from error
 
 
 def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
@@ -77,9 +95,25 @@ def _problem(state: Mapping[str, Any], program: dspy.Module) -> str:
     return "" if is_whole else "is without an instruction"
 
 
-def restore_compiled(task: Task, state: Mapping[str, Any]) -> dspy.Module:
-    """Return what the task's optimizer compiled, from its state."""
-    return restore_state(optimizer_of(task.optimizer).shape(task), state)
+def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:
+    """Return what the task's optimizer compiled, in the state of ``artifact``.
+
+    Raises:
+        StoreError: The state does not fit the program, although its key does.
+    """
+    shape = optimizer_of(task.optimizer).shape(task)
+    try:
+        reason = _changed_predictors(artifact.state, shape)
+        if not reason:
+            return restore_state(shape, artifact.state)
+    # ruff: ignore[blind-except]: DSPy raises whatever a wrong state leads to.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    message = (
+        f"the compiled program of {task.name} in the store cannot be loaded: {reason}; another "
+        "program has written it, and --mipro-refresh compiles it again"
+    )
+    raise StoreError(message)
 
 
 def restore_accepted(reference: Reference, task: Task, location: ReferenceLocation) -> dspy.Module:

@@ -12,6 +12,7 @@ from pytest_mipro.records import Usage
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.program_state import restore_accepted
 from pytest_mipro.session.results import ReferenceProgram, ReferenceState, TaskResult
+from pytest_mipro.session.rollouts import accepted_task
 from pytest_mipro.session.scorecards import (
     accepted_card,
     artifact_of,
@@ -87,7 +88,7 @@ class References:
 
     def _rescored(self, task: Task, program: dspy.Module) -> tuple[Scorecard, Usage]:
         self._callbacks.say(task, "the metric changed: scoring the accepted program again")
-        (rows,), usage = self._scorer.evaluate(task, [program], task.dataset.test)
+        (rows,), usage = self._scorer.evaluate(accepted_task(task), [program], task.dataset.test)
         return self._scorer.scorecard(task, rows), usage
 
     def frozen_result(self, context: TaskContext) -> TaskResult:
@@ -122,7 +123,7 @@ class References:
         programs = [task.program, compiled]
         on_wait = partial(self._callbacks.say_waiting, task)
         with self._storage.lock(context.fingerprint.key, on_wait):
-            rows, usage = self._scorer.evaluate(task, programs, [*examples.values()])
+            rows, usage = self._scorer.evaluate(accepted_task(task), programs, [*examples.values()])
         if len(examples) == len(task.dataset.test):
             refuse_broken_programs(*rows)
         return [dict(zip(examples, program_rows, strict=True)) for program_rows in rows], usage

@@ -23,7 +23,6 @@ from pytest_mipro.records import Progress, Usage
 from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.session.scorecards import card_of, scored_program
 from pytest_mipro.spending import current_account
-from pytest_mipro.task import is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from pytest_mipro.session.policy import Policy
     from pytest_mipro.session.storage import Storage
     from pytest_mipro.task import Task
-
-_FRESH_ROLLOUT = 1_000_000
-"""The number of the first rollout that only runs ask for that accept their outcomes."""
 
 ScoredPair: TypeAlias = tuple[ScoredProgram, ScoredProgram]
 """The baseline and the compiled program."""
@@ -49,12 +45,11 @@ class Scorer:
         """Prepare a scorer; it evaluates rows again if ``policy`` says so."""
         self._storage = storage
         self._again = policy.rescore
-        self._accepts = policy.update
         self._callbacks = callbacks
 
     def stored(self, task: Task, compiled: dspy.Module) -> ScoredPair | None:
         """Return both programs with their stored scores, or None if the store lacks a row."""
-        rollouts, store, test = self._rollouts_of(task), self._storage.store, task.dataset.test
+        rollouts, store, test = _rollouts_of(task), self._storage.store, task.dataset.test
         baseline_rows = rollouts.stored(store, task.program, test)
         compiled_rows = rollouts.stored(store, compiled, test)
         if baseline_rows is None or compiled_rows is None:
@@ -88,7 +83,7 @@ class Scorer:
         workers.on_record = partial(self._show_progress, task, workers, total)
         workers.on_record()
         with self._storage.opened(again=self._again) as store:
-            work = self._rollouts_of(task).evaluate(programs, examples, store, workers)
+            work = _rollouts_of(task).evaluate(programs, examples, store, workers)
             return run_to_completion(work, workers), workers.usage
 
     def scorecard(self, task: Task, rows: Sequence[ExampleRows]) -> Scorecard:
@@ -97,14 +92,14 @@ class Scorer:
 
     def missing_examples(self, task: Task, compiled: dspy.Module) -> int:
         """Return for how many held-out examples the store lacks a row of either program."""
-        missing = self._rollouts_of(task).missing(
+        missing = _rollouts_of(task).missing(
             self._storage.store, [task.program, compiled], task.dataset.test
         )
         return max(missing)
 
     def missing_rows(self, task: Task, programs: Sequence[dspy.Module]) -> int:
         """Return how many held-out rows of ``programs`` have to be evaluated."""
-        rollouts, test = self._rollouts_of(task), task.dataset.test
+        rollouts, test = _rollouts_of(task), task.dataset.test
         if self._again:
             return len(programs) * task.repeat * len(test)
         return sum(
@@ -120,18 +115,6 @@ class Scorer:
         dataset = task.dataset
         examples = [*dataset.train, *dataset.val, *dataset.test]
         return available_rows(_evaluator_of(task), self._storage.store, task.program, examples)
-
-    def is_fresh(self, task: Task) -> bool:
-        """Whether programs are scored on rollouts that no verdict has seen.
-
-        A sampled program that is accepted for its scores was lucky with them, above
-        all if it was tried several times.
-        """
-        return self._accepts and is_sampled(task.program, task.lm)
-
-    def _rollouts_of(self, task: Task) -> RolloutEvaluator:
-        first = _FRESH_ROLLOUT if self.is_fresh(task) else 0
-        return RolloutEvaluator(_evaluator_of(task), task.repeat, first)
 
     def _scored_pair(
         self,
@@ -175,6 +158,10 @@ def refuse_broken_programs(
     """
     check_not_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
     check_not_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
+
+
+def _rollouts_of(task: Task) -> RolloutEvaluator:
+    return RolloutEvaluator(_evaluator_of(task), task.repeat, task.first_rollout)
 
 
 def _evaluator_of(task: Task) -> Evaluator:

@@ -13,6 +13,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.acceptance import Acceptor
+from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -20,9 +21,10 @@ from pytest_mipro.session.context import read_context
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
 from pytest_mipro.session.program_calls import asking_model_of
-from pytest_mipro.session.program_state import restore_compiled
+from pytest_mipro.session.program_state import restore_artifact
 from pytest_mipro.session.references import References
 from pytest_mipro.session.results import TaskResult
+from pytest_mipro.session.rollouts import accepted_task, scored_task
 from pytest_mipro.session.scoring import Scorer
 from pytest_mipro.session.storage import Storage
 from pytest_mipro.spending import Account, limits_of
@@ -144,13 +146,15 @@ class Session:
     def _looks(
         self, context: TaskContext, result: TaskResult
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
-        kind: LookKind | None = "acceptance" if self._scorer.is_fresh(context.task) else None
+        is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
+        kind: LookKind | None = "acceptance" if is_fresh else None
         return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
 
     def _reference_state(
         self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
     ) -> ReferenceState:
         if self._policy.update:
+            check_failures(context.task, result, self._callbacks.warn_task)
             return self._acceptor.accept(context, result, looks)
         return self._references.state(context)
 
@@ -196,6 +200,8 @@ class Session:
         parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
         if self._policy.frozen:
             parts.append(context.location.scores.as_posix())
+        # An accepted program may be scored on other rollouts than the same one elsewhere.
+        parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
     def _judged(self, context: TaskContext) -> TaskResult:
@@ -217,14 +223,16 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        programs = self._scorer.stored(context.task, restore_compiled(context.task, artifact.state))
+        task = scored_task(context, artifact.state, self._policy)
+        programs = self._scorer.stored(task, restore_artifact(task, artifact))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
     def _new_result(self, context: TaskContext) -> TaskResult:
         """Compile and score what the store lacks."""
-        started, task = time.monotonic(), context.task
+        started = time.monotonic()
         compilation = self._compilation(context)
-        program = restore_compiled(task, compilation.artifact.state)
+        task = scored_task(context, compilation.artifact.state, self._policy)
+        program = restore_artifact(task, compilation.artifact)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)
@@ -244,7 +252,8 @@ class Session:
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is not None:
             return Compilation(artifact)
-        return self._compiler.compile(context, self._scorer.most_rows(context.task))
+        task = scored_task(context, {}, self._policy)
+        return self._compiler.compile(context, self._scorer.most_rows(task))
 
     def _announce_scoring(self, task: Task, program: dspy.Module) -> None:
         count = self._scorer.missing_examples(task, program)

@@ -1,9 +1,9 @@
 """Charge language model calls to the account of a task or of a session, within its limits.
 
 A call is charged when its response arrives; rows from the store and responses from a cache are
-not charged. A row that has begun is finished, as half a row would be wasted: when a limit is
-reached, running rows may exceed it, and no other row begins. So the excess is at most the cost of
-the rows that were running.
+not charged. Once a limit is spent no call begins, also in the middle of a row: a program may make
+any number of calls. So the excess is at most the cost of the calls that were running. The reserve
+binds only the beginning of a row, as half a row would be wasted.
 """
 
 from __future__ import annotations
@@ -137,6 +137,16 @@ class Account:
             if remaining.limit.unit == "usd":
                 self._check_prices(remaining.limit)
             if remaining.amount <= self._reserve(remaining.limit.unit):
+                raise self.exceeded(remaining.limit)
+
+    def admit_call(self) -> None:
+        """Let a call of a row that has begun begin.
+
+        Raises:
+            BudgetExceeded: A limit is spent.
+        """
+        for remaining in self.remaining():
+            if remaining.amount <= 0:
                 raise self.exceeded(remaining.limit)
 
     def _check_prices(self, limit: Limit) -> None:

@@ -76,6 +76,15 @@ class UsageMeter:
         # DSPy's cache had the responses that an earlier attempt has paid for.
         return self.usage if self.usage.calls == self._responses else None
 
+    def admit_call(self) -> None:
+        """Let a call begin.
+
+        Raises:
+            BudgetExceeded: As ``Account.admit_call``.
+        """
+        if self._account is not None:
+            self._account.admit_call()
+
     def begin_attempt(self) -> None:
         """Record that an attempt at the row begins."""
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,13 @@ def parse_record(record_type: type[RecordT], label: str, text: str) -> RecordT:
             another program wrote it.
     """
     try:
-        return record_type.from_dict(json.loads(text))
+        return record_type.from_dict(json.loads(text, parse_constant=_no_constant))
     except (ValueError, RecursionError) as error:
         message = f"{label} holds something that is no {record_type.__name__}"
         raise DamagedRecord(message) from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are no JSON, and which ``text_of`` never writes."""
+    message = f"{name} is no JSON"
+    raise ValueError(message)

@@ -5,6 +5,7 @@ from .callables import build_program as build_program
 from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
 from .callables import check_program as check_program
+from .callables import is_async_only as is_async_only
 from .callables import mismatch as mismatch
 from .clusters import clusters_of as clusters_of
 from .dataset import Dataset as Dataset

@@ -114,6 +114,12 @@ def _place_of(error: Exception) -> str:
     return "".join(dict.fromkeys(places))
 
 
+def is_async_only(program: dspy.Module) -> bool:
+    """Whether a program has ``aforward`` and no ``forward``."""
+    # Its class is asked, as DSPy logs a warning when a program is asked for its ``forward``.
+    return hasattr(type(program), "aforward") and not hasattr(type(program), "forward")
+
+
 def check_metric(value: object) -> None:
     """Raise DeclarationError unless ``value`` takes an example and a prediction."""
     if not callable(value) or isinstance(value, type):

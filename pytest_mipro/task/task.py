@@ -37,6 +37,7 @@ class Task:
         threads: The most rows evaluated at the same time.
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
+        first_rollout: The number of the first of these rollouts.
         cluster: The field whose equal values mark dependent held-out examples.
         alpha_spending: Whether all looks at the held-out examples share alpha.
         budget: The most that the task may spend in one run; None sets no limit.
@@ -57,6 +58,7 @@ class Task:
     threads: int = 8
     version: str | None = None
     repeat: int = 1
+    first_rollout: int = 0
     cluster: str | None = None
     alpha_spending: bool = False
     budget: Budget | None = None

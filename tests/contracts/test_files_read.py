@@ -41,7 +41,8 @@ READERS = {
         "spending/shared_spending.py",
     },
     "reports, and the summary of a GitHub job": {"plugin/report_files.py", "plugin/reports.py"},
-    "parts of the package, and of the embedded model": {
+    "what is installed: the package, the embedded model, metadata of others": {
+        "fingerprint/packages.py",
         "models/local/engine.py",
         "optimize/registry.py",
         "report/html.py",

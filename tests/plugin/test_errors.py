@@ -119,7 +119,7 @@ def test_no_credential_of_a_failing_program_is_stored(
     reports = [word for name in ("r.html", "r.json", "r.md") for word in ("--mipro-report", name)]
     result = project.run("--mipro", "-vv", "-o", "mipro_redact=*_pin", "--junitxml=r.xml", *reports)
     result.assert_outcomes(failed=1)
-    assert "404: *** *** *** *** postgresql://***@db pin ***" in result.stdout.str()
+    assert "404: *** *** *** *** postgresql://me:***@db pin ***" in result.stdout.str()
     files = [path for path in project.path.rglob("*") if path.is_file()]
     shown = [path for path in files if path.suffix not in {".py", ".pyc"}]
     assert {"r.html", "r.json", "r.md", "r.xml", "store.db"} <= {path.name for path in shown}
@@ -143,3 +143,57 @@ def test_a_program_with_threads_needs_the_context(project: Project) -> None:
     project.write(program=code.replace("self.add, question", "context.run, self.add, question"))
     project.run("--mipro").assert_outcomes(passed=1)
     assert project.calls > 250
+
+
+def test_an_exit_in_user_code_is_an_error_of_its_test_alone(project: Project) -> None:
+    """Neither sys.exit in a program nor pytest.skip in a metric ends or skips a test."""
+    project.write(
+        test_exits="""
+import sys
+import pytest
+from pytest_mipro import mipro_optimize
+from program import DATASET, Adder, right
+
+class Leaving(Adder):
+    def forward(self, question):
+        sys.exit(3)
+
+def skipping(example, prediction, trace=None):
+    pytest.skip("no label")
+
+@mipro_optimize(program=Leaving, metric=right, dataset=DATASET)
+def test_leaves(mipro): pass
+
+@mipro_optimize(program=Adder, metric=skipping, dataset=DATASET)
+def test_skips(mipro): pass
+
+def test_after(): pass
+"""
+    )
+    result = project.run("--mipro", "test_exits.py")
+    result.assert_outcomes(errors=2, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Leaving raised SystemExit: 3, which would end or skip the test run*",
+            "*test_exits.py:*in forward: sys.exit(3)*",
+            "*the metric raised Skipped: no label, which would end or skip the test run*",
+            "*test_exits.py:*in skipping: pytest.skip*",
+        ]
+    )
+
+
+def test_a_passing_test_shows_the_answers_that_failed(project: Project) -> None:
+    """The summary has their number and the first error, and the next run asks again."""
+    program = (project.path / "program.py").read_text()
+    raising = """
+        if question.startswith("What is 7"):
+            raise LookupError("no sevens")
+        return self.add"""
+    project.write(program=program.replace("\n        return self.add", raising))
+    for _ in range(2):
+        result = project.run("--mipro")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            ["test_adder: * compiled answers failed and score 0: * LookupError; the first is*"]
+        )
+    assert "from the store" in str(result.stdout)

@@ -189,8 +189,42 @@ def test_candidates_too_long_for_the_model_lose_the_search(site: Site) -> None:
     status, output = site.run(lambda call: faulty.TOO_LONG if call.demos > 2 else None)
 
     assert status == 0, output
-    failures = [json.loads(row)["failure"] for row in site.stored.rows.values()]
-    assert {failure["type"] for failure in failures if failure} == {"ContextWindowExceededError"}
+    assert site.server.failed > 0
+    assert not any(json.loads(row)["failure"] for row in site.stored.rows.values())
     (program,) = site.stored.programs
     state: dict[str, Any] = json.loads(program)
     assert len(state["add"]["demos"]) <= 2
+
+
+REPLIES = faulty.sometimes(
+    faulty.NO_CHOICES, faulty.NO_CONTENT, faulty.NO_TEXT, faulty.ONLY_THOUGHTS, percent=15
+)
+
+
+def without_usage(rows: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the content of rows without what their calls took."""
+    contents = {key: json.loads(row) for key, row in rows.items()}
+    return {key: {**content, "usage": None, "spent": None} for key, content in contents.items()}
+
+
+def test_replies_without_an_answer_change_nothing(site: Site, complete: CompleteRun) -> None:
+    """Program and rows are those of a run in which every reply had one, but for their usage."""
+    status, output = site.run(REPLIES)
+
+    assert status == 0, output
+    assert site.stored.programs == complete.stored.programs
+    assert without_usage(site.stored.rows) == without_usage(complete.stored.rows)
+    assert site.server.failed > 10
+
+
+def test_replies_that_were_cut_are_asked_for_again(site: Site) -> None:
+    """The summary names them and what to change, and the next run lacks none."""
+    status, output = site.run(faulty.sometimes(faulty.CUT_OFF, percent=40, most=100))
+    assert status == 0, output
+    assert "answers failed and score 0: " in " ".join(output.split())
+    assert "cut at the token limit (raise max_tokens)" in " ".join(output.split())
+
+    status, output = site.run(faulty.none)
+    assert status == 0, output
+    assert "failed and score 0" not in output
+    assert site.server.calls > 0

@@ -64,7 +64,8 @@ def test_a_stale_reference_is_an_error_with_the_reason(guarded: Project) -> None
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*is out of date: 1 train row removed*; *anew with: {COMMAND}"])
     assert guarded.calls == paid
-    accepted = guarded.run("--mipro", "--mipro-update", "-o", "mipro_frozen=true")
+    flags = ("--mipro-update", "--mipro-new-anchor")
+    accepted = guarded.run("--mipro", *flags, "-o", "mipro_frozen=true")
     accepted.assert_outcomes(passed=1)
 
 

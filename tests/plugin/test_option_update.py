@@ -50,7 +50,7 @@ def files(project: Project) -> dict[str, bytes]:
     }
 
 
-def test_an_update_writes_two_files_and_shows_them(guarded: Project) -> None:
+def test_an_update_writes_three_files_and_shows_them(guarded: Project) -> None:
     """A run without the flag writes no file, and a second update changes none."""
     guarded.run("--mipro")
     assert not (guarded.path / "__mipro__").exists()
@@ -59,7 +59,7 @@ def test_an_update_writes_two_files_and_shows_them(guarded: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "  no regression: PASS: the reference was accepted now; nothing changed: *",
-            "test_adder: first reference: __mipro__/test_adder/test_adder.json and *.program.json",
+            "test_adder: first reference: *test_adder.json and *.program.json and *.history.json",
             "  scores: baseline 0.*, compiled 0.* (n = 60)",
             "  instruction of add:",
             "    + Given*",
@@ -68,7 +68,8 @@ def test_an_update_writes_two_files_and_shows_them(guarded: Project) -> None:
         ]
     )
     written = files(guarded)
-    assert list(written) == ["test_adder/test_adder.json", "test_adder/test_adder.program.json"]
+    suffixes = (".history.json", ".json", ".program.json")
+    assert list(written) == [f"test_adder/test_adder{suffix}" for suffix in suffixes]
     second = guarded.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
     second.stdout.fnmatch_lines(["test_adder: reference unchanged: __mipro__/*"])
     assert files(guarded) == written
@@ -106,7 +107,7 @@ def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) 
         ]
     )
     written = files(guarded)
-    assert len(written) == 6
+    assert len(written) == 9
     alone = guarded.run("--mipro", "--mipro-update")
     alone.stdout.fnmatch_lines(["test_one: reference unchanged: *"])
     assert files(guarded) == written

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
+from dspy import lm15
 
-from pytest_mipro.task import Dataset
+from pytest_mipro.task import Budget, Dataset, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,11 +58,28 @@ def of_task(**changes: Any) -> Alter:
     return lambda task, _: replace(task, **changes)
 
 
+def _make_metric(weight: int) -> Any:
+    return sys.modules["user_code"].make_metric(weight)
+
+
 ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "nothing": ((), of_task()),
     "name": ((), of_task(name="other")),
     "test": ((), of_task(test="test_other.py::test_other")),
     "threads": ((), of_task(threads=1)),
+    "repeat": ((), of_task(repeat=3)),
+    "cluster": ((), of_task(cluster="queue")),
+    "alpha spending": ((), of_task(alpha_spending=True)),
+    "budget": ((), of_task(budget=Budget(lm_calls=3))),
+    "option": (("option seed changed",), of_task(options=Options(seed=3))),
+    "metric": (
+        ("value of weight in metric changed",),
+        lambda task, _: replace(task, metric=_make_metric(2)),
+    ),
+    "metric made again": (
+        (),
+        lambda task, _: replace(task, metric=_make_metric(1)),
+    ),
     "demo": (
         ("demos of classify changed",),
         of_program(lambda program: setattr(program.classify.demos[0], "queue", "sales")),
@@ -126,7 +145,7 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     ),
     "val row added": (
         ("1 val row added",),
-        of_rows(lambda task, rows: {"val": [*task.dataset.val, *rows(20, 21)]}),
+        of_rows(lambda task, rows: {"val": [*task.dataset.val, *rows(30, 31)]}),
     ),
     "val rows removed": (
         ("2 val rows removed",),
@@ -138,7 +157,7 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     ),
     "test row added": (
         (),
-        of_rows(lambda task, rows: {"test": [*task.dataset.test, *rows(20, 21)]}),
+        of_rows(lambda task, rows: {"test": [*task.dataset.test, *rows(40, 41)]}),
     ),
     "test row removed": ((), of_rows(lambda task, _: {"test": list(task.dataset.test[1:])})),
     "test rows reordered": ((), of_rows(lambda task, _: {"test": list(task.dataset.test[::-1])})),
@@ -157,6 +176,18 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "api key": ((), of_lm(api_key="two")),
     "key in the endpoint": ((), of_lm(api_base="https://me:two@one.example/v1?key=two")),
     "headers": ((), of_lm(headers={"Authorization": "Bearer two"})),
+    "header of a gateway": (("model changed",), of_lm(headers={"X-Config": "two"})),
+    "query": (("model changed",), of_lm(extra_query={"deployment": "two"})),
+    "credential in the query": ((), of_lm(extra_query={"api-key": "two"})),
+    "query of the endpoint": (
+        ("model changed",),
+        of_lm(api_base="https://one.example/v1?deployment=two"),
+    ),
+    "organization": ((), of_lm(organization="two")),
+    "role of instructions": (("model changed",), of_lm(use_developer_role=True)),
+    "finetuning": ((), of_lm(train_kwargs={"epochs": 1})),
+    "callbacks of the model": ((), of_lm(callbacks=[print])),
+    "cache of the provider": ((), of_lm(prompt_cache=lm15.CacheConfig())),
     "timeout": ((), of_lm(timeout=3)),
     "retries": ((), of_lm(num_retries=0)),
     "response cache": ((), of_lm(cache=False)),
@@ -177,3 +208,46 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "version": (("declared version changed",), of_task(version="2")),
 }
 """The words for the changes of the key, and the alteration, by name."""
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "name": ("name",),
+    "test": ("test",),
+    "program": ("attribute of the program", "instruction", "demo", "model of a predictor"),
+    "metric": ("metric", "metric made again"),
+    "dataset": ("train row added", "val row added", "test row added"),
+    "lm": ("model", "temperature", "api key"),
+    "prompt_lm": ("prompt model",),
+    "teacher": (),  # in a test of its own
+    "teacher_lm": ("teacher model",),
+    "adapter": ("adapter", "adapter attribute"),
+    "options": ("option",),
+    "optimizer": (),  # the same
+    "alpha_spending": ("alpha spending",),
+    "threads": ("threads",),
+    "version": ("version",),
+    "repeat": ("repeat",),
+    "cluster": ("cluster",),
+    "budget": ("budget",),
+}
+"""Alterations of each field of a task."""
+
+INDEPENDENT: tuple[tuple[str, ...], ...] = (
+    ("name", "test", "threads", "repeat", "cluster", "budget", "alpha spending"),
+    ("version",),
+    ("option",),
+    ("metric", "metric made again"),
+    ("demo", "demo added", "demo as a dictionary"),
+    ("traces", "history of the program"),
+    ("instruction",),
+    ("attribute of the program",),
+    ("attribute of the program without content of its own",),
+    ("model of a predictor",),
+    ("train row added", "train rows added", "train row removed", "train rows reordered"),
+    ("val row added", "val rows removed", "val rows reordered"),
+    ("test row added", "test row removed", "test rows reordered", "test label corrected"),
+    ("model", "temperature", "nested sampling parameter", "endpoint", "api key", "headers"),
+    ("prompt model",),
+    ("teacher model",),
+    ("adapter", "adapter left out", "adapter attribute"),
+)
+"""Alterations of which one of each line can be made together."""

@@ -117,7 +117,7 @@ def compiled(
 ) -> dspy.Module:
     """Return the program that the optimizer makes of the student."""
     defaults: dict[str, Any] = {"trainset": TRAIN, "valset": VAL}
-    if optimizer.options.auto is None:
+    if optimizer.auto is None:
         defaults |= {"num_trials": 5, "minibatch_size": 6}
     program = dspy.Predict("question -> answer") if student is None else student
     return optimizer.compile(program, **{**defaults, **arguments})

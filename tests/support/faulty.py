@@ -53,6 +53,22 @@ def error(status: int, code: str, message: str, headers: Mapping[str, str] | Non
     return Reply(json.dumps(body).encode(), status, tuple((headers or {}).items()))
 
 
+def completion(content: str | None = None, finish_reason: str = "stop", **message: object) -> Reply:
+    """Return a completion with one choice."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": content, **message},
+        "finish_reason": finish_reason,
+    }
+    return _reply(choice)
+
+
+def _reply(*choices: Mapping[str, object]) -> Reply:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "faulty"}
+    return Reply(json.dumps({**body, "choices": choices, "usage": usage}).encode())
+
+
 LIMITED = error(429, "rate_limit_exceeded", "slow down", HINT)
 LIMITED_WITHOUT_HINT = error(429, "rate_limit_exceeded", "slow down")
 BROKEN = error(500, "server_error", "the server tripped", HINT)
@@ -63,6 +79,15 @@ FORBIDDEN = error(403, "permission_denied", "not for you")
 REFUSED = error(400, "invalid_request_error", "there is no such parameter")
 NOT_FOUND = error(404, "model_not_found", "there is no such model")
 TOO_LONG = error(400, "context_length_exceeded", "the context is 4096 tokens")
+FILTERED_PROMPT = error(400, "content_filter", "the prompt was filtered")
+NO_CHOICES = _reply()
+NO_CONTENT = completion(None)
+NO_TEXT = completion(" \n")
+ONLY_THOUGHTS = completion(None, reasoning_content="well")
+CUT_OFF = completion("[[ ## answer", "length")
+CUT_BEFORE_TEXT = completion("", "length")
+FILTERED = completion(None, "content_filter")
+REFUSAL = completion(None, refusal="I cannot help with that")
 DROPPED = Reply(how="reset")
 HANGING = Reply(how="hang")
 CUT = Reply(how="cut")

@@ -37,7 +37,7 @@ COMPARISON = PairedComparison(
     detectable=0.21,
     margin=0.0,
     confidence=0.95,
-    method="exact McNemar test",
+    method="exact score test",
 )
 LOSS = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
 """A comparison with a reference that is better than both programs."""

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pickle
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_mipro.records import (
+    MOST_SCORE,
     Acceptance,
     Artifact,
     BudgetCut,
@@ -18,7 +20,9 @@ from pytest_mipro.records import (
     ExampleCost,
     ExampleResult,
     Failure,
+    FailureReason,
     HeldOutExample,
+    Look,
     Means,
     PairedComparison,
     Progress,
@@ -43,6 +47,7 @@ TEXT = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     ["", "null", "NaN", "1", "\x00", "\ud800", "\ufeff", "\u2028", "💥", "\r\n", "{}", "é" * 500]
 )
 KEY = st.text(st.characters(codec="utf-8"), max_size=10)
+SCORE = st.floats(-MOST_SCORE, MOST_SCORE)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 COUNT = st.integers(0, 10**12)
 JSON_DATA = st.recursive(
@@ -62,7 +67,7 @@ MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)
 COST = st.builds(ExampleCost, NUMBER, st.none() | MONEY)
 USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, MONEY)
 CUT = st.builds(BudgetCut, TEXT, st.sampled_from(["calls", "tokens", "usd", "seconds"]), NUMBER)
-FAILURE = st.builds(Failure, TEXT, TEXT, TEXT)
+FAILURE = st.builds(Failure, TEXT, TEXT, TEXT, st.sampled_from(get_args(FailureReason)))
 CANDIDATE = st.builds(Candidate, tuples(st.integers(0, 20)), tuples(st.integers(0, 20)))
 PROMPT = st.builds(Prompt, TEXT, TEXT, tuples(FIELDS))
 SCORECARD = st.builds(
@@ -114,7 +119,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Row: st.builds(
         Row,
         TEXT,
-        NUMBER,
+        SCORE,
         JSON_DATA,
         USAGE,
         st.none() | FAILURE,
@@ -124,7 +129,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Trace: st.builds(
         Trace,
         TEXT,
-        st.none() | NUMBER,
+        st.none() | SCORE,
         st.dictionaries(KEY, st.lists(FIELDS, max_size=2), max_size=2),
         USAGE,
     ),
@@ -149,6 +154,16 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | SEARCH_LOG,
     ),
     BudgetCut: CUT,
+    Look: st.builds(
+        Look,
+        TEXT,
+        COUNT,
+        st.sampled_from(["run", "rescore", "acceptance"]),
+        COUNT,
+        TEXT,
+        TEXT,
+        tuples(TEXT),
+    ),
     Scorecard: SCORECARD,
     PairedComparison: COMPARISON,
     Verdict: VERDICT,
@@ -292,6 +307,10 @@ def test_dictionary_is_a_copy() -> None:
         (Failure, {"type": "ValueError", "message": None, "traceback": ""}),
         (Row, {"key": "k"}),
         (Row, {"key": "k", "score": None}),
+        (Row, {"key": "k", "score": math.nan}),
+        (Row, {"key": "k", "score": math.inf}),
+        (Row, {"key": "k", "score": 1e308}),
+        (Trace, {"key": "k", "score": -1e308}),
         (Row, {"key": "k", "score": 1.0, "failure": {"type": "ValueError"}}),
         (Candidate, {"instructions": [0], "demos": ["first"]}),
         (Progress, {"phase": "sleep", "done": 1}),

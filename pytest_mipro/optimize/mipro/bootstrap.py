@@ -20,7 +20,7 @@ import dspy
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.evaluate import StoredWork, gather
+from pytest_mipro.evaluate import FailureLimit, StoredWork, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.records import Trace
 from pytest_mipro.task import example_digest
@@ -131,6 +131,7 @@ class Bootstrap:
         trainset: Sequence[dspy.Example],
         store: Store,
         workers: WorkerPool,
+        failure_limit: FailureLimit | None = None,
     ) -> None:
         """Prepare to run the teacher on ``trainset``.
 
@@ -141,12 +142,16 @@ class Bootstrap:
             trainset: Labelled examples.
             store: Keeps the traces.
             workers: Run the teacher.
+            failure_limit: How often the teacher may fail.
         """
+        self._failure_limit = failure_limit or FailureLimit()
         self._evaluator = evaluator
         self._student = student
         self._teacher = student if teacher is None else teacher
         self._trainset = trainset
-        self._stored_work: StoredWork[Trace] = StoredWork(store.traces, workers)
+        self._stored_work: StoredWork[Trace] = StoredWork(
+            store.traces, workers, lambda trace: trace.failure is not None
+        )
         self._workers = workers
         self._usages: dict[str, Usage] = {}
         self._attempts: dict[int, tuple[str, dspy.Module]] = {}
@@ -241,6 +246,7 @@ class Bootstrap:
         """Return the teacher's traces on training examples, made side by side."""
         self._stored_work.look_up([self._attempt(teacher, index)[0] for index in indexes])
         traces = await gather([self._trace(teacher, index) for index in indexes])
+        self._failure_limit.check(traces)
         return dict(zip(indexes, traces, strict=True))
 
     async def _trace(self, teacher: dspy.Module, index: int) -> Trace:
@@ -287,7 +293,7 @@ def trace_row(evaluator: Evaluator, program: dspy.Module, example: dspy.Example,
         MiproError: As ``Evaluator.run``.
     """
     run = evaluator.run(program, example, traced=True)
-    return Trace(key, run.score, _demos(program, run.steps), run.usage)
+    return Trace(key, run.score, _demos(program, run.steps), run.usage, run.failure)
 
 
 def _demos(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def _mipro(request: CompileRequest) -> MIPROv2:
         task_model=task.lm,
         teacher_settings={} if task.teacher_lm is None else {"lm": task.teacher_lm},
         num_threads=task.threads,
+        # Answers that a weak model's prompts do not get lose the search, and do not end it.
+        max_errors=sys.maxsize,
         track_stats=False,
         store=request.store,
         version=task.version,

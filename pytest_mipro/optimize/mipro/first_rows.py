@@ -25,7 +25,7 @@ FIRST_ROWS = 5
 """Rows to look at, on which only a broken program fails each time and alike."""
 _FEWEST = 3
 """Rows below which failures may be those of difficult examples."""
-_UNREADABLE = "AdapterParseError"
+UNREADABLE = "AdapterParseError"
 """The failure of an answer without the right form, which demos may teach the model."""
 
 
@@ -36,7 +36,7 @@ def refuse_broken(rows: Sequence[Row]) -> None:
         ProgramError: It does.
     """
     types = {None if row.failure is None else row.failure.type for row in rows}
-    if len(rows) >= _FEWEST and len(types) == 1 and _UNREADABLE not in types:
+    if len(rows) >= _FEWEST and len(types) == 1 and UNREADABLE not in types:
         check_not_broken("the baseline program", rows, "first validation examples")
 
 

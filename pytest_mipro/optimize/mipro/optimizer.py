@@ -30,6 +30,7 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     run_to_completion,
 )
+from pytest_mipro.models import resolve_model
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap
 from pytest_mipro.optimize.mipro.pipeline import Pipeline
 from pytest_mipro.optimize.mipro.plan import Plan
@@ -52,6 +53,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_OPTIONS = (
+    *("auto", "num_candidates", "max_bootstrapped_demos", "max_labeled_demos", "seed"),
+    *("init_temperature", "metric_threshold"),
+)
+"""The attributes that are options of the search."""
+_PARAMETERS = (
+    *("metric", "prompt_model", "task_model", "teacher_settings", "num_threads", "max_errors"),
+    *("verbose", "track_stats", "log_dir", *_OPTIONS),
+)
+"""The arguments of DSPy's constructor."""
+
 
 class MIPROv2(Teleprompter):
     """Optimizes instructions and demos of all predictors of a program together.
@@ -71,8 +83,8 @@ class MIPROv2(Teleprompter):
     def __init__(
         self,
         metric: Metric,
-        prompt_model: dspy.BaseLM | None = None,
-        task_model: dspy.BaseLM | None = None,
+        prompt_model: dspy.BaseLM | str | None = None,
+        task_model: dspy.BaseLM | str | None = None,
         teacher_settings: dict[str, Any] | None = None,
         max_bootstrapped_demos: int = 4,
         max_labeled_demos: int = 4,
@@ -99,7 +111,8 @@ class MIPROv2(Teleprompter):
             metric: ``metric(example, prediction, trace=None)``; returns a
                 bool, a number or ``Prediction(score=…)``.
             prompt_model: Writes instructions; default the ``lm`` of
-                ``teacher_settings``, then ``dspy.settings.lm``.
+                ``teacher_settings``, then ``dspy.settings.lm``. A model may be
+                named, as in ``"openai/gpt-4o-mini"``, here and below.
             task_model: Answers for the program; default ``dspy.settings.lm``.
             teacher_settings: DSPy settings the teacher runs under, such as
                 ``{"lm": stronger}``.
@@ -111,8 +124,9 @@ class MIPROv2(Teleprompter):
             num_candidates: Instructions and demo sets per predictor.
             num_threads: Rows evaluated at a time; default
                 ``dspy.settings.num_threads``.
-            max_errors: Rows the program may fail on before the compile stops;
-                None sets no limit, as a failed row has the score 0.
+            max_errors: Rows the program may fail on before the compile stops.
+                None allows the teacher ``dspy.settings.max_errors`` and
+                candidates any number, as a failed row has the score 0.
             seed: Decides every draw; 0 is a seed like any other.
             init_temperature: Temperature of the prompt model for instructions.
             verbose: Log each step of the progress.
@@ -135,22 +149,7 @@ class MIPROv2(Teleprompter):
                 ``ValueError`` too.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
-        self.metric = metric
-        self.task_model = task_model or dspy.settings.lm
-        self.prompt_model = prompt_model or dspy.settings.lm
-        self._has_prompt_model = prompt_model is not None
-        if not self.task_model or not self.prompt_model:
-            message = (
-                "give prompt_model and task_model, or set a default with dspy.configure(lm=...)"
-            )
-            raise DeclarationError(message)
-        self.teacher_settings = teacher_settings or {}
-        self.num_threads = num_threads
-        self.max_errors = max_errors
-        self.verbose = verbose
-        self.track_stats = track_stats
-        self.log_dir = log_dir
-        self.options = Options.checked(
+        Options.checked(
             auto=auto,
             num_candidates=num_candidates,
             max_bootstrapped_demos=max_bootstrapped_demos,
@@ -159,7 +158,31 @@ class MIPROv2(Teleprompter):
             init_temperature=float(init_temperature),
             metric_threshold=None if metric_threshold is None else float(metric_threshold),
         )
+        self.metric = metric
+        self.task_model = _model("task_model", task_model) or dspy.settings.lm
+        self.prompt_model = _model("prompt_model", prompt_model) or dspy.settings.lm
+        self._has_prompt_model = prompt_model is not None
+        if not self.task_model or not self.prompt_model:
+            message = (
+                "give prompt_model and task_model, or set a default with dspy.configure(lm=...)"
+            )
+            raise DeclarationError(message)
+        self.teacher_settings = _teacher_settings(teacher_settings)
+        self.max_bootstrapped_demos = max_bootstrapped_demos
+        self.max_labeled_demos = max_labeled_demos
+        self.auto = auto
+        self.num_candidates = num_candidates
+        self.num_threads = num_threads
+        self.max_errors = max_errors
+        self.seed = seed
+        self.init_temperature = float(init_temperature)
+        self.verbose = verbose
+        self.track_stats = track_stats
+        self.log_dir = log_dir
+        self.metric_threshold = None if metric_threshold is None else float(metric_threshold)
         self.usage = Usage()
+        self.total_calls = 0
+        self.prompt_model_total_calls = 0
         self.cut: BudgetCut | None = None
         self.resumed = 0
         self.search: SearchLog | None = None
@@ -168,6 +191,10 @@ class MIPROv2(Teleprompter):
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
         self._on_warning = on_warning
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the arguments of the constructor that ``dspy.MIPROv2`` has, by name."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
 
     def compile(  # type: ignore[override]  # the base class takes any keyword
         self,
@@ -242,7 +269,7 @@ class MIPROv2(Teleprompter):
         }
         options = Options.checked(
             **{
-                **vars(self.options),
+                **{name: getattr(self, name) for name in _OPTIONS},
                 **{name: value for name, value in overrides.items() if value is not None},
                 "minibatch": minibatch,
                 "minibatch_size": minibatch_size,
@@ -261,14 +288,14 @@ class MIPROv2(Teleprompter):
             pipeline = self._pipeline(
                 student=student,
                 teacher=teacher,
-                teacher_settings=dict(teacher_settings or self.teacher_settings),
+                teacher_settings=_teacher_settings(teacher_settings or self.teacher_settings),
                 options=options,
                 plan=plan,
                 store=store,
                 workers=workers,
-                failures=FailureLimit(self.max_errors, provide_traceback=bool(provide_traceback)),
+                provide_traceback=bool(provide_traceback),
             )
-            return self._program(self._run(pipeline, workers), workers)
+            return self._program(self._run(pipeline, workers))
         finally:
             if self._store is None:
                 store.close()
@@ -283,8 +310,9 @@ class MIPROv2(Teleprompter):
         plan: Plan,
         store: Store,
         workers: WorkerPool,
-        failures: FailureLimit,
+        provide_traceback: bool,
     ) -> Pipeline:
+        most = dspy.settings.max_errors if self.max_errors is None else self.max_errors
         evaluator = teacher_evaluator = self._evaluator(student, {"lm": self.task_model})
         if teacher is not None or teacher_settings:
             settings = {"lm": self.task_model, **teacher_settings}
@@ -296,6 +324,7 @@ class MIPROv2(Teleprompter):
             trainset=plan.trainset,
             store=store,
             workers=workers,
+            failure_limit=FailureLimit(most, provide_traceback=provide_traceback),
         )
         proposer = GroundedProposer(
             prompt_model=self._prompt_model_for(teacher_settings),
@@ -308,7 +337,8 @@ class MIPROv2(Teleprompter):
         )
         budget = SearchBudget(current_account(), self.held_out, len(student.predictors()))
         reporter = ProgressReporter(workers, self._on_progress, verbose=self.verbose)
-        rows = StoredRows(evaluator, store, workers, failures)
+        failure_limit = FailureLimit(self.max_errors, provide_traceback=provide_traceback)
+        rows = StoredRows(evaluator, store, workers, failure_limit)
         return Pipeline(
             student=student,
             plan=plan,
@@ -353,23 +383,43 @@ class MIPROv2(Teleprompter):
             raise
         finally:
             self.usage = workers.usage
+            self.total_calls = workers.usage.calls
+            self.prompt_model_total_calls = workers.usage_of(Proposal).calls
             self.resumed = workers.resumed
         self.cut, self.search = result.cut, result.log
         return result
 
-    def _program(self, result: PipelineResult, workers: WorkerPool) -> dspy.Module:
+    def _program(self, result: PipelineResult) -> dspy.Module:
         """Return the winner with its score and statistics, and log the candidates."""
         space, search = result.space, result.search
         program = space.program(search.winner)
         attributes: dict[str, Any] = {"score": percent(search.scores[search.winner])}
         if self.track_stats:
             attributes |= statistics(space, search, result.full)
-            attributes["total_calls"] = workers.usage.calls
-            attributes["prompt_model_total_calls"] = workers.usage_of(Proposal).calls
+            attributes["total_calls"] = self.total_calls
+            attributes["prompt_model_total_calls"] = self.prompt_model_total_calls
         vars(program).update(attributes)
         if self.log_dir is not None:
             save_candidates(Path(self.log_dir), space, search, result.full)
         return program
+
+
+def _model(name: str, model: dspy.BaseLM | str | None) -> dspy.BaseLM | None:
+    """Return the model that an argument names, or is."""
+    if isinstance(model, str):
+        return resolve_model(model).lm
+    if model is not None and not isinstance(model, dspy.BaseLM):
+        message = f"{name}={model!r:.80}: expected a dspy.LM or the name of a model"
+        raise DeclarationError(message)
+    return model
+
+
+def _teacher_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the teacher's settings with its model, if they have one, which may be named."""
+    settings = dict(settings or {})
+    if "lm" in settings:
+        settings["lm"] = _model("teacher_settings['lm']", settings["lm"])
+    return settings
 
 
 def _refuse_no_program(name: str, value: object) -> None:

@@ -159,7 +159,9 @@ class GroundedProposer:
         self._student = student
         self._trainset = trainset
         self._options = options
-        self._stored_work: StoredWork[Proposal] = StoredWork(store.proposals, workers)
+        self._stored_work: StoredWork[Proposal] = StoredWork(
+            store.proposals, workers, lambda proposal: not proposal.text
+        )
         self._code = _shown_code(student, options)
 
     async def ground(self, count: int) -> Grounding:

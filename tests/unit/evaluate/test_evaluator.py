@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dspy
@@ -10,18 +14,21 @@ from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
 from sums import Asking, Function, add, engine_lm, evaluate, evaluator_of, failing_lm, sums
 
-from pytest_mipro.errors import InfrastructureError, MetricError
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError, MetricError, ProgramError
+from pytest_mipro.evaluate import call_watch, supervision
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.retry_policy import RetryPolicy
 from pytest_mipro.evaluate.stored_rows import StoredRows
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
+from pytest_mipro.spending import Account, Limit
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dspy import lm15
+    from dspy.lm15 import FinishReason
 
 pytestmark = pytest.mark.uses("dspy")
 
@@ -43,7 +50,7 @@ class FlakyEngine(ScriptedEngine):
 
 class TestProgramFailures:
     def test_an_exception_of_the_program_is_a_failed_row(self, store: Store) -> None:
-        """The row has the failure and score 0, and the other rows are evaluated."""
+        """The row has score 0 and is not stored; the other rows are evaluated and stored."""
 
         def fail_on_one(question: str) -> dspy.Prediction:
             if question.startswith("1 "):
@@ -58,7 +65,7 @@ class TestProgramFailures:
         assert (failure.type, failure.message) == ("ValueError", "no ones")
         assert "in fail_on_one" in failure.traceback
         assert rows[1].prediction is None
-        assert store.rows.get(rows[1].key) == rows[1]
+        assert [store.rows.get(row.key) for row in rows] == [rows[0], None, rows[2]]
 
     def test_a_prompt_that_is_too_long_is_a_failure_of_the_program(self, store: Store) -> None:
         """A candidate with too many demos for the model fails its row, and the run goes on."""
@@ -90,6 +97,139 @@ class TestProgramFailures:
         assert row.failure is not None
         assert row.failure.type == "AdapterParseError"
         assert row.usage.calls == lm._engine_spec.calls > 0
+
+
+class ReplyingEngine(ScriptedEngine):
+    """Gives the ``replies``, each a text and why it ended, and then answers."""
+
+    def __init__(self, *replies: tuple[str, FinishReason]) -> None:
+        super().__init__(base=100)
+        self._replies = list(replies)
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        response = super().complete(request)
+        if not self._replies:
+            return response
+        text, reason = self._replies.pop(0)
+        message = type(response.message).assistant(text)
+        return replace(response, message=message, finish_reason=reason)
+
+
+class TestReplies:
+    @pytest.mark.parametrize("catches", [False, True])
+    def test_a_reply_without_an_answer_is_asked_again(self, store: Store, catches: bool) -> None:
+        """The row is that of the answer, and no call is made for the discarded attempt."""
+        engine = ReplyingEngine(("", "stop"), (" \n", "stop"))
+        (row,) = evaluate(Asking(catches=catches), sums(1), store, lm=engine_lm(engine))
+
+        assert row.score
+        assert row.failure is None
+        assert engine.calls == row.usage.calls == 3
+
+    def test_no_answer_at_all_is_an_error(self, store: Store) -> None:
+        """A provider that never answers makes no row."""
+        replies: list[tuple[str, FinishReason]] = [("", "stop")] * 9
+        lm = engine_lm(ReplyingEngine(*replies))
+        with pytest.raises(InfrastructureError, match="the reply has no answer"):
+            evaluate(Asking(catches=True), sums(1), store, lm=lm)
+        assert store.rows.count() == 0
+
+    @pytest.mark.parametrize(
+        "finish, reason", [("length", "token limit"), ("content_filter", "filter")]
+    )
+    def test_a_reply_that_was_cut_is_a_failure_that_is_asked_again(
+        self, store: Store, finish: FinishReason, reason: str
+    ) -> None:
+        """The row has the reason, is not stored, and the next run asks again."""
+        engine = ReplyingEngine(*[("[[ ##", finish)] * 2)
+        (row,) = evaluate(Asking(catches=False), sums(1), store, lm=engine_lm(engine))
+        assert not row.score
+        assert row.failure is not None
+        assert row.failure.reason == reason
+
+        (row,) = evaluate(Asking(catches=False), sums(1), store, lm=engine_lm(engine))
+        assert row.score
+        assert store.rows.get(row.key) == row
+
+    def test_a_reply_that_was_cut_after_its_fields_is_an_answer(self, store: Store) -> None:
+        """A model that goes on after the answer has answered."""
+        engine = ReplyingEngine(("[[ ## answer ## ]]\n1\n\n[[ ## completed ## ]] and so", "length"))
+        (row,) = evaluate(Asking(catches=False), sums(1), store, lm=engine_lm(engine))
+
+        assert row.score
+        assert store.rows.get(row.key) == row
+
+
+class TestExits:
+    @pytest.mark.parametrize(
+        "leave",
+        [partial(sys.exit, 3), partial(pytest.skip, "no data"), partial(pytest.fail, "bad")],
+        ids=["exit", "skip", "fail"],
+    )
+    def test_an_exit_of_the_program_is_an_error(
+        self, store: Store, leave: Callable[[], object]
+    ) -> None:
+        """It names program, place and example, and ends no thread of the pool."""
+        with pytest.raises(ProgramError) as caught:
+            evaluate(Function(lambda _: leave()), sums(3), store)
+        message = str(caught.value)
+        assert message.startswith("Function raised ")
+        assert "is no score; raise an Exception" in message
+        assert "test_evaluator.py" in message
+        assert 'on the example {"answer":' in message
+
+    def test_ctrl_c_in_a_program_is_raised(self, store: Store) -> None:
+        """A stop by the user is no error of the program."""
+
+        def stop(question: str) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            evaluator_of().run(Function(stop), sums(1)[0])
+
+
+class TestLimits:
+    def test_a_limit_ends_a_row_that_calls_for_ever(self, store: Store) -> None:
+        """No call begins once the limit is spent, and the row is neither scored nor stored."""
+        engine = ScriptedEngine(base=0)
+
+        def ask_for_ever(question: str) -> None:
+            predict = dspy.Predict("question -> answer")
+            while True:
+                with suppress(Exception):
+                    predict(question=question)
+
+        with (
+            Account([Limit("calls", 20, "lm_calls")]).current(),
+            pytest.raises(BudgetExceeded, match="lm_calls=20 is spent"),
+        ):
+            evaluate(Function(ask_for_ever), sums(8), store, threads=4, lm=engine_lm(engine))
+        assert 20 <= engine.calls < 20 + 4
+        assert store.rows.count() == 0
+
+    def test_a_call_that_hangs_is_given_up(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The row is asked again, also if the program would have called again."""
+        monkeypatch.setattr(supervision, "_INTERVAL", 0.01)
+        monkeypatch.setattr(call_watch, "_GRACE_PERIOD", 0.0)
+        release = threading.Event()
+
+        class Hanging(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if self.calls == 1:
+                    release.wait(10)
+                return response
+
+        engine = Hanging(base=100)
+        lm = engine_lm(engine)
+        vars(lm)["kwargs"]["timeout"] = 0.2
+        (row,) = evaluate(Asking(catches=True), sums(1), store, lm=lm)
+        release.set()
+
+        assert row.score
+        assert engine.calls == 2
 
 
 class TestLMErrors:

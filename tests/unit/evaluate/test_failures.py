@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import builtins
+import http.client
+import urllib.error
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -10,37 +13,35 @@ from dspy.utils import exceptions
 from dspy.utils.exceptions import (
     AdapterParseError,
     ContextWindowExceededError,
-    LMAuthError,
     LMRateLimitError,
-    LMTransportError,
 )
-from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import InfrastructureError, ProgramError
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.failures import (
-    CallWatch,
     check_not_broken,
     failure_of,
     infrastructure_cause,
     infrastructure_error,
+    is_caused_by_prompt,
     is_rate_limit,
     is_temporary,
     retry_after,
-    type_and_message,
 )
 from pytest_mipro.records import Failure, Row, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspy import lm15
+    from pytest_mipro.records import FailureReason
+
 
 pytestmark = pytest.mark.uses("dspy")
 
 RATE = LMRateLimitError("slow down", model="openai/gpt-test", status=429)
 LONG = ContextWindowExceededError(model="openai/gpt-test")
 SIGNATURE: Any = dspy.ensure_signature("a -> b")
+FILTERED = exceptions.LMInvalidRequestError("filtered", provider_code="content_filter", status=400)
 PARSE = AdapterParseError("ChatAdapter", SIGNATURE, "nonsense")
 
 
@@ -106,12 +107,22 @@ def test_every_language_model_error_is_a_cause(error_type: type[dspy.LMError]) -
         ValueError("no number in the answer"),
         PARSE,
         LONG,
+        FILTERED,
         caused(ValueError("x"), LONG),
         during(ValueError("x"), PARSE),
         TimeoutError("the program's own"),
         ConnectionError("the program's own database"),
     ],
-    ids=["value", "parse", "long", "caused by long", "during parse", "timeout", "connection"],
+    ids=[
+        "value",
+        "parse",
+        "long",
+        "filtered",
+        "caused by long",
+        "during parse",
+        "timeout",
+        "connection",
+    ],
 )
 def test_other_errors_are_the_programs(error: Exception) -> None:
     """Unparsable responses, long prompts and the program's own exceptions have no such cause."""
@@ -187,9 +198,13 @@ def test_errors_over_the_wire(server: faulty.Server, name: str) -> None:
     assert retry_after(error) == (seconds if has_time else None)
 
 
-def test_a_prompt_that_is_too_long_over_the_wire(server: faulty.Server) -> None:
+@pytest.mark.parametrize("name", ["TOO_LONG", "FILTERED_PROMPT"])
+def test_a_prompt_that_is_rejected_over_the_wire(server: faulty.Server, name: str) -> None:
     """The candidate caused this reply of a server, so it has no provider's error as cause."""
-    assert infrastructure_cause(caught_from(server, faulty.TOO_LONG)) is None
+    error = caught_from(server, getattr(faulty, name))
+
+    assert infrastructure_cause(error) is None
+    assert is_caused_by_prompt(error)
 
 
 def test_a_host_name_that_does_not_resolve_is_temporary() -> None:
@@ -220,114 +235,6 @@ def test_a_retry_after_that_is_no_time_is_ignored(value: Any) -> None:
 def test_the_providers_error_precedes_our_wrapper() -> None:
     """The cause of a wrapped provider's error is the provider's error."""
     assert infrastructure_cause(caused(InfrastructureError("ours"), RATE)) is RATE
-
-
-# --- Watching calls ------------------------------------------------------------------------
-
-
-class Unreachable(ScriptedEngine):
-    """Raises one of ``errors`` per call, and then responds."""
-
-    def __init__(self, *errors: Exception) -> None:
-        super().__init__(base=100)
-        self._errors = list(errors)
-
-    def complete(self, request: lm15.Request) -> lm15.Response:
-        response = super().complete(request)
-        if self._errors:
-            raise self._errors.pop(0)
-        return response
-
-
-def watched(*errors: Exception) -> tuple[CallWatch, list[Exception]]:
-    """Call a model once per error and once more; return the watch and the raised errors."""
-    watch = CallWatch()
-    lm = dspy.LM("scripted", engine=Unreachable(*errors), cache=False, num_retries=0)
-    raised: list[Exception] = []
-    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), callbacks=[watch]):
-        for _ in range(len(errors) + 1):
-            raised += _errors_of_a_call()
-    return watch, raised
-
-
-def _errors_of_a_call() -> list[Exception]:
-    try:
-        dspy.Predict("question -> answer")(question="1 + 1")
-    except dspy.LMError as error:
-        return [error]
-    return []
-
-
-def test_a_caught_error_is_recorded() -> None:
-    """A program that catches a model error does not hide it."""
-    watch, raised = watched(RATE)
-
-    assert isinstance(watch.error, LMRateLimitError)
-    assert len(raised) == 1
-
-
-def test_the_first_error_is_recorded() -> None:
-    """A later error does not replace it."""
-    watch, raised = watched(LMAuthError("dead key"), LMTransportError("reset"))
-
-    assert isinstance(watch.error, LMAuthError)
-    assert len(raised) == 2
-
-
-def test_responses_record_no_error() -> None:
-    """After calls that succeed there is no error."""
-    watch, raised = watched()
-
-    assert watch.error is None
-    assert raised == []
-
-
-def test_an_error_of_a_called_model_has_no_key() -> None:
-    """A judge is known by its first call only; a provider's error may cite its key."""
-    error = LMAuthError("401 Unauthorized: canary-judge-4711")
-    judge = dspy.LM("scripted", engine=Unreachable(error), cache=False)
-    judge.kwargs["api_key"] = "canary-judge-4711"
-    with dspy.context(callbacks=[CallWatch()]), pytest.raises(LMAuthError) as caught:
-        judge("Is it right?")
-
-    assert type_and_message(caught.value) == "LMAuthError: 401 Unauthorized: ***"
-
-
-def test_a_long_prompt_is_not_recorded() -> None:
-    """A prompt that is too long is no error of the provider, and hides no later one."""
-    watch = CallWatch()
-
-    watch.on_lm_end("1", None, LONG)
-    assert watch.error is None
-    watch.on_lm_end("2", {"answer": "yes"})
-    assert watch.error is None
-    watch.on_lm_end("3", None, RATE)
-    assert watch.error is RATE
-
-
-def test_a_watch_records_its_own_context_only() -> None:
-    """Rows that run at the same time do not share their errors."""
-    working, failing = CallWatch(), CallWatch()
-    with dspy.context(lm=scripted_lm(), callbacks=[working]):
-        dspy.Predict("question -> answer")(question="1 + 1")
-    lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
-    with dspy.context(lm=lm, callbacks=[failing]), pytest.raises(LMRateLimitError):
-        dspy.Predict("question -> answer")(question="1 + 1")
-
-    assert working.error is None
-    assert isinstance(failing.error, LMRateLimitError)
-
-
-def test_a_watch_reports_calls_and_responses() -> None:
-    """It reports each call with its model, and each response."""
-    events: list[str] = []
-    watch = CallWatch(events.append, lambda: events.append("response"))
-    lm = dspy.LM("scripted", engine=Unreachable(RATE), cache=False, num_retries=0)
-    with dspy.context(lm=lm, callbacks=[watch]):
-        _errors_of_a_call()
-        _errors_of_a_call()
-
-    assert events == ["scripted", "scripted", "response"]
 
 
 # --- Messages ------------------------------------------------------------------------------
@@ -399,6 +306,50 @@ def test_a_failure_has_the_cause() -> None:
 
     assert failure.type == "ValueError"
     assert "KeyError: 'queue'" in failure.traceback
+
+
+class ConnectTimeout(Exception):
+    """An error as client libraries raise it, of a class that we do not know."""
+
+
+@pytest.mark.parametrize(
+    "error, faults, reason",
+    [
+        (ValueError("x"), [], ""),
+        (ValueError("x"), ["token limit"], "token limit"),
+        (PARSE, ["filter", "token limit"], "token limit"),
+        (PARSE, ["refusal"], "refusal"),
+        (PARSE, ["no answer"], "unreadable"),
+        (PARSE, [], "unreadable"),
+        (caused(ValueError("x"), PARSE), [], "unreadable"),
+        (LONG, ["token limit"], "context window"),
+        (caused(KeyError("x"), FILTERED), [], "filter"),
+        (ConnectionRefusedError("database"), [], "connection"),
+        (TimeoutError(), [], "connection"),
+        (ConnectTimeout(), [], "connection"),
+        (urllib.error.URLError("no route"), [], "connection"),
+        (http.client.RemoteDisconnected("gone"), [], "connection"),
+        (during(RuntimeError("search"), ConnectTimeout()), [], "connection"),
+        (FileNotFoundError("x"), [], ""),
+        (DeprecationWarning("old"), [], "warning"),
+    ],
+)
+def test_a_failure_has_a_reason(error: Exception, faults: list[Any], reason: str) -> None:
+    """It comes from the prompt, the last faulty reply, or a service of the program."""
+    failure = failure_of(error, faults)
+
+    assert failure.reason == reason
+    assert failure.type == type(error).__name__
+    assert type(failure).from_dict(failure.to_dict()) == failure
+
+
+def test_a_failure_says_what_to_change() -> None:
+    """The advice precedes the message, and follows the traceback."""
+    failure = failure_of(PARSE, ["token limit"])
+
+    assert failure.message.startswith("the answer was cut at the model's token limit: raise its ")
+    assert "nonsense" in failure.message
+    assert failure.traceback.endswith("raise its max_tokens\n")
 
 
 class UnprintableError(Exception):
@@ -484,6 +435,18 @@ def test_a_broken_program_is_refused(types: tuple[str | None, ...], count: int) 
     assert f"the compiled program failed on {count} of {len(types)} held-out examples" in message
     assert "with KeyError" in message
     assert message.endswith(f"trace {types.index('KeyError')}")
+
+
+def test_unreadable_answers_of_all_kinds_count_together() -> None:
+    """A model that gives no readable answer fails in one way, however its replies are wrong."""
+    reasons: list[FailureReason] = ["unreadable", "token limit", "context window", ""]
+    failed = [
+        replace(row, failure=Failure(f"Error{number}", "message", f"trace {number}\n", reason))
+        for number, (row, reason) in enumerate(zip(rows(*"abcd"), reasons, strict=True))
+    ]
+
+    with pytest.raises(ProgramError, match=r"failed on 3 of 4 .* with no readable answer"):
+        check_not_broken("the baseline program", failed)
 
 
 def test_an_infrastructure_error_has_the_stored_rows_and_the_command() -> None:

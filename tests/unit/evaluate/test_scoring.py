@@ -3,8 +3,9 @@ from __future__ import annotations
 import decimal
 import fractions
 import math
+import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import numpy as np
@@ -15,6 +16,10 @@ from hypothesis import strategies as st
 
 from pytest_mipro.errors import InfrastructureError, MetricError
 from pytest_mipro.evaluate.scoring import call_metric
+from pytest_mipro.records import MOST_SCORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXAMPLE = dspy.Example(question="What is 1 + 1?", answer="2").with_inputs("question")
 PREDICTION = dspy.Prediction(answer="2")
@@ -60,8 +65,8 @@ def test_a_score_is_converted_to_float(value: object, score: float) -> None:
     assert type(result) is float
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15))
-def test_every_finite_number_is_its_own_score(value: float) -> None:
+@given(st.floats(-MOST_SCORE, MOST_SCORE) | st.integers(-(10**15), 10**15))
+def test_every_number_within_the_bounds_is_its_own_score(value: float) -> None:
     """Scores are neither clipped nor rounded."""
     assert call_metric(returning(value), EXAMPLE, PREDICTION) == value
 
@@ -81,6 +86,9 @@ def test_every_finite_number_is_its_own_score(value: float) -> None:
         math.inf,
         -math.inf,
         10**400,
+        1e308,
+        -1e308,
+        1.001e15,
         1j,
         decimal.Decimal("0.5"),
         fractions.Fraction(1, 2),
@@ -106,7 +114,7 @@ def test_a_value_that_is_no_score_is_an_error(value: object) -> None:
 
     message = str(caught.value)
     assert message.startswith(
-        f"the metric returned {value!r:.80}, expected a bool, a finite number"
+        f"the metric returned {value!r:.80}, expected a bool, a number between -1e+15 and 1e+15"
     )
     assert '{"answer":"2","question":"What is 1 + 1?"}' in message
 
@@ -211,15 +219,32 @@ def test_an_unparsable_response_of_a_judge_is_a_metric_error() -> None:
         call_metric(metric, EXAMPLE, PREDICTION)
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_in_a_metric_is_raised(stop: type[BaseException]) -> None:
+def test_ctrl_c_in_a_metric_is_raised() -> None:
     """A stop by the user is not converted to an error of the metric."""
 
     def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
-        raise stop
+        raise KeyboardInterrupt
 
-    with pytest.raises(stop):
+    with pytest.raises(KeyboardInterrupt):
         call_metric(metric, EXAMPLE, PREDICTION)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [partial(sys.exit, 3), partial(pytest.skip, "no data"), partial(pytest.fail, "bad")],
+    ids=["exit", "skip", "fail"],
+)
+def test_an_exit_in_a_metric_is_a_metric_error(leave: Callable[[], bool]) -> None:
+    """What would end or skip the test run names the metric's line and the example."""
+
+    def metric(example: dspy.Example, prediction: Any, trace: object = None) -> bool:
+        return leave()
+
+    with pytest.raises(MetricError, match="would end or skip the test run") as caught:
+        call_metric(metric, EXAMPLE, PREDICTION)
+    assert "test_scoring.py" in str(caught.value)
+    assert "in metric: return leave()" in str(caught.value)
+    assert "on the example" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ def test_edit_that_only_moves_code_changes_no_key(file: Path) -> None:
 class Doubling(SourceFileLoader):
     """Imports a file with its numbers doubled, as a library's import hook might."""
 
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
+    def source_to_code(  # type: ignore[override]  # the stubs have another base class
+        self, data: Any, path: Any, *, _optimize: int = -1
+    ) -> Any:
         tree = ast.parse(data)
         double(tree, data, str(path))
         return compile(tree, path, "exec", dont_inherit=True)

@@ -3,81 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fingerprints import evaluation_key, simple_task
+from fingerprints import simple_task
 
-from pytest_mipro.fingerprint import task_fingerprint
+from pytest_mipro.fingerprint import metric_key, task_fingerprint
 
 if TYPE_CHECKING:
     from fingerprints import Load
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        (
-            "JUDGE = None\ndef metric(e, p, trace=None):\n    global JUDGE\n"
-            "    JUDGE = JUDGE or object()\n    return True\n"
-        ),
-        (
-            "def make():\n    count = 0\n    def metric(e, p, trace=None):\n"
-            "        nonlocal count\n        count += 1\n        return True\n    return metric\n"
-            "metric = make()\n"
-        ),
-        "def metric(e, p, trace=None):\n    metric.calls += 1\n    return True\nmetric.calls = 0\n",
-        (
-            "KNOWN = {}\ndef judge(question):\n    if question not in KNOWN:\n"
-            "        KNOWN[question] = True\n    return KNOWN[question]\n"
-            "def metric(e, p, trace=None):\n    return judge(e)\n"
-        ),
-        "COUNT = {'calls': 0}\ndef metric(e, p, trace=None):\n    COUNT['calls'] += 1\n",
-        "SEEN = []\ndef metric(e, p, trace=None):\n    SEEN.append(p)\n    return True\n",
-        (
-            "def make():\n    known = {}\n    def metric(e, p, trace=None):\n"
-            "        return known.setdefault(p, True)\n    return metric\nmetric = make()\n"
-        ),
-        (
-            "def metric(e, p, trace=None):\n    metric.seen.add(p)\n    return True\n"
-            "metric.seen = set()\n"
-        ),
-        "def metric(e, p, trace=None, known={}):\n    return known.setdefault(p, True)\n",
-        "def metric(e, p, trace=None, *, seen=[]):\n    seen.append(p)\n    return True\n",
-        (
-            "class Judge:\n    def __init__(self):\n        self.known, self.calls = {}, 0\n"
-            "    def __call__(self, e, p, trace=None):\n        self.calls += 1\n"
-            "        return self.judge(p)\n"
-            "    def judge(self, p):\n        return self.known.setdefault(p, True)\n"
-            "metric = Judge()\n"
-        ),
-    ],
-    ids=[
-        *("global", "closure", "attribute"),
-        *("global dictionary", "counter", "global list", "dictionary in a closure", "set"),
-        *("default", "default of a keyword", "attributes of an object"),
-    ],
-)
-def test_memory_of_a_metric_changes_no_key(load: Load, code: str) -> None:
-    """A value that a function sets or mutates itself is no part of a key."""
-    task = simple_task(load({"user_code.py": code}).metric)
-    keys = (task_fingerprint(task).key, evaluation_key(task))
-
-    task.metric(None, None)
-
-    assert (task_fingerprint(task).key, evaluation_key(task)) == keys
-
-
-def test_state_from_before_the_calls_changes_the_key(load: Load) -> None:
-    """An attribute that only methods outside of a call mutate is no memory."""
-    code = (
-        "class Judge:\n    def __init__(self):\n        self.words = ['always']\n"
-        "    def add(self, word):\n        self.words.append(word)\n        return self\n"
-        "    def __call__(self, e, p, trace=None):\n        return p in self.words\n"
-        "metric = Judge().add('before')\n"
-    )
-    original = simple_task(load({"user_code.py": code}).metric)
-    edited = simple_task(load({"user_code.py": code.replace("'before'", "'after'")}).metric)
-    assert task_fingerprint(edited).key != task_fingerprint(original).key
 
 
 def test_inner_variable_hides_no_closure_value(load: Load) -> None:
@@ -93,3 +26,22 @@ def test_inner_variable_hides_no_closure_value(load: Load) -> None:
     assert (
         task_fingerprint(simple_task(make("a"))).key != task_fingerprint(simple_task(make("b"))).key
     )
+
+
+def test_class_of_the_standard_library_that_generates_methods_adds_none(load: Load) -> None:
+    """The methods of a dataclass are made of its source, and differ between Pythons."""
+    code = (
+        "import dataclasses\n@dataclasses.dataclass\nclass Judge:\n    word: str = 'a'\n"
+        "def metric(e, p, trace=None):\n    return Judge()\n"
+    )
+
+    parts = task_fingerprint(simple_task(load({"user_code.py": code}).metric)).parts
+
+    assert [part for part in parts if part.startswith("code/")] == ["code/user_code.Judge"]
+
+
+def test_long_number_has_a_key(load: Load) -> None:
+    """Python limits the digits of a number's text, and not those of a number."""
+    code = f"def metric(e, p, trace=None):\n    return 0x{'f' * 5000}\n"
+
+    assert metric_key(load({"user_code.py": code}).metric)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import dspy
 import fingerprints
 import pytest
-from alterations import ALTERATIONS
+from alterations import ALTERATIONS, FIELDS, INDEPENDENT
 from fingerprints import (
     all_keys,
     assert_changes,
@@ -22,6 +23,8 @@ from fingerprints import (
     evaluation_key,
     predictions_key,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from key_scenarios import PRINT_KEYS, SCENARIOS
 from routing_project import EDITS, EVALUATE, NEITHER, PROJECT, RECOMPILE, Edit
 from scripted import ScriptedEngine
@@ -31,13 +34,11 @@ from pytest_mipro import MIPROv2, fingerprint
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import metric_key, prompts_key, task_fingerprint
 from pytest_mipro.store import Store
-from pytest_mipro.task import OPTION_NAMES, Options, example_digest
+from pytest_mipro.task import OPTION_NAMES, Options, Task, example_digest
 
 if TYPE_CHECKING:
     from dspy import lm15
     from fingerprints import Load
-
-    from pytest_mipro.task import Task
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
 
@@ -286,6 +287,42 @@ def test_keys_are_the_same_in_another_process(
 
     assert all(re.fullmatch(r"[0-9a-f]{32}", key) for key in keys)
     assert keys == keys_elsewhere[name]
+
+
+def test_each_field_of_a_task_has_alterations() -> None:
+    """No field can be added to a task without saying whether it decides the result."""
+    assert FIELDS.keys() == {field.name for field in fields(Task)}
+    assert {name for names in (*FIELDS.values(), *INDEPENDENT) for name in names} <= {*ALTERATIONS}
+
+
+def test_each_parameter_of_a_model_has_alterations() -> None:
+    """No parameter can be added to DSPy's models without saying whether it decides the answer."""
+    parameters = inspect.signature(dspy.LM.__init__).parameters.keys()
+
+    assert parameters - {"self", "kwargs"} <= MODEL_PARAMETERS
+
+
+MODEL_PARAMETERS = {
+    *("model", "model_type", "temperature", "max_tokens", "use_developer_role"),
+    *("engine", "async_engine", "rollout_id"),  # in the tests of models
+    *("cache", "callbacks", "num_retries", "prompt_cache"),
+    *("finetuning_model", "launch_kwargs", "provider", "train_kwargs"),
+}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_key_changes_if_and_only_if_the_result_can(load: Load, data: st.DataObject) -> None:
+    """Of several alterations at once, those that decide the result have words, and no others."""
+    names = [data.draw(st.sampled_from(("nothing", *names))) for names in INDEPENDENT]
+    declared = load(FILES)
+    task = declared.task()
+
+    for name in names:
+        task = ALTERATIONS[name][1](task, declared)
+
+    expected = [words for name in names for words in ALTERATIONS[name][0]]
+    assert_changes(task_fingerprint(declared.task()), task_fingerprint(task), *expected)
 
 
 EVALUATION = {

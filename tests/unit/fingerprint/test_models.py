@@ -292,31 +292,3 @@ def test_state_without_content_needs_a_version(lm: dspy.BaseLM) -> None:
     with pytest.raises(FingerprintError, match=r"of the model is .* declare version="):
         task_fingerprint(task)
     assert task_fingerprint(replace(task, version="1")).key
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda text: {"extra_headers": {"x-portkey-config": text}},
-        lambda text: {"headers": {"x-portkey-virtual-key": text}},
-        lambda text: {"extra_headers": {"Authorization": SECRET, "x-tenant": text}},
-        lambda text: {"extra_query": {"deployment": text}},
-        lambda text: {"extra_body": {"author_style": text}},
-        lambda text: {"extra_body": {"eos_token": text}},
-        lambda text: {"extra_body": {"nested": [{"system_header": text}]}},
-        lambda text: {"pad_token": text},
-        lambda text: {"api_base": f"https://one.example/v1?deployment={text}"},
-    ],
-)
-def test_parameter_that_may_be_a_credential_counts_as_a_digest(
-    make: Callable[[str], dict[str, Any]],
-) -> None:
-    """It may choose the model behind a gateway, so it changes the description, without its text."""
-    first, same, other_text = (
-        describe_model(dspy.LM("openai/one", **make(text)))
-        for text in ("quiet-owl", "quiet-owl", "loud-jay")
-    )
-
-    assert first == same != other_text
-    if not any(name in str(make("")) for name in ("style", "eos_", "pad_")):
-        assert "quiet-owl" not in json.dumps(first)

@@ -76,7 +76,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     folder = tmp_path / "site-packages"
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(packages.sysconfig, "get_path", lambda name: str(folder))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(folder))
     monkeypatch.setattr(ownership, "_INSTALLED", (*ownership._INSTALLED, f"{folder}{os.sep}"))
     site = SitePackages(folder)
     yield site

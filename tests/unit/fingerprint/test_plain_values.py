@@ -11,7 +11,7 @@ from fingerprints import assert_changes, holding, length, simple_task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.fingerprint import described_once, predictions_key, task_fingerprint
+from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.fingerprint.plain_values import plain_text, values_in
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
@@ -74,7 +74,7 @@ def test_plain_values_have_one_key_if_they_are_equal(first: object, second: obje
 
 
 class Library(dspy.Module):
-    """Holds documents, and counts how often it is described."""
+    """Holds documents."""
 
     def __init__(self, pages: list[Any]) -> None:
         super().__init__()
@@ -100,31 +100,3 @@ def test_each_document_counts(change: Any) -> None:
     current = task_fingerprint(simple_task(length, Library(pages)))
 
     assert_changes(original, current, "attribute self.pages changed")
-
-
-DESCRIBED: list[str] = []
-
-
-class Page:
-    """Counts in how many descriptions it is."""
-
-    @property
-    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        DESCRIBED.append("page")
-        return {"text": "page"}
-
-
-def test_program_is_described_once_in_a_block() -> None:
-    """All keys of a task take one description of its program, and are those of several."""
-    program, lm = Library([Page()]), dspy.LM("openai/one")
-    task = simple_task(length, program)
-    alone = task_fingerprint(task).key, predictions_key(program, lm, None)
-    DESCRIBED.clear()
-    with described_once():
-        first = task_fingerprint(task).key, predictions_key(program, lm, None)
-        count = len(DESCRIBED)
-        with described_once():
-            second = task_fingerprint(task).key, predictions_key(program, lm, None)
-
-    assert alone == first == second
-    assert len(DESCRIBED) == count

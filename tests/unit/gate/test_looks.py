@@ -2,25 +2,29 @@ from __future__ import annotations
 
 from itertools import count, islice
 from math import fsum
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_mipro.gate.looks import Levels, LookCount, judge_at, spent_alpha, with_look
 from pytest_mipro.records import PairedComparison, Verdict
 
+if TYPE_CHECKING:
+    from pytest_mipro.records import VerdictWord
+
 COMPARISON = PairedComparison(9, 0.5, 0.6, 0.1, -0.1, 0.3, 0.03, 0.2, 0.0, 0.95, "a test")
 
 
-def judged(level: float) -> Verdict:
+def judged(alpha: float) -> Verdict:
     """Return a PASS where its p-value of 0.03 is enough."""
-    word = "PASS" if level > COMPARISON.p_value else "INCONCLUSIVE"
-    return Verdict("beats_baseline", word, f"judged at {level:g}", COMPARISON)
+    word: VerdictWord = "PASS" if alpha > COMPARISON.p_value else "INCONCLUSIVE"
+    return Verdict("beats_baseline", word, f"judged at {alpha:g}", COMPARISON)
 
 
-def failed(level: float) -> Verdict:
+def failed(alpha: float) -> Verdict:
     """Return a FAIL where its p-value of 0.03 is enough."""
-    word = "FAIL" if level > COMPARISON.p_value else "INCONCLUSIVE"
-    return Verdict("no_regression", word, f"judged at {level:g}", COMPARISON)
+    word: VerdictWord = "FAIL" if alpha > COMPARISON.p_value else "INCONCLUSIVE"
+    return Verdict("no_regression", word, f"judged at {alpha:g}", COMPARISON)
 
 
 def test_all_looks_together_spend_alpha() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,14 @@ def rated(example: dspy.Example, prediction: dspy.Prediction, trace: object = No
     return dspy.Prediction(score=score, feedback="Add the numbers.")
 
 
+async def rated_later(
+    example: dspy.Example, prediction: dspy.Prediction, trace: object = None
+) -> Any:
+    """Return a score with feedback, after another task has run."""
+    await asyncio.sleep(0)
+    return rated(example, prediction, trace)
+
+
 def by_predictor(
     example: dspy.Example,
     prediction: dspy.Prediction,
@@ -52,6 +61,7 @@ def by_predictor(
     [
         (right, 1.0, "This answer scores 1: "),
         (rated, 1.0, "Add the numbers."),
+        (rated_later, 1.0, "Add the numbers."),
         (by_predictor, 0.5, "to add"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from dspy.teleprompt import Teleprompter
 from sessions import DATASET, Adder, Checkout, Renamed, instructed
 
-from pytest_mipro.errors import OptimizerError
+from pytest_mipro.errors import DeclarationError, OptimizerError
 from pytest_mipro.optimize.teleprompter import refuse_other_shapes
 from pytest_mipro.task import OptimizerChoice
 
@@ -118,3 +118,25 @@ def test_a_result_that_a_state_cannot_hold_is_refused(program: Any, reason: str)
         refuse_other_shapes("Own", Adder(), program)
     assert reason in str(error.value)
     refuse_other_shapes("Own", Adder(), instructed(Adder(), "Add."))
+
+
+class Awaiting(dspy.Module):
+    """A program whose only method is ``aforward``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add = dspy.Predict("question -> answer: int")
+
+    async def aforward(self, question: str) -> object:
+        """Answer the question."""
+        return await self.add.acall(question=question)
+
+
+@pytest.mark.parametrize("role", ["program", "teacher"])
+def test_a_program_that_dspy_cannot_call_is_refused(tmp_path: Path, role: str) -> None:
+    """DSPy's optimizers would score each of its rows 0."""
+    optimizer, arguments = recorded(lambda student: student)
+    message = "optimizer Own calls forward, and Awaiting has only aforward; give it a forward"
+    with pytest.raises(DeclarationError, match=message):
+        outcome(tmp_path, optimizer, **{role: Awaiting()})
+    assert arguments == {}

@@ -10,7 +10,7 @@ def test_a_text_has_no_secret_and_no_command(monkeypatch: pytest.MonkeyPatch) ->
     """A line has no line break, either."""
     monkeypatch.setenv("CANARY_API_KEY", "canary-safe-text-4711")
     text = "at postgresql://me:x1@db\n::error::canary-safe-text-4711 ##[group]\x1b[2J"
-    shown = "at postgresql://***@db\n\\x3a:error::*** #\\x23[group]\\x1b[2J"
+    shown = "at postgresql://me:***@db\n\\x3a:error::*** #\\x23[group]\\x1b[2J"
     assert safe_text(text) == shown
     assert safe_line(text) == shown.replace("\n", "\\n")
 

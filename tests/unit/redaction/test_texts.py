@@ -13,11 +13,13 @@ from pytest_mipro.redaction.texts import (
 )
 
 URLS = [
-    ("postgresql://svc:pw-1@db/x", "postgresql://***@db/x"),
-    ("redis://:pw-1@db:6379/0", "redis://***@db:6379/0"),
-    ("at postgresql://a:p@ss/w#?@db/x, and y@z", "at postgresql://***@db/x, and y@z"),
+    ("postgresql://svc:pw-1@db/x", "postgresql://svc:***@db/x"),
+    ("redis://:pw-1@db:6379/0", "redis://:***@db:6379/0"),
+    ("at postgresql://a:p@ss/w#?@db/x, and y@z", "at postgresql://a:***@db/x, and y@z"),
     ("https://ghp_abc123@github.com/o/r", "https://***@github.com/o/r"),
-    ("postgresql:/me:pw-1@db", "postgresql:/***@db"),
+    ("https://ghp_abc123:x-oauth-basic@github.com", "https://***:***@github.com"),
+    ("ssh://git@github.com/o/r", "ssh://git@github.com/o/r"),
+    ("postgresql:/me:pw-1@db", "postgresql:/me:***@db"),
     ("https://host/v1?key=abc&page=2", "https://host/v1?key=***&page=2"),
     ("postgresql://db/x?sslpassword=ab", "postgresql://db/x?sslpassword=***"),
     ("https://s3/x?X-Amz-Signature=1&sig=2", "https://s3/x?X-Amz-Signature=***&sig=***"),
@@ -32,7 +34,7 @@ PUBLIC = [
 
 @pytest.mark.parametrize("text, expected", URLS)
 def test_secrets_in_urls_are_replaced(text: str, expected: str) -> None:
-    """The user goes with the password, which may have any character."""
+    """A password may have any character, and a token may be the user."""
     assert without_url_secrets(text) == expected
     assert without_url_secrets(expected) == expected
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
-from pytest_mipro.records import ExampleCost, Means, Prompt, Usage
+from pytest_mipro.records import MOST_SCORE, ExampleCost, Means, Prompt, Usage
 from pytest_mipro.reference.content import (
     VERSION,
     Reference,
@@ -285,6 +285,7 @@ class TestAcceptance:
 
 
 KEY = st.text(st.characters(codec="utf-8"), max_size=10)
+SCORES = st.dictionaries(KEY, st.floats(-MOST_SCORE, MOST_SCORE), max_size=3)
 AMOUNTS = st.dictionaries(KEY, st.floats(allow_nan=False, allow_infinity=False), max_size=3)
 TEXTS = st.dictionaries(KEY, KEY, max_size=3)
 BY_PROGRAM = st.dictionaries(st.sampled_from(["baseline", "compiled"]), AMOUNTS)
@@ -296,8 +297,8 @@ REFERENCES = st.builds(
     parts=TEXTS,
     where=TEXTS,
     metric=KEY,
-    baseline=AMOUNTS,
-    compiled=AMOUNTS,
+    baseline=SCORES,
+    compiled=SCORES,
     usage=st.dictionaries(st.sampled_from(["compile", "baseline", "compiled"]), USAGE),
     versions=TEXTS,
     state=st.dictionaries(KEY, AMOUNTS | TEXTS, max_size=3),
@@ -485,7 +486,8 @@ class TestDamage:
             (lambda data: data.update(compiled=[1.0]), "wrong compiled"),
             (lambda data: data["compiled"].pop("a"), "the same examples"),
             (lambda data: data.update(compiled={}, baseline={}), "the same examples"),
-            (lambda data: data["compiled"].update(a=float("nan")), "no finite number"),
+            (lambda data: data["compiled"].update(a=float("nan")), r"wrong compiled\.a"),
+            (lambda data: data["baseline"].update(a=-1e308), r"wrong baseline\.a"),
             (lambda data: data["parts"].update(metric="99"), "key that its parts do not have"),
             (lambda data: data.update(version="one"), "version 'one'"),
             (lambda data: data.update(version=0), "version 0"),

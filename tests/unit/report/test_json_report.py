@@ -53,6 +53,7 @@ def test_everything_is_in_the_document() -> None:
     document = json.loads(render_json(summary))
     VALIDATOR.validate(document)
     assert document.pop("version") == VERSION
+    assert document.pop("left_out") == []
     assert Summary.from_dict(document) == summary
     (example, *_) = document["tasks"][1]["report"]["held_out"]
     assert example["inputs"] == {"ticket": "Ticket 1"}
@@ -105,3 +106,34 @@ def test_hostile_text(text: str) -> None:
     document = json.loads(rendered)
     VALIDATOR.validate(document)
     assert document["tasks"][0]["report"]["task"] == text
+
+
+@pytest.mark.parametrize(
+    "examples, most, left_out",
+    [
+        (1, 140_000, ["all but the first 100000 characters of each text"]),
+        (1, 100_000, ["all but the first 10000 characters of each text"]),
+        (
+            200,
+            100_000,
+            [
+                "all but the first 1000 characters of each text",
+                "the held-out examples of all tasks",
+            ],
+        ),
+    ],
+)
+def test_a_document_has_a_limit(examples: int, most: int, left_out: list[str]) -> None:
+    """Texts are cut first, examples go last, and the document says so and follows the schema."""
+    task = summaries.task_summary(summaries.report("PASS"))
+    assert task.report is not None
+    first, *_ = task.report.held_out
+    long = replace(first, compiled=replace(first.compiled, predictions=({"team": "x" * 150_000},)))
+    report = replace(task.report, held_out=(long,) * examples)
+
+    text = render_json(summaries.summary(replace(task, report=report)), most)
+    document = json.loads(text)
+    VALIDATOR.validate(document)
+    assert len(text) <= most
+    assert document["left_out"] == left_out
+    assert ("more characters)" in text) == (len(left_out) == 1)

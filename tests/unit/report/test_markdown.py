@@ -125,7 +125,7 @@ def test_a_code_span_shows_its_text(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "compiled 0.775, baseline 0.292, p = 3.9e-11 (exact McNemar test), n = 120; so and so.",
+        "compiled 0.775, baseline 0.292, p = 3.9e-11 (exact score test), n = 120; so and so.",
         "difference +0.483 [+0.351, +0.599] at 95%",
         "from the store, 0 LM calls",
     ],

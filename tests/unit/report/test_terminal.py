@@ -24,7 +24,12 @@ from summaries import (
 
 from pytest_mipro.escaping import printable
 from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
-from pytest_mipro.report.terminal import render_details, render_failure, render_table
+from pytest_mipro.report.terminal import (
+    render_details,
+    render_failed_answers,
+    render_failure,
+    render_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +60,7 @@ def all_texts(session: Summary, width: int) -> Iterable[str]:
     yield "\n".join(shown(session, width))
     for task in session.tasks:
         yield render_details(task, width)
+        yield render_failed_answers(task, width)
         yield from (render_failure(task, width, verbosity) for verbosity in VERBOSITIES)
 
 
@@ -107,6 +113,24 @@ class TestFailures:
         )
         assert "\x1b" not in text
         assert "\x07" not in text
+
+
+class TestFailedAnswers:
+    def test_a_test_that_passed_shows_them(self) -> None:
+        """The line has their number, their kinds and the first error."""
+        assert render_failed_answers(PASSED, 200) == (
+            "router: 1 of 4 compiled answers failed and score 0: 1 ValueError; the first is "
+            "ValueError: no team called 'x'"
+        )
+
+    def test_a_test_that_failed_shows_their_tracebacks_instead(self) -> None:
+        """Nothing is shown twice."""
+        assert not render_failed_answers(REGRESSED, 200)
+
+    def test_a_long_error_is_cut(self) -> None:
+        """No program fills the terminal with one error."""
+        text = render_failed_answers(task_summary(failing(40)), 80)
+        assert 0 < len(text.splitlines()) <= 8
 
 
 class TestTable:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import random
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +33,36 @@ def test_different_lines_have_no_marked_words() -> None:
     for old, new in (("Sort it.", "Answer with one word"), ("a " * 400, "a " * 400 + "b")):
         pieces = [line.pieces for line in marked(list(diff([old], [new])), 2000)]
         assert pieces == [(Piece(old),), (Piece(new),)]
+
+
+LETTERS = [chr(number) for number in range(0x4E00, 0x4E00 + 40)]
+
+
+def shuffled_words(seed: int, lines: int) -> list[str]:
+    """Return lines of 500 words that repeat in another order for each seed."""
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(LETTERS, k=500)) for _ in range(lines)]
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (shuffled_words(1, 60), shuffled_words(2, 60)),
+        (list("ab" * 15_000), list("ba" * 15_000)),
+        (["a b " * 140] * 60, ["b a a " * 95] * 60),
+        (
+            [f"line {i} {'word ' * 300}" for i in range(400)],
+            [f"{i} {'word ' * 299}" for i in range(400)],
+        ),
+    ],
+    ids=["shuffled words", "lines of a letter", "two words", "much prose"],
+)
+def test_the_work_is_bounded(old: list[str], new: list[str]) -> None:
+    """Long texts that are made to compare slowly take no more than a few seconds."""
+    start = time.process_time()
+    lines = marked(list(diff(old, new)), 20_000)
+    assert time.process_time() - start < 8
+    assert sum(line.mark == "-" for line in lines) > 0
 
 
 def test_a_long_line_is_cut() -> None:

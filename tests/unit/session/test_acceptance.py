@@ -44,13 +44,13 @@ def test_the_first_acceptance_begins_a_history(accepted: Checkout) -> None:
 
 def test_an_equal_program_does_not_move_the_anchor(accepted: Checkout) -> None:
     """Acceptances are counted, and the anchor's lines in the file stay."""
-    before = history(accepted)
+    earlier = history(accepted)
     accepted.recorder.optimizer = instructed_otherwise
     accepted.outcome(accepted.task(seed=7), update=True)
-    after = history(accepted)
-    assert len(after["acceptances"]) == 2
-    assert (after["anchor"], after["first"]) == (before["anchor"], before["first"])
-    assert sorted(look["number"] for look in after["looks"].values()) == [1, 2]
+    later = history(accepted)
+    assert len(later["acceptances"]) == 2
+    assert (later["anchor"], later["first"]) == (earlier["anchor"], earlier["first"])
+    assert sorted(look["number"] for look in later["looks"].values()) == [1, 2]
 
 
 def test_a_better_program_is_the_new_anchor(checkout: Checkout) -> None:
@@ -111,9 +111,10 @@ def test_a_conflict_keeps_the_history(accepted: Checkout) -> None:
 def test_a_missing_history_needs_a_new_anchor(accepted: Checkout) -> None:
     """An update alone is no way to forget what was accepted."""
     accepted.location().history.unlink()
-    for policy in ({}, {"frozen": True}, {"update": True}):
+    policies: list[dict[str, bool]] = [{}, {"frozen": True}, {"update": True}]
+    for policy in policies:
         with pytest.raises(DamagedReference, match=r"history\.json is missing") as caught:
-            accepted.outcome(**policy)
+            accepted.outcome(None, **policy)
         assert str(caught.value).endswith(f"{COMMAND} --mipro-new-anchor")
     accepted.outcome(update=True, new_anchor=True)
     assert accepted.outcome().no_regression()

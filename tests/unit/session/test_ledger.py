@@ -89,14 +89,14 @@ def test_other_tests_look_at_the_same_examples(ledger: Ledger, checkout: Checkou
 
 
 @pytest.mark.parametrize(
-    "kept, new, expected", [(6, 1, 2), (5, 1, 2), (3, 3, 2), (2, 4, 1), (3, 0, 2), (0, 6, 1)]
+    "common, new, expected", [(6, 1, 2), (5, 1, 2), (3, 3, 2), (2, 4, 1), (3, 0, 2), (0, 6, 1)]
 )
 def test_a_few_other_examples_start_no_new_ledger(
-    ledger: Ledger, checkout: Checkout, kept: int, new: int, expected: int
+    ledger: Ledger, checkout: Checkout, common: int, new: int, expected: int
 ) -> None:
     """The looks at a set count while half of the larger set is in both."""
     assert number(ledger, checkout) == 1
-    examples = (*HELD_OUT[:kept], *sums(40, new))
+    examples = (*HELD_OUT[:common], *sums(40, new))
     task_context = context(checkout, dataset=held_out(*examples))
     card = Scorecard(tuple(map(example_digest, examples)), (1.0,) * len(examples), Usage())
     key, entries = ledger.entries(task_context, card, scored(Adder(), card))

@@ -12,12 +12,13 @@ from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import prompts
-from pytest_mipro.records import Usage
+from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import Reference
 from pytest_mipro.session.program_state import (
     dump_state,
     field_names,
     restore_accepted,
+    restore_artifact,
     restore_state,
 )
 from pytest_mipro.store import Store
@@ -193,6 +194,27 @@ def test_an_accepted_program_does_not_fit_other_predictors(
         f"code any more: predictors added, removed or with other fields: {names}; "
         f"accept anew with: {COMMAND}"
     )
+
+
+ODD_STATES: list[dict[str, Any]] = [
+    {},
+    {"add": None},
+    {"sum": {"signature": {"fields": []}}},
+    {"add": {"signature": {"fields": 5}}},
+    {"add": {"signature": {"fields": [1, 2]}}},
+    {"add": {"signature": {"instructions": "", "fields": [{}, {}]}, "demos": []}},
+]
+
+
+@pytest.mark.parametrize("state", ODD_STATES)
+def test_an_artifact_with_an_odd_state_is_an_error(
+    checkout: Checkout, state: dict[str, Any]
+) -> None:
+    """It names the task, what is wrong and the next step."""
+    artifact = Artifact("key", "test", {}, {}, state, Usage(), 1.0, "")
+    with pytest.raises(StoreError, match="the compiled program of test_adder") as caught:
+        restore_artifact(checkout.task(), artifact)
+    assert str(caught.value).endswith("and --mipro-refresh compiles it again")
 
 
 def test_fields_are_in_the_order_of_the_signature() -> None:

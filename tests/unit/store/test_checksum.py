@@ -17,6 +17,7 @@ from store_checks import NEXT_STEP, explains, tamper
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Proposal, Row, Trace, Usage
 from pytest_mipro.store import Store, files, sqlite
+from pytest_mipro.store.checksum import DamagedRecord, parse_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -332,6 +333,25 @@ def _checksum(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         key, created, value = connection.execute("SELECT key, created, value FROM rows").fetchone()
     return checksum([key], created, value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"neither": "nor"}',
+        '{"key": "k", "score": NaN}',
+        '{"key": "k", "score": -Infinity}',
+        '{"key": "k", "score": 1e999}',
+        '{"key": "k", "score": 1e308}',
+        '{"key": "k", "score": 1.0, "prediction": {"answer": NaN}}',
+        '{"key": "k", "score": 1.0, "prediction": ' + "[" * 200_000 + "]" * 200_000 + "}",
+    ],
+    ids=["other", "NaN", "infinity", "overflow", "huge", "NaN in a prediction", "deep"],
+)
+def test_what_this_package_never_writes_is_damage(text: str) -> None:
+    """Also with the right checksum, which anybody can compute."""
+    with pytest.raises(DamagedRecord, match="rows/k holds something that is no Row"):
+        parse_record(Row, "rows/k", text)
 
 
 @pytest.mark.usefixtures("quick")

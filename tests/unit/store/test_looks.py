@@ -21,9 +21,9 @@ def look(key: str, *, number: int = 1, held_out: str = "set", test: str = "test"
 def test_looks_are_related_by_examples_or_test(store: Store) -> None:
     """Looks of any test at the set, and of the test at any set, are returned once each."""
     same_set, same_test = look("x", test="other"), look("y", held_out="other")
-    both, neither = look("z"), look("w", held_out="other", test="other")
-    store.looks.put(same_set, same_test, both, neither)
-    assert store.looks.related("set", "test") == {"x": same_set, "y": same_test, "z": both}
+    same, neither = look("z"), look("w", held_out="other", test="other")
+    store.looks.put(same_set, same_test, same, neither)
+    assert store.looks.related("set", "test") == {"x": same_set, "y": same_test, "z": same}
     assert store.looks.related("nothing", "nothing") == {}
 
 

@@ -11,8 +11,14 @@ from compiles import RecordingEngine, calls_of, exact, lm_on, sums
 from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError
-from pytest_mipro.evaluate import ContextThreadPool, Evaluator, WorkerPool, gather
+from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError, ProgramError
+from pytest_mipro.evaluate import (
+    ContextThreadPool,
+    Evaluator,
+    FailureLimit,
+    WorkerPool,
+    gather,
+)
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap, DemoPlan, FirstDemos
 from pytest_mipro.store import Store
 
@@ -56,6 +62,7 @@ def bootstrap(
     plan: DemoPlan | None = None,
     seed: int = 9,
     threads: int = 4,
+    failure_limit: FailureLimit | None = None,
 ) -> list[tuple[dict[str, DemoSet], FirstDemos]]:
     """Return the demo sets for a student, from a teacher on ``train``, and their first demos."""
     workers = WorkerPool(ContextThreadPool(threads))
@@ -66,6 +73,7 @@ def bootstrap(
         trainset=sums(20) if train is None else train,
         store=store,
         workers=workers,
+        failure_limit=failure_limit,
     )
 
     async def run() -> list[tuple[dict[str, DemoSet], FirstDemos]]:
@@ -378,17 +386,25 @@ class TestErrors:
             demo_sets(store, scripted_lm(), metric=judged)
 
     def test_a_program_that_always_raises(self, store: Store) -> None:
-        """A program that always raises makes no bootstrapped demos and no error."""
-
-        class Broken(dspy.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.predict = dspy.Predict("question -> answer")
-
-            def forward(self, question: str) -> object:
-                raise ValueError(question)
-
+        """A program that always raises makes no bootstrapped demos, no error and no trace."""
         assert not augmented(demo_sets(store, scripted_lm(), program=Broken()))
+        assert store.traces.count() == 0
+
+    def test_a_program_that_raises_too_often(self, store: Store) -> None:
+        """With a limit, one more failed attempt is an error."""
+        with pytest.raises(ProgramError, match=r"max_errors=2.*ValueError"):
+            demo_sets(store, scripted_lm(), program=Broken(), failure_limit=FailureLimit(2))
+
+
+class Broken(dspy.Module):
+    """Always raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> object:
+        raise ValueError(question)
 
 
 class TestRepeatable:

@@ -83,6 +83,55 @@ class TestSignature:
         compiled(optimizer)
         assert calls_of(lm) > 0
 
+    def test_a_model_may_be_named(self) -> None:
+        """As in DSPy, a string stands for the model of that name."""
+        optimizer = MIPROv2(
+            metric=exact,
+            prompt_model="openai/writer",
+            task_model="openai/answerer",
+            teacher_settings={"lm": "openai/teacher"},
+        )
+        models = optimizer.prompt_model, optimizer.task_model, optimizer.teacher_settings["lm"]
+        assert [model.model for model in models] == [
+            "openai/writer",
+            "openai/answerer",
+            "openai/teacher",
+        ]
+        assert all(isinstance(model, dspy.LM) for model in models)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"prompt_model": 5},
+            {"task_model": "gpt-4o-mini"},
+            {"teacher_settings": {"lm": object()}},
+        ],
+    )
+    def test_no_model_of_that_name(self, arguments: dict[str, Any]) -> None:
+        """What is no model is an error that says what is expected, before any call."""
+        with pytest.raises(DeclarationError, match=r"expected (PROVIDER/MODEL|a dspy\.LM)"):
+            optimizer_on(scripted_lm(), **arguments)
+
+    def test_attributes_and_parameters_are_those_of_dspy(self) -> None:
+        """Every argument of DSPy's constructor is a public attribute, and in get_params()."""
+        with dspy.context(lm=scripted_lm()):
+            ours = MIPROv2(metric=exact, seed=3, max_errors=4, num_threads=2)
+            theirs = dspy.MIPROv2(metric=exact, seed=3, max_errors=4, num_threads=2)
+        names = set(inspect.signature(dspy.MIPROv2).parameters)
+        assert ours.get_params().keys() == names
+        for name in names:
+            assert getattr(ours, name) == getattr(theirs, name) == ours.get_params()[name]
+
+    def test_attributes_count_until_the_compile(self) -> None:
+        """As in DSPy, an attribute may be set after the constructor."""
+        optimizer = small_optimizer(scripted_lm())
+        optimizer.seed = 4
+        assert optimizer.get_params()["seed"] == 4
+        result = compiled(optimizer)
+        expected = compiled(small_optimizer(scripted_lm(), seed=4))
+        assert result.dump_state() == expected.dump_state()
+        assert optimizer.total_calls == vars(result)["total_calls"] == optimizer.usage.calls > 0
+
 
 class TestErrors:
     def test_no_model(self) -> None:
@@ -653,6 +702,11 @@ class TestMaxErrors:
         """Without max_errors, failed rows have the score 0 and the compile continues."""
         result = compiled(small_optimizer(scripted_lm(base=100)), Fragile())
         assert result.score == 70
+
+    def test_none_allows_the_teacher_what_dspy_does(self) -> None:
+        """Without max_errors, dspy.settings.max_errors limits the failures of bootstrapping."""
+        with dspy.context(max_errors=1), pytest.raises(ProgramError, match="max_errors=1"):
+            compiled(small_optimizer(scripted_lm(base=100)), Fragile())
 
     def test_too_many_stop_the_compile(self) -> None:
         """With max_errors, one more failed row stops the compile, and the error names it."""
