@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
-from scripted import ScriptedEngine, scripted_lm
+from scripted import AsyncScriptedEngine, ScriptedEngine, scripted_lm
 
 from pytest_mipro import MIPROv2
 
@@ -41,22 +41,21 @@ def calls_of(lm: dspy.LM) -> int:
 def engine_without_credit(calls: int) -> ScriptedEngine:
     """Return the engine of ``average_lm``, which fails after so many calls."""
     engine = ScriptedEngine(base=60)
-    complete = engine.complete
-
-    def complete_or_fail(request: lm15.Request) -> lm15.Response:
-        response = complete(request)
-        if engine.calls > calls:
-            message = "no credit left"
-            raise dspy.LMBillingError(message)
-        return response
-
-    vars(engine)["complete"] = complete_or_fail
+    engine.credit = calls
     return engine
 
 
 def lm_on(engine: ScriptedEngine) -> dspy.LM:
     """Return a model that answers from ``engine``."""
-    return dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
+    async_engine = AsyncScriptedEngine(engine)
+    return dspy.LM(
+        "scripted",
+        engine=engine,
+        async_engine=async_engine,
+        cache=False,
+        num_retries=0,
+        temperature=0,
+    )
 
 
 class RecordingEngine(ScriptedEngine):

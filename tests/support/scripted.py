@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import re
 import threading
@@ -48,6 +49,7 @@ class ScriptedEngine:
         teams: Mapping[str, str] | None = None,
     ) -> None:
         self.calls = 0
+        self.credit = math.inf
         self._log = log
         self._base = base
         self._per_demo = per_demo
@@ -56,8 +58,11 @@ class ScriptedEngine:
         self._lock = threading.Lock()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answer ``request``."""
+        """Answer ``request``, unless the credit is used up."""
         self._count()
+        if self.calls > self.credit:
+            message = "no credit left"
+            raise dspy.LMBillingError(message)
         if self._latency:
             time.sleep(self._latency * int.from_bytes(os.urandom(2), "big") / 65535)
         turns = [message.text or "" for message in request.messages]
