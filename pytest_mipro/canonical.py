@@ -44,6 +44,20 @@ def digest(value: JSON) -> str:
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:32]
 
 
+def is_json(value: object) -> bool:
+    """Whether ``value`` survives a JSON round trip; a subclass or a tuple does not."""
+    try:
+        if type(value) is dict:
+            return all(type(key) is str for key in value) and all(map(is_json, value.values()))
+        if type(value) is list:
+            return all(map(is_json, value))
+    except RecursionError:
+        return False
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) in {str, int, bool, type(None)}
+
+
 def plain(value: object, fallback: Fallback | None = None) -> JSON:
     """Return ``value`` as JSON data that is the same on every machine.
 

@@ -202,11 +202,12 @@ class SearchLog(Record):
 
 @dataclass(frozen=True)
 class Prompt(Record):
-    """The prompt of a predictor: its instruction and its demos."""
+    """The prompt of a predictor: its instruction, its demos, and what it says of each field."""
 
     predictor: str
     instruction: str
     demos: tuple[dict[str, Any], ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

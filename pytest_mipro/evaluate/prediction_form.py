@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import dspy
+
+from pytest_mipro.canonical import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def form_of(prediction: object) -> str | None:
     if type(prediction) is not dspy.Prediction or vars(prediction).keys() != _ATTRIBUTES:
         return None
     fields = dict(prediction.items(include_dspy=True))
-    if prediction.get_lm_usage() is not None or not _is_json(fields):
+    if prediction.get_lm_usage() is not None or not is_json(fields):
         return None
     if prediction.completions is None:
         return "fields"
@@ -41,17 +42,3 @@ def restore(fields: dict[str, Any], form: str) -> dspy.Prediction:
     """Return the prediction that has these fields."""
     # A metric may change the prediction, and the fields belong to a row.
     return _CONSTRUCTORS[form](deepcopy(fields))
-
-
-def _is_json(value: object) -> bool:
-    """Whether ``value`` survives a JSON round trip; a subclass or a tuple does not."""
-    try:
-        if type(value) is dict:
-            return all(type(key) is str for key in value) and all(map(_is_json, value.values()))
-        if type(value) is list:
-            return all(map(_is_json, value))
-    except RecursionError:
-        return False
-    if type(value) is float:
-        return math.isfinite(value)
-    return type(value) in {str, int, bool, type(None)}

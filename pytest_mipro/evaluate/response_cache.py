@@ -1,98 +1,141 @@
-"""DSPy's cache of language model responses, in a folder per task."""
+"""Keep the responses of language models in the store, in place of DSPy's own cache."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy.clients import DISK_CACHE_LIMIT
 from dspy.clients.cache import Cache
 
-from pytest_mipro.canonical import canonical_json, digest
-from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.fingerprint import describe_model
+from pytest_mipro.canonical import digest
+from pytest_mipro.errors import InfrastructureError, StoreError
+from pytest_mipro.evaluate.called_model import CalledModels
+from pytest_mipro.evaluate.response_content import content_of, response_of
 from pytest_mipro.spending import count_cached_response
+from pytest_mipro.store import Response
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
-    from pytest_mipro.canonical import JSON
-    from pytest_mipro.task import Task
+    from pytest_mipro.store import Store
+
+_ENDPOINT = {"api_base", "base_url"}
+"""Parts of a request that DSPy leaves out of a key; the description of a model has them."""
 
 
 @contextmanager
-def cached_responses(folder: Path, task: Task, *, again: bool = False) -> Generator[None]:
-    """Let DSPy cache responses in a subfolder for the task's endpoints.
+def cached_responses(store: Store | None) -> Generator[None]:
+    """Let DSPy take the responses of models from ``store`` and keep new ones there.
 
-    DSPy's cache key leaves out the endpoint, so two endpoints that serve the same model name
-    would share responses. With such a task, and with ``again``, nothing is cached.
+    Without a store nothing is cached. DSPy's own cache, which is made of pickles, is off
+    either way.
+
+    A call raises InfrastructureError if the store cannot be used.
 
     Raises:
-        InfrastructureError: The folder cannot be used; a call also raises it, if the cache is
-            damaged.
+        StoreError: The last responses cannot be written.
     """
-    models = [lm for lm in (task.lm, task.prompt_lm, task.teacher_lm) if lm is not None]
-    names = {canonical_json(_endpoint(lm)): lm.model for lm in models}
-    is_cached = not again and len(set(names.values())) == len(names)
     user_cache = vars(dspy).get("cache")
-    cache = _ResponseCache.open(folder / digest(sorted(names))[:16]) if is_cached else None
+    models = CalledModels()
     # It holds DSPy's lock, so that no other thread replaces the cache by the default one.
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-    if cache is not None:
-        dspy.cache = cache
+    turn_off_dspy_cache()
+    if store is not None:
+        dspy.cache = _StoredResponses(store, models)
     try:
-        yield
+        with dspy.context(callbacks=[*dspy.settings.callbacks, models]):
+            yield
+    except BaseException:
+        with suppress(StoreError):  # The error that ends the run says more.
+            _flush(store)
+        raise
+    else:
+        _flush(store)
     finally:
         vars(dspy).pop("cache")
-        if cache is not None:
-            cache.disk_cache.close()
         if user_cache is not None:
             dspy.cache = user_cache
 
 
-class _ResponseCache(Cache):
-    """A cache that reports the usage of a cached response, and an error if it is damaged."""
+def _flush(store: Store | None) -> None:
+    if store is not None:
+        store.responses.flush()
 
-    @classmethod
-    def open(cls, folder: Path) -> _ResponseCache:
-        """Open the cache in ``folder``."""
-        try:
-            return cls(
-                enable_disk_cache=True,
-                enable_memory_cache=True,
-                disk_cache_dir=str(folder),
-                disk_size_limit_bytes=DISK_CACHE_LIMIT,
-                restrict_pickle=True,
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise _unusable(str(folder), error) from error
+
+def turn_off_dspy_cache() -> None:
+    """Let DSPy cache nothing in this process."""
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+
+
+class _StoredResponses(Cache):
+    """A cache of DSPy whose entries are records of a store.
+
+    A response is kept only if DSPy reads the very same one back from JSON, and only under a
+    model whose description is known.
+    """
+
+    def __init__(self, store: Store, models: CalledModels) -> None:
+        super().__init__(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=None)
+        self._store = store
+        self._models = models
 
     def get(
         self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None
     ) -> object:
-        """Return the cached response of ``request``, or None."""
+        """Return the stored response to ``request``, or None."""
+        key = self._key(request, ignored_args_for_cache_key)
+        if key is None:
+            return None
+        with _infrastructure_errors():
+            response = self._store.responses.get(key)
+        if response is None:
+            return None
+        _count(response.content)
+        return response_of(response.content)
+
+    def put(
+        self,
+        request: dict[str, Any],
+        value: object,
+        ignored_args_for_cache_key: list[str] | None = None,
+        enable_memory_cache: bool = True,  # ruff: ignore[boolean-type-hint-positional-argument, boolean-default-value-positional-argument, unused-method-argument] - the base class's
+    ) -> None:
+        """Store the response to ``request``, unless one is stored."""
+        content = content_of(value)
+        key = None if content is None else self._key(request, ignored_args_for_cache_key)
+        if key is not None:
+            with _infrastructure_errors():
+                self._store.responses.put(Response(key, content))
+
+    def _key(self, request: dict[str, Any], ignored: list[str] | None) -> str | None:
+        """Return the key of a response; None if request or model have no description.
+
+        DSPy's key leaves out the endpoint, although two endpoints may serve the same model name.
+        """
+        model, ignored = self._models.current, ignored or []
+        if model is None:  # An embedding, or the like: its endpoint is in the request.
+            ignored = [name for name in ignored if name not in _ENDPOINT]
+        description = "" if model is None else self._models.digest_of(model)
+        if description is None:
+            return None
         try:
-            response: object = super().get(request, ignored_args_for_cache_key)
-        except sqlite3.Error as error:  # DSPy would report it as an error of the model.
-            raise _unusable(self.disk_cache_dir, error) from error
-        # DSPy leaves the usage in plain records only.
-        usage = response.get("usage") if isinstance(response, dict) else None
-        if isinstance(usage, dict):
-            count_cached_response(usage)
-        return response
+            return digest([description, self.cache_key(request, ignored)])
+        # ruff: ignore[blind-except]: a request may hold objects of any class.
+        except Exception:
+            return None  # As with DSPy's own cache, it is asked each time.
 
 
-def _unusable(folder: str | None, error: Exception) -> InfrastructureError:
-    message = (
-        f"the LM responses kept in {folder} cannot be used: {error}; make room, let the folder be "
-        "written, or move it aside (nothing is deleted for you)"
-    )
-    return InfrastructureError(message)
+@contextmanager
+def _infrastructure_errors() -> Generator[None]:
+    """Raise an InfrastructureError for a StoreError; DSPy would report one of the model."""
+    try:
+        yield
+    except StoreError as error:
+        raise InfrastructureError(str(error)) from error
 
 
-def _endpoint(lm: dspy.BaseLM) -> JSON:
-    description = describe_model(lm)
-    return {name: description[name] for name in ("class", "model", "endpoint", "engine")}
+def _count(content: object) -> None:
+    """Report the usage of a response that was paid for earlier."""
+    usage = content.get("usage") if isinstance(content, dict) else None
+    if isinstance(usage, dict):
+        count_cached_response(usage)

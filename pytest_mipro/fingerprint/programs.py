@@ -42,7 +42,9 @@ def _prompt(name: str, predictor: dspy.Predict) -> Prompt:
         {**{field: demo[field] for field in signature.fields if field in demo}, **demo}
         for demo in demos
     )
-    return Prompt(name, signature.instructions, tuple(ordered_demos))
+    fields = signature.dump_state()["fields"]
+    labels = tuple(f"{field['prefix']} {field['description']}" for field in fields)
+    return Prompt(name, signature.instructions, tuple(ordered_demos), labels)
 
 
 def signature_of(predictor: dspy.Predict) -> type[dspy.Signature]:

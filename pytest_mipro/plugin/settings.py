@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -59,6 +60,12 @@ def _price(value: OptionValue) -> tuple[str, tuple[float, float]]:
     return name.strip(), (input_price, output_price)
 
 
+def _revision(value: OptionValue) -> str:
+    if not value.text.strip() or value.text.startswith("-"):
+        value.refuse("a commit, such as origin/main")
+    return value.text
+
+
 def _not_empty(expected: str) -> Callable[[OptionValue], str]:
     def parse(value: OptionValue) -> str:
         if not value.text.strip():
@@ -82,7 +89,14 @@ def _store_url(value: OptionValue) -> str:
     if not url.strip():
         value.refuse(f"a SQLAlchemy URL such as {_SQLITE}{DEFAULT_STORE}")
     path = _path_in(url)
-    return url if path is None else f"{_SQLITE}{(value.folder / path).as_posix()}"
+    if path is None or Path(path).is_absolute():
+        return url
+    return f"{_SQLITE}{_quoted(value.folder)}/{path}"
+
+
+def _quoted(folder: Path) -> str:
+    """Return a path as a URL has it: its name may hold ``%2F`` or a question mark."""
+    return quote(folder.as_posix(), safe="/:")
 
 
 def _path_in(url: str) -> str | None:
@@ -99,7 +113,7 @@ class Settings:
     is a flag, an ini option, or both.
 
     Attributes:
-        folder: The folder of the default store, the response cache and reports.
+        folder: The folder of the default store and of reports.
     """
 
     folder: Path
@@ -212,6 +226,15 @@ class Settings:
     dry_run: Annotated[
         bool, Switch("Show what would run, with the most LM calls that it would make; make none.")
     ]
+    reference_from: Annotated[
+        str | None,
+        Text(
+            "Read references from this commit of git, such as origin/main in a pull request, "
+            "instead of the work tree.",
+            metavar="REF",
+            parse=_revision,
+        ),
+    ]
     inconclusive: Annotated[
         str,
         Text(
@@ -298,14 +321,14 @@ class Settings:
     def store_file(self) -> Path | None:
         """The file that the store is in, if it is in one."""
         path = _path_in(self.store_url)
-        return None if path is None else Path(path.partition("?")[0])
+        return None if path is None else Path(unquote(path.partition("?")[0]))
 
     @property
     def store_name(self) -> str:
         """The store's URL for people: without credentials, relative where it can be."""
         from pytest_mipro.redaction import url_without_secrets
 
-        return url_without_secrets(self.store_url).replace(f"{self.folder.parent.as_posix()}/", "")
+        return url_without_secrets(self.store_url).replace(f"{_quoted(self.folder.parent)}/", "")
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> "Settings":
@@ -364,6 +387,12 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
         message = (
             f"--mipro-{contrary[0]} and --mipro-frozen contradict each other: "
             "one gives new references or programs, the other takes what was accepted; choose one"
+        )
+        raise pytest.UsageError(message)
+    if settings.reference_from and settings.update:
+        message = (
+            "--mipro-update and --mipro-reference-from contradict each other: one writes the "
+            "references of the work tree, the other reads those of a commit; choose one"
         )
         raise pytest.UsageError(message)
     if settings.new_anchor and not settings.update:

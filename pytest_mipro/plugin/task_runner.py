@@ -101,7 +101,7 @@ class TaskRunner:
         self._node = request.node
         self._orphans.add_user(request.node)
         try:
-            task, location = self._task(request), location_of(request.node)
+            task, location = self._task(request), self._location(request.node)
             estimate = self._session.estimate(task, location) if self._settings.dry_run else None
             if estimate is None:
                 return self._outcome(task, location)
@@ -168,6 +168,9 @@ class TaskRunner:
         if self._node.get_closest_marker("xfail") is not None:
             outcome.decide_at_once()  # Such a test is expected to fail while it runs.
         return outcome
+
+    def _location(self, node: pytest.Item) -> ReferenceLocation:
+        return replace(location_of(node), revision=self._settings.reference_from or "")
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

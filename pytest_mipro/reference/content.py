@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from pytest_mipro.canonical import Record, digest
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.canonical import Record, canonical_json, digest
+from pytest_mipro.errors import DamagedReference, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Score, Usage
 from pytest_mipro.reference.files import damaged, load, missing_half, write
+from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
+from pytest_mipro.store import SEAL_VARIABLE, environment_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,8 +108,11 @@ def read_reference(location: ReferenceLocation) -> Reference | None:
         raise missing_half(location, location.program, location.scores)
     if program is None:
         raise missing_half(location, location.scores, location.program)
-    reference = _reference(location, {**scores, "state": _without_metadata(program)})
+    state = _without_metadata(program)
+    _check_state(location, state)
+    reference = _reference(location, {**scores, "state": state})
     _check_consistency(location, reference, scores.get("program"))
+    _check_seal(location, scores)
     return reference
 
 
@@ -146,13 +151,6 @@ def accept_reference(
     return acceptance if earlier is None else _compared(acceptance, new, earlier, fields)
 
 
-def predictors_of(state: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the states of the predictors in a program's DSPy state, by name."""
-    if _is_predictor(state) and "instructions" in state["signature"]:
-        return {"self": state}  # the program is a predictor itself
-    return {name: value for name, value in sorted(state.items()) if _is_predictor(value)}
-
-
 def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> tuple[Prompt, ...]:
     """Return the prompts in a DSPy state, with demos in the order of ``fields``."""
     return tuple(
@@ -160,13 +158,10 @@ def prompts_of(state: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) ->
             name,
             str(predictor["signature"].get("instructions", "")),
             tuple(_ordered(demo, fields.get(name, ())) for demo in predictor.get("demos", ())),
+            labels_of(predictor),
         )
         for name, predictor in predictors_of(state).items()
     )
-
-
-def _is_predictor(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("signature"), dict)
 
 
 def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
@@ -247,7 +242,31 @@ def _means(reference: Reference) -> Means:
 def _scores_data(reference: Reference) -> dict[str, Any]:
     data = reference.to_dict()
     state = data.pop("state")
-    return {**data, "format": FORMAT, "version": VERSION, "program": digest(state)}
+    data |= {"format": FORMAT, "version": VERSION, "program": digest(state)}
+    seal = environment_seal()
+    return data if seal is None else {**data, "seal": seal.of(_sealed(data))}
+
+
+def _sealed(scores: Mapping[str, Any]) -> list[str]:
+    """Return what a seal is on: all scores, and the program by its digest."""
+    return [
+        "reference",
+        canonical_json({name: part for name, part in scores.items() if name != "seal"}),
+    ]
+
+
+def _check_seal(location: ReferenceLocation, scores: Mapping[str, Any]) -> None:
+    """Raise DamagedReference if a run with a key cannot believe the scores."""
+    seal = environment_seal()
+    if seal is None or seal.is_on(scores.get("seal"), _sealed(scores)):
+        return
+    problem = "has no seal" if "seal" not in scores else "has the seal of other content or keys"
+    message = (
+        f"the reference {location.show(location.scores)} {problem}, and is not believed where "
+        f"{SEAL_VARIABLE} is set; review it, and accept it where the same key is set, with: "
+        f"{location.command}"
+    )
+    raise DamagedReference(message)
 
 
 def _program_data(reference: Reference) -> dict[str, Any]:
@@ -286,6 +305,14 @@ def _reference(location: ReferenceLocation, data: dict[str, Any]) -> Reference:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise damaged(location, location.scores, f"has a wrong {name}: {first['msg']}") from error
+
+
+def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
+    """Raise DamagedReference if the program holds more than prompts: DSPy would obey it."""
+    key = refused_key(state)
+    if key:
+        problem = f"holds {key}, which no reference has: it may redirect calls, with their API key"
+        raise damaged(location, location.program, problem)
 
 
 def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:

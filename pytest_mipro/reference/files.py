@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
+from pytest_mipro.reference.git import content_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,9 @@ def parse(location: ReferenceLocation, path: Path, text: str) -> dict[str, Any]:
 def read_text(location: ReferenceLocation, path: Path) -> str | None:
     """Return the text of a file, or None without the file; the errors are those of ``load``."""
     try:
+        if location.revision:
+            content = content_at(location.revision, path)
+            return None if content is None else content.decode("utf-8")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
@@ -66,6 +70,7 @@ def write(location: ReferenceLocation, path: Path, data: Mapping[str, Any]) -> N
     text = json.dumps(_sorted(data), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_links(location)
         # UTF-8 cannot encode a lone surrogate; its JSON escape can be read back.
         write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
     except OSError as error:
@@ -80,7 +85,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file atomically: a reader sees its old or its new content, never a part."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)  # Of a process that died; or a link to another file.
+        with unfinished.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -119,6 +125,13 @@ def conflicting(location: ReferenceLocation, path: Path) -> DamagedReference:
         f"of the merged code with: {location.command}"
     )
     return DamagedReference(message)
+
+
+def _refuse_links(location: ReferenceLocation) -> None:
+    for folder in (location.folder, location.folder.parent):
+        if folder.is_symlink():
+            message = f"{folder} is a link to {folder.readlink()}, put a folder in its place"
+            raise OSError(message)
 
 
 def _sorted(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data

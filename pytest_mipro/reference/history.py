@@ -23,6 +23,7 @@ from pytest_mipro.reference.files import (
     read_text,
     write,
 )
+from pytest_mipro.reference.state import refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,6 +203,8 @@ def _parsed(location: ReferenceLocation, text: str) -> History:
 
 
 def _problem(history: History) -> str:
+    if key := refused_key(history.anchor.state):
+        return f"holds {key}, which no anchor has: it may redirect calls, with their API key"
     scores = (*history.acceptances.values(), *history.anchor.scores.values())
     if not history.anchor.scores or not all(map(math.isfinite, scores)):
         return "holds a score that is no finite number, or no score of the anchor"

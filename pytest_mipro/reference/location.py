@@ -35,6 +35,7 @@ class ReferenceLocation:
         test: The test's name in its module, with class and parameters.
         command: The command that accepts the present outcome.
         display_path: The folder's path in messages.
+        revision: The commit of git that its files are read from; empty for the work tree.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class ReferenceLocation:
     test: str
     command: str
     display_path: str
+    revision: str = ""
 
     @classmethod
     def beside(
@@ -86,7 +88,8 @@ class ReferenceLocation:
 
     def show(self, file: Path) -> str:
         """Return the path of a file in messages."""
-        return f"{self.display_path}/{file.name}"
+        shown = f"{self.display_path}/{file.name}"
+        return f"{self.revision}:{shown}" if self.revision else shown
 
 
 def file_name(name: str) -> str:

@@ -38,7 +38,7 @@ class PromptChange:
 
     Attributes:
         predictor: Its path in the program.
-        instruction: The lines of its instruction.
+        instruction: The lines of its instruction, and of its fields where one changed.
         demos: Its demos, one a line.
     """
 
@@ -134,15 +134,25 @@ def _equal_lines(old: Sequence[str], new: Sequence[str]) -> int:
 
 
 def _prompt_change(name: str, old: Prompt | None, new: Prompt | None) -> PromptChange:
+    # What a prompt says of its fields is seldom changed and would hide what is.
+    has_new_fields = old is not None and new is not None and _fields(old) != _fields(new)
+    old_lines, new_lines = (
+        [*_instruction(prompt), *(_fields(prompt) if has_new_fields else ())]
+        for prompt in (old, new)
+    )
     return PromptChange(
         name,
-        instruction=tuple(diff(_instruction(old), _instruction(new))),
+        instruction=tuple(diff(old_lines, new_lines)),
         demos=tuple(diff(_demos(old), _demos(new))),
     )
 
 
 def _instruction(prompt: Prompt | None) -> list[str]:
     return [] if prompt is None else prompt.instruction.splitlines()
+
+
+def _fields(prompt: Prompt | None) -> list[str]:
+    return [] if prompt is None else [f"field {field}" for field in prompt.fields]
 
 
 def _demos(prompt: Prompt | None) -> list[str]:

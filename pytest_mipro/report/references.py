@@ -58,15 +58,17 @@ def render_orphans(stale: Sequence[str], orphans: Sequence[str]) -> str:
 
 
 def render_pruned(store: str, days: float, removed: Mapping[str, int]) -> str:
-    """Return how many rows of each kind were deleted from the store."""
+    """Return how many rows of each kind were deleted from the store, and whose they were."""
     counts = (
         f"{count} {kind if count != 1 else kind.removesuffix('s')}"
         for kind, count in sorted(removed.items())
         if count
     )
     unit = "day" if days == 1 else "days"
+    users = "" if store.startswith("sqlite") else " by any of the projects that share it"
     return escaped_line(
-        f"deleted from {store}, as not used for {days:g} {unit}: {', '.join(counts) or 'nothing'}"
+        f"deleted from {store}, as not used for {days:g} {unit}{users}: "
+        f"{', '.join(counts) or 'nothing'}"
     )
 
 

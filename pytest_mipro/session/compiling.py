@@ -8,8 +8,10 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_mipro.errors import StoreError
 from pytest_mipro.optimize import CompileRequest, optimizer_of
 from pytest_mipro.records import Artifact, Usage
+from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
 from pytest_mipro.session.program_state import check_state, dump_state
 from pytest_mipro.spending import current_account
@@ -55,10 +57,16 @@ class Compiler:
         self._started = _now()
 
     def stored(self, fingerprint: Fingerprint) -> Artifact | None:
-        """Return the artifact that the store has, unless the task is to be compiled again."""
-        artifact = self._storage.store.artifacts.get(fingerprint.key)
+        """Return the artifact that the store has, unless the task is to be compiled again.
+
+        Raises:
+            StoreError: It holds more than prompts.
+        """
+        store = self._storage.store
+        artifact = store.artifacts.get(fingerprint.key)
         if artifact is None or can_continue(artifact):
             return None
+        _check_state(artifact, store.name)
         if not self._policy.refresh:
             return artifact
         # Another process of this run may have compiled the task again already.
@@ -89,7 +97,7 @@ class Compiler:
         reasons = self.reasons(task, context.fingerprint)
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
         self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
-        with self._storage.opened(task, again=self._policy.refresh) as store:
+        with self._storage.opened(again=self._policy.refresh) as store:
             compilation = self._compiled(context, reasons, store, held_out_rows)
         # An earlier artifact stays until here, so that an error loses nothing.
         self._storage.store.artifacts.replace(compilation.artifact)
@@ -126,6 +134,16 @@ def can_continue(artifact: Artifact) -> bool:
     """Whether a budget cut the artifact's search and the present one allows more."""
     account, cut = current_account(), artifact.cut
     return cut is not None and account is not None and account.allows_more(cut)
+
+
+def _check_state(artifact: Artifact, store: str) -> None:
+    key = refused_key(artifact.state)
+    if key:
+        message = (
+            f"artifacts/{artifact.key} holds {key}, which no artifact has: it may redirect calls, "
+            f"with their API key; somebody changed the store {store}, move it aside"
+        )
+        raise StoreError(message)
 
 
 def _now() -> str:

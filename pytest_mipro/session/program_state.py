@@ -10,7 +10,7 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize import optimizer_of
-from pytest_mipro.reference import predictors_of
+from pytest_mipro.reference import predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 
 
 def dump_state(program: dspy.Module) -> dict[str, Any]:
-    """Return a program's DSPy state as JSON data, without any model in it."""
+    """Return the DSPy state of a program's predictors as JSON data, without any model in it.
+
+    What else has a state, such as a retriever, keeps that of the code.
+
+    Raises:
+        DeclarationError: A predictor's class keeps more than a prompt in its state.
+    """
     program = program.deepcopy()
     program.set_lm(None)
-    if type(program).dump_state is dspy.Module.dump_state:
-        # Not by the program: it passes an argument that a retriever of DSPy does not take.
-        named = program.named_parameters()
-        state = plain({name: part.dump_state() for name, part in named}, fallback=str)
-    else:
-        state = plain(program.dump_state(), fallback=str)
+    states = {name: predictor.dump_state() for name, predictor in program.named_predictors()}
+    state = plain(states["self"] if isinstance(program, dspy.Predict) else states, fallback=str)
     if not isinstance(state, dict):
         raise AssertionError(state)
+    key = refused_key(state)
+    if key:
+        message = (
+            f"{type(program).__name__} cannot be compiled: its state holds {key}, and a reference "
+            "keeps prompts alone; set it in the code of the program instead"
+        )
+        raise DeclarationError(message)
     return state
 
 
@@ -53,12 +62,37 @@ def check_state(program: dspy.Module) -> None:
 
 
 def restore_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
-    """Return a copy of ``program`` in ``state``, with the models of ``program``."""
+    """Return a copy of ``program`` in ``state``, with the models of ``program``.
+
+    Raises:
+        StoreError: The state holds what DSPy would obey, or is of another program.
+    """
+    predictors = predictors_of(state)
+    problem = _problem(state, program)
+    if problem:
+        message = (
+            f"a stored program of {type(program).__name__} {problem}; somebody changed it: move "
+            "the store aside, and restore references from version control"
+        )
+        raise StoreError(message)
     restored: dspy.Module = program.deepcopy()
-    restored.load_state(dict(state))
-    for original, predictor in zip(program.predictors(), restored.predictors(), strict=True):
-        predictor.lm = original.lm
+    lms = [predictor.lm for predictor in program.predictors()]
+    for (name, predictor), lm in zip(restored.named_predictors(), lms, strict=True):
+        predictor.load_state({**predictors[name], "lm": None})
+        predictor.lm = lm
     return restored
+
+
+def _problem(state: Mapping[str, Any], program: dspy.Module) -> str:
+    """Return why ``program`` cannot be put in ``state``, in words; empty if it can."""
+    key = refused_key(state)
+    if key:
+        return f"holds {key}"
+    if _field_counts(state) != _field_counts(dump_state(program)):
+        return "has other predictors or fields than the code"
+    signatures = [predictor["signature"] for predictor in predictors_of(state).values()]
+    is_whole = all("instructions" in signature for signature in signatures)
+    return "" if is_whole else "is without an instruction"
 
 
 def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:

@@ -87,7 +87,7 @@ class Scorer:
         total = len(programs) * len(examples) * task.repeat
         workers.on_record = partial(self._show_progress, task, workers, total)
         workers.on_record()
-        with self._storage.opened(task, again=self._again) as store:
+        with self._storage.opened(again=self._again) as store:
             work = self._evaluate(task, programs, examples, store, workers)
             return run_to_completion(work, workers), workers.usage
 

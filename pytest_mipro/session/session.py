@@ -67,7 +67,7 @@ class Session:
         Args:
             store_url: SQLAlchemy URL of the store.
             store_name: The name of the store in reports, without credentials.
-            folder: The folder of the store and of cached LM responses.
+            folder: The folder of the store.
             process_name: The name of this process in messages of processes that wait for it.
             callbacks: What the session calls.
             policy: What the user set for all tasks.
@@ -113,6 +113,8 @@ class Session:
             key, looks = self._looks(context, result)
             state = self._reference_state(context, result, looks)
         self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
+        for warning in self._storage.new_warnings():
+            self._callbacks.advise(warning)
         return Outcome(
             task,
             result,

@@ -54,6 +54,32 @@ class Backend(Protocol):
             StoreError: The database cannot be used or created.
         """
 
+    def refusal(self, connection: Connection) -> str:
+        """Return why a database can hold no store, with the next step; empty if it can.
+
+        Views are a reason: in place of a table, the query of one may never end.
+        """
+
+    def keep_locks(self) -> None:
+        """Take locks again that the database has released although this process holds them.
+
+        Raises:
+            StoreError: Another process has taken one meanwhile.
+        """
+
+    def recover(self, error: BaseException | None) -> bool:
+        """Wait until the database answers again after its connection broke.
+
+        Args:
+            error: The error of the driver.
+
+        Returns:
+            Whether it does, and to try again makes sense.
+
+        Raises:
+            StoreError: Another process has taken a lock that this process held.
+        """
+
     def initialize(self, connection: Connection) -> None:
         """Set what is to hold for the whole database, before the tables are created."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
@@ -12,21 +12,24 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import FailStreak, Proposal, Trace
 from pytest_mipro.store import schema
+from pytest_mipro.store.buffered_table import BufferedTable
 from pytest_mipro.store.checksum import DamagedRecord
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.looks import LookTable
 from pytest_mipro.store.messages import explain, explain_damage
+from pytest_mipro.store.response import Response
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
-from pytest_mipro.store.url import backend_at, open_engine
+from pytest_mipro.store.url import backend_at, backend_of_file, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_mipro.store.backend import Backend
 
 
 class Store:
-    """Rows, traces, proposals, artifacts and looks, each under the key of its content.
+    """Rows, traces, proposals, artifacts, looks and responses, each under the key of its content.
 
     Attributes:
         name: The URL or path of the store without credentials, for messages.
@@ -36,6 +39,7 @@ class Store:
         artifacts: Compiled programs.
         streaks: In how many runs in a row verdicts are FAILs.
         looks: Looks at held-out examples.
+        responses: Responses of language models.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -49,6 +53,7 @@ class Store:
         self.artifacts = ArtifactTable(self.connection, backend)
         self.streaks = RecordTable(self.connection, backend, schema.STREAKS, FailStreak)
         self.looks = LookTable(self.connection, backend)
+        self.responses = BufferedTable(self.connection, backend, schema.RESPONSES, Response)
         try:
             self._prepare()
         except StoreError:
@@ -62,7 +67,19 @@ class Store:
         Raises:
             StoreError: No usable store is at ``url``, and none can be created there.
         """
-        backend = backend_at(url)
+        return cls._opened(backend_at(url))
+
+    @classmethod
+    def open_file(cls, path: Path) -> Store:
+        """Open the store in a SQLite file, and create it if there is none.
+
+        Raises:
+            StoreError: As ``open``.
+        """
+        return cls._opened(backend_of_file(path))
+
+    @classmethod
+    def _opened(cls, backend: Backend) -> Store:
         backend.prepare(lambda new: cls(new).close())
         return cls(backend)
 
@@ -92,6 +109,16 @@ class Store:
         except DamagedRecord as error:
             raise explain_damage(self._backend, error) from error
 
+    @property
+    def unbelieved(self) -> int:
+        """How many records were read that lack a valid seal, and count as absent."""
+        return sum(table.unbelieved for table in self._tables)
+
+    @property
+    def _tables(self) -> tuple[RecordTable[Any], ...]:
+        results = (self.rows, self.traces, self.proposals, self.artifacts)
+        return *results, self.looks, self.streaks, self.responses
+
     def compile_lock(self, key: str, owner: str) -> CompileLock:
         """Return the lock on compiling ``key``, which its ``wait`` takes for the process ``owner``.
 
@@ -118,9 +145,7 @@ class Store:
             message = f"days={days!r} is no time to keep unused records for; use 0 or more"
             raise ValueError(message)
         deadline = time.time() - days * DAY
-        results = (self.rows, self.traces, self.proposals, self.artifacts)
-        tables = (*results, self.looks, self.streaks)
-        counts = {table.name: table.prune(deadline) for table in tables}
+        counts = {table.name: table.prune(deadline) for table in self._tables}
         if any(counts.values()):
             with self.connection() as connection:
                 self._backend.compact(connection)
@@ -132,6 +157,7 @@ class Store:
 
     def _prepare(self) -> None:
         """Create the tables in an empty database; most stores have them."""
+        self._refuse_database()
         if self._is_current():
             return
         with self.connection() as connection:
@@ -141,6 +167,14 @@ class Store:
             self._backend.lock_schema(connection)
             if self._check_format(connection) is None:
                 schema.create(connection)
+
+    def _refuse_database(self) -> None:
+        """Raise a StoreError if the database can hold no store."""
+        with self.connection() as connection:
+            refusal = self._backend.refusal(connection)
+        if refusal:
+            message = f"{self.name} {refusal}"
+            raise StoreError(message)
 
     def _is_current(self) -> bool:
         query = select(schema.ABOUT.c.application, schema.ABOUT.c.version)

@@ -21,6 +21,13 @@ DAMAGED = (
 """The next step for a user whose file is damaged."""
 _CREATION = 1.0
 """Seconds that another process gets to write the first page of a new store."""
+PRIVATE_FOLDER = 0o700
+_PRIVATE_FILE = 0o600
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file that only its owner may read, and not through a link; an ``opener``."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _PRIVATE_FILE)
 
 
 def prepare(path: Path, create: Callable[[Path], None]) -> None:
@@ -44,12 +51,14 @@ def prepare(path: Path, create: Callable[[Path], None]) -> None:
 
 
 def _create_missing(path: Path, create: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     if not path.exists():
         _create_complete(path, create)
 
 
 def _problem(path: Path) -> str | None:
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which may be another user's; use that file itself"
     if path.is_dir():
         return f"is a folder; use a file in it, such as {path / 'store.db'}"
     if path.exists() and _is_empty(path):
@@ -61,6 +70,8 @@ def _create_complete(path: Path, create: Callable[[Path], None]) -> None:
     """Create the store under another name and link it, so that no process sees half of it."""
     new = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
     try:
+        # SQLite gives its further files the mode of this one.
+        os.close(open_private(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         create(new)
         with suppress(FileExistsError):  # Another process was faster.
             os.link(new, path)

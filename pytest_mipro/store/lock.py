@@ -32,9 +32,10 @@ class CompileLock:
     """The right to compile one key.
 
     The holder loses it when its process dies, and at no other time. The one
-    exception is a connection to PostgreSQL that breaks: then two processes may
-    compile the same key. That costs calls and breaks nothing, because records
-    are named by their content and written once.
+    exception is a connection to PostgreSQL that breaks: the holder takes the
+    lock again with its next transaction, and another process may have taken it
+    first. That costs calls and breaks nothing, because records are named by
+    their content and written once.
 
     Example::
 

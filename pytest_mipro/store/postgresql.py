@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from pytest_mipro.errors import StoreError
+from pytest_mipro.store import schema
 from pytest_mipro.store.backend import without_credentials
 
 if TYPE_CHECKING:
@@ -29,6 +33,25 @@ _HOLDER = text("""
     AND classid::bigint = :high AND objid::bigint = :low
 """)
 
+_VIEWS = text("""
+    SELECT relname FROM pg_class
+    WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
+""")
+
+_LIBPQ_OPTIONS: dict[str, object] = {
+    "connect_timeout": 10,
+    # A cut cable is noticed after a minute.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    # Without it a driver reads texts of some databases as bytes.
+    "client_encoding": "utf8",
+}
+RECONNECTION = 60.0
+"""Seconds that a server has to come back, as after a restart."""
+_POLL = 0.5
+"""Seconds between two attempts to reach it."""
+
 
 class PostgresqlBackend:
     """A PostgreSQL database."""
@@ -38,6 +61,10 @@ class PostgresqlBackend:
     def __init__(self, url: URL) -> None:
         """Use the database at ``url``; open nothing yet."""
         self._url = url
+        self._engine: Engine | None = None
+        self._held: set[AdvisoryMutex] = set()
+        self._recovery = threading.Lock()
+        self._has_lost_connections = False
 
     @property
     def name(self) -> str:
@@ -59,10 +86,46 @@ class PostgresqlBackend:
 
     def create_engine(self) -> Engine:
         """Return an engine that replaces connections the server has closed."""
-        return create_engine(self._url, pool_pre_ping=True)
+        driver = self._url.get_driver_name()
+        options = _LIBPQ_OPTIONS if driver in {"psycopg", "psycopg2"} else {}
+        # What the user sets in the URL counts.
+        options = {name: options[name] for name in options.keys() - self._url.query.keys()}
+        self._engine = create_engine(self._url, pool_pre_ping=True, connect_args=options)
+        event.listen(self._engine, "invalidate", self._note_loss)
+        return self._engine
 
     def prepare(self, create: Callable[[Self], None]) -> None:
         """Do nothing: the administrator of the server creates the database."""
+
+    def refusal(self, connection: Connection) -> str:
+        """Name an encoding that cannot hold every text, or a view in place of a table."""
+        encoding = str(connection.scalar(text("SHOW server_encoding")))
+        if encoding != "UTF8":
+            return (
+                f"is a database with the encoding {encoding}, which cannot hold every text; make "
+                "one for the store with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
+        # Other applications may have views of other names in the same database.
+        view = connection.scalars(_VIEWS, {"names": [*schema.METADATA.tables]}).first()
+        return (
+            f"is a database of something else, it has a view {view}, which no store has; use "
+            "another one for the store"
+            if view
+            else ""
+        )
+
+    def recover(self, error: BaseException | None) -> bool:
+        """Wait until the server answers again, and keep the locks."""
+        if not _is_interruption(error) or self._engine is None:
+            return False
+        deadline = time.monotonic() + RECONNECTION
+        while not _answers(self._engine):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        self._has_lost_connections = True
+        self.keep_locks()
+        return True
 
     def initialize(self, connection: Connection) -> None:
         """Do nothing: the server has its settings."""
@@ -78,9 +141,30 @@ class PostgresqlBackend:
     def compact(self, connection: Connection) -> None:
         """Do nothing: the server vacuums by itself."""
 
+    def keep_locks(self) -> None:
+        """Take the locks again that the server released when connections broke.
+
+        Raises:
+            StoreError: Another process has taken one meanwhile.
+        """
+        if not self._has_lost_connections:
+            return
+        with self._recovery:  # One thread takes the locks again; the others find them taken.
+            self._has_lost_connections = False
+            for mutex in [*self._held]:
+                mutex.renew()
+
+    def _note_loss(self, *_: object) -> None:
+        # The pool replaces a connection that broke while it was not in use, without an error.
+        self._has_lost_connections = True
+
     def mutex(self, engine: Engine, key: str) -> AdvisoryMutex:
         """Return the lock of one compile key."""
-        return AdvisoryMutex(engine, key)
+        return AdvisoryMutex(engine, key, self)
+
+    def note_held(self, mutex: AdvisoryMutex, *, is_held: bool) -> None:
+        """Note that a lock was taken or released, for ``recover``."""
+        (self._held.add if is_held else self._held.discard)(mutex)
 
 
 class AdvisoryMutex:
@@ -89,8 +173,10 @@ class AdvisoryMutex:
     The connection carries the holder's name, so that it ends with the lock.
     """
 
-    def __init__(self, engine: Engine, key: str) -> None:
+    def __init__(self, engine: Engine, key: str, backend: PostgresqlBackend) -> None:
         """Derive the number of the lock from ``key``."""
+        self._backend = backend
+        self._owner = ""
         number = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         self._number = int.from_bytes(number, "big", signed=True)
         self._halves = {
@@ -101,20 +187,50 @@ class AdvisoryMutex:
         self._connection: Connection | None = None
 
     def acquire(self, owner: str) -> bool:
-        """Take the lock if it is free."""
-        if self._connection is None:
-            self._connection = self._connect(owner)
-        return bool(self._connection.scalar(select(func.pg_try_advisory_lock(self._number))))
+        """Take the lock if it is free; it counts as taken while the connection is broken."""
+        self._owner = owner
+        try:
+            is_held = self._attempt()
+        except SQLAlchemyError as error:
+            self._close()
+            if not self._backend.recover(error):
+                raise
+            return False
+        if is_held:
+            self._backend.note_held(self, is_held=True)
+        return is_held
 
     def owner(self) -> str | None:
         """Return the name that the connection of the holder carries."""
         if self._connection is None:
             return None
-        name: str | None = self._connection.scalar(_HOLDER, self._halves)
+        try:
+            name: str | None = self._connection.scalar(_HOLDER, self._halves)
+        except SQLAlchemyError:
+            return None  # The next attempt to take the lock says why.
         return name
+
+    def renew(self) -> None:
+        """Take the lock again if the server released it with its connection.
+
+        Raises:
+            StoreError: Another process has taken it meanwhile.
+        """
+        if self._connection is not None and _is_alive(self._connection):
+            return
+        self._close()
+        if not self._attempt():
+            holder = self.owner() or "another process"
+            self.release()
+            message = (
+                f"the connection to the store {self._backend.name} broke, and {holder} works on "
+                "the same task now; run again, to take its result"
+            )
+            raise StoreError(message)
 
     def release(self) -> None:
         """Unlock and close the connection."""
+        self._backend.note_held(self, is_held=False)
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -123,9 +239,45 @@ class AdvisoryMutex:
             connection.execute(select(func.pg_advisory_unlock_all()))
         connection.close()
 
+    def _attempt(self) -> bool:
+        if self._connection is None:
+            self._connection = self._connect(self._owner)
+        return bool(self._connection.scalar(select(func.pg_try_advisory_lock(self._number))))
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
     def _connect(self, owner: str) -> Connection:
         # In a transaction as long as a compile, the server could not vacuum.
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # The pool must not reuse it: the lock and the name belong to it.
         connection.execute(select(func.set_config("application_name", owner, False)))  # ruff: ignore[boolean-positional-value-in-call]
         return connection
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether the connection broke, or the server stops or starts."""
+    if not isinstance(error, DBAPIError):
+        return False
+    # psycopg and psycopg2 call it differently; a connection that is refused has none.
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    is_unreachable = isinstance(error, OperationalError) and not state
+    return error.connection_invalidated or is_unreachable or state.startswith(("57P0", "08"))
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        with engine.connect() as connection:
+            return _is_alive(connection)
+    except SQLAlchemyError:
+        return False
+
+
+def _is_alive(connection: Connection) -> bool:
+    try:
+        return connection.scalar(select(1)) == 1
+    except SQLAlchemyError:
+        return False

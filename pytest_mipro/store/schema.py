@@ -43,6 +43,7 @@ def _record_table(name: str, *columns: Column[Any]) -> Table:
         Column("created", Float, nullable=False),
         Column("used", Float, nullable=False),
         Column("checksum", String, nullable=False),
+        Column("seal", String, nullable=False),
     )
 
 
@@ -59,15 +60,17 @@ LOOKS = _record_table(
 )
 Index("looks_by_held_out", LOOKS.c.held_out)
 Index("looks_by_test", LOOKS.c.test)
+RESPONSES = _record_table("responses")
+
 
 STREAKS = _record_table("streaks")
 
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, STREAKS)
+RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, STREAKS, RESPONSES)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:
     """Return the columns that a query finds a record of ``table`` by; the first is the key."""
-    return list(table.columns)[: -len(("value", "created", "used", "checksum"))]
+    return list(table.columns)[: -len(("value", "created", "used", "checksum", "seal"))]
 
 
 def create(connection: Connection) -> None:

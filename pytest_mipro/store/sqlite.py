@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lazy_loader
-from sqlalchemy import create_engine, delete, event, false
+from sqlalchemy import create_engine, delete, event, false, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
@@ -56,6 +56,12 @@ _ADVICE = {
 }
 """The next step by a part of SQLite's message. Python 3.10 hides SQLite's error codes."""
 
+_FOREIGN = text("""
+    SELECT CASE WHEN type = 'table' THEN 'virtual table' ELSE type END || ' ' || name
+    FROM sqlite_master
+    WHERE type NOT IN ('table', 'index') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL %')
+""")
+
 
 class SqliteBackend:
     """A SQLite database: a file, or the memory of this process."""
@@ -100,6 +106,23 @@ class SqliteBackend:
         if self._is_in_memory or database is None or database.startswith("file:"):
             return
         files.prepare(Path(database), lambda path: create(self._at(path)))
+
+    def refusal(self, connection: Connection) -> str:
+        """Name a view, a trigger or a virtual table."""
+        name = connection.scalars(_FOREIGN).first()
+        return (
+            f"is a database of something else, it has a {name}, which no store has; use another "
+            "one for the store"
+            if name
+            else ""
+        )
+
+    def keep_locks(self) -> None:
+        """Do nothing: a lock file stays locked as long as this process runs."""
+
+    def recover(self, _error: BaseException | None) -> bool:
+        """Return False: a file has no connection that breaks."""
+        return False
 
     def initialize(self, connection: Connection) -> None:
         """Let readers and the writer work at the same time; the file keeps this setting."""
@@ -156,7 +179,7 @@ class FileMutex:
         self._path = path
         self._name_file = path.with_suffix(".txt")
         # The thread that releases the lock may be another than the one that took it.
-        self._lock = filelock.FileLock(path, thread_local=False)
+        self._lock = filelock.FileLock(path, thread_local=False, mode=0o600)
 
     def acquire(self, owner: str) -> bool:
         """Take the lock if it is free.
@@ -165,8 +188,10 @@ class FileMutex:
             StoreError: The files cannot be written, or the file system has no locks.
         """
         try:
+            self._prepare_folder()
             self._lock.acquire(blocking=False)
-            self._name_file.write_text(owner, encoding="utf-8")
+            with open(self._name_file, "w", encoding="utf-8", opener=files.open_private) as file:
+                file.write(owner)
         except filelock.Timeout:
             return False
         except (OSError, NotImplementedError) as error:
@@ -176,6 +201,13 @@ class FileMutex:
             )
             raise StoreError(message) from error
         return True
+
+    def _prepare_folder(self) -> None:
+        folder = self._path.parent
+        folder.mkdir(mode=files.PRIVATE_FOLDER, exist_ok=True)
+        if folder.is_symlink():
+            message = f"{folder} is a link, which may lead to files of another user; delete it"
+            raise OSError(message)
 
     def owner(self) -> str | None:
         """Return the name that the holder wrote."""
@@ -229,4 +261,5 @@ def _configure(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA trusted_schema=OFF")  # The file may come from somebody else.
     cursor.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
@@ -13,13 +14,14 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Row
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord, RecordT, checksum, parse_record, text_of
+from pytest_mipro.store.seal import environment_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
-    from sqlalchemy import ColumnElement, Connection, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table
     from typing_extensions import Unpack
 
     from pytest_mipro.store.backend import Backend
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     Query: TypeAlias = Select[Unpack[tuple[Any, ...]]]
     Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+"""Most times that a transaction is tried whose connection breaks each time."""
 _BATCH = 500
 """Keys in one query; databases limit the parameters of a statement."""
 RECENT = 20
@@ -49,14 +55,22 @@ class RecordTable(Generic[RecordT]):
     ) -> None:
         """Keep records of ``record_type`` in ``table``."""
         self._connect = connect
+        self._backend = backend
         self._table = table
         self._record_type = record_type
         self._lookup_columns = schema.lookup_columns(table)
+        self._seal = environment_seal()
+        self._unbelieved: dict[str, str] = {}
         self._insert = backend.insert_once(table)
+        self._delete_unbelieved = delete(table).where(
+            table.c.key == bindparam("keys"), table.c.seal == bindparam("unbelieved")
+        )
         self._by_key = self._query(table.c.key)
+        # A comparison takes half the time of a list of one, and LM responses are read singly.
+        self._by_single_key = self._query_where(table.c.key == bindparam("keys"))
         self._note_use = (
             update(table)
-            .where(table.c.key.in_(_keys()), table.c.used < bindparam("stale"))
+            .where(_among_keys(table.c.key), table.c.used < bindparam("stale"))
             .values(used=bindparam("now"))
         )
 
@@ -65,9 +79,19 @@ class RecordTable(Generic[RecordT]):
         """The name of the kind of record, in the plural."""
         return self._table.name
 
+    @property
+    def unbelieved(self) -> int:
+        """How many records were read that lack a valid seal, and count as absent."""
+        return len(self._unbelieved)
+
     def get(self, key: str) -> RecordT | None:
-        """Return the record under ``key``, if there is one."""
-        return self.get_many([key]).get(key)
+        """Return the record under ``key``, if there is one.
+
+        Raises:
+            StoreError: As ``get_many``.
+        """
+        records = self._read_each(self._by_single_key, [key])
+        return records[0][1] if records else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
         """Return the records under those of ``keys`` that the store has, by key.
@@ -80,13 +104,26 @@ class RecordTable(Generic[RecordT]):
     def put(self, *records: RecordT) -> None:
         """Write ``records``; when this returns they survive the death of the process.
 
+        A record takes the place of one that is not believed.
+
         Raises:
             StoreError: The store cannot be written; it has none of the records then.
         """
         now = time.time()
         if records:
-            with self._connect() as connection:
-                connection.execute(self._insert, [self._values(record, now) for record in records])
+            replaced = [
+                {"keys": record.key, "unbelieved": self._unbelieved[record.key]}
+                for record in records
+                if record.key in self._unbelieved
+            ]
+            values = [self._values(record, now) for record in records]
+
+            def write(connection: Connection) -> None:
+                if replaced:
+                    connection.execute(self._delete_unbelieved, replaced)
+                connection.execute(self._insert, values)
+
+            self._transact(write)
 
     def replace(self, record: RecordT) -> None:
         """Write ``record`` in place of an earlier one under its key.
@@ -95,26 +132,30 @@ class RecordTable(Generic[RecordT]):
             StoreError: As ``put``; the earlier one stays then.
         """
         values = self._values(record, time.time())
-        with self._connect() as connection:
-            connection.execute(delete(self._table).where(self._table.c.key == record.key))
+        earlier = delete(self._table).where(self._table.c.key == record.key)
+
+        def write(connection: Connection) -> None:
+            connection.execute(earlier)
             connection.execute(self._insert, values)
+
+        self._transact(write)
 
     def count(self) -> int:
         """Return how many records the store has."""
-        with self._connect() as connection:
-            return int(connection.scalar(select(func.count()).select_from(self._table)) or 0)
+        query = select(func.count()).select_from(self._table)
+        return int(self._transact(lambda connection: connection.scalar(query)) or 0)
 
     def prune(self, deadline: float) -> int:
         """Delete records that were last used before ``deadline``, and return their number."""
         key = self._table.c.key
         is_stale = self._table.c.used < deadline
         # A record that another process uses meanwhile stays.
-        statement = delete(self._table).where(key.in_(_keys()), is_stale)
+        statement = delete(self._table).where(_among_keys(key), is_stale)
         count = 0
         for keys in self._pages(select(key).where(is_stale)):
             # Many short transactions: other processes write between them.
-            with self._connect() as connection:
-                count += connection.execute(statement, {"keys": keys}).rowcount
+            parameters: dict[str, object] = {"keys": keys}
+            count += self._transact(partial(_changed_rows, statement, parameters))
         return count
 
     def _pages(self, query: Select[str]) -> Iterator[list[str]]:
@@ -126,18 +167,26 @@ class RecordTable(Generic[RecordT]):
             page = self._page(query.where(key > page[-1]))
 
     def _page(self, query: Select[str]) -> list[str]:
-        with self._connect() as connection:
-            return list(connection.scalars(query))
+        return self._transact(lambda connection: list(connection.scalars(query)))
 
     def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Query:
         """Return the query for the records whose ``column`` has one of some keys."""
+        return self._query_where(_among_keys(column), *order)
+
+    def _query_where(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> Query:
+        """Return the query for the records that meet a condition on the parameter "keys"."""
         columns = self._table.c
         is_stale = columns.used < bindparam("stale")
         return (
             select(
-                *self._lookup_columns, columns.created, columns.checksum, is_stale, columns.value
+                *self._lookup_columns,
+                columns.created,
+                columns.checksum,
+                columns.seal,
+                is_stale,
+                columns.value,
             )
-            .where(column.in_(_keys()))
+            .where(condition)
             .order_by(*order)
         )
 
@@ -152,6 +201,7 @@ class RecordTable(Generic[RecordT]):
             "created": now,
             "used": now,
             "checksum": checksum(names, now, text),
+            "seal": "" if self._seal is None else self._seal.of(self._sealed(names, now, text)),
         }
         columns = zip(self._lookup_columns, names, strict=True)
         values.update((column.name, name) for column, name in columns)
@@ -159,23 +209,85 @@ class RecordTable(Generic[RecordT]):
 
     def _read(self, query: Query, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], RecordT]]:
         """Return each record that ``query`` has, with the values of its lookup columns."""
-        records: list[tuple[tuple[Any, ...], RecordT]] = []
-        stale_keys: dict[str, None] = {}
+        return self._read_each(query, _batches(keys))
+
+    def _read_each(
+        self, query: Query, parameters: Iterable[object]
+    ) -> list[tuple[tuple[Any, ...], RecordT]]:
+        """Return each record that ``query`` has, with the values of its lookup columns.
+
+        Args:
+            query: A query that ``_query_where`` made.
+            parameters: The values of its parameter "keys", one after another.
+        """
         stale = time.time() - DAY
-        count = len(self._lookup_columns)
-        with self._connect() as connection:
-            for batch in _batches(keys):
-                for values in connection.execute(query, {"keys": batch, "stale": stale}):
-                    names = tuple(values[:count])
-                    records.append((names, self._checked(names, *values[count:])))
-                    if values[-2]:
-                        stale_keys[names[0]] = None
+        batches = [{"keys": keys, "stale": stale} for keys in parameters]
+        records, stale_keys = self._transact(partial(self._fetch, query, batches))
         if stale_keys:
             self._update_use(stale_keys, stale)
         return records
 
+    def _fetch(
+        self, query: Query, batches: Iterable[dict[str, object]], connection: Connection
+    ) -> tuple[list[tuple[tuple[Any, ...], RecordT]], dict[str, None]]:
+        """Return records with their lookup columns, and the keys of those long unused."""
+        records: list[tuple[tuple[Any, ...], RecordT]] = []
+        stale_keys: dict[str, None] = {}
+        count = len(self._lookup_columns)
+        for batch in batches:
+            for values in connection.execute(query, batch):
+                names = tuple(values[:count])
+                if not self._is_believed(names, *values[count:]):
+                    continue
+                records.append((names, self._checked(names, *values[count:])))
+                if values[-2]:
+                    stale_keys[names[0]] = None
+        return records, stale_keys
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        """Return ``work`` in a transaction, which is repeated if the connection breaks.
+
+        Repeated, it writes the same: a record is named by its content and written once.
+        """
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                with self._connect() as connection:
+                    result = work(connection)
+                self._backend.keep_locks()
+            except StoreError as error:
+                if attempts == _ATTEMPTS or not self._backend.recover(error.__cause__):
+                    raise
+            else:
+                return result
+
+    def _sealed(self, names: Sequence[object], created: object, text: object) -> list[object]:
+        """Return what a seal is on; the table, so that no record can be moved to another one."""
+        return [self._table.name, *names, created, text]
+
+    def _is_believed(
+        self,
+        names: Sequence[Any],
+        created: object,
+        _checksum: object,
+        seal: str,
+        _stale: object,
+        text: object,
+    ) -> bool:
+        if self._seal is None or self._seal.is_on(seal, self._sealed(names, created, text)):
+            return True
+        self._unbelieved[names[0]] = seal
+        return False
+
     def _checked(
-        self, names: Sequence[object], created: object, written: object, _stale: object, text: str
+        self,
+        names: Sequence[object],
+        created: object,
+        written: object,
+        _seal: object,
+        _stale: object,
+        text: str,
     ) -> RecordT:
         label = "/".join(map(str, (self._table.name, *names)))
         if checksum(names, created, text) != written:
@@ -239,8 +351,12 @@ class ArtifactTable(RecordTable[Artifact]):
         return record.key, _unicode(record.task)
 
 
-def _keys() -> ColumnElement[Any]:
-    return bindparam("keys", expanding=True)
+def _changed_rows(statement: Delete, parameters: dict[str, object], connection: Connection) -> int:
+    return connection.execute(statement, parameters).rowcount
+
+
+def _among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column.in_(bindparam("keys", expanding=True))
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

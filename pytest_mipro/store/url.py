@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -12,6 +14,8 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.store.backend import without_credentials
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
     from pytest_mipro.store.backend import Backend
@@ -36,6 +40,21 @@ def backend_at(url: str) -> Backend:
             f"the store URL {url.partition(':')[0]!r}… is not one SQLAlchemy knows; {_EXAMPLES}"
         )
         raise StoreError(message) from error
+    return _backend_of(_unquoted(parsed))
+
+
+def backend_of_file(path: Path) -> Backend:
+    """Return the backend for a SQLite store in the file at ``path``, under any name."""
+    return _backend_of(URL.create("sqlite", database=str(path)))
+
+
+def _unquoted(url: URL) -> URL:
+    """Return a URL whose database is text; SQLAlchemy 2.0 leaves some of its escapes."""
+    is_text = make_url("sqlite:///%25").database == "%"
+    return url if is_text or url.database is None else url.set(database=unquote(url.database))
+
+
+def _backend_of(parsed: URL) -> Backend:
     kind = parsed.get_backend_name()
     if kind not in BACKENDS:
         message = (

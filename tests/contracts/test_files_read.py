@@ -20,10 +20,10 @@ CALLS = frozenset(
 """Functions and methods that open or read a file, or a database."""
 READERS = {
     "the store, `.mipro/store.db` or a database": {
-        "evaluate/response_cache.py",
         "plugin/terminal_summary.py",
         "session/storage.py",
         "store/database.py",
+        "store/files.py",
         "store/postgresql.py",
         "store/sqlite.py",
         "store/url.py",
@@ -32,6 +32,7 @@ READERS = {
     "datasets": {"task/row_files.py"},
     "code of the project": {
         "fingerprint/dependencies.py",
+        "fingerprint/packages.py",
         "fingerprint/source.py",
         "optimize/mipro/propose.py",
     },

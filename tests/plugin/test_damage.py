@@ -39,16 +39,3 @@ def test_a_damaged_store_is_an_error(compiled: Project) -> None:
         compiled, "mipro: the store *: database disk image is malformed; * move it aside *"
     )
     assert store.read_bytes() == content
-
-
-def test_a_damaged_response_cache_is_an_error(compiled: Project) -> None:
-    """The error names the file, and once that is moved aside the next run passes."""
-    (compiled.path / ".mipro" / "store.db").unlink()
-    for file in (compiled.path / ".mipro" / "lm").rglob("cache.db"):
-        content = file.read_bytes()
-        file.write_bytes(content[: 4 * 4096].ljust(len(content), b"\xa5"))
-    assert_refused(
-        compiled, "mipro: the LM responses kept in *lm* cannot be used: * move it aside *"
-    )
-    (compiled.path / ".mipro" / "lm").rename(compiled.path / "aside")
-    compiled.run("--mipro").assert_outcomes(passed=1)

@@ -110,9 +110,8 @@ def test_a_killed_compile_continues(runs: Runs) -> None:
 
 @pytest.mark.parametrize("runs", [True], indirect=True)
 def test_with_cached_responses_a_kill_costs_only_running_calls(runs: Runs) -> None:
-    """DSPy's cache has the responses of unfinished rows."""
+    """The store has the responses of unfinished rows."""
     expected, calls = runs.complete()
-    (runs.project.path / ".mipro" / "lm").rename(runs.project.path / "away")
     kills = runs.until_done("killed", plans(runs, random.Random(1), FEW_KILLS))
     assert kills >= FEW_KILLS
     assert artifact(runs.project, "killed") == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from pytest_mipro.plugin.options import OptionValue, Switch, Text
 from pytest_mipro.plugin.settings import Settings, add_options, options
+from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +145,7 @@ class TestFromConfig:
 
 
 NATIVE = [
+    ("reference_from", "'origin/main'", "origin/main"),
     ("threads", "4", 4),
     ("timeout", "2", 2.0),
     ("timeout", "2.5", 2.5),
@@ -212,6 +215,17 @@ def native_settings(pytester: pytest.Pytester, key: str, value: str) -> Settings
 
 
 class TestStore:
+    @pytest.mark.parametrize("folder", ["job_feature%2Fbranch", "pro?ject", "a#b"])
+    def test_a_folder_of_any_name(self, pytester: pytest.Pytester, folder: str) -> None:
+        """The store is in the project, whatever its folder is called."""
+        root = pytester.mkdir(folder)
+        root.joinpath("pytest.ini").write_text("[pytest]\n")
+        store = settings(pytester, "--rootdir", str(root), "-c", str(root / "pytest.ini"))
+        assert store.store_file == store.folder / "store.db" == root / ".mipro" / "store.db"
+        assert store.store_name == "sqlite:///.mipro/store.db"
+        with closing(Store.open(store.store_url)):
+            assert store.store_file.exists()
+
     @pytest.mark.parametrize(
         "url, name, file",
         [

@@ -155,7 +155,7 @@ class TestFiles:
     def test_demos_keep_the_order_of_their_fields(self, location: ReferenceLocation) -> None:
         """The keys of a demo's values stay in their order, which a prompt may show."""
         demo = {"question": {"b": 1, "a": [{"d": 1, "c": 2}]}, "answer": 2}
-        accept(location, replace(REFERENCE, state={"add": {"demos": [demo]}}))
+        accept(location, replace(REFERENCE, state={"add": {"signature": {}, "demos": [demo]}}))
         reference = read_reference(location)
         assert reference is not None
         assert json.dumps(reference.state["add"]["demos"]) == json.dumps([demo])
@@ -227,7 +227,7 @@ class TestAcceptance:
         )
         assert (acceptance.previous, acceptance.current) == (None, Means(2, 0.5, 0.75))
         (prompt,) = acceptance.prompts_after
-        assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],))
+        assert prompt == Prompt("add", "Add.\nWell.", (STATE["add"]["demos"][0],), ("Q: ",))
         assert list(prompt.demos[0]) == ["question", "answer", "augmented"]
 
     @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ class TestPredictors:
     def test_a_program_that_is_a_predictor(self) -> None:
         """A state without the predictor's name, as DSPy dumps it, has the name self."""
         (prompt,) = prompts_of(STATE["add"], {"self": ("question",)})
-        assert prompt == Prompt("self", "Add.\nWell.", (STATE["add"]["demos"][0],))
+        assert prompt == Prompt("self", "Add.\nWell.", (STATE["add"]["demos"][0],), ("Q: ",))
 
     def test_a_predictor_called_signature(self) -> None:
         """A predictor that is called signature is not the program's own signature."""
@@ -328,6 +328,107 @@ class TestPredictors:
     def test_state_beside_predictors(self) -> None:
         """State that is not a predictor has no prompt."""
         assert prompts_of({"metadata": {}, "count": 3, "names": []}, {}) == ()
+
+
+@pytest.fixture
+def sealing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a key."""
+    monkeypatch.setenv("MIPRO_SEAL_KEY", "k" * 32)
+
+
+@pytest.mark.usefixtures("sealing")
+class TestSeal:
+    def test_a_sealed_reference(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is believed under its key, under none, and under no other."""
+        accept(location, REFERENCE)
+        assert read_reference(location) == REFERENCE
+        monkeypatch.delenv("MIPRO_SEAL_KEY")
+        assert read_reference(location) == REFERENCE
+        monkeypatch.setenv("MIPRO_SEAL_KEY", "o" * 32)
+        with pytest.raises(DamagedReference, match="has the seal of other content or keys"):
+            read_reference(location)
+
+    @pytest.mark.parametrize(
+        "change, problem",
+        [
+            (lambda data: data.pop("seal"), "has no seal, .* accept it where the same key is set"),
+            (lambda data: data["compiled"].update(a=0.75), "has the seal of other content"),
+            (lambda data: data.update(seal="\ud800"), "has the seal of other content"),
+            (lambda data: data.update(seal=None), "has the seal of other content"),
+        ],
+    )
+    def test_edited_scores(
+        self,
+        location: ReferenceLocation,
+        change: Callable[[dict[str, Any]], object],
+        problem: str,
+    ) -> None:
+        """They are an error with the next step."""
+        accept(location, REFERENCE)
+        edit(location.scores, change)
+        with pytest.raises(DamagedReference, match=problem):
+            read_reference(location)
+
+    def test_an_exchanged_program(self, location: ReferenceLocation) -> None:
+        """The seal is on the program, too."""
+        accept(location, REFERENCE)
+        state = {"add": {**STATE["add"], "demos": []}}
+        edit(location.program, lambda data: data.update(state))
+        edit(location.scores, lambda data: data.update(program=digest(state)))
+        with pytest.raises(DamagedReference, match="has the seal of other content"):
+            read_reference(location)
+
+    def test_an_unsealed_reference_can_be_accepted(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An update seals what had no seal."""
+        with monkeypatch.context() as context:
+            context.delenv("MIPRO_SEAL_KEY")
+            accept(location, REFERENCE)
+        accept_reference(location, REFERENCE, None, fields={}, replaces=True)
+        assert read_reference(location) == REFERENCE
+
+
+class TestLinks:
+    @pytest.mark.parametrize("levels", [0, 1])
+    def test_a_folder_that_is_a_link(self, location: ReferenceLocation, levels: int) -> None:
+        """Nothing is written through it."""
+        folder = [location.folder, location.folder.parent][levels]
+        target = folder.parent / "target"
+        target.mkdir(parents=True)
+        folder.symlink_to(target)
+        with pytest.raises(ReferenceFileError, match=r"is a link to .*put a folder"):
+            accept(location, REFERENCE)
+        assert not [path for path in target.rglob("*") if path.is_file()]
+
+    def test_files_that_are_links(self, location: ReferenceLocation) -> None:
+        """They are replaced, and what they led to stays."""
+        target = location.folder / "target"
+        location.folder.mkdir(parents=True)
+        target.write_text("mine")
+        unfinished = location.folder / f".{location.program.name}.{os.getpid()}.tmp"
+        for link in (location.program, unfinished):
+            link.symlink_to(target)
+        accept(location, REFERENCE)
+        assert target.read_text() == "mine"
+        assert not location.program.is_symlink()
+
+
+class TestForeignContent:
+    def test_what_would_redirect_calls(self, location: ReferenceLocation) -> None:
+        """An address is refused with the file and its key, and the files stay."""
+        accept(location, REFERENCE)
+        foreign = {"config": {"api_base": "http://other"}}
+        state = {"add": {**STATE["add"], **foreign}}
+        edit(location.program, lambda data: data["add"].update(foreign))
+        edit(location.scores, lambda data: data.update(program=digest(state)))
+        content = location.program.read_bytes()
+        problem = r"test_x\.program\.json holds add\.config = \{'api_base': 'http://other'\}"
+        with pytest.raises(DamagedReference, match=problem):
+            read_reference(location)
+        assert location.program.read_bytes() == content
 
 
 class TestDamage:
@@ -406,7 +507,7 @@ class TestDamage:
         [
             lambda data: data["add"]["signature"].update(instructions="Better!"),
             lambda data: data.pop("add"),
-            lambda data: data["add"].update(temperature=float("nan")),
+            lambda data: data["add"].update(train=[float("nan")]),
         ],
     )
     def test_an_edited_program(

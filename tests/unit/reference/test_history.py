@@ -154,6 +154,10 @@ class TestFile:
                 "holds a score that is no finite number",
             ),
             (
+                lambda data: data["anchor"].update(state={"add": {"config": {"api_base": "x"}}}),
+                "holds add = {'config': {'api_base': 'x'}}, which no anchor has",
+            ),
+            (
                 lambda data: data.update(looks={"x": {"number": 0, "kind": "run", "seed": 9}}),
                 "holds a look whose number is below 1",
             ),

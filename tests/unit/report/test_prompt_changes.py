@@ -15,6 +15,7 @@ from pytest_mipro.report.prompt_changes import (
     prompt_diff,
 )
 
+FIELDS = "Question: ${question}", "Answer: ${answer}"
 LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
 
 
@@ -36,6 +37,21 @@ def test_an_unchanged_prompt() -> None:
     (route,) = prompt_changes([COMPILED_PROMPT], [COMPILED_PROMPT])
     assert route.is_none
     assert [line.mark for line in route.instruction] == [" ", " "]
+
+
+def test_changed_fields() -> None:
+    """What a prompt says of a field stands under the instruction, where it changed."""
+    old = Prompt("p", "Answer.", fields=FIELDS)
+    new = replace(old, fields=(FIELDS[0], "Answer: always 7"))
+    (change,) = prompt_changes([old], [new])
+    assert change.instruction == (
+        DiffLine(" ", "Answer."),
+        DiffLine(" ", "field Question: ${question}"),
+        DiffLine("-", "field Answer: ${answer}"),
+        DiffLine("+", "field Answer: always 7"),
+    )
+    (unchanged,) = prompt_changes([old], [old])
+    assert unchanged.instruction == (DiffLine(" ", "Answer."),)
 
 
 def test_predictors_come_and_go() -> None:

@@ -163,5 +163,9 @@ def test_deleted_rows_are_counted_by_kind() -> None:
     assert render_pruned("sqlite:///a.db", 30.0, {"rows": 3, "artifacts": 1, "traces": 0}) == (
         "deleted from sqlite:///a.db, as not used for 30 days: 1 artifact, 3 rows"
     )
+    assert render_pruned("postgresql://host/db", 30.0, {"rows": 3}) == (
+        "deleted from postgresql://host/db, as not used for 30 days by any of the projects that "
+        "share it: 3 rows"
+    )
     assert render_pruned("sqlite:///a.db", 0.5, {}).endswith("0.5 days: nothing")
     assert render_pruned("sqlite:///a.db", 1.0, {}).endswith("1 day: nothing")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from dspy.predict.parameter import Parameter
 from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 
 from pytest_mipro.canonical import digest
@@ -20,13 +21,11 @@ from pytest_mipro.session.program_state import (
     restore_artifact,
     restore_state,
 )
+from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sessions import Checkout
 
-METADATA: dict[str, Any] = {"dependency_versions": {}}
 SECRET = "sk-very-secret"
 
 
@@ -45,26 +44,6 @@ class Wider(Adder):
     def __init__(self) -> None:
         super().__init__()
         self.add = dspy.Predict("question -> answer: int, unit")
-
-
-class Retrieving(Adder):
-    """Has a retriever of DSPy, whose state DSPy itself cannot dump."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.find = dspy.Retrieve(k=5)
-
-
-class Unkeepable(Adder):
-    """Has a parameter without a state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = Weights()
-
-
-class Weights(Parameter):
-    """A parameter that nothing can dump."""
 
 
 def taught() -> Adder:
@@ -91,6 +70,66 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         state=dump_state(taught()),
     )
     return restore_accepted(reference, checkout.task(program=program), checkout.location())
+
+
+class Configured(dspy.Predict):
+    """A predictor whose state has more than a prompt."""
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """Return the state with the predictor's configuration."""
+        return {**super().dump_state(json_mode), "config": {"temperature": 1.0}}
+
+
+class Retrieving(Adder):
+    """Has a retriever, which DSPy counts among the parameters of a program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retrieve = dspy.Retrieve(k=3)
+
+
+def test_a_predictor_with_more_than_a_prompt() -> None:
+    """It is refused, because the rest could not be restored."""
+    program = Adder()
+    program.add = Configured("question -> answer: int")
+    with pytest.raises(DeclarationError, match=r"Adder cannot be compiled: .* add\.config = "):
+        dump_state(program)
+
+
+def test_a_retriever_keeps_the_state_of_the_code() -> None:
+    """The state has predictors alone, and can be restored."""
+    state = dump_state(Retrieving())
+    assert [*state] == ["add"]
+    assert restore_state(Retrieving(), state).retrieve.k == 3
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"add": {"config": {"api_base": "http://other"}}}, "holds add.config = {'api_base'"),
+        ({"add": {"lm": {"model": "openai/x"}}}, "holds add.lm"),
+        ({"add": {"signature": {"fields": [], "instructions": "x"}}}, "other predictors or fields"),
+        ({"new": {}}, "holds new = {}"),
+    ],
+)
+def test_a_state_that_somebody_changed(change: dict[str, Any], problem: str) -> None:
+    """It is an error, and the program has none of it."""
+    state = dump_state(Adder())
+    for name, entries in change.items():
+        state[name] = {**state.get(name, {}), **entries}
+    with pytest.raises(StoreError, match=re.escape(problem)):
+        restore_state(Adder(), state)
+
+
+def test_an_artifact_that_redirects_calls(compiled: Checkout) -> None:
+    """The run names the store and the key before it asks a model."""
+    with closing(Store.open(compiled.store_url)) as store:
+        (artifact,) = store.artifacts.recent(compiled.task().test)
+        artifact.state["add"]["config"] = {"api_base": "http://other"}
+        store.artifacts.replace(artifact)
+    with pytest.raises(StoreError, match=r"holds add\.config = .*store\.db, move it aside"):
+        compiled.outcome()
+    assert compiled.calls == 0
 
 
 def test_a_state_is_json_without_models() -> None:
@@ -155,30 +194,6 @@ def test_an_accepted_program_does_not_fit_other_predictors(
         f"code any more: predictors added, removed or with other fields: {names}; "
         f"accept anew with: {COMMAND}"
     )
-
-
-def test_a_retriever_has_a_state(tmp_path: Path) -> None:
-    """It is restored, and plain DSPy loads it from a file too."""
-    program = Retrieving()
-    program.find.k = 7
-    state = dump_state(program)
-    assert state["find"] == {"k": 7}
-    restored = restore_state(Retrieving(), state)
-    assert isinstance(restored, Retrieving)
-    assert restored.find.k == 7
-
-    (tmp_path / "program.json").write_text(json.dumps({**state, "metadata": METADATA}))
-    loaded = Retrieving()
-    loaded.load(tmp_path / "program.json")
-    assert loaded.find.k == 7
-
-
-def test_a_state_that_cannot_be_kept_is_found_before_a_call(checkout: Checkout) -> None:
-    """The error names the program and what its parameter lacks, and nothing is paid for."""
-    with pytest.raises(DeclarationError, match="the state of Unkeepable cannot be kept") as caught:
-        checkout.outcome(checkout.task(program=Unkeepable(), version="1"))
-    assert "'Weights' object has no attribute 'dump_state'" in str(caught.value)
-    assert checkout.calls == 0
 
 
 ODD_STATES: list[dict[str, Any]] = [

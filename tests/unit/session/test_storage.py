@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sessions import ROWS, Checkout, with_demos
+from sessions import COMPILE, ROWS, Checkout, with_demos
 
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.records import ExampleCost, Usage
@@ -79,6 +80,31 @@ def test_a_store_that_cannot_be_used_is_an_error(
     assert compiled.store.read_bytes() == content
 
 
+def test_the_folder_is_the_owners_alone(compiled: Checkout) -> None:
+    """Nobody else may read paid results."""
+    modes = {path.name: path.stat().st_mode & 0o777 for path in compiled.folder.rglob("*")}
+    assert compiled.folder.stat().st_mode & 0o777 == modes.pop("store.db-locks") == 0o700
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_link_in_place_of_the_folder_is_an_error(checkout: Checkout) -> None:
+    """The session writes nothing through it."""
+    elsewhere = checkout.root / "elsewhere"
+    elsewhere.mkdir()
+    checkout.folder.symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=r"\.mipro, .* is a link to .*; put a folder"):
+        checkout.outcome()
+    assert not [*elsewhere.iterdir()]
+
+
+def test_a_link_in_place_of_a_file_of_the_folder_stays(checkout: Checkout) -> None:
+    """The session writes nothing through it."""
+    checkout.folder.mkdir()
+    (checkout.folder / ".gitignore").symlink_to(checkout.root / "target")
+    checkout.outcome()
+    assert not (checkout.root / "target").exists()
+
+
 def test_a_store_that_cannot_be_opened_is_an_error(checkout: Checkout) -> None:
     """The error comes before the first call."""
     with pytest.raises(StoreError, match="store URL 'nonsense'"):
@@ -95,13 +121,40 @@ def test_processes_of_a_run_share_rescored_rows(compiled: Checkout) -> None:
     assert compiled.calls == ROWS
 
 
+def test_records_without_a_seal_are_not_believed(
+    compiled: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a key everything is asked again, once, and the user learns how much."""
+    monkeypatch.setenv("MIPRO_SEAL_KEY", "k" * 32)
+    compiled.outcome()
+    assert compiled.calls == COMPILE + ROWS
+    (warning,) = compiled.recorder.advice[-1:]
+    assert "records of the store" in warning
+    assert "have no valid seal under MIPRO_SEAL_KEY and count as absent" in warning
+    compiled.recorder.advice.clear()
+    compiled.outcome()
+    assert compiled.calls == COMPILE + ROWS
+    assert not [text for text in compiled.recorder.advice if "seal" in text]
+
+
+def test_a_folder_under_version_control(compiled: Checkout) -> None:
+    """The user learns that its records can be changed by a commit."""
+    for arguments in (["init", "-q"], ["add", "-f", ".mipro/store.db"]):
+        subprocess.run(["git", *arguments], cwd=compiled.root, check=True)
+    compiled.outcome()
+    (warning,) = compiled.recorder.advice
+    assert warning.startswith(".mipro/store.db is under version control: everybody who can commit ")
+    assert warning.endswith("take it out with: git rm -r --cached .mipro")
+
+
 @pytest.fixture(scope="module")
 def first_cached(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a checkout with a reference and cached responses, whose store is deleted."""
+    """Return a checkout with a reference, whose store has nothing but LM responses."""
     checkout = caching(Checkout(tmp_path_factory.mktemp("responses")))
     checkout.outcome()
     checkout.outcome(update=True)
-    checkout.store.unlink()
+    for table in ("rows", "traces", "proposals", "artifacts"):
+        alter(f"DELETE FROM {table}")(checkout.store)
     return checkout
 
 
@@ -112,13 +165,13 @@ def cached(first_cached: Checkout, tmp_path: Path) -> Checkout:
 
 
 def caching(checkout: Checkout) -> Checkout:
-    """Return ``checkout`` where DSPy caches responses, and an optimizer asks no model."""
+    """Return ``checkout`` where the store keeps responses, and an optimizer asks no model."""
     checkout.caches_responses = True
     checkout.recorder.optimizer = with_demos
     return checkout
 
 
-def test_cached_responses_answer_without_the_store(cached: Checkout) -> None:
+def test_stored_responses_answer_again(cached: Checkout) -> None:
     """They use nothing, and they have the costs of the first answers."""
     outcome = cached.outcome()
     assert outcome.report().origin == "compiled"
@@ -129,26 +182,43 @@ def test_cached_responses_answer_without_the_store(cached: Checkout) -> None:
     assert outcome.costs_no_more(than="reference", ratio=1)
 
 
-def test_a_rescore_bypasses_cached_responses(cached: Checkout) -> None:
-    """The model answers every row again."""
+def test_a_rescore_bypasses_stored_responses(cached: Checkout) -> None:
+    """The model answers every row again, and none of its responses is stored."""
+    keys = responses_in(cached.store)
     cached.outcome(rescore=True)
     assert cached.calls == ROWS
+    assert responses_in(cached.store) == keys
 
 
-def test_damaged_cached_responses_are_an_error(cached: Checkout) -> None:
-    """The error names the folder, and a run without the folder succeeds."""
-    for file in (cached.folder / "lm").rglob("cache.db"):
-        overwrite(file)
-    with pytest.raises(InfrastructureError, match=r"LM responses kept in .* move it aside"):
+def test_a_refresh_bypasses_stored_responses(checkout: Checkout) -> None:
+    """The compile asks the model again, and none of its responses is stored."""
+    checkout.caches_responses = True
+    checkout.outcome()
+    keys, calls = responses_in(checkout.store), checkout.calls
+    checkout.outcome(refresh=True)
+    assert checkout.calls > calls
+    assert responses_in(checkout.store) == keys
+
+
+def responses_in(store: Path) -> list[object]:
+    """Return the keys of all responses in a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        return connection.execute("SELECT key FROM responses ORDER BY key").fetchall()
+
+
+def test_dspy_keeps_no_cache_of_its_own(cached: Checkout) -> None:
+    """Its cache would be a folder of pickles."""
+    assert sorted(path.name for path in cached.folder.iterdir()) == [
+        ".gitignore",
+        "CACHEDIR.TAG",
+        "store.db",
+        "store.db-locks",
+    ]
+
+
+def test_a_damaged_response_is_an_error(cached: Checkout) -> None:
+    """The error names the store, and no model is asked."""
+    alter("UPDATE responses SET value = replace(value, 'stop', 'stip')")(cached.store)
+    with pytest.raises(InfrastructureError, match=r"responses/.* not what was written, in the"):
         cached.outcome()
     assert cached.calls == 0
-    (cached.folder / "lm").rename(cached.root / "aside")
-    cached.outcome()
-    assert cached.calls == ROWS
-
-
-def test_two_models_of_one_name_have_no_cached_responses(checkout: Checkout) -> None:
-    """DSPy's cache would mix up their responses."""
-    checkout.recorder.optimizer = with_demos
-    checkout.outcome()
-    assert not (checkout.folder / "lm").exists()

@@ -290,8 +290,8 @@ class TestDamage:
             'value = \'{"neither": "nor"}\'',
             "value = x'00'",
             "key = 'other'",
-            "answer = 'other'",
-            "answer = NULL",
+            "prediction_key = 'other'",
+            "prediction_key = NULL",
             "created = created + 1",
             "created = 'once'",
             "checksum = 'none'",
@@ -319,7 +319,7 @@ class TestDamage:
         store.rows.put(Row("k", 0.25))
         tamper(
             path,
-            "INSERT INTO proposals SELECT key, value, created, used, ? FROM rows",
+            "INSERT INTO proposals SELECT key, value, created, used, ?, seal FROM rows",
             _checksum(path),
         )
         with pytest.raises(StoreError, match="no Proposal") as error:

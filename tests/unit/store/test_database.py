@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from store_checks import NEXT_STEP, artifact, refusal, url_of
+from store_checks import NEXT_STEP, artifact, refusal, tamper, url_of
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.uses("sqlalchemy")
 
 
+ENDLESS = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+SELECT i AS id, i AS application, i AS version, i AS key FROM n
+"""
 WRITER = """
 import sys
 from pytest_mipro.records import Row
 from pytest_mipro.store import Store
+from pytest_mipro.store.schema import METADATA
 
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = Store.open(url)
@@ -205,6 +210,25 @@ class TestRefused:
         message = refusal(url_of(tmp_path))
         assert str(tmp_path) in message
         assert NEXT_STEP.search(message)
+
+    @pytest.mark.parametrize("table", [*schema.METADATA.tables])
+    @pytest.mark.parametrize(
+        "definition",
+        [
+            f"VIEW {{}} AS {ENDLESS}",
+            "TRIGGER t AFTER UPDATE ON {}_aside BEGIN SELECT 1; END",
+            "VIRTUAL TABLE {} USING rtree(key, low, high)",
+        ],
+        ids=lambda definition: definition.partition(" ")[0].lower(),
+    )
+    def test_what_no_store_has(self, tmp_path: Path, table: str, definition: str) -> None:
+        """A view that never ends in place of a table is refused, and so is a trigger."""
+        path = tmp_path / "store.db"
+        Store.open(url_of(path)).close()
+        tamper(path, f"ALTER TABLE {table} RENAME TO {table}_aside")
+        tamper(path, f"CREATE {definition.format(table)}")
+        kind = definition.partition(" {}")[0].partition(" AFTER")[0].lower()
+        assert f"something else, it has a {kind}" in refusal(url_of(path))
 
 
 def test_threads_share_a_store_in_memory() -> None:

@@ -13,7 +13,7 @@ from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, FailStreak, Failure, Look, Proposal, Row, Trace, Usage
-from pytest_mipro.store import Store
+from pytest_mipro.store import RecordTable, Response, Store
 from pytest_mipro.store.schema import RECORD_TABLES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ DAY = 86_400.0
 
 BUSY = """
 import sys
-from pytest_mipro.records import Look, Row
+from pytest_mipro.records import Row
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
@@ -47,6 +47,8 @@ def fill(store: Store, name: str) -> None:
     store.proposals.put(Proposal(name, "text"))
     store.artifacts.put(artifact(name, f"task of {name}"))
     store.streaks.replace(FailStreak(name, 1, "scores"))
+    store.responses.put(Response(name, {"outputs": ["text"]}))
+    store.responses.flush()
     store.looks.put(look(name, 1))
 
 
@@ -79,6 +81,7 @@ READERS: dict[str, Callable[[Store], object]] = {
     "proposals": lambda store: store.proposals.get("k"),
     "artifacts": lambda store: store.artifacts.get("k"),
     "streaks": lambda store: store.streaks.get("k"),
+    "responses": lambda store: store.responses.get("k"),
     "looks": lambda store: store.looks.related("set", "test"),
 }
 
@@ -180,11 +183,11 @@ class TestPrune:
         fill(store, "old")
         fill(store, "new")
         age(path, 40, "key = 'old'")
-        counts = dict.fromkeys((table.name for table in RECORD_TABLES), 1)
+        counts = {table.name: 1 for table in RECORD_TABLES}
         assert store.prune(days=30) == counts
         assert store.prune(days=30) == dict.fromkeys(counts, 0)
-        results = (store.rows, store.traces, store.proposals, store.artifacts)
-        for table in (*results, store.looks, store.streaks):
+        for name in counts:
+            table: RecordTable[Any] = getattr(store, name)
             assert set(table.get_many(["old", "new"])) == {"new"}
 
     @pytest.mark.parametrize("kind", READERS)

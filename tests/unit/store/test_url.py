@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
 import pytest
 from store_checks import NEXT_STEP, refusal
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -47,3 +53,16 @@ def test_another_kind_of_database(url: str) -> None:
     with pytest.raises(StoreError, match=r"use SQLite or PostgreSQL") as error:
         Store.open(url)
     assert "hunter2" not in str(error.value)
+
+
+NAMES = ("job_feature%2Fbranch", "pro?ject", "$HOME", "a#b", "~", "ü &;x=1", "file:x", "100%")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_store_is_in_its_folder(tmp_path: Path, name: str) -> None:
+    """A path is used as it is, and so is one in a URL with its escapes."""
+    path, quoted = tmp_path / name / "store.db", tmp_path / f"{name} in a URL" / "store.db"
+    Store.open_file(path).close()
+    Store.open(f"sqlite:///{quote(str(quoted))}").close()
+    files = {file for file in tmp_path.rglob("*") if file.is_file()}
+    assert files == {path, quoted}

@@ -1,0 +1,41 @@
+"""``--mipro-reference-from`` reads references from a commit instead of the work tree."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from project import Project
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git in a folder."""
+    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_reference_of_the_commit_counts(guarded: Project) -> None:
+    """A reference that the work tree brings is not read, and one that the commit has is."""
+    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
+    git(guarded.path, "init", "-q")
+    git(guarded.path, "commit", "-q", "--allow-empty", "-m", "without")
+    git(guarded.path, "add", "__mipro__")
+    git(guarded.path, "commit", "-q", "-m", "with")
+    for file in (guarded.path / "__mipro__").rglob("*.json"):
+        file.write_text("forged")
+    arguments = ("--mipro", "--mipro-frozen", "--mipro-reference-from")
+    guarded.run(*arguments, "HEAD").assert_outcomes(passed=1)
+    result = guarded.run(*arguments, "HEAD^1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no reference is accepted, HEAD^1:*test_adder.json is missing*"])
+
+
+def test_contradictions(guarded: Project) -> None:
+    """An update writes the work tree, and an option is no commit."""
+    result = guarded.run("--mipro", "--mipro-update", "--mipro-reference-from=HEAD")
+    result.stderr.fnmatch_lines(["*--mipro-reference-from contradict each other*"])
+    result = guarded.run("--mipro", "--mipro-reference-from=--output=x")
+    result.stderr.fnmatch_lines(["*--mipro-reference-from*expected a commit*"])
