@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_mipro.records import Record
+from pytest_mipro.canonical import Record
 
 
 @dataclass(frozen=True)
