@@ -223,7 +223,6 @@ def test_values_that_are_no_metric_are_refused(value: object, name: str) -> None
         ({"a\nb": Judge()}, r"metrics has the name 'a\\nb': expected printable text"),
         ({"all": Judge()}, r"metrics has the name 'all': .* stands for all metrics"),
     ],
-    ids=repr,
 )
 def test_metrics_that_cannot_be_used_are_refused(value: object, message: str) -> None:
     """The error has the name or the value, and what was expected."""
