@@ -75,6 +75,7 @@ def test_the_message_is_shown_and_the_next_run_continues(project: Project, calls
     assert "run the same command again" in output
     assert "Traceback" not in output
     paid = project.calls
+    project.write(conftest=conftest)  # Without latency, which is no part of a key.
     project.run("--mipro").assert_outcomes(passed=1)
     (project.path / "calls.log").unlink()
     project.run("--mipro", "--mipro-store", "sqlite:///fresh.db").assert_outcomes(passed=1)
