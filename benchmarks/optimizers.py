@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OPTIMIZERS = ("dspy", "ours")
 VALSET = {"light": 100, "medium": 300, "heavy": 1000}
 """Rows of the validation set, by the size of the search."""
-FEW = 30
+FEW = 10
 """Rows of the validation set of a quick run."""
 _TRAINSET = 60
 _HELD_OUT = 2000

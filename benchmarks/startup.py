@@ -95,13 +95,18 @@ class Interpreter:
         times.cpu.append(1000 * (user + system))
 
     def _env(self) -> dict[str, str]:
-        cache = self.folder / f"bytecode-{self.bytecode}"
         return {
             **{name: text for name, text in os.environ.items() if not name.startswith(_SETTINGS)},
             "DSPY_CACHEDIR": str(self.folder / "dspy"),
             "PYTHONPATH": str(SUPPORT),
-            "PYTHONPYCACHEPREFIX": str(cache),
-            **({} if self.bytecode else {"PYTHONDONTWRITEBYTECODE": "1"}),
+            **({} if self.bytecode else self._without_bytecode()),
+        }
+
+    def _without_bytecode(self) -> dict[str, str]:
+        """Return variables that hide the bytecode beside the sources, and let none be written."""
+        return {
+            "PYTHONPYCACHEPREFIX": str(self.folder / "no-bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
 

@@ -254,7 +254,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if arguments.quick:
-        arguments.rows, arguments.tasks = 2000, 2
+        arguments.rows, arguments.tasks = 200, 1
     return arguments
 
 

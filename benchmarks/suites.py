@@ -175,7 +175,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(argv)
     if arguments.quick:
-        arguments.sizes, arguments.repetitions = [50], 10
+        arguments.sizes, arguments.repetitions = [20], 2
     return arguments
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL, no fork")
 
-KILLS = 30
+KILLS = 15
 ATTEMPTS = 12
 """Stores at most; a run that survives its plans is the last one with its store."""
 FEW_KILLS = 6
@@ -90,7 +90,7 @@ def plans(runs: Runs, dice: random.Random, kills: int) -> Iterator[Callable[[int
 
 
 def test_a_killed_compile_continues(runs: Runs) -> None:
-    """30 kills, in every phase, leave the artifact the same and repeat only running rows."""
+    """15 kills, in every phase, leave the artifact the same and repeat only running rows."""
     expected, calls = runs.complete()
     dice = random.Random(0)
     killed: Counter[str] = Counter()
