@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import dspy
@@ -27,6 +28,8 @@ from pytest_mipro.spending import begin_call, cached_price_list, end_call, limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_mipro.spending import CallLimit
 
 logger = logging.getLogger(__name__)
 
@@ -103,13 +106,15 @@ class _Attempts:
         if not self.throttle.wait_for_pause():
             raise self.throttle.stop_error()
         self._count += 1
-        watch = CallWatch(self._before_call, self._after_response, self._replies)
-        with cached_price_list(), limited_calls():
+        with cached_price_list(), limited_calls() as limit:
+            before_call = partial(self._before_call, limit)
+            watch = CallWatch(before_call, self._after_response, self._replies)
             callbacks = [*dspy.settings.callbacks, watch]
             with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
                 return _watched(work, watch)
 
-    def _before_call(self, model: str) -> None:
+    def _before_call(self, limit: CallLimit, model: str) -> None:
+        limit.admit()
         self.throttle.wait_for_pause()
         begin_call(model)
 

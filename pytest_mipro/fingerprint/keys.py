@@ -14,7 +14,7 @@ from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
 from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.parts import Kind, Part, by_text
-from pytest_mipro.fingerprint.program_walk import ProgramWalk, walk_program
+from pytest_mipro.fingerprint.program_walk import ProgramWalk, key_once, walk_program
 from pytest_mipro.task import DEFAULT_OPTIMIZER, OPTION_NAMES, example_digest
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
     Raises:
         FingerprintError: As ``of_task``.
     """
+    return key_once(_metric_key, metric, declared)
+
+
+def _metric_key(metric: Metric, declared: str | None) -> str:
     walker = _walker(declared)
     with counted_as_users(metric):
         walker.add_metric(metric)
@@ -134,6 +138,15 @@ def predictions_key(
     Raises:
         FingerprintError: As ``of_task``.
     """
+    return key_once(_predictions_key, program, lm, row_adapter, declared)
+
+
+def _predictions_key(
+    program: dspy.Module,
+    lm: dspy.BaseLM,
+    row_adapter: dspy.Adapter | None,
+    declared: str | None,
+) -> str:
     walk = walk_program(program, _walker(declared), declared)
     walker = walk.walker
     content: dict[str, JSON] = {

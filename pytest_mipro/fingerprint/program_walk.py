@@ -11,7 +11,7 @@ from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.programs import describe_program
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import dspy
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _walks: ContextVar[dict[tuple[int, str | None], ProgramWalk] | None] = ContextVar(
     "walks", default=None
+)
+_keys: ContextVar[dict[tuple[object, ...], tuple[str, tuple[object, ...]]] | None] = ContextVar(
+    "keys", default=None
 )
 
 
@@ -42,13 +45,29 @@ class ProgramWalk:
 
 @contextmanager
 def described_once() -> Generator[None]:
-    """Describe each program once inside the block, as it is at first, however large it is."""
-    walks = _walks.get()
-    token = _walks.set({} if walks is None else walks)
+    """Describe each program and each model once inside the block, as they are at first.
+
+    A large program takes long, and a value that the code changes while it runs, such as a cache,
+    would give the rows of one run two keys.
+    """
+    walks, keys = _walks.get(), _keys.get()
+    tokens = _walks.set({} if walks is None else walks), _keys.set({} if keys is None else keys)
     try:
         yield
     finally:
-        _walks.reset(token)
+        _walks.reset(tokens[0])
+        _keys.reset(tokens[1])
+
+
+def key_once(compute: Callable[..., str], *arguments: object) -> str:
+    """Return ``compute(*arguments)``, or the key that the block has for the same arguments."""
+    keys = _keys.get()
+    if keys is None:
+        return compute(*arguments)
+    identity = (compute, *(value if isinstance(value, str) else id(value) for value in arguments))
+    if identity not in keys:
+        keys[identity] = compute(*arguments), arguments  # An id is one object's while that lives.
+    return keys[identity][0]
 
 
 def walk_program(program: dspy.Module, walker: CodeWalker, declared: str | None) -> ProgramWalk:

@@ -210,6 +210,7 @@ class Outcome:
         has_anchor = verdict.kind == gate.NO_REGRESSION.key and self._anchor_by(metric) is not None
         return metrics * (2 if has_anchor else 1)
 
+    @must_be_called
     def decide_at_once(self) -> None:
         """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
         self._holds_fails = False

@@ -1,6 +1,7 @@
 from .account import Account as Account
 from .account import Purpose as Purpose
 from .account import current_account as current_account
+from .call_limit import CallLimit as CallLimit
 from .call_limit import CallRefused as CallRefused
 from .call_limit import limited_calls as limited_calls
 from .limits import Limit as Limit

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dspy
-from dspy.utils.callback import BaseCallback
 
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.spending.meter import UsageMeter
@@ -23,19 +22,17 @@ class CallRefused(BaseException):
     """
 
 
-class _CallLimit(BaseCallback):
-    """Refuses the calls in its context once the account of their meter is spent."""
+class CallLimit:
+    """Refuses calls once the account of their meter is spent.
+
+    It is called before each call of its attempt. It is no callback of its own, because DSPy looks
+    up the handler of each callback whenever a module, an adapter or a model is called.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.error: BudgetExceeded | None = None
 
-    def on_lm_start(
-        self,
-        call_id: str,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
-        instance: object,  # ruff: ignore[unused-method-argument]  # the same
-        inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
-    ) -> None:
+    def admit(self) -> None:
         """Raise ``CallRefused`` if a limit is spent."""
         # Not the account of the context: DSPy passes only its own settings to its threads.
         meter = dspy.settings.usage_tracker
@@ -49,16 +46,15 @@ class _CallLimit(BaseCallback):
 
 
 @contextmanager
-def limited_calls() -> Generator[None]:
-    """Refuse the calls in the block that would begin after a limit of the meter's account.
+def limited_calls() -> Generator[CallLimit]:
+    """Yield what refuses the calls that would begin after a limit of the meter's account.
 
     Raises:
         BudgetExceeded: A call was refused, even if the block caught that.
     """
-    call_limit = _CallLimit()
+    call_limit = CallLimit()
     try:
-        with dspy.context(callbacks=[*dspy.settings.callbacks, call_limit]):
-            yield
+        yield call_limit
     except BaseException as error:
         if call_limit.error is not None and not isinstance(error, KeyboardInterrupt):
             raise call_limit.error from None

@@ -38,6 +38,6 @@ def test_the_verdict_counts_clusters(project: Project) -> None:
         result.stdout.fnmatch_lines(
             [
                 "*beats baseline: PASS: *sign-flip*, n = 60 in 15 clusters; *number of clusters",
-                "*no regression: PASS: *, n = 60 in 15 clusters; *",
+                "*no regression: PASS: *, n = 60 in 15 clusters*",
             ]
         )

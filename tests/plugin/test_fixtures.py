@@ -87,10 +87,10 @@ def test_parameters_have_their_own_markers(project: Project) -> None:
     )
     project.run("--mipro").assert_outcomes(passed=2)
     test = (project.path / "test_adder.py").read_text()
-    project.write(test_adder=test.replace("metric=wrong)),", "metrics=wrong)),"))
+    project.write(test_adder=test.replace("metric=wrong)),", "metrik=wrong)),"))
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*::test_adder[[]0]: mipro has no argument 'metrics'; did you*"])
+    result.stdout.fnmatch_lines(["*::test_adder[[]0]: mipro has no argument 'metrik'; did you*"])
 
 
 def test_tests_of_one_task_share_the_work(project: Project) -> None:

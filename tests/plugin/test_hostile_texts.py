@@ -113,7 +113,9 @@ def hostile(project: Project) -> Project:
     [
         ["-vv", "-rA", "--showlocals"],
         ["-n2", "--tb=short"],
-        ["-o", "log_cli=true", "-o", "log_cli_level=INFO", "--tb=native"],
+        # One thread: pytest stops capturing while it writes a live log, so that what another thread
+        # prints just then reaches the terminal.
+        ["-o", "log_cli=true", "-o", "log_cli_level=INFO", "-o", "mipro_threads=1", "--tb=native"],
     ],
     ids=["verbose", "workers", "live log"],
 )

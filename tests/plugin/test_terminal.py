@@ -90,7 +90,7 @@ def test_a_failure_and_the_table(failing: FailingProject) -> None:
     assert "-vv" in hint
     assert section(text).splitlines() == [
         "FAIL          test_adder",
-        "              0.333 -> 0.767  +0.433 [+0.264, +0.574]  n = 60",
+        "              0.333 -> 0.767  +0.433 [+0.293, +0.563]  n = 60",
         "              from the store, 0 LM calls",
     ]
     assert "\x1b" not in text
@@ -156,7 +156,7 @@ def test_widths(failing: FailingProject, columns: int) -> None:
     for lines in (failure_section(text).splitlines(), section(text).splitlines()):
         assert max(map(len, lines)) <= columns
     table = section(text)
-    for cell in ("FAIL", "not judged", "ERROR", "+0.433 [+0.264, +0.574]", "the metric returned"):
+    for cell in ("FAIL", "not judged", "ERROR", "+0.433 [+0.293, +0.563]", "the metric returned"):
         assert cell in table
     assert ("difference" in table.splitlines()[0]) == (columns == 160)
 

@@ -226,8 +226,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "threads": ("threads",),
     "version": ("version",),
     "repeat": ("repeat",),
+    "first_rollout": (),  # in the tests of rollouts
     "cluster": ("cluster",),
     "budget": ("budget",),
+    "metric_name": (),  # in the tests of several metrics
+    "further_metrics": (),  # the same
 }
 """Alterations of each field of a task."""
 

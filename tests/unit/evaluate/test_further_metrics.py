@@ -70,12 +70,15 @@ def scores(store: Store, rows: EvaluatedProgram) -> list[float]:
 
 
 def test_one_run_is_scored_by_all_metrics(store: Store) -> None:
-    """No row is added, each metric gets the prediction as it was made, a failure scores 0."""
+    """No row is added, each metric gets the prediction as it was made, a failure scores 0.
+
+    The row that failed is not stored.
+    """
     program = Function(no_ones)
     rows = evaluated(store, program, together=True, metric=spoil)
     assert EXACT.missing(store, rows) == 0
     assert EXACT.stored(store, rows) == scores(store, rows) == [1.0, 0.0, 1.0]
-    assert (program.calls.total(), store.rows.count()) == (3, 3)
+    assert (program.calls.total(), store.rows.count()) == (3, 2)
 
 
 def test_a_new_metric_scores_stored_predictions(store: Store) -> None:

@@ -450,3 +450,9 @@ def test_work_outside_of_a_pool_is_retried() -> None:
         )
 
     assert prediction.answer == "2"
+
+
+def test_an_attempt_has_one_callback() -> None:
+    """DSPy takes its time for each callback of each module, adapter and model that it calls."""
+    with dspy.context(callbacks=[]):
+        assert retried(lambda: str(len(dspy.settings.callbacks))) == "1"

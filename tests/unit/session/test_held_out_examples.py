@@ -10,7 +10,7 @@ def test_an_example_has_both_results_and_its_accepted_score() -> None:
     """An example that was not accepted has no such score."""
     worse, better = ExampleResult(0.0), ExampleResult(1.0)
     accepted = scorecard([0.5])
-    known, new = held_out_examples(HELD_OUT[:2], [worse, better], [better, worse], accepted)
-    assert (known.identity, known.accepted, new.accepted) == (NAMES[0], 0.5, None)
-    assert (known.baseline, known.compiled, new.compiled) == (worse, better, worse)
-    assert known.expected == {"answer": HELD_OUT[0].answer}
+    earlier, new = held_out_examples(HELD_OUT[:2], [worse, better], [better, worse], accepted)
+    assert (earlier.identity, earlier.accepted, new.accepted) == (NAMES[0], 0.5, None)
+    assert (earlier.baseline, earlier.compiled, new.compiled) == (worse, better, worse)
+    assert earlier.expected == {"answer": HELD_OUT[0].answer}

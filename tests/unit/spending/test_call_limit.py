@@ -1,20 +1,40 @@
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import dspy
 import pytest
+from dspy.utils.callback import BaseCallback
 from scripted import scripted_lm
 
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.spending import Account, Limit, UsageMeter
-from pytest_mipro.spending.call_limit import CallRefused, limited_calls
+from pytest_mipro.spending.call_limit import CallLimit, CallRefused, limited_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 pytestmark = pytest.mark.uses("dspy")
+
+
+class Before(BaseCallback):
+    """Asks a limit before each call, as an attempt does."""
+
+    def __init__(self, limit: CallLimit) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def on_lm_start(self, **_: object) -> None:  # type: ignore[override]
+        """Ask the limit."""
+        self.limit.admit()
+
+
+@contextmanager
+def limited() -> Generator[None]:
+    """Limit the calls of the block."""
+    with limited_calls() as limit, dspy.context(callbacks=[Before(limit)]):
+        yield
 
 
 def calls_under_limit(work: Callable[[], object], limit: int = 3) -> int:
@@ -24,7 +44,7 @@ def calls_under_limit(work: Callable[[], object], limit: int = 3) -> int:
         Account([Limit("calls", limit, "lm_calls")]).current(),
         pytest.raises(BudgetExceeded, match="lm_calls=3 is spent"),
         dspy.context(lm=lm, usage_tracker=UsageMeter()),
-        limited_calls(),
+        limited(),
     ):
         work()
     calls: int = lm._engine_spec.calls
@@ -66,7 +86,7 @@ def test_calls_within_the_limit_are_made() -> None:
     """The last call that a limit allows is made, and its answer counts."""
     lm = scripted_lm()
     account = Account([Limit("calls", 2, "lm_calls")])
-    with account.current(), dspy.context(lm=lm, usage_tracker=UsageMeter()), limited_calls():
+    with account.current(), dspy.context(lm=lm, usage_tracker=UsageMeter()), limited():
         ask()
         ask()
 
@@ -75,13 +95,13 @@ def test_calls_within_the_limit_are_made() -> None:
 
 def test_calls_without_a_meter_have_no_limit() -> None:
     """A call that no account pays for is made."""
-    with dspy.context(lm=scripted_lm()), limited_calls():
+    with dspy.context(lm=scripted_lm()), limited():
         assert ask()
 
 
 def test_another_error_is_raised_unchanged() -> None:
     """Errors of the block that have nothing to do with a limit stay as they are."""
-    with pytest.raises(KeyError, match="queue"), limited_calls():
+    with pytest.raises(KeyError, match="queue"), limited():
         raise KeyError("queue")
 
 
