@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
@@ -25,7 +25,7 @@ class Before(BaseCallback):
         super().__init__()
         self.limit = limit
 
-    def on_lm_start(self, **_: object) -> None:  # type: ignore[override]
+    def on_lm_start(self, call_id: str, instance: object, inputs: dict[str, Any]) -> None:
         """Ask the limit."""
         self.limit.admit()
 
