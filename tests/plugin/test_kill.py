@@ -110,12 +110,13 @@ def test_a_killed_compile_continues(runs: Runs) -> None:
 
 @pytest.mark.parametrize("runs", [True], indirect=True)
 def test_with_cached_responses_a_kill_costs_only_running_calls(runs: Runs) -> None:
-    """The store has the responses of unfinished rows."""
+    """The store has the responses of unfinished rows, but for those of the last moment."""
     expected, calls = runs.complete()
     kills = runs.until_done("killed", plans(runs, random.Random(1), FEW_KILLS))
     assert kills >= FEW_KILLS
     assert artifact(runs.project, "killed") == expected
-    assert 0 < runs.model.counts.requests - calls <= kills * THREADS
+    # Each thread has a call under way, and may have had one that ended just before.
+    assert 0 < runs.model.counts.requests - calls <= kills * 2 * THREADS
 
 
 def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:

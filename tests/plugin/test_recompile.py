@@ -93,7 +93,7 @@ from project_model import *
 
 def pytest_collection_finish():
     program = pathlib.Path(__file__).parent / "program.py"
-    program.write_text(program.read_text().replace("== prediction", "!= prediction"))
+    program.write_text(program.read_text().replace("== prediction", "!=  prediction"))
 """
 
 

@@ -38,8 +38,9 @@ def import_file(path: Path, loader: type[SourceFileLoader] = SourceFileLoader) -
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    """Return the path of a file in a folder of its own."""
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the path of a file in a folder of its own; only tests write its bytecode."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield tmp_path / "scorer.py"
     sys.modules.pop("scorer", None)
 
