@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytest_mipro.errors import StoreError
 from pytest_mipro.store.checksum import RecordT
 from pytest_mipro.store.tables import RecordTable
 
@@ -23,8 +25,8 @@ loses the calls under way, which take longer."""
 class BufferedTable(RecordTable[RecordT]):
     """A table of records that are cheap to lose and written one at a time.
 
-    A record that comes within ``INTERVAL`` after a transaction waits for the next one.
-    Meanwhile this process can read it.
+    A record that comes within ``INTERVAL`` after a transaction waits until that time is over,
+    and a thread of this table writes it. Meanwhile this process can read it.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class BufferedTable(RecordTable[RecordT]):
         super().__init__(connect, backend, table, record_type)
         self._unwritten: dict[str, RecordT] = {}
         self._last_write = -INTERVAL
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def get(self, key: str) -> RecordT | None:
@@ -45,7 +48,7 @@ class BufferedTable(RecordTable[RecordT]):
         return self._unwritten.get(key) or super().get(key)
 
     def put(self, *records: RecordT) -> None:
-        """Write ``records`` now or with the next ones; ``flush`` writes them for certain.
+        """Write ``records`` now or a moment later; ``flush`` writes them for certain.
 
         Raises:
             StoreError: The store cannot be written; the records wait on.
@@ -53,7 +56,9 @@ class BufferedTable(RecordTable[RecordT]):
         with self._lock:
             for record in records:
                 self._unwritten.setdefault(record.key, record)
-            if time.monotonic() < self._last_write + INTERVAL:
+            rest = self._last_write + INTERVAL - time.monotonic()
+            if rest > 0:
+                self._write_after(rest)
                 return
         self.flush()
 
@@ -65,5 +70,18 @@ class BufferedTable(RecordTable[RecordT]):
         """
         with self._lock:
             self._last_write = time.monotonic()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             super().put(*self._unwritten.values())
             self._unwritten.clear()
+
+    def _write_after(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(seconds, self._write_late)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _write_late(self) -> None:
+        with suppress(StoreError):  # The records wait on, and the next write raises it.
+            self.flush()

@@ -45,6 +45,16 @@ def test_later_records_are_written_together(store: Store, path: Path) -> None:
     assert written(path) == ["a", "b", "c"]
 
 
+def test_the_last_record_is_written_without_another_one(store: Store, path: Path) -> None:
+    """A process that dies later than a moment after it loses nothing."""
+    store.responses.put(Response("a", 1))
+    store.responses.put(Response("b", 2))
+    timer = store.responses._timer
+    assert timer is not None
+    timer.join(60)
+    assert written(path) == ["a", "b"]
+
+
 @pytest.mark.usefixtures("slow")
 def test_the_first_record_of_a_key_stays(store: Store) -> None:
     """This holds before it is written, and after it."""
