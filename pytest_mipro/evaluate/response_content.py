@@ -9,25 +9,21 @@ from dspy.clients.legacy_outputs import plain
 from pydantic import BaseModel
 
 from pytest_mipro.canonical import is_json
+from pytest_mipro.evaluate.replies import reply_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_mipro.canonical import JSON
-
-_CUT = frozenset({"length", "content_filter"})
-"""Reasons of a provider to end a response before its answer ends."""
 
 
 def content_of(response: object) -> JSON:
     """Return ``response`` as JSON data that ``response_of`` makes an equal response of.
 
-    None stands for a response that has no such data, and for one that lacks an answer: the
-    model is asked again for both.
+    None stands for a response that has no such data, and for one with a fault, see
+    ``reply_fault``: the model is asked again for both.
     """
     # The models of a client library; DSPy reads an attribute and an item alike.
     content: Any = plain(response) if isinstance(response, BaseModel | AttributeDict) else response
-    return content if is_json(content) and not _is_cut(content) else None
+    return content if is_json(content) and not _is_faulty(content) else None
 
 
 def response_of(content: JSON) -> object:
@@ -37,30 +33,30 @@ def response_of(content: JSON) -> object:
     return attributes(content)
 
 
-def _is_cut(content: JSON) -> bool:
-    """Whether an output of a response is no answer, or ends before the answer does."""
+def _is_faulty(content: JSON) -> bool:
+    """Whether a response has no answer, or one that is cut off, filtered or refused."""
     if not isinstance(content, dict):
         return False
-    reasons = (_reason(part) for part in _parts(content, "responses", "choices"))
-    if content.get("status") == "incomplete" or not _CUT.isdisjoint(reasons):
+    replies, choices = _items(content, "responses"), _items(content, "choices")
+    outputs = _items(content, "outputs") or [_output_of(choice) for choice in choices]
+    fault = reply_fault(outputs, tuple(replies) or content)
+    # A response of a third format has its outputs elsewhere, and says itself if it is cut off.
+    is_readable = bool(replies or "choices" in content)
+    if content.get("status") == "incomplete":  # for whatever reason
         return True
-    return not all(map(_has_answer, _parts(content, "outputs", "choices")))
+    return fault is not None and (is_readable or fault != "no answer")
 
 
-def _parts(content: dict[str, JSON], *names: str) -> Iterator[JSON]:
-    for name in names:
-        part = content.get(name)
-        yield from part if isinstance(part, list) else ()
+def _items(content: dict[str, JSON], name: str) -> list[JSON]:
+    items = content.get(name)
+    return items if isinstance(items, list) else []
 
 
-def _reason(part: JSON) -> JSON:
-    return part.get("finish_reason") if isinstance(part, dict) else None
-
-
-def _has_answer(output: JSON) -> bool:
-    """Whether an output, or a choice of a chat completion, has text or calls a tool."""
-    if not isinstance(output, dict):
-        return bool(output)
-    message = output.get("message")
-    fields = message if isinstance(message, dict) else output
-    return any(fields.get(name) for name in ("text", "content", "tool_calls", "function_call"))
+def _output_of(choice: JSON) -> dict[str, JSON]:
+    """Return the text and the tool calls of a choice of a chat completion."""
+    fields = choice if isinstance(choice, dict) else {}
+    message = fields.get("message")
+    if isinstance(message, dict):
+        fields = message
+    calls = fields.get("tool_calls") or fields.get("function_call")
+    return {"text": fields.get("content") or fields.get("text"), "tool_calls": calls}

@@ -126,7 +126,12 @@ def test_a_response_of_a_client_library(messages: list[dict[str, Any]], logprobs
         chat({"content": ""}),
         chat({"content": "four"}, {"content": None}),
         chat({"content": "fou"}, finish_reason="length"),
+        chat({"content": None, "refusal": "I cannot"}),
+        chat({"content": "four", "refusal": "I cannot"}),
+        chat({"content": "   "}),
         {"status": "incomplete", "output": []},
+        {"incomplete_details": {"reason": "max_output_tokens"}, "output": []},
+        {"output": [{"content": [{"type": "refusal", "refusal": "no"}]}]},
     ],
 )
 def test_a_response_without_a_whole_answer(response: object) -> None:
