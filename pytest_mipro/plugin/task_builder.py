@@ -200,25 +200,27 @@ class TaskBuilder:
 
     def _optimizer(self) -> OptimizerChoice:
         """Return the optimizer: of the flag, the test's parameter, the marker or the fixture."""
+        declared = self._value("optimizer")
         spec = (
             self._settings.optimizer
             or self._parameter("optimizer")
-            or self._value("optimizer")
+            or declared
             or DEFAULT_OPTIMIZER
         )
-        is_declared = spec == self._declared.values.get("optimizer", DEFAULT_OPTIMIZER)
         check_optimizer(spec)
+        # Options are those of the declared optimizer, not of one that replaces it.
+        is_replaced = declared is not None and spec != declared
         hook = self._request.config.hook.pytest_mipro_optimize
         functions = tuple(implementation.function for implementation in hook.get_hookimpls())
         choice = OptimizerChoice(
             spec=spec,
-            # Options are those of the declared optimizer, not of one that replaces it.
-            options=self._declared.values.get("optimizer_options", {}) if is_declared else {},
+            options={} if is_replaced else self._declared.values.get("optimizer_options", {}),
             hook=(lambda task: hook(task=task)) if functions else None,
             hook_functions=functions,
         )
         optimizer_of(choice)
-        self._refuse_mipro_options(choice)
+        if declared is not None and not is_replaced:
+            self._refuse_mipro_options(choice)
         return choice
 
     def _parameter(self, name: str) -> Any:
@@ -226,12 +228,10 @@ class TaskBuilder:
         return None if callspec is None else callspec.params.get(name)
 
     def _refuse_mipro_options(self, choice: OptimizerChoice) -> None:
-        """Refuse options of MIPROv2 beside another optimizer that the same marker declares."""
+        """Refuse options of MIPROv2 beside another optimizer that the test declares."""
         declared = self._declared.values
-        if choice.spec == DEFAULT_OPTIMIZER or choice.spec != declared.get("optimizer"):
-            return
         names = [name for name in OPTION_NAMES if name != "seed" and name in declared]
-        if names:
+        if names and choice.spec != DEFAULT_OPTIMIZER:
             message = (
                 f"{names[0]}={declared[names[0]]!r:.80} is an option of MIPROv2 and "
                 f"does nothing for optimizer={choice.name!r}; leave it out, or give the "

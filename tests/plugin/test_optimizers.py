@@ -19,6 +19,14 @@ from program import Adder, right, DATASET
 def test_adder(mipro, optimizer):
     assert mipro.compiled.score > 0
 """
+FIXTURE = """
+import pytest
+from project_model import *
+
+@pytest.fixture
+def mipro_optimizer():
+    return "labeled"
+"""
 DECLARED = """
 import dspy
 from pytest_mipro import mipro_optimize
@@ -80,4 +88,23 @@ def test_an_unknown_flag_value_is_an_error(project: Project) -> None:
     """The message names the nearest optimizer."""
     result = project.run("--mipro", "--mipro-optimizer", "geppa")
     result.stdout.fnmatch_lines(["*optimizer='geppa' is no optimizer; did you mean 'gepa'?*"])
+    assert project.calls == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("optimizer_options={'kk': 3}", "optimizer labeled has no option 'kk'; did you mean 'k'?"),
+        ("num_trials=3, auto=None, num_candidates=2", "does nothing for optimizer='labeled'"),
+    ],
+)
+def test_options_are_those_of_the_optimizer_of_a_fixture(
+    project: Project, arguments: str, message: str
+) -> None:
+    """None is dropped without a word."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(project_model=conftest, conftest=FIXTURE)
+    project.write(test_adder=DECLARED.format(arguments=arguments))
+    result = project.run("--mipro")
+    result.stdout.fnmatch_lines([f"*{message}*"])
     assert project.calls == 0
