@@ -31,7 +31,7 @@ from benchmarks.printing import Listed, Table
 from pytest_mipro.gate import (
     AcceptedScores,
     CostComparator,
-    Look,
+    InterimLook,
     SequentialDesign,
     beats_baseline,
     compare,
@@ -367,7 +367,7 @@ def _sequential_row(difference: float, n: int, repetitions: int) -> list[object]
         scores, _ = population.draw(rng, n, gain=difference / population.lack)
         at_once += compare(*scores.tolist(), alpha=ALPHA).p_value < ALPHA
         for number, size in enumerate(design.sizes, 1):
-            look = Look(design, number)
+            look = InterimLook(design, number)
             comparison = compare(*scores[:, :size].tolist(), alpha=ALPHA)
             if look.should_stop(comparison, "PASS"):
                 sequentially += comparison.p_value < look.level

@@ -1,4 +1,3 @@
-from .anchor import AnchorJudgement as AnchorJudgement
 from .anchor import AnchorScores as AnchorScores
 from .anchor import is_shown_better as is_shown_better
 from .anchor import judge_against_anchor as judge_against_anchor
@@ -18,7 +17,7 @@ from .looks import with_look as with_look
 from .metrics import by_all_metrics as by_all_metrics
 from .metrics import question as question
 from .paired import compare as compare
-from .sequential import Look as Look
+from .sequential import InterimLook as InterimLook
 from .sequential import SequentialDesign as SequentialDesign
 from .sequential import compare_at as compare_at
 from .suite import confirmed as confirmed

@@ -91,7 +91,7 @@ class SequentialDesign:
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimLook:
     """One look of a design.
 
     Attributes:
@@ -143,7 +143,7 @@ class Look:
 
 
 def compare_at(  # ruff: ignore[too-many-arguments] - what a comparison is made of
-    look: Look,
+    look: InterimLook,
     baseline: Sequence[float],
     compiled: Sequence[float],
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare, score_range
-from pytest_mipro.gate.sequential import Look, compare_at
+from pytest_mipro.gate.sequential import InterimLook, compare_at
 from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
@@ -76,7 +76,7 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     margin: float,
     alpha: float,
     unchanged: bool,
-    look: Look | None = None,
+    look: InterimLook | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is better than the baseline by more than ``margin``.
 
@@ -127,7 +127,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     alpha: float,
     tolerated: bool = False,
     unchanged: bool = False,
-    look: Look | None = None,
+    look: InterimLook | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is as good as the accepted one.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_mipro.gate.sequential import Look
+    from pytest_mipro.gate.sequential import InterimLook
     from pytest_mipro.records import PairedComparison
 
 _MOST_DIGITS = 12
@@ -65,7 +65,7 @@ def sample_size(comparison: PairedComparison) -> str:
     return f"n = {comparison.n}{rollouts}{clusters}"
 
 
-def look_text(look: Look | None) -> str:
+def look_text(look: InterimLook | None) -> str:
     """Return the clause that says how many examples of a sequential design are asked."""
     if look is None:
         return ""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.sequential import (
-    Look,
+    InterimLook,
     SequentialDesign,
     boundaries,
     compare_at,
@@ -129,14 +129,14 @@ class TestStop:
     ) -> None:
         """It stops at a boundary, at the last look, and where no awaited word is likely."""
         comparison = comparison_of(p_value, p_opposite)
-        assert Look(DESIGN, number).should_stop(comparison, awaited) is stops
+        assert InterimLook(DESIGN, number).should_stop(comparison, awaited) is stops
 
 
 class TestRepeatedPValue:
     @pytest.mark.parametrize("number", [1, 2, 3, 4])
     def test_it_is_below_alpha_exactly_at_the_boundary(self, number: int) -> None:
         """A p-value at the look's level becomes alpha, and the order of p-values stays."""
-        look = Look(DESIGN, number)
+        look = InterimLook(DESIGN, number)
         below, above = look.repeated_p(look.level * 0.999), look.repeated_p(look.level * 1.001)
         assert below < 0.05 <= above
         assert above - below < 0.001
@@ -147,7 +147,7 @@ class TestRepeatedPValue:
         """Looking several times is no better evidence than looking once."""
         for number in (1, 2, 3, 4):
             for p_value in (1e-4, 0.01, 0.2):
-                assert Look(DESIGN, number).repeated_p(p_value) >= p_value * 0.999
+                assert InterimLook(DESIGN, number).repeated_p(p_value) >= p_value * 0.999
 
 
 def test_a_look_is_judged_by_its_own_numbers() -> None:
@@ -157,7 +157,7 @@ def test_a_look_is_judged_by_its_own_numbers() -> None:
         baseline, compiled = (rng.random((2, size)) < [[0.45], [0.7]]).astype(float).tolist()
         names = tuple(map(str, range(size)))
         cards = [Scorecard(names, tuple(scores), Usage()) for scores in (baseline, compiled)]
-        look = Look(DESIGN, number)
+        look = InterimLook(DESIGN, number)
         better = beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False, look=look)
         accepted = AcceptedScores(cards[1], "accept")
         worse = no_regression(accepted, cards[0], tolerance=0.02, alpha=0.05, look=look)
@@ -174,7 +174,10 @@ def test_early_looks_are_wider_and_promise_what_all_examples_show() -> None:
     """The interval of a look is wider than a single one; what is detectable is about the end's."""
     rng = np.random.default_rng(6)
     baseline, compiled = rng.random((2, 50)).tolist()
-    single, repeated = compare(baseline, compiled), compare_at(Look(DESIGN, 1), baseline, compiled)
+    single, repeated = (
+        compare(baseline, compiled),
+        compare_at(InterimLook(DESIGN, 1), baseline, compiled),
+    )
     assert repeated.low < single.low
     assert repeated.high > single.high
     assert repeated.detectable == pytest.approx(single.detectable / 2 * DESIGN.inflation)
@@ -187,7 +190,7 @@ def test_sequential_verdicts_keep_alpha_and_save_rows() -> None:
     for _ in range(REPETITIONS):
         baseline, compiled = rng.random((2, 200)).tolist()
         for number, size in enumerate(DESIGN.sizes, 1):
-            look = Look(DESIGN, number)
+            look = InterimLook(DESIGN, number)
             p_value = stats.ttest_rel(
                 compiled[:size], baseline[:size], alternative="greater"
             ).pvalue
