@@ -61,14 +61,19 @@ def test_a_metric_that_gives_no_score_is_an_error(project: Project) -> None:
     )
 
 
-def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None:
-    """A row that the program fails on scores 0, and a failing test shows three tracebacks."""
+def fail_on_sevens(project: Project) -> None:
+    """Have the program of ``project`` fail on the sums that begin with a seven."""
     program = (project.path / "program.py").read_text()
     raising = """
         if question.startswith("What is 7"):
             raise LookupError("no sevens")
         return self.add"""
     project.write(program=program.replace("\n        return self.add", raising))
+
+
+def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None:
+    """A row that the program fails on scores 0, and a failing test shows three tracebacks."""
+    fail_on_sevens(project)
     test = (project.path / "test_adder.py").read_text()
     project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
     result = project.run("--mipro")
@@ -184,12 +189,7 @@ def test_after(): pass
 
 def test_a_passing_test_shows_the_answers_that_failed(project: Project) -> None:
     """The summary has their number and the first error, and the next run asks again."""
-    program = (project.path / "program.py").read_text()
-    raising = """
-        if question.startswith("What is 7"):
-            raise LookupError("no sevens")
-        return self.add"""
-    project.write(program=program.replace("\n        return self.add", raising))
+    fail_on_sevens(project)
     for _ in range(2):
         result = project.run("--mipro")
         result.assert_outcomes(passed=1)
