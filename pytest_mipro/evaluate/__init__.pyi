@@ -2,7 +2,6 @@ from .async_tasks import cancel_all as cancel_all
 from .async_tasks import first_result as first_result
 from .async_tasks import gather as gather
 from .async_tasks import gather_two as gather_two
-from .awaiting import result_of as result_of
 from .evaluator import Evaluator as Evaluator
 from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
@@ -16,6 +15,7 @@ from .retrying import retry_lm_errors as retry_lm_errors
 from .rollouts import ExampleRows as ExampleRows
 from .rollouts import RolloutEvaluator as RolloutEvaluator
 from .rollouts import mean_score as mean_score
+from .scoring import Grade as Grade
 from .scoring import call_metric as call_metric
 from .stored_rows import StoredRows as StoredRows
 from .stored_rows import available_rows as available_rows

@@ -24,7 +24,6 @@ from pytest_mipro.errors import MiproError, OptimizerError
 from pytest_mipro.evaluate import (
     Throttle,
     call_metric,
-    result_of,
     retry_lm_errors,
     throttled,
     type_and_message,
@@ -38,6 +37,7 @@ from pytest_mipro.task import isolated_copy, mismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from pytest_mipro.evaluate import Grade
     from pytest_mipro.optimize.optimizer import CompileRequest
     from pytest_mipro.records import Usage
     from pytest_mipro.task import Metric, Task
@@ -148,12 +148,16 @@ class Guard:
         """Return a copy of ``lm`` whose calls go through the guard."""
         copied: dspy.BaseLM = lm.copy()
         copied.__class__ = _guarded_class(type(lm))
-        copied._mipro_guard = self  # type: ignore[attr-defined]  # ruff: ignore[private-member-access] - ours
+        vars(copied)["_mipro_guard"] = self
         return copied
 
     def metric(self, metric: Metric) -> Metric:
         """Return ``metric`` with numbers as scores, and errors that end the compile."""
-        return partial(self._score, metric)
+
+        def scored(example: dspy.Example, prediction: object, *further: object) -> float:
+            return self._grade(metric, example, prediction, *further).score
+
+        return scored
 
     def metric_with_feedback(self, metric: Metric) -> Metric:
         """Return ``metric`` as GEPA takes it: five arguments, and a score with feedback."""
@@ -165,20 +169,19 @@ class Guard:
             pred_name: str | None = None,
             pred_trace: object = None,
         ) -> dspy.Prediction:
-            values: list[object] = []
             further = (trace, pred_name, pred_trace)
             accepted = further if not mismatch(metric, gold, pred, *further) else further[:1]
-            score = self._score(_recording(metric, values), gold, pred, *accepted)
-            feedback = getattr(values[-1], "feedback", None) or _plain_feedback(gold, pred, score)
-            return dspy.Prediction(score=score, feedback=str(feedback))
+            grade = self._grade(metric, gold, pred, *accepted)
+            feedback = grade.feedback or _plain_feedback(gold, pred, grade.score)
+            return dspy.Prediction(score=grade.score, feedback=feedback)
 
         return scored
 
-    def _score(
+    def _grade(
         self, metric: Metric, example: dspy.Example, prediction: object, *further: object
-    ) -> float:
+    ) -> Grade:
         work = partial(call_metric, metric, example, prediction, *further)
-        return self.run(work, "scoring with the metric").score
+        return self.run(work, "scoring with the metric")
 
     def _guarded_task(self) -> Task:
         task = self._task
@@ -247,15 +250,6 @@ def _guarded_class(lm_class: type[dspy.BaseLM]) -> type[dspy.BaseLM]:
 def _admitted(guard: Guard, call: Callable[[], T]) -> T:
     guard.admit()
     return call()
-
-
-def _recording(metric: Metric, values: list[object]) -> Metric:
-    def recording(*arguments: object) -> object:
-        value = result_of(metric(*arguments))
-        values.append(value)
-        return value
-
-    return recording
 
 
 def _plain_feedback(example: dspy.Example, prediction: object, score: float) -> str:

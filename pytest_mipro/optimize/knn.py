@@ -6,10 +6,12 @@ DSPy, from the same examples.
 
 from __future__ import annotations
 
+import threading
 import types
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from dspy.predict import KNN
 
@@ -18,7 +20,7 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.fingerprint import SHAPE, function_key
 from pytest_mipro.optimize.bound import Bound
 from pytest_mipro.optimize.optimizer import CompileResult
-from pytest_mipro.optimize.teleprompter import refuse_unknown_options
+from pytest_mipro.optimize.teleprompter import refuse_async_programs, refuse_unknown_options
 from pytest_mipro.records import Usage
 from pytest_mipro.task import example_digest, isolated_copy
 
@@ -77,16 +79,25 @@ class NearestDemos:
 
     def compile(self, request: CompileRequest) -> CompileResult:
         """See ``Optimizer``: nothing is to be learned before a question is asked."""
+        refuse_async_programs("knn", request.task)
         return CompileResult(self.shape(request.task), Usage())
 
     def shape(self, task: Task) -> dspy.Module:
         """See ``Optimizer``."""
         program = isolated_copy(task.program)
         examples = [*task.dataset.train, *task.dataset.val]
-        nearest = KNN(min(self.k, len(examples)), examples, self.vectorizer)  # type: ignore[arg-type]  # any callable does
+        lock = threading.Lock()
+
+        @cache
+        def index() -> KNN:
+            # DSPy does not ask for more of an embedder than to be called.
+            vectorizer = cast("dspy.Embedder", self.vectorizer)
+            return KNN(min(self.k, len(examples)), examples, vectorizer)
 
         def forward(_: dspy.Module, **inputs: Any) -> Any:  # ruff: ignore[any-type] - the user's
             demonstrated = task.program.deepcopy()
+            with lock:  # A vectorizer may cost calls: it gets the examples once, if at all.
+                nearest = index()
             demos = nearest(**inputs)
             for predictor in demonstrated.predictors():
                 predictor.demos = [*demos]

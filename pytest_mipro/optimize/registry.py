@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from dspy.teleprompt import BootstrapFinetune, Ensemble, KNNFewShot
 
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.optimize.hooked import HookedOptimizer
-from pytest_mipro.optimize.teleprompter import TeleprompterOptimizer
 
 if TYPE_CHECKING:
     from pytest_mipro.optimize.optimizer import Optimizer
@@ -48,13 +46,21 @@ def optimizer_of(choice: OptimizerChoice) -> Optimizer:
             cannot be stored.
     """
     declared = _declared(choice)
-    return declared if choice.hook is None else HookedOptimizer(choice.hook, declared)
+    if choice.hook is None:
+        return declared
+    # ruff: ignore[import-outside-top-level]: a session with nothing to compile needs no guard
+    from pytest_mipro.optimize.hooked import HookedOptimizer
+
+    return HookedOptimizer(choice.hook, declared)
 
 
 def _declared(choice: OptimizerChoice) -> Optimizer:
     spec = choice.spec
     if not isinstance(spec, str):
         _refuse_unstorable(choice)
+        # ruff: ignore[import-outside-top-level]: the same
+        from pytest_mipro.optimize.teleprompter import TeleprompterOptimizer
+
         return TeleprompterOptimizer(choice, spec)
     if spec not in OPTIMIZERS:
         near = difflib.get_close_matches(spec, OPTIMIZERS, n=1)

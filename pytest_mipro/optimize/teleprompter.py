@@ -72,7 +72,7 @@ class TeleprompterOptimizer:
 
     def optimized(self, task: Task, guard: Guard) -> dspy.Module:
         """Return what DSPy's optimizer makes of a guarded task."""
-        _refuse_async_programs(self.choice.name, task)
+        refuse_async_programs(self.choice.name, task)
         optimizer = self._optimizer(task, guard)
         program: dspy.Module = optimizer.compile(
             task.program, **_compile_arguments(optimizer, task)
@@ -129,7 +129,7 @@ class TeleprompterOptimizer:
         return guard.metric_with_feedback(metric) if self.with_feedback else guard.metric(metric)
 
 
-def _refuse_async_programs(name: str, task: Task) -> None:
+def refuse_async_programs(name: str, task: Task) -> None:
     """Raise DeclarationError if DSPy's optimizers could not call a program of the task."""
     for program in filter(None, (task.program, task.teacher)):
         if is_async_only(program):

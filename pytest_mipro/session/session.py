@@ -12,7 +12,6 @@ from pytest_mipro.canonical import JSON, digest, plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
-from pytest_mipro.session.acceptance import Acceptor
 from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
@@ -82,7 +81,6 @@ class Session:
         self._compiler = Compiler(self._storage, policy, callbacks)
         self._scorer = Scorer(self._storage, policy, callbacks)
         self._references = References(self._storage, self._scorer, policy, callbacks)
-        self._acceptor = Acceptor(Anchors(self._scorer, callbacks), policy, callbacks)
         self._ledger = Ledger(self._storage, policy)
         self._results: dict[str, tuple[str, TaskResult]] = {}
 
@@ -156,7 +154,12 @@ class Session:
     ) -> ReferenceState:
         if self._policy.update:
             check_failures(context.task, result, self._callbacks.warn_task)
-            return self._acceptor.accept(context, result, looks)
+            # ruff: ignore[import-outside-top-level]: most sessions accept nothing
+            from pytest_mipro.session.acceptance import Acceptor
+
+            anchors = Anchors(self._scorer, self._callbacks)
+            acceptor = Acceptor(anchors, self._policy, self._callbacks)
+            return acceptor.accept(context, result, looks)
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import dspy
 import numpy as np
+import pytest
 from sessions import Checkout, adding
 
+from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize import optimizer_of
 from pytest_mipro.optimize.knn import letter_counts
 from pytest_mipro.task import OptimizerChoice
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class AsyncAdder(dspy.Module):
+    """Adds two numbers, and has to be awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's constructor has no types
+        self.add = dspy.Predict("question -> answer: int")
+
+    async def aforward(self, question: str) -> dspy.Prediction:
+        """Answer the question."""
+        prediction: dspy.Prediction = await self.add.acall(question=question)
+        return prediction
 
 
 def test_similar_texts_have_a_large_product() -> None:
@@ -47,5 +63,13 @@ def test_a_vectorizer_of_the_user_decides(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     choice = OptimizerChoice("knn", {"k": 1, "vectorizer": vectors})
     checkout.outcome(checkout.task(optimizer=choice, version="1"))
-    assert "question: What is 0 + 3?" in texts
+    assert texts.count("question: What is 0 + 3?") == 1, "the examples are asked about once"
     assert "question: What is 20 + 23?" in texts
+
+
+def test_a_program_without_forward_is_refused(tmp_path: Path) -> None:
+    """Its answers would be those of the baseline."""
+    checkout = Checkout(tmp_path)
+    task = checkout.task(program=AsyncAdder(), optimizer=OptimizerChoice("knn"))
+    with pytest.raises(DeclarationError, match="optimizer knn calls forward, and AsyncAdder has"):
+        checkout.outcome(task)

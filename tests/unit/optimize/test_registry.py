@@ -170,6 +170,22 @@ class TestGuard:
         with pytest.raises(InfrastructureError, match="the key was revoked"):
             checkout.outcome(checkout.task(**options_of(name)))
 
+    def test_a_later_compile_pays_only_what_was_not_answered(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        """The store has the responses of the compile that ended."""
+        (tmp_path / "whole").mkdir()
+        whole = cached_checkout(tmp_path / "whole")
+        expected = whole.outcome(whole.task(**options_of(name)))
+        checkout = cached_checkout(tmp_path)
+        checkout.model.limit = 4
+        with pytest.raises(InfrastructureError):
+            checkout.outcome(checkout.task(**options_of(name)))
+        checkout.model.limit = None
+        outcome = checkout.outcome(checkout.task(**options_of(name)))
+        assert outcome.compiled.program.dump_state() == expected.compiled.program.dump_state()
+        assert checkout.calls == whole.calls
+
     def test_a_budget_stops_it(self, checkout: Checkout, name: str) -> None:
         """No call is made beyond the limit, and held-out rows are left enough for."""
         with pytest.raises(BudgetExceeded):
@@ -177,6 +193,11 @@ class TestGuard:
                 checkout.task(**options_of(name)), account=Account([Limit("calls", 10, "lm_calls")])
             )
         assert checkout.calls <= 10 - 2 * len(DATASET.test)
+
+
+def cached_checkout(root: Path) -> Checkout:
+    """Return a folder whose store keeps responses."""
+    return Checkout(root, model=adding(50, 10), caches_responses=True)
 
 
 def fail_each_fifth(model: Any) -> None:
