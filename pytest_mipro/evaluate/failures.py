@@ -186,8 +186,7 @@ def type_and_message(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    # ruff: ignore[blind-except]: ``str`` of a user's class may raise; only its error matters.
-    except Exception:
+    except Exception:  # ruff: ignore[blind-except] - `__str__` of a user may raise anything
         return "<exception str() failed>"
     return SECRETS.redact_error(text, error)
 

@@ -120,8 +120,7 @@ class _StoredResponses(Cache):
             return None
         try:
             return digest([description, self.cache_key(request, ignored)])
-        # ruff: ignore[blind-except]: a request may hold objects of any class.
-        except Exception:
+        except Exception:  # ruff: ignore[blind-except] - a dump of any class may raise anything
             return None  # As with DSPy's own cache, it is asked each time.
 
 

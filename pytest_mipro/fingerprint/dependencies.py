@@ -165,7 +165,6 @@ def _module(name: str) -> ModuleType | None:
         if not any(is_users_path(path) for path in paths if path and os.sep in path):
             return None
         return importlib.import_module(name)
-    # ruff: ignore[blind-except]: the import runs the user's module, which may raise anything. The
-    # function may never reach that import; if it does, it raises the same error itself.
-    except Exception:
+    # The function may never reach that import; if it does, it raises the same error itself.
+    except Exception:  # ruff: ignore[blind-except] - a module of the user may raise anything
         return None

@@ -146,7 +146,7 @@ def _describe_method(value: MethodType, walker: CodeWalker, label: str) -> JSON:
     return [walker.describe(value.__func__, label), instance]
 
 
-def _describe_partial(value: functools.partial, walker: CodeWalker, label: str) -> JSON:  # type: ignore[type-arg]  # registered by its class
+def _describe_partial(value: functools.partial[object], walker: CodeWalker, label: str) -> JSON:
     return [walker.describe(item, label) for item in (value.func, value.args, value.keywords)]
 
 
@@ -182,7 +182,7 @@ def annotation_text(annotation: object) -> str:
     return f"{annotation_text(origin)}[{', '.join(texts)}]"
 
 
-def _describe_pattern(value: re.Pattern, walker: CodeWalker, label: str) -> JSON:  # type: ignore[type-arg]  # registered by its class
+def _describe_pattern(value: re.Pattern[str], walker: CodeWalker, label: str) -> JSON:
     return [walker.describe(value.pattern, label), value.flags]
 
 

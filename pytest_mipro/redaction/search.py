@@ -235,8 +235,7 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
 def _namespace(value: object) -> dict[str, object]:
     try:
         return dict(vars(value))
-    # ruff: ignore[blind-except]: an object of the user, such as a proxy, may raise any exception.
-    except Exception:
+    except Exception:  # ruff: ignore[blind-except] - a proxy of the user may raise anything
         return {}
 
 

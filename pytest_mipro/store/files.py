@@ -76,7 +76,9 @@ def _create_complete(path: Path, create: Callable[[Path], None]) -> None:
         with suppress(FileExistsError):  # Another process was faster.
             os.link(new, path)
     except OSError:
-        pass  # Not every file system has links; then SQLite creates the store in its place.
+        # Not every file system has links. SQLite then creates the store in its place, or says
+        # itself what prevents that, such as a full disk.
+        return
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):

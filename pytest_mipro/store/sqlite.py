@@ -194,7 +194,7 @@ class FileMutex:
                 file.write(owner)
         except filelock.Timeout:
             return False
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # The latter is filelock's: no locks here.
             message = (
                 f"the lock file {self._path} of the store cannot be used: {error}; make sure that "
                 "its folder can be written, or use a store on a local disk"

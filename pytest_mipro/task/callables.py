@@ -100,8 +100,7 @@ def _missing_arguments(factory: Callable[..., object]) -> str:
     if not isinstance(factory, type):
         return mismatch(factory)
     # The signature of a class of programs is that of its metaclass, which takes everything.
-    constructor = factory.__init__  # type: ignore[misc]  # only its signature is read
-    return mismatch(constructor, factory)
+    return mismatch(inspect.getattr_static(factory, "__init__"), factory)
 
 
 def _place_of(error: Exception) -> str:
