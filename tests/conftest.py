@@ -27,6 +27,12 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Start a worker more than there are processors: tests wait for processes and servers."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (count or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def fork_server() -> Generator[ForkServer | None]:
     """Start, once, what starts runs of pytest without their imports; None where nothing forks."""

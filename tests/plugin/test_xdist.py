@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
     from project import Project, Run
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
-    pytest.mark.uses("pytest-xdist"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 
 LONGEST_WAIT = 60.0
 """Seconds that a run has to print an expected line."""
@@ -94,6 +91,7 @@ def read_until(run: Run, text: str) -> str:
     raise AssertionError(output)
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_four_workers_compile_once(project: Project, model: Model) -> None:
     """Calls, verdicts and artifact equal those of one process; progress is shown once."""
     write(project, tests=TESTS)
@@ -111,6 +109,7 @@ def test_four_workers_compile_once(project: Project, model: Model) -> None:
         assert len(re.findall(f"^mipro: adder: {line}", spread, re.MULTILINE)) == 1, spread
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
     """Only the test of the dead worker fails, and another worker goes on compiling soon."""
     write(project, tests=TESTS, conftest=WRITE_PID)
