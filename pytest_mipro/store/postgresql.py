@@ -38,7 +38,11 @@ _VIEWS = text("""
     WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
 """)
 
-_LIBPQ_OPTIONS: dict[str, object] = {
+_DRIVER = "psycopg"
+_MISSING = """\
+the store {name} needs {driver}, which cannot be imported: {error}. Install it:
+    python -m pip install "pytest-mipro[postgresql]\""""
+_OPTIONS: dict[str, object] = {
     "connect_timeout": 10,
     # A cut cable is noticed after a minute.
     "keepalives_idle": 30,
@@ -59,8 +63,18 @@ class PostgresqlBackend:
     damage_advice = "put a backup in place, or use another store"
 
     def __init__(self, url: URL) -> None:
-        """Use the database at ``url``; open nothing yet."""
+        """Use the database at ``url``; open nothing yet.
+
+        Raises:
+            StoreError: The URL names another driver than psycopg.
+        """
         self._url = url
+        if url.drivername not in {"postgresql", f"postgresql+{_DRIVER}"}:
+            message = (
+                f"the store {self.name} names a driver that is not supported; use "
+                f"{self.name.replace(url.drivername, 'postgresql', 1)}, which uses {_DRIVER}"
+            )
+            raise StoreError(message)
         self._engine: Engine | None = None
         self._held: set[AdvisoryMutex] = set()
         self._recovery = threading.Lock()
@@ -85,12 +99,20 @@ class PostgresqlBackend:
         )
 
     def create_engine(self) -> Engine:
-        """Return an engine that replaces connections the server has closed."""
-        driver = self._url.get_driver_name()
-        options = _LIBPQ_OPTIONS if driver in {"psycopg", "psycopg2"} else {}
+        """Return an engine that replaces connections the server has closed.
+
+        Raises:
+            StoreError: The driver is not installed.
+        """
         # What the user sets in the URL counts.
-        options = {name: options[name] for name in options.keys() - self._url.query.keys()}
-        self._engine = create_engine(self._url, pool_pre_ping=True, connect_args=options)
+        options = {name: _OPTIONS[name] for name in _OPTIONS.keys() - self._url.query.keys()}
+        # Without a name, SQLAlchemy's driver depends on its version.
+        url = self._url.set(drivername=f"postgresql+{_DRIVER}")
+        try:
+            self._engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+        except ImportError as error:  # psycopg is missing, or the library that it needs is.
+            message = _MISSING.format(name=self.name, driver=_DRIVER, error=error)
+            raise StoreError(message) from error
         event.listen(self._engine, "invalidate", self._note_loss)
         return self._engine
 
@@ -262,8 +284,7 @@ def _is_interruption(error: BaseException | None) -> bool:
     """Whether the connection broke, or the server stops or starts."""
     if not isinstance(error, DBAPIError):
         return False
-    # psycopg and psycopg2 call it differently; a connection that is refused has none.
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    state = getattr(error.orig, "sqlstate", None) or ""  # A refused connection has none.
     is_unreachable = isinstance(error, OperationalError) and not state
     return error.connection_invalidated or is_unreachable or state.startswith(("57P0", "08"))
 
