@@ -48,8 +48,8 @@ def postgresql() -> Generator[Server]:
 
 @pytest.fixture
 def postgresql_url(postgresql: Server) -> str:
-    """Return the URL of a database that is new and empty."""
-    return postgresql.new_database()
+    """Return the URL of an empty database."""
+    return postgresql.empty_database()
 
 
 @pytest.fixture(scope="session")

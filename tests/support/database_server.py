@@ -45,11 +45,20 @@ _SETTINGS = {
     "unix_socket_directories": "",
 }
 """Nothing has to survive the machine."""
+_TERMINATE = """
+    SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database()
+"""
 _GUARD = """
 "$@" & read -r word
-kill -INT $!
-wait
-[ "$word" = keep ] || rm -rf "$0"
+if [ "$word" = keep ]; then
+    kill -INT $!
+    wait
+else
+    kill -QUIT $!
+    wait
+    rm -rf "$0"
+fi
 """
 """Runs a server until the input ends; its folder stays if that is ``keep``."""
 
@@ -68,6 +77,7 @@ class Server:
         self._commands = commands
         self._numbers = count(1)
         self._guard: subprocess.Popen[str] | None = None
+        self._has_test_database = False
 
     def create(self) -> None:
         """Create the folder of the databases."""
@@ -110,8 +120,24 @@ class Server:
             self._guard.communicate("keep\n" if keep else "")
             self._guard = None
 
+    def empty_database(self) -> str:
+        """Return the URL of a database, the same each time, after everything in it is deleted."""
+        if not self._has_test_database:
+            self.execute("CREATE DATABASE test")
+            self._has_test_database = True
+        # A database of its own for each test would take much longer.
+        self.execute(f"{_TERMINATE}; DROP SCHEMA public CASCADE; CREATE SCHEMA public", "test")
+        return self.url("test")
+
+    def terminate(self, database: str, where: str = "true") -> None:
+        """Cut the connections to a database that a condition is true of, and wait until they end.
+
+        Their locks are free afterwards.
+        """
+        self.execute(f"{_TERMINATE} AND {where}", database)
+
     def new_database(self, options: str = "") -> str:
-        """Return the URL of a new, empty database."""
+        """Return the URL of a new database."""
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} {options}")
         return self.url(name)
