@@ -34,6 +34,14 @@ _HOLDER = text("""
     AND classid::bigint = :high AND objid::bigint = :low
 """)
 
+# The connection does nothing while a task is compiled, which may take hours. Older servers than 14
+# have no such limit.
+_PREPARE_LOCK = text("""
+    SELECT set_config('application_name', :owner, false), (
+        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+    )
+""")
+
 _VIEWS = text("""
     SELECT relname FROM pg_class
     WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
@@ -280,7 +288,7 @@ class AdvisoryMutex:
         # In a transaction as long as a compile, the server could not vacuum.
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # The pool must not reuse it: the lock and the name belong to it.
-        connection.execute(select(func.set_config("application_name", owner, False)))  # ruff: ignore[boolean-positional-value-in-call]
+        connection.execute(_PREPARE_LOCK, {"owner": owner})
         return connection
 
 
