@@ -107,7 +107,7 @@ class PostgresqlBackend:
         """Return the next step, which is the same for every error of a server."""
         return (
             "make sure that the server can be reached and that its user may create tables there, "
-            "or use another store"
+            "or use another store; what the store has is kept, and not paid for again"
         )
 
     def create_engine(self) -> Engine:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _BYTES = 1 << 20
+_GOODBYE = b"X"
+"""The beginning of the message of a client that ends its connection, which has no reply."""
 
 
 class RoundTrips(socketserver.ThreadingTCPServer):
@@ -52,7 +54,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 if not is_asking.is_set():
                     is_asking.set()
                     with self.server.lock:
-                        self.server.count += 1
+                        self.server.count += not data.startswith(_GOODBYE)
                 upstream.sendall(data)
 
     def _reply(self, upstream: socket.socket, is_asking: threading.Event) -> None:
