@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dspy
-from dspy.dsp.utils.settings import DEFAULT_CONFIG
+
+from pytest_mipro.dspy_internals import default_settings
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
@@ -40,7 +41,8 @@ def describe_settings(walker: CodeWalker) -> dict[str, JSON]:
 
 
 def _is_default(name: str, value: object) -> bool:
-    default = DEFAULT_CONFIG.get(name)
+    defaults = default_settings()
+    default = defaults.get(name)
     if not isinstance(value, _PLAIN):  # an array has no truth value
         return False
-    return name in DEFAULT_CONFIG and type(value) is type(default) and value == default
+    return name in defaults and type(value) is type(default) and value == default

@@ -7,8 +7,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dspy
-
+from pytest_mipro.dspy_internals import usage_tracker
 from pytest_mipro.records import Usage
 from pytest_mipro.spending.account import current_account
 
@@ -128,14 +127,14 @@ class UsageMeter:
 
 def end_call() -> None:
     """Record that the call in this context has its response."""
-    meter = dspy.settings.usage_tracker
+    meter = usage_tracker()
     if isinstance(meter, UsageMeter):
         meter.count_response()
 
 
 def count_cached_response(entry: dict[str, Any]) -> None:
     """Record that the call in this context has a cached response with this usage entry."""
-    meter, call = dspy.settings.usage_tracker, _CALL.get()
+    meter, call = usage_tracker(), _CALL.get()
     if isinstance(meter, UsageMeter) and call is not None:
         meter.add_cached(call.model, entry)
 

@@ -22,7 +22,7 @@ from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+from dspy import AdapterParseError, ContextWindowExceededError
 
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
