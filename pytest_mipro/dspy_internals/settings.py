@@ -10,6 +10,15 @@ from dspy.dsp.utils.settings import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SETTINGS_WITHOUT_EFFECT = frozenset(
+    {
+        *("async_max_workers", "callbacks", "caller_modules", "caller_predict", "disable_history"),
+        *("max_history_size", "max_trace_size", "num_threads", "provide_traceback", "send_stream"),
+        *("stream_listeners", "trace", "track_usage", "usage_tracker", "warn_on_type_mismatch"),
+    }
+)
+"""Settings of how much is kept, shown or done at once."""
+
 
 def default_settings() -> Mapping[str, object]:
     """Return the settings that DSPy starts with."""

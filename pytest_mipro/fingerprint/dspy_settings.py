@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dspy
 
-from pytest_mipro.dspy_internals import default_settings
+from pytest_mipro.dspy_internals import SETTINGS_WITHOUT_EFFECT, default_settings
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 _OWN_PARTS = frozenset({"adapter", "lm"})
 """Settings that a task has, too; a row has the task's."""
-_WITHOUT_EFFECT = frozenset(
-    {
-        *("async_max_workers", "callbacks", "caller_modules", "caller_predict", "disable_history"),
-        *("max_history_size", "max_trace_size", "num_threads", "provide_traceback", "send_stream"),
-        *("stream_listeners", "trace", "track_usage", "usage_tracker", "warn_on_type_mismatch"),
-    }
-)
-"""Settings of how much is kept, shown or done at once."""
 _PLAIN = (str, int, float, type(None))
 
 
@@ -36,7 +28,7 @@ def describe_settings(walker: CodeWalker) -> dict[str, JSON]:
     return {
         name: walker.describe(value, f"dspy.settings.{name}")
         for name, value in settings
-        if name not in _OWN_PARTS | _WITHOUT_EFFECT and not _is_default(name, value)
+        if name not in _OWN_PARTS | SETTINGS_WITHOUT_EFFECT and not _is_default(name, value)
     }
 
 
