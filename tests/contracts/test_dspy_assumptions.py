@@ -242,10 +242,10 @@ class TestResponses:
 
     def test_the_cache_is_an_attribute_that_is_made_when_it_is_read(self) -> None:
         """So it can be replaced, and is the default again once the attribute is gone."""
-        before = vars(dspy).get("cache")
+        original = vars(dspy).get("cache")
         with dspy_internals.replaced_cache(None):
             assert "cache" in vars(dspy)
-        assert vars(dspy).get("cache") is before
+        assert vars(dspy).get("cache") is original
 
     def test_a_response_has_the_name_of_its_format(self) -> None:
         """What DSPy caches of its own engines is JSON data under that name."""
