@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _GAP = "  "
 _UNKNOWN = "unknown"
+_NO_DIFFERENCE = "-"
 
 
 class MigrationRow(NamedTuple):
@@ -85,7 +86,7 @@ def render_migrations(summary: Summary, width: int) -> str:
 def _rows(migration: Migration) -> Iterator[MigrationRow]:
     model = migration.model
     net, loss = interval(migration.net), interval(migration.loss)
-    yield _row("reference, stored", migration.accepted_model, migration.accepted, "")
+    yield _row("reference, stored", migration.accepted_model, migration.accepted, _NO_DIFFERENCE)
     yield _row("reference", model, migration.moved, loss)
     yield _row("recompiled", model, migration.recompiled, net)
 

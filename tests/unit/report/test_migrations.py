@@ -65,7 +65,7 @@ def test_each_program_has_a_row() -> None:
     stored, moved, recompiled = table.rows
     assert [row.model for row in table.rows] == ["openai/old", "openai/new", "openai/new"]
     assert [row.score[:7] for row in table.rows] == ["0.750 [", "0.250 [", "0.500 ["]
-    assert not stored.difference
+    assert stored.difference == "-"
     assert moved.difference.startswith("-0.500 [")
     assert recompiled.difference.startswith("-0.250 [")
     assert [row.answer for row in table.rows] == [
