@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dspy
 
 from pytest_mipro.canonical import digest
+from pytest_mipro.dspy_internals import is_frozen
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.evaluate import FailureLimit, StoredWork, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
@@ -189,7 +190,7 @@ class Bootstrap:
         """Return a copy of the teacher, with labelled demos if it has none of its own."""
         teacher: dspy.Module = self._teacher.deepcopy()
         bare = not any(predictor.demos for predictor in teacher.predictors())
-        if labelled and bare and not getattr(teacher, "_compiled", False):
+        if labelled and bare and not is_frozen(teacher):
             demos = _sample(list(self._trainset), labelled, random.Random(0))
             for predictor in teacher.predictors():
                 predictor.demos = [example.copy() for example in demos]

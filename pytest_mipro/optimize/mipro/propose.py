@@ -22,10 +22,11 @@ from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+from dspy import AdapterParseError, ContextWindowExceededError
 
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
+from pytest_mipro.dspy_internals import metered_calls
 from pytest_mipro.evaluate import StoredWork, gather, retry_lm_errors
 from pytest_mipro.records import Proposal
 from pytest_mipro.spending import UsageMeter
@@ -302,7 +303,7 @@ def ask(
         BudgetExceeded: The budget is spent.
     """
     meter = UsageMeter("propose")
-    settings = {"lm": lm, "usage_tracker": meter}
+    settings = {"lm": lm, **metered_calls(meter)}
     if adapter is not None:
         settings["adapter"] = adapter
     with dspy.context(**settings):
