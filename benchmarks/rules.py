@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -89,10 +90,10 @@ class RulesModel:
         weights = [1 / (rule + 2) for rule in range(RULES)]
         return tuple(weight / sum(weights) for weight in weights)
 
-    def rule_of(self, question: str) -> int:
-        """Return the rule that a question follows."""
-        drawn = self._uniform("rule of", question)
-        return next(rule for rule, end in enumerate(self._ends) if drawn < end or end == 1.0)
+    def _rule_in(self, text: str) -> int:
+        """Return the rule that the first question in ``text`` follows."""
+        question = _QUESTION.findall(text)[0]
+        return bisect(self._ends, self._uniform("rule of", question))
 
     def score(self, levels: Sequence[Sequence[float]]) -> float:
         """Return the true score, in percent, of prompts with these levels."""
@@ -114,7 +115,7 @@ class RulesModel:
             return RulesReply(self._written(fields, request), None)
         levels = self._levels(system, demos)
         question = _QUESTION.findall(request)[0]
-        level = levels[self.rule_of(question)]
+        level = levels[self._rule_in(request)]
         prompt = self._digest("prompt", system, *demos)
         if fields == ["hint"]:
             return RulesReply(_filled({"hint": f"hint-{prompt}-{level:.6f}"}), levels)
@@ -128,9 +129,7 @@ class RulesModel:
         named = set(_NAME.findall(system)) & set(self.names)
         level = _NAMED - _DILUTION * max(0, len(named) - _CLEAR)
         pairs = zip(demos[::2], demos[1::2], strict=True)
-        shown = {
-            self.rule_of(_QUESTION.findall(asked)[0]) for asked, said in pairs if _solved(said)
-        }
+        shown = {self._rule_in(request) for request, reply in pairs if _is_solved(reply)}
         return tuple(
             level if name in named else _SHOWN if rule in shown else _BASE
             for rule, name in enumerate(self.names)
@@ -148,9 +147,7 @@ class RulesModel:
     def _learned(self, text: str, kept: Sequence[str]) -> list[str]:
         shown = _EXAMPLE.findall(text)
         failing = [part for part in shown if _FAILS.search(part)]
-        evidence = [
-            self.names[self.rule_of(_QUESTION.findall(part)[0])] for part in failing or shown
-        ]
+        evidence = [self.names[self._rule_in(part)] for part in failing or shown]
         count = _WITH_LABELS if any(map(_has_label, failing)) else _WITHOUT
         if not failing:
             evidence += _NAME.findall(text)
@@ -161,7 +158,7 @@ class RulesModel:
 
     @cached_property
     def _ends(self) -> tuple[float, ...]:
-        return (*list(accumulate(self.shares))[:-1], 1.0)
+        return tuple(accumulate(self.shares[:-1]))
 
     def _uniform(self, *parts: str) -> float:
         return int(self._digest(*parts)[:13], 16) / 16**13
@@ -175,7 +172,7 @@ def question(name: str, number: int) -> str:
     return f"case-{digest(name, str(number))}"
 
 
-def _solved(text: str) -> bool:
+def _is_solved(text: str) -> bool:
     """Whether an answer in a demo is there, and right."""
     return "Not supplied" not in text and not _FAILS.search(text)
 

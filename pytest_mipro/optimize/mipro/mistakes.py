@@ -63,10 +63,10 @@ class Mistake:
             "result": None if trace.prediction == call else trace.prediction,
             "wanted": demo_fields(self.example.labels()),
             "score": trace.score,
-            "feedback": trace.feedback,
-            "error": f"{trace.failure.type}: {trace.failure.message}" if trace.failure else "",
+            "feedback": trace.feedback or None,
+            "error": f"{trace.failure.type}: {trace.failure.message}" if trace.failure else None,
         }
-        shown = {name: _shortened(part) for name, part in parts.items() if part not in ("", None)}
+        shown = {name: _shortened(part) for name, part in parts.items() if part is not None}
         return json.dumps(shown, ensure_ascii=False)
 
 

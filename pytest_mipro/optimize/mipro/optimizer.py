@@ -147,7 +147,8 @@ class MIPROv2(Teleprompter):
             held_out: Rows to be evaluated after the compile, for which a budget
                 reserves enough.
             rounds: Most rounds of instructions that are written from mistakes
-                on training examples; default 5, and none with ``auto=None``.
+                on training examples; default 4 for light, 6 for medium, 8 for
+                heavy, and none with ``auto=None``.
 
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
 """For each value of ``auto``: demo sets per predictor, and most validation rows."""
-ROUNDS = 5
-"""Rounds of a search whose size ``auto`` decides."""
+ROUNDS = {"light": 4, "medium": 6, "heavy": 8}
+"""For each value of ``auto``: most rounds of instructions that are written from mistakes."""
 _SMALL_VALSET = 50
 _LARGEST_VALSET = 1000
 _GROUNDING_DEMOS = 3
@@ -88,7 +88,7 @@ class Plan:
                 options.seed,
                 candidates=2 * trials,
             ),
-            rounds=ROUNDS if options.rounds is None else options.rounds,
+            rounds=ROUNDS[options.auto] if options.rounds is None else options.rounds,
         )
 
     @classmethod

@@ -184,6 +184,11 @@ class GroundedProposer:
         )
         self._code = _shown_code(student, options)
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the student's predictors."""
+        return [path for path, _ in self._student.named_predictors()]
+
     async def ground(self, count: int) -> Grounding:
         """Return descriptions of the data, the program and its predictors, each asked for once.
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from pytest_mipro.evaluate import WorkerPool
     from pytest_mipro.optimize.mipro.mistakes import Mistake, TrainingRuns
-    from pytest_mipro.optimize.mipro.propose import Grounding, GroundedProposer
+    from pytest_mipro.optimize.mipro.propose import GroundedProposer, Grounding
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Usage
 
-ATTEMPTS = 12
+ATTEMPTS = 20
 """Training examples that the best candidate is run on in a round."""
 WRITERS = 3
 """Instructions that are written for a predictor in a round."""
@@ -46,7 +46,9 @@ PROMISING = 2
 MORE = 20
 """Validation rows that these are measured on."""
 LEAST_GAIN = 0.01
-"""Expected gain of a round after which there is another one."""
+"""Expected gain of a round that counts as one."""
+PATIENCE = 2
+"""Rounds without a gain after which there is no further one."""
 _SHOWN = 4
 """Most mistakes that one request shows."""
 
@@ -164,41 +166,35 @@ class Rounds:
         if not mistakes:
             return None
         writers = min(WRITERS, len(mistakes))
-        dealt = [mistakes[writer::writers][:_SHOWN] for writer in range(writers)]
+        shown = [mistakes[writer::writers][:_SHOWN] for writer in range(writers)]
+        confused = confusions(mistakes, self._runs.trainset)
         written = await gather(
             [
                 gather(
                     [
-                        self._rewrite(space, leader, index, writer, dealt[writer], mistakes)
-                        for writer in range(writers)
+                        self._rewrite(instruction, place, mistakes_shown, confused, writer)
+                        for writer, mistakes_shown in enumerate(shown)
                     ]
                 )
-                for index in range(len(space.instructions))
+                for place, instruction in enumerate(space.texts(leader))
             ]
         )
         extended, indexes = space.with_instructions(written, leader.instructions)
-        examples = [tuple(mistake.index for mistake in shown) for shown in dealt]
+        examples = [tuple(mistake.index for mistake in of_writer) for of_writer in shown]
         return self._drafted(leader, extended, list(zip(*indexes, strict=True)), examples)
 
     async def _rewrite(
-        self,
-        space: Space,
-        leader: Candidate,
-        index: int,
-        writer: int,
-        shown: Sequence[Mistake],
-        mistakes: Sequence[Mistake],
+        self, instruction: str, place: int, shown: Sequence[Mistake], confused: str, writer: int
     ) -> str:
         if self._grounding is None:
-            raise AssertionError(index)
-        path = space.student.named_predictors()[index][0]
+            raise AssertionError(place)
+        path = self._proposer.paths[place]
         evidence = {
             "mistakes": "\n".join(mistake.shown(path) for mistake in shown),
-            "confusions": confusions(mistakes, self._runs.trainset),
+            "confusions": confused,
         }
-        instruction = space.instructions[index][leader.instructions[index]]
         rollout = WRITERS * self._round + writer
-        return await self._proposer.rewrite(index, instruction, self._grounding, evidence, rollout)
+        return await self._proposer.rewrite(place, instruction, self._grounding, evidence, rollout)
 
     def _drafted(
         self,

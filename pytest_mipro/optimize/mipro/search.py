@@ -43,7 +43,7 @@ from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.evaluate import cancel_all, first_result, gather
 from pytest_mipro.optimize.mipro.acquisition import Acquisition
 from pytest_mipro.optimize.mipro.measurements import Measurements
-from pytest_mipro.optimize.mipro.rounds import FIRST, LEAST_GAIN, MORE, PROMISING, WRITERS
+from pytest_mipro.optimize.mipro.rounds import FIRST, LEAST_GAIN, MORE, PATIENCE, PROMISING, WRITERS
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.search_limits import OPENING, RIVAL_TURNS, RIVALS
 from pytest_mipro.records import Candidate, Progress, Trial
@@ -198,32 +198,33 @@ class _SpaceSearch:
             self.cut = error.limit
 
     async def learn(self, rounds: Rounds) -> None:
-        """Measure what each round writes, while the next one is expected to gain something."""
+        """Measure what each round writes, while a further one is expected to gain something."""
+        without_gain = 0
         try:
-            while not self.cut and rounds.remain:
-                if not await self._learn_once(rounds):
+            while rounds.remain and without_gain < PATIENCE:
+                draft = await self._learn_once(rounds)
+                if draft is None or self.cut:
                     break
+                without_gain = 0 if self._has_gained(draft) else without_gain + 1
         except BudgetExceeded as error:
-            self.cut = error.limit
+            self.cut = self.cut or error.limit
 
-    async def _learn_once(self, rounds: Rounds) -> bool:
-        """Run a round, and return whether its best instruction is expected to be an improvement."""
+    async def _learn_once(self, rounds: Rounds) -> Draft | None:
+        """Run a round, and return its candidates; None if there are none, or the budget ends it."""
         leader = self._ranking()[0]
         attempts = rounds.attempts(leader)
         requests = WRITERS * len(self.space.instructions)
         if not self._affords(requests + rounds.count_new(self.space, leader, attempts)):
-            return False
+            return None
         draft = await rounds.draft(self.space, leader, attempts)
         self._budget.count_phases(rounds.spent)
         if draft is None:
-            return False
+            return None
         self._extend_space(draft)
-        if not await self._compare([leader, *draft.candidates], FIRST):
-            return False
-        self.drafts.append(draft)
-        if not await self._compare(self._ranking()[:PROMISING], MORE):
-            return False
-        return self._has_gained(draft)
+        if await self._compare([leader, *draft.candidates], FIRST):
+            self.drafts.append(draft)
+            await self._compare(self._ranking()[:PROMISING], MORE)
+        return draft
 
     def _extend_space(self, draft: Draft) -> None:
         self.space = draft.space

@@ -139,6 +139,11 @@ class Space:
             predictor.demos = [demo.copy() for demo in self.demos[index][candidate.demos[index]]]
         return program
 
+    def texts(self, candidate: Candidate) -> list[str]:
+        """Return the candidate's instructions."""
+        pairs = zip(self.instructions, candidate.instructions, strict=True)
+        return [options[index] for options, index in pairs]
+
     def complexity(self, candidate: Candidate) -> tuple[object, ...]:
         """Order candidates from simple to elaborate: baseline, then fewer demos."""
         count = sum(

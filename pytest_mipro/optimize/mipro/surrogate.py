@@ -4,9 +4,10 @@ A candidate's score is modelled as a sum: a level, an effect of each of its
 choices (an instruction or a demo set of a predictor), and an effect of its own.
 The parts have Gaussian priors around zero, so a few rows show which choices
 help, across all candidates that share them. The effect of an instruction that was
-written from another one has its prior around the effect of that one. Rows differ in difficulty, which is
-estimated at the same time and subtracted, so that candidates measured on
-different numbers of rows can be compared.
+written from another one has its prior around the effect of that one.
+
+Rows differ in difficulty, which is estimated at the same time and subtracted, so
+that candidates measured on different numbers of rows can be compared.
 """
 
 from __future__ import annotations
