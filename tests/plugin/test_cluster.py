@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from project import MANY_ROWS
+
 if TYPE_CHECKING:
     from project import Project
 
@@ -14,7 +16,7 @@ from program import Adder, right, DATASET
 
 SPLITS = {
     name: [
-        dspy.Example(**row, document=f"{name} {index // 2}").with_inputs("question")
+        dspy.Example(**row, document=f"{name} {index // 4}").with_inputs("question")
         for index, row in enumerate(rows)
     ]
     for name, rows in DATASET.items()
@@ -22,7 +24,7 @@ SPLITS = {
 
 @mipro_optimize(program=Adder, metric=right, dataset=SPLITS, cluster="document")
 def test_adder(mipro):
-    assert len(set(mipro.compiled.card.clusters)) == 12
+    assert len(set(mipro.compiled.card.clusters)) == 15
     assert mipro.beats_baseline()
     assert mipro.no_regression(tolerance=0.5)
 """
@@ -30,14 +32,14 @@ def test_adder(mipro):
 
 def test_the_verdict_counts_clusters(project: Project) -> None:
     """Both verdicts name the number of clusters, with ``--mipro-frozen``, too."""
-    project.write(test_adder=TEST)
+    project.write(program=MANY_ROWS, test_adder=TEST)
     project.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     for flags in ((), ("--mipro-frozen",)):
         result = project.run("--mipro", "-v", *flags)
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(
             [
-                "*beats baseline: PASS: *sign-flip*, n = 24 in 12 clusters; *number of clusters",
-                "*no regression: PASS: *, n = 24 in 12 clusters*",
+                "*beats baseline: PASS: *sign-flip*, n = 60 in 15 clusters; *number of clusters",
+                "*no regression: PASS: *, n = 60 in 15 clusters*",
             ]
         )

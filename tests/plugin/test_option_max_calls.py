@@ -28,21 +28,21 @@ THREADS = 8
 def test_the_tasks_of_a_session_share_its_limit(project: Project) -> None:
     """The first task uses the limit up, and the second is compiled in the next run."""
     project.write(test_adder=TWO_TASKS)
-    first = project.run("--mipro", "--mipro-max-calls", "230")
+    first = project.run("--mipro", "--mipro-max-calls", "330")
     first.assert_outcomes(passed=1, errors=1)
-    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 230 is*, and not all held-out*"])
-    assert project.calls < 230 + THREADS
-    second = project.run("--mipro", "-o", "mipro_max_calls=230")
+    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 330 is*, and not all held-out*"])
+    assert project.calls < 330 + THREADS
+    second = project.run("--mipro", "-o", "mipro_max_calls=330")
     second.assert_outcomes(passed=2)
-    assert project.calls < 2 * (230 + THREADS)
+    assert project.calls < 2 * (330 + THREADS)
 
 
 def test_workers_share_the_limit(project: Project) -> None:
     """Two processes together exceed the limit by no more than their running calls."""
     project.write(test_adder=TWO_TASKS)
-    result = project.run("--mipro", "--mipro-max-calls", "200", "-n", "2")
+    result = project.run("--mipro", "--mipro-max-calls", "350", "-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert 0 < project.calls < 200 + 2 * THREADS
+    assert 0 < project.calls < 350 + 2 * THREADS
 
 
 def test_the_limit_of_cost_uses_the_price_of_the_ini_file(project: Project) -> None:

@@ -62,7 +62,7 @@ def test_an_update_writes_three_files_and_shows_them(unaccepted: Project) -> Non
             "test_adder: first reference: *test_adder.json and *.program.json and *.history.json",
             "  scores: baseline 0.*, compiled 0.* (n = 24)",
             "  instruction of add:",
-            "    + Given*",
+            "    + *",
             "  demos of add:",
             "    + question: What is * | answer: *",
         ]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 on_a_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
 """The marker of tests that need a terminal."""
 
-FEW = PROGRAM.replace("ROWS[20:40]", "ROWS[20:30]").replace("ROWS[70:94]", "ROWS[70:78]")
-"""A program with few rows: the progress of more is the same."""
+FEW = PROGRAM.replace("ROWS[70:94]", "ROWS[70:78]")
+"""A program with few held-out rows: the progress of more is the same."""
 SLOW = (
     CONFTEST.replace('"calls.log")', '"calls.log", latency=0.1)')
     + """
