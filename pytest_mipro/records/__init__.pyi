@@ -30,3 +30,4 @@ from .work import Score as Score
 from .work import SearchLog as SearchLog
 from .work import Trace as Trace
 from .work import Trial as Trial
+from .work import WrittenInstruction as WrittenInstruction
