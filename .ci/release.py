@@ -24,29 +24,24 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 def version() -> str:
     """Return the version of the package, without importing it."""
     text = (ROOT / "pytest_mipro" / "__init__.py").read_text(encoding="utf-8")
-    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
-    if found is None:
+    match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if match is None:
         sys.exit("pytest_mipro/__init__.py has no __version__")
-    return found[1]
+    return match[1]
 
 
 def notes(tag: str) -> str:
     """Return the section of the changelog for a tag, or end with the reason why there is none."""
     number = version()
     if tag != f"v{number}":
-        sys.exit(
-            f"the tag is {tag}, and the version of the package is {number}: expected v{number}"
-        )
+        sys.exit(f"the tag is {tag}, and the version of the package is {number}: tag v{number}")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    section = re.search(
-        _SECTION.format(version=re.escape(number)), changelog, re.MULTILINE | re.DOTALL
-    )
+    pattern = _SECTION.format(version=re.escape(number))
+    section = re.search(pattern, changelog, re.MULTILINE | re.DOTALL)
     if section is None:
         sys.exit(f"CHANGELOG.md has no section [{number}]")
     if not _DATE.fullmatch(section[1]):
-        sys.exit(
-            f"CHANGELOG.md has {section[1]!r} for [{number}], expected the date of the release"
-        )
+        sys.exit(f"CHANGELOG.md has {section[1]!r} for [{number}]: write the date of the release")
     return section[2].strip() + "\n"
 
 
@@ -72,23 +67,32 @@ def check(folder: Path) -> None:
     (wheel,) = [file for file in files if file.suffix == ".whl"]
     run(sys.executable, "-m", "twine", "check", "--strict", *files)
     run(sys.executable, "-m", "check_wheel_contents", wheel)
-    for file in (wheel, sdist):
-        attempt(file)
-
-
-def attempt(file: Path) -> None:
-    """Install a file in a fresh environment, and run a task there, away from the checkout."""
     with tempfile.TemporaryDirectory(prefix="pytest-mipro-") as name:
-        folder = Path(name)
-        environment = folder / "environment"
-        run("uv", "venv", "--quiet", "--python", sys.executable, environment)
-        scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
-        run("uv", "pip", "install", "--quiet", "--python", scripts / "python", file)
-        project = folder / "project"
-        project.mkdir()
-        shutil.copy(SMOKE, project / "test_smoke.py")
-        options = ("-p", "no:cacheprovider", "-W", "ignore::pytest_mipro.MiproWarning")
-        run(scripts / "python", "-m", "pytest", "--mipro", "-q", *options, folder=project)
+        python = new_environment(Path(name) / "environment")
+        install(python, wheel)
+        try_task(python, Path(name) / "wheel")
+        # Its dependencies are those of the wheel, which are there.
+        install(python, sdist, "--reinstall", "--no-deps")
+        try_task(python, Path(name) / "sdist")
+
+
+def new_environment(folder: Path) -> Path:
+    """Return the Python of a fresh environment."""
+    run("uv", "venv", "--quiet", "--python", sys.executable, folder)
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def install(python: Path, file: Path, *options: str) -> None:
+    """Install a file that was built."""
+    run("uv", "pip", "install", "--quiet", "--python", python, *options, file)
+
+
+def try_task(python: Path, folder: Path) -> None:
+    """Compile and judge a task in a new folder, away from the checkout."""
+    folder.mkdir()
+    shutil.copy(SMOKE, folder / "test_smoke.py")
+    options = ("-p", "no:cacheprovider", "-W", "ignore::pytest_mipro.MiproWarning")
+    run(python, "-m", "pytest", "--mipro", "-q", *options, folder=folder)
 
 
 def main(command: str, *arguments: str) -> None:
