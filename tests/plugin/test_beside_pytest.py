@@ -132,8 +132,8 @@ def test_a_src_layout(project: Project, mode: str) -> None:
     project.run(*QUICK, f"--import-mode={mode}", "--mipro-update").assert_outcomes(passed=1)
     assert (project.path / "tests/unit/__mipro__/test_adder/test.json").exists()
     frozen = ("--mipro", "--mipro-frozen", "--mipro-optimizer", "labeled", "-W", IGNORED)
-    other = {"prepend": "importlib", "importlib": "prepend"}[mode]
-    project.run(*frozen, f"--import-mode={other}").assert_outcomes(passed=1)
+    second_mode = {"prepend": "importlib", "importlib": "prepend"}[mode]
+    project.run(*frozen, f"--import-mode={second_mode}").assert_outcomes(passed=1)
 
 
 def test_subtests(project: Project) -> None:
