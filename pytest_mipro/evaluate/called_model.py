@@ -30,13 +30,17 @@ class CalledModels(BaseCallback):
         callee = _CALLED.get()[-1:]
         return callee[0] if callee and isinstance(callee[0], dspy.BaseLM) else None
 
+    def add(self, model: dspy.BaseLM, description: str | None) -> None:
+        """Add a model whose digest another process has computed."""
+        self._digests[id(model)] = ref(model), description
+
     def digest_of(self, model: dspy.BaseLM) -> str | None:
         """Return the digest of a model's description; None if it cannot be described."""
         reference, description = self._digests.get(id(model), (None, None))
         # A later object may have the identity of an earlier one.
         if reference is None or reference() is not model:
             description = _described(model)
-            self._digests[id(model)] = ref(model), description
+            self.add(model, description)
         return description
 
     def on_lm_start(

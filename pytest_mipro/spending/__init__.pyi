@@ -17,3 +17,4 @@ from .price_list import cached_price_list as cached_price_list
 from .prices import Price as Price
 from .prices import Prices as Prices
 from .shared_spending import SharedSpending as SharedSpending
+from .shares import Shares as Shares

@@ -23,7 +23,6 @@ from dspy.teleprompt import Teleprompter
 from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     FailureLimit,
     StoredRows,
@@ -42,14 +41,14 @@ from pytest_mipro.optimize.mipro.statistics import percent, save_candidates, sta
 from pytest_mipro.records import Progress, Proposal, SearchLog, Usage
 from pytest_mipro.spending import current_account
 from pytest_mipro.store import Store
-from pytest_mipro.task import Options
+from pytest_mipro.task import ExecutorSource, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_mipro.optimize.mipro.pipeline import PipelineResult
     from pytest_mipro.records import BudgetCut
-    from pytest_mipro.task import Metric
+    from pytest_mipro.task import ExecutorSpec, Metric
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +103,7 @@ class MIPROv2(Teleprompter):
         on_progress: Callable[[Progress], None] | None = None,
         on_warning: Callable[[str], None] = logger.warning,
         held_out: int = 0,
+        executor: ExecutorSpec | ExecutorSource | None = None,
     ) -> None:
         """Configure the optimizer.
 
@@ -143,6 +143,11 @@ class MIPROv2(Teleprompter):
                 the compile is paid for; default logs it.
             held_out: Rows to be evaluated after the compile, for which a budget
                 reserves enough.
+            executor: Where rows and proposals run, such as a
+                ``ProcessPoolExecutor`` or that of a Dask client, which you shut
+                down; or a function that returns one, which the optimizer shuts
+                down. ``num_threads`` is then how many are in flight. Default is
+                threads of this process.
 
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a
@@ -191,6 +196,8 @@ class MIPROv2(Teleprompter):
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
         self._on_warning = on_warning
+        self._executor = ExecutorSource.of(executor)
+        self._owns_executor = not isinstance(executor, ExecutorSource)
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments of the constructor that ``dspy.MIPROv2`` has, by name."""
@@ -282,7 +289,7 @@ class MIPROv2(Teleprompter):
         )
         plan = Plan.make(options, len(student.predictors()), trainset, valset)
         threads = self.num_threads or dspy.settings.num_threads
-        workers = WorkerPool(ContextThreadPool(threads, thread_name_prefix="mipro"))
+        workers = WorkerPool(threads, executor=self._executor)
         store = self._store or Store.in_memory()
         try:
             pipeline = self._pipeline(
@@ -299,6 +306,8 @@ class MIPROv2(Teleprompter):
         finally:
             if self._store is None:
                 store.close()
+            if self._executor is not None and self._owns_executor:
+                self._executor.close()
 
     def _pipeline(
         self,

@@ -12,7 +12,6 @@ from sums import Function, evaluator_of, sums
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.retry_policy import DEFAULT
 from pytest_mipro.evaluate.stored_rows import StoredRows, evaluate_row
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.throttle import throttled
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.records import Usage
@@ -48,7 +47,7 @@ def test_usage_is_that_of_real_calls(store: Store) -> None:
     lm = scripted_lm()
     totals = []
     for _ in range(2):
-        workers = WorkerPool(ContextThreadPool(4))
+        workers = WorkerPool(4)
         rows = StoredRows(evaluator_of(settings={"lm": lm}), store, workers)
         program = dspy.Predict("question -> answer")
         evaluated = run_to_completion(rows.evaluate(program, sums(5)), workers)
