@@ -137,7 +137,7 @@ class ExecutorRunner:
 
     def _request(self, sent: _Sent, share: tuple[Limit, ...]) -> Request:
         account, cache = current_account(), vars(dspy).get("cache")
-        is_stored = isinstance(cache, StoredResponses)
+        stored = cache if isinstance(cache, StoredResponses) else None
         is_off = isinstance(cache, Cache) and not (
             cache.enable_disk_cache or cache.enable_memory_cache
         )
@@ -149,8 +149,8 @@ class ExecutorRunner:
             own=sent.own,
             driver=worker.process_identity(),
             versions=worker.versions(),
-            budget=account and Budget(share, account.prices, account.stage),
-            responses=cache.of_calls(sent.work.calls_key) if is_stored else None,
+            budget=None if account is None else Budget(share, account.prices, account.stage),
+            responses=None if stored is None else stored.of_calls(sent.work.calls_key),
             uses_own_cache=not is_off,
         )
 
@@ -315,9 +315,9 @@ def _record_of(reply: Reply) -> object:
         )
     if reply.error is not None:
         name, message = reply.error
-        error_type = getattr(errors, name, None)
-        is_ours = isinstance(error_type, type) and issubclass(error_type, MiproError)
-        raise (error_type if is_ours else ExecutorError)(SECRETS.redact_text(message))
+        error_type = getattr(errors, name, None) or ExecutorError
+        assert issubclass(error_type, MiproError)
+        raise error_type(SECRETS.redact_text(message))
     return reply.record
 
 

@@ -36,9 +36,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
     def reducer_override(self, value: Any) -> Any:  # ruff: ignore[any-type] - any object
         if isinstance(value, dspy.BaseLM) and getattr(value, "history", None):
-            function, arguments, state, *rest = value.__reduce_ex__(self.proto)
-            if isinstance(state, dict):
-                return function, arguments, {**state, "history": []}, *rest
+            reduced = value.__reduce_ex__(self.proto)
+            if isinstance(reduced, tuple) and isinstance(reduced[2], dict):
+                return *reduced[:2], {**reduced[2], "history": []}, *reduced[3:]
         return super().reducer_override(value)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Row
     from pytest_mipro.store import Store
-    from pytest_mipro.task import Metric
+    from pytest_mipro.task import ExecutorSource, Metric
 
 SHORT = RetryPolicy(attempts=3, first_wait=0.005, total=0.5)
 
@@ -138,9 +138,10 @@ def evaluate(
     metric: Metric = exact,
     threads: int = 4,
     failure_limit: FailureLimit | None = None,
+    executor: ExecutorSource | None = None,
     **settings: object,
 ) -> list[Row]:
     """Return the rows of ``program`` on ``examples``."""
-    workers = WorkerPool(threads, SHORT)
+    workers = WorkerPool(threads, SHORT, executor=executor)
     rows = StoredRows(evaluator_of(metric, settings), store, workers, failure_limit)
     return run_to_completion(rows.evaluate(program, examples), workers)
