@@ -7,14 +7,7 @@ reports; retries, pauses for all rows, budgets and records are the driver's, as 
 from __future__ import annotations
 
 import time
-from concurrent.futures import (
-    BrokenExecutor,
-    CancelledError,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -26,6 +19,7 @@ from dspy.clients.cache import Cache
 from pytest_mipro import errors
 from pytest_mipro.errors import ExecutorError, MiproError
 from pytest_mipro.evaluate import worker
+from pytest_mipro.evaluate.chunks import ChunkSender
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.failures import type_and_message
 from pytest_mipro.evaluate.pickling import pickled
@@ -95,7 +89,7 @@ class ExecutorRunner:
         self._source = source
         self._shares = Shares(slots)
         self._shared: dict[tuple[int, ...], _Shared] = {}
-        self._futures: dict[Future[Reply], Executor] = {}
+        self._sender = ChunkSender(slots)
         self._lock = Lock()
         self._last_reply = time.monotonic()
 
@@ -107,12 +101,7 @@ class ExecutorRunner:
 
     def stop(self) -> None:
         """See ``WorkRunner``."""
-        with self._lock:
-            futures = list(self._futures.items())
-        for future, executor in futures:
-            # Their futures know what is running; those of others could lose paid results.
-            if isinstance(executor, ProcessPoolExecutor | ThreadPoolExecutor):
-                future.cancel()
+        self._sender.cancel()
 
     def _shared_of(self, work: Work[Any]) -> _Shared:
         callbacks = tuple(
@@ -176,29 +165,19 @@ class ExecutorRunner:
         if current_throttle().stopped:
             raise current_throttle().stop_error()
         executor = self._source.current()
-        try:
-            future = executor.submit(worker.attempt, request)
-        # ruff: ignore[blind-except]: an executor may raise any exception.
-        except Exception as error:
-            self._raise_loss(sent, executor, error)
-        with self._lock:
-            self._futures[future] = executor
+        future = self._sender.send(executor, request)
         try:
             self._wait(sent, future)
-            return self._result(sent, executor, future)
-        finally:
-            with self._lock:
-                del self._futures[future]
-            self._last_reply = time.monotonic()
-
-    def _result(self, sent: _Sent, executor: Executor, future: Future[Reply]) -> Reply:
-        try:
             return future.result()
+        except ReportedError:
+            raise
         # ruff: ignore[blind-except]: an executor may raise any exception.
         except (Exception, CancelledError, KeyboardInterrupt) as error:
             if current_throttle().stopped:
                 raise current_throttle().stop_error() from None
             self._raise_loss(sent, executor, error)
+        finally:
+            self._last_reply = time.monotonic()
 
     def _wait(self, sent: _Sent, future: Future[Reply]) -> None:
         throttle, start = current_throttle(), time.monotonic()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +142,13 @@ class StoredResponses(ResponseCache):
     def __init__(self, store: Store, models: CalledModels) -> None:
         super().__init__(models)
         self._store = store
+        self._new_pages: Counter[str] = Counter()
+
+    @cached_property
+    def _has_pages(self) -> bool:
+        """Whether an earlier run may have written pages of the index."""
+        with _infrastructure_errors():
+            return self._store.responses.count() > 0
 
     def load(self, key: str) -> JSON:
         """See ``ResponseCache``."""
@@ -154,16 +163,21 @@ class StoredResponses(ResponseCache):
 
     def of_calls(self, calls_key: str) -> dict[str, JSON]:
         """Return the responses, by key, that the calls of earlier work needed."""
-        pages = self._pages(calls_key) if calls_key else ()
+        # Without the look at what is new, each row of a first run would be a query in vain.
+        may_have_pages = calls_key and (self._has_pages or self._new_pages[calls_key])
+        pages = self._pages(calls_key) if may_have_pages else ()
         loaded = {key: self.load(key) for page in pages for key in page}
         return {key: content for key, content in loaded.items() if content is not None}
 
     def keep_calls(self, calls_key: str, new: Mapping[str, JSON]) -> None:
         """Keep responses, and that calls under ``calls_key`` needed them."""
+        has_pages = self._has_pages  # Before this run writes any.
         for key, content in new.items():
             self.keep(key, content)
         if calls_key and new:
-            number = len(list(self._pages(calls_key)))
+            pages = len(list(self._pages(calls_key))) if has_pages else 0
+            number = max(pages, self._new_pages[calls_key])
+            self._new_pages[calls_key] += 1
             self.keep(_page_key(calls_key, number), sorted(new))
 
     def _pages(self, calls_key: str) -> Iterator[list[str]]:

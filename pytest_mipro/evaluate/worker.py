@@ -14,6 +14,7 @@ import platform
 import socket
 import sys
 import threading
+import time
 import traceback
 import uuid
 from collections import OrderedDict
@@ -44,7 +45,7 @@ from pytest_mipro.evaluate.worker_messages import CallFailure, Charge, Reply
 from pytest_mipro.spending import Account
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from pytest_mipro.evaluate.work import Record
     from pytest_mipro.evaluate.worker_messages import Budget, Request, SharedParts
@@ -126,6 +127,11 @@ class _SharedCache:
 _SHARED = _SharedCache()
 
 
+def attempts(requests: Iterable[Request]) -> tuple[Reply, ...]:
+    """Make one attempt at each piece of work, one after the other."""
+    return tuple(map(attempt, requests))
+
+
 def attempt(request: Request) -> Reply:
     """Make one attempt at work, and report what came of it.
 
@@ -168,6 +174,7 @@ class _Attempt:
         self._account = None if request.budget is None else _RowAccount(request.budget)
         self._responses = RowResponses(request.responses)
         self._callbacks = [callback.fresh() for callback in shared.callbacks]
+        self._start = time.monotonic()
 
     def reply(self) -> Reply:
         """Do the work, and report what came of it."""
@@ -223,4 +230,5 @@ class _Attempt:
             charges=() if self._account is None else tuple(self._account.charges),
             responses=self._responses.new,
             counts=tuple(callback.counts for callback in self._callbacks),
+            seconds=time.monotonic() - self._start,
         )

@@ -111,6 +111,7 @@ class Reply:
         charges: All calls.
         responses: New responses, by key.
         counts: What the callbacks have counted.
+        seconds: The duration of the attempt.
     """
 
     record: Record | None = None
@@ -122,3 +123,4 @@ class Reply:
     charges: tuple[Charge, ...] = ()
     responses: Mapping[str, JSON] = field(default_factory=dict)
     counts: tuple[Mapping[str, int], ...] = ()
+    seconds: float = 0.0

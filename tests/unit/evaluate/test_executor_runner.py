@@ -42,9 +42,10 @@ class Wrapping(Executor):
         self._threads = ThreadPoolExecutor(1)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Record the request and run it."""
-        self.requests += args
-        return self._threads.submit(self._wrap, *args)
+        """Record the requests and run them."""
+        (requests,) = args
+        self.requests += requests
+        return self._threads.submit(lambda: tuple(map(self._wrap, requests)))
 
 
 class Silent(Executor):
