@@ -54,7 +54,7 @@ class Endless(dspy.Module):
     """Calls its model without end, whatever is raised."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        super().__init__()
         self.predict = dspy.Predict("question -> answer")
 
     def forward(self, question: str) -> object:
@@ -69,7 +69,7 @@ class AsyncAdder(dspy.Module):
     """Has to be awaited."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        super().__init__()
         self.predict = dspy.Predict("question -> answer")
 
     async def aforward(self, question: str) -> object:
@@ -80,7 +80,7 @@ class Hidden(dspy.Module):
     """Calls a predictor that is none of its own."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        super().__init__()
         self.predict = dspy.Predict("question -> answer")
 
     def forward(self, question: str) -> object:

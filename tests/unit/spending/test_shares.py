@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.records import Usage
 from pytest_mipro.spending import Account, Limit, Shares
+
+if TYPE_CHECKING:
+    from pytest_mipro.spending.shares import Share
 
 
 def account_of(most: float, unit: str = "calls") -> Account:
@@ -58,7 +62,8 @@ def test_a_row_waits_for_the_shares_of_others() -> None:
 def test_a_share_that_was_not_enough_is_followed_by_a_larger_one() -> None:
     """It doubles, up to all that is left; then the budget is spent."""
     shares, account = Shares(8), account_of(20)
-    share, amounts = (), []
+    share: Share = ()
+    amounts = []
     for _ in range(3):
         with shares.share(account, share) as share:
             amounts.append(share[0].most)
