@@ -14,9 +14,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import dspy
-from dspy.clients.cache import Cache
 
 from pytest_mipro import errors
+from pytest_mipro.dspy_internals import Cache
 from pytest_mipro.errors import ExecutorError, MiproError
 from pytest_mipro.evaluate import worker
 from pytest_mipro.evaluate.chunks import ChunkSender

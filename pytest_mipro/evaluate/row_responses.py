@@ -19,9 +19,8 @@ from pytest_mipro.evaluate.response_cache import ResponseCache
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dspy.clients.cache import Cache
-
     from pytest_mipro.canonical import JSON
+    from pytest_mipro.dspy_internals import Cache
 
 MODELS = CalledModels()
 """The models of all work in this process, so that none is described twice."""
