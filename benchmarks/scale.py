@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -34,7 +34,7 @@ from pytest_mipro.store import Store
 from pytest_mipro.task import ExecutorSource
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
@@ -120,6 +120,10 @@ class Setting:
         ahead = _WAITS_AHEAD if self.latency else _QUICK_AHEAD
         return self.workers * self.threads_per_worker * ahead
 
+    def rows(self, most: int) -> int:
+        """Return how many rows to evaluate: fewer if they wait for the model."""
+        return most if self.latency == 0 else min(most, 8 * self.in_flight)
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -133,7 +137,7 @@ def serve_cluster(workers: int, threads: int, connection: Connection) -> None:
     """Run a cluster of Dask, send its address, and wait for a message."""
     from distributed import LocalCluster  # ruff: ignore[import-outside-top-level] - not all need it
 
-    with LocalCluster(  # type: ignore[no-untyped-call]
+    with LocalCluster(
         n_workers=workers, threads_per_worker=threads, dashboard_address=None, silence_logs=50
     ) as cluster:
         connection.send(cluster.scheduler_address)
@@ -150,7 +154,7 @@ def dask_executor(workers: int, threads: int) -> Generator[Executor]:
     process = context.Process(target=serve_cluster, args=(workers, threads, there))
     process.start()
     try:
-        with Client(here.recv()) as client:  # type: ignore[no-untyped-call]
+        with Client(here.recv()) as client:
             yield client.get_executor(pure=False)
     finally:
         here.send(None)
@@ -166,14 +170,24 @@ def executor_of(setting: Setting) -> AbstractContextManager[Executor | None]:
     return ProcessPoolExecutor(setting.workers, multiprocessing.get_context("spawn"))
 
 
-def measure(setting: Setting, executor: Executor | None, rows: int, repeat: int) -> Figures:
-    """Return the medians of ``repeat`` runs, after one that loads the code of all workers."""
-    run(setting, executor, 4 * setting.in_flight)
-    figures = [run(setting, executor, rows) for _ in range(repeat)]
-    return Figures(
-        median(figure.rows_per_second for figure in figures),
-        median(figure.driver for figure in figures),
-    )
+def measure(settings: Sequence[Setting], rows: int, repeat: int) -> list[Figures]:
+    """Return the medians of each setting, whose runs alternate with those of the others."""
+    with ExitStack() as stack:
+        executors = [stack.enter_context(executor_of(setting)) for setting in settings]
+        pairs = list(zip(settings, executors, strict=True))
+        for setting, executor in pairs:  # Loads the code of all workers.
+            run(setting, executor, 4 * setting.in_flight)
+        rounds = [
+            [run(setting, executor, setting.rows(rows)) for setting, executor in pairs]
+            for _ in range(repeat)
+        ]
+    return [
+        Figures(
+            median(figures.rows_per_second for figures in of_setting),
+            median(figures.driver for figures in of_setting),
+        )
+        for of_setting in zip(*rounds, strict=True)
+    ]
 
 
 def run(setting: Setting, executor: Executor | None, count: int) -> Figures:
@@ -201,23 +215,21 @@ def main() -> None:
     """Print the table."""
     options = _options()
     table = Table(COLUMNS)
-    alone: dict[tuple[float, str], float] = {}
-    for latency, executor, workers in product(options.latency, options.executors, options.workers):
-        if executor == "threads" and workers > 1:
-            continue
-        setting = Setting(latency / 1000, executor, workers)
-        rows = options.rows if latency == 0 else max(options.rows // 4, 4 * setting.in_flight)
-        with executor_of(setting) as running:
-            figures = measure(setting, running, rows, options.repeat)
-        first = alone.setdefault((latency, executor), figures.rows_per_second)
-        table.row(
-            [
-                *(latency, executor, workers, setting.in_flight, rows),
-                f"{figures.rows_per_second:.1f}",
-                f"{figures.rows_per_second / first:.2f}",
-                f"{1000 * figures.driver:.2f}",
-            ]
-        )
+    for latency, executor in product(options.latency, options.executors):
+        numbers = options.workers if executor != "threads" else [1]
+        settings = [Setting(latency / 1000, executor, number) for number in numbers]
+        measured = measure(settings, options.rows, options.repeat)
+        for setting, figures in zip(settings, measured, strict=True):
+            times_one = figures.rows_per_second / measured[0].rows_per_second
+            table.row(
+                [
+                    *(latency, executor, setting.workers, setting.in_flight),
+                    setting.rows(options.rows),
+                    f"{figures.rows_per_second:.1f}",
+                    f"{times_one:.2f}",
+                    f"{1000 * figures.driver:.2f}",
+                ]
+            )
 
 
 def _options() -> argparse.Namespace:
