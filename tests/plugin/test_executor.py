@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from project import Project
 
+
+# Before pytester looks at which modules are loaded: a scheduler in this process loads it, too.
+importlib.import_module("pytest_mipro.evaluate.worker")
 
 EXECUTORS = """
 import os

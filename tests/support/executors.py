@@ -39,33 +39,41 @@ def running_pool() -> Generator[ProcessPoolExecutor]:
 
 
 class LoggedEngine(ScriptedEngine):
-    """Answers right, logs each call to a file, and raises an error at the first calls.
+    """Answers right, logs each call to a file, and raises an error at some calls.
 
     Args:
         log: The file.
         error: The error.
         failures: The number of calls that fail.
+        first: The number of the first of them.
     """
 
-    def __init__(self, log: Path, error: Exception | None = None, failures: int = 0) -> None:
+    def __init__(
+        self, log: Path, error: Exception | None = None, failures: int = 0, first: int = 1
+    ) -> None:
         super().__init__(log, base=100)
         self.log = log
         self._error = error
-        self._failures = failures
+        self._failing = range(first, first + failures)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer ``request``, or raise the error."""
         response = super().complete(request)
-        if self._error is not None and calls_in(self.log) <= self._failures:
+        if self._error is not None and calls_in(self.log) in self._failing:
             raise self._error
         return response
 
 
 def logged_lm(
-    log: Path, error: Exception | None = None, failures: int = 0, *, cache: bool = False
+    log: Path,
+    error: Exception | None = None,
+    failures: int = 0,
+    first: int = 1,
+    *,
+    cache: bool = False,
 ) -> dspy.LM:
     """Return a model on a ``LoggedEngine``."""
-    engine = LoggedEngine(log, error, failures)
+    engine = LoggedEngine(log, error, failures, first)
     return dspy.LM(
         "scripted",
         engine=engine,

@@ -117,16 +117,13 @@ class MIPROv2(Teleprompter):
                 ``teacher_settings``, then ``dspy.settings.lm``. A model may be
                 named, as in ``"openai/gpt-4o-mini"``, here and below.
             task_model: Answers for the program; default ``dspy.settings.lm``.
-            teacher_settings: DSPy settings the teacher runs under, such as
-                ``{"lm": stronger}``.
+            teacher_settings: DSPy settings the teacher runs under, such as ``{"lm": stronger}``.
             max_bootstrapped_demos: Most demos per set that come from traces.
-            max_labeled_demos: Most demos per set when it is filled up with
-                labelled examples.
+            max_labeled_demos: Most demos per set when it is filled up with labelled examples.
             auto: Size of the search; with None, ``num_candidates`` and
                 ``num_trials`` decide it.
             num_candidates: Instructions and demo sets per predictor.
-            num_threads: Rows evaluated at a time; default
-                ``dspy.settings.num_threads``.
+            num_threads: Rows evaluated at a time; default ``dspy.settings.num_threads``.
             max_errors: Rows the program may fail on before the compile stops.
                 None allows the teacher ``dspy.settings.max_errors`` and
                 candidates any number, as a failed row has the score 0.
@@ -137,23 +134,17 @@ class MIPROv2(Teleprompter):
                 ``mb_candidate_programs`` to the result.
             log_dir: Folder that gets every candidate measured in full, as JSON.
             metric_threshold: What a trace must score to become a demo.
-            store: Keeps finished work for later compiles; default is memory,
-                for one compile.
+            store: Keeps finished work for later compiles; default is memory, for one compile.
             version: With a ``store``, stands for the parts of the metric or the
                 program that cannot be hashed by content; change it with them.
             on_progress: Called with the progress of the compile.
-            on_warning: Called with a warning about the program, before most of
-                the compile is paid for; default logs it.
-            held_out: Rows to be evaluated after the compile, for which a budget
-                reserves enough.
+            on_warning: Called with a warning, before most is paid for; default logs it.
+            held_out: Rows to evaluate after the compile, for which a budget reserves enough.
             rounds: Most rounds of instructions that are written from mistakes
                 on training examples; default 4 for light, 6 for medium, 8 for
                 heavy, and none with ``auto=None``.
-            executor: Where rows and proposals run, such as a
-                ``ProcessPoolExecutor`` or that of a Dask client, which you shut
-                down; or a function that returns one, which the optimizer shuts
-                down. ``num_threads`` is then how many are in flight. Default is
-                threads of this process.
+            executor: Where rows run: an executor, which you shut down, or a
+                function that makes one; default is threads of this process.
 
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a
@@ -204,8 +195,7 @@ class MIPROv2(Teleprompter):
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
         self._on_warning = on_warning
-        self._executor = ExecutorSource.of(executor)
-        self._owns_executor = not isinstance(executor, ExecutorSource)
+        self._executor = executor
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments of the constructor that ``dspy.MIPROv2`` has, by name."""
@@ -297,7 +287,8 @@ class MIPROv2(Teleprompter):
         )
         plan = Plan.make(options, len(student.predictors()), trainset, valset)
         threads = self.num_threads or dspy.settings.num_threads
-        workers = WorkerPool(threads, executor=self._executor)
+        executor = ExecutorSource.of(self._executor)
+        workers = WorkerPool(threads, executor=executor)
         store = self._store or Store.in_memory()
         try:
             pipeline = self._pipeline(
@@ -314,8 +305,8 @@ class MIPROv2(Teleprompter):
         finally:
             if self._store is None:
                 store.close()
-            if self._executor is not None and self._owns_executor:
-                self._executor.close()
+            if executor is not None and executor is not self._executor:
+                executor.close()
 
     def _pipeline(
         self,

@@ -205,6 +205,18 @@ class WorkRunnerContract:
         assert [row.usage.calls for row in rows[1]] == [0, 0, 0]
         assert [row.spent for row in rows[1]] == [row.spent for row in rows[0]]
 
+    def test_a_retry_asks_for_what_failed(
+        self, store: Store, executor: ExecutorSource, tmp_path: Path
+    ) -> None:
+        """The response to the first call of the row is in the store by then."""
+        log = tmp_path / "log"
+        lm = logged_lm(log, dspy.LMServerError("busy"), failures=1, first=2, cache=True)
+        with cached_responses(store):
+            rows = evaluate(Hidden(), sums(1), store, executor=executor, lm=lm)
+        assert [row.score for row in rows] == [1.0]
+        assert calls_in(log) == 3
+        assert rows[0].spent == Usage(2, 20, 4)
+
     def test_settings_of_dspy_hold(self, store: Store, executor: ExecutorSource) -> None:
         """A metric sees the settings of the driver."""
         with dspy.context(strictness=0.25):
