@@ -16,6 +16,7 @@ from pytest_mipro.escaping import printable
 from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
+from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
 from pytest_mipro.plugin.node import location_of
@@ -53,6 +54,7 @@ class TaskRunner:
         self._settings = settings
         self._orphans = orphans
         self._progress_reporter = ProgressReporter(config)
+        self._executors = Executors()
         self._declared: dict[str, CheckedDeclaration] = {}
         self._node: pytest.Item | None = None
         self._session = Session(
@@ -136,8 +138,9 @@ class TaskRunner:
         return node.name if declared is None else str(declared.values.get("name", node.name))
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store, and shut down executors."""
         self._session.close()
+        self._executors.close()
 
     def fingerprint(self, task: Task) -> Mapping[str, object]:
         """Return the parts that plugins add to the compile key."""
@@ -165,7 +168,7 @@ class TaskRunner:
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node
         declared = self._declared.get(declaring_test(node)) or check(node)
-        builder = TaskBuilder(request, declared, self._settings)
+        builder = TaskBuilder(request, declared, self._settings, self._executors)
         models = builder.models()
         SECRETS.add_from(*models.lms)  # Building the rest may fail, and cite them.
         task = builder.task(self.name_of(node), models, self.warn)

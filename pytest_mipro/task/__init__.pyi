@@ -14,6 +14,8 @@ from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
 from .example import check_example as check_example
 from .example import example_digest as example_digest
+from .executor import ExecutorSource as ExecutorSource
+from .executor import ExecutorSpec as ExecutorSpec
 from .hidden_fields import hidden_output_warning as hidden_output_warning
 from .near_duplicates import near_duplicate_warning as near_duplicate_warning
 from .optimizer import DEFAULT_OPTIMIZER as DEFAULT_OPTIMIZER

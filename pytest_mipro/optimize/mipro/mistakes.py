@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.evaluate import StoredWork, gather
+from pytest_mipro.evaluate import StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps
 from pytest_mipro.records import Trace
@@ -108,15 +108,19 @@ class TrainingRuns:
         return sorted(mistakes, key=lambda mistake: _value(mistake.trace))
 
     async def _trace(self, program: dspy.Module, index: int) -> Trace:
-        key, program = self._attempt(program, index)
-        work = self._evaluator, program, self.trainset[index], key
-        return await self._work.get(key, run_on_example, *work)
+        key, program, prompts = self._attempt(program, index)
+        example = self.trainset[index]
+        shared = self._evaluator, program
+        work = Work(run_on_example, shared, (example, key), prompts, example)
+        return await self._work.get(key, work)
 
-    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module]:
+    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module, str]:
+        """Return the key of a run, the program that makes it, and the key of its prompts."""
         example = self.trainset[index]
         program = _without_demos_of(program, example)
-        content = [self._evaluator.key, "run", prompts_key(program), example_digest(example)]
-        return digest(content), program
+        prompts = prompts_key(program)
+        content = [self._evaluator.key, "run", prompts, example_digest(example)]
+        return digest(content), program, prompts
 
 
 def run_on_example(

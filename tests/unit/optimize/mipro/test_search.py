@@ -14,7 +14,6 @@ from dspy.signatures import make_signature
 
 from pytest_mipro.errors import MetricError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     StoredRows,
     WorkerPool,
@@ -115,7 +114,7 @@ def search(
     reports: list[Progress] | None = None,
 ) -> SearchResult:
     """Return the result of a search of ``space``, with its progress in ``reports``."""
-    workers = WorkerPool(ContextThreadPool(threads))
+    workers = WorkerPool(threads)
     evaluator = Evaluator(metric if callable(metric) else CountingMetric(), {}, "evaluation")
     limits = SearchLimits(trials, rows, seed, trials)
     on_progress = reports.append if reports is not None else lambda _: None
