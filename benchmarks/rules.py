@@ -27,6 +27,7 @@ and the true score of a program follows from its prompts' levels.
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect
 from dataclasses import dataclass
@@ -97,9 +98,9 @@ class RulesModel:
 
     def score(self, levels: Sequence[Sequence[float]]) -> float:
         """Return the true score, in percent, of prompts with these levels."""
-        chances = [sum(of_rule) / len(of_rule) for of_rule in zip(*levels, strict=True)]
+        chances = [math.fsum(of_rule) / len(of_rule) for of_rule in zip(*levels, strict=True)]
         pairs = zip(self.shares, chances, strict=True)
-        return 100 * sum(share * chance for share, chance in pairs)
+        return 100 * math.fsum(share * chance for share, chance in pairs)
 
     def reply(self, system: str, turns: Sequence[str]) -> RulesReply:
         """Answer a request.
