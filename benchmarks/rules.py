@@ -138,21 +138,21 @@ class RulesModel:
 
     def _written(self, fields: Sequence[str], request: str) -> str:
         shown = _SHOWN_INSTRUCTION.search(request)
-        kept = _NAME.findall(shown[1]) if shown else []
+        named = _NAME.findall(shown[1]) if shown else []
         rest = _SHOWN_INSTRUCTION.sub("", request)
-        names = dict.fromkeys([*kept, *self._learned(rest, kept)])
+        names = dict.fromkeys([*named, *self._learned(rest, named)])
         text = " ".join(["Answer the question.", *(f"Mind {name}." for name in names)])
         values = dict.fromkeys(fields, text)
         return json.dumps(values) if "JSON object" in request else _filled(values)
 
-    def _learned(self, text: str, kept: Sequence[str]) -> list[str]:
+    def _learned(self, text: str, named: Sequence[str]) -> list[str]:
         shown = _EXAMPLE.findall(text)
         failing = [part for part in shown if _FAILS.search(part)]
         evidence = [self.names[self._rule_in(part)] for part in failing or shown]
         count = _WITH_LABELS if any(map(_has_label, failing)) else _WITHOUT
         if not failing:
             evidence += _NAME.findall(text)
-        new = sorted(set(evidence) - set(kept))
+        new = sorted(set(evidence) - set(named))
         # The most frequent evidence is as likely to be noticed as any.
         new.sort(key=lambda name: self._digest("noticed", name, text))
         return new[:count]
