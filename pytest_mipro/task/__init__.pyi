@@ -7,6 +7,7 @@ from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
 from .callables import check_metrics as check_metrics
 from .callables import check_program as check_program
+from .callables import further_arguments as further_arguments
 from .callables import is_async_only as is_async_only
 from .callables import mismatch as mismatch
 from .clusters import clusters_of as clusters_of

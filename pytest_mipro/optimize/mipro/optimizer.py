@@ -355,7 +355,7 @@ class MIPROv2(Teleprompter):
             bootstrap=bootstrap,
             proposer=proposer,
             search=Search(rows, plan.valset, plan.limits, reporter.report, budget),
-            rounds=Rounds(runs, proposer, workers, plan.limits.seed, plan.rounds),
+            rounds=Rounds(runs, proposer, workers, plan.limits),
             budget=budget,
             workers=workers,
             reporter=reporter,
