@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -58,7 +59,7 @@ class TaskRunner:
             store_url=settings.store_url,
             store_name=settings.store_name,
             folder=settings.folder,
-            process_name=_process_name(config),
+            process_name=_process_name(config, settings),
             callbacks=Callbacks(
                 fingerprint=self.fingerprint,
                 show_line=self.say,
@@ -179,6 +180,8 @@ class TaskRunner:
         pytest.skip(skip_reason(estimate))
 
 
-def _process_name(config: pytest.Config) -> str:
+def _process_name(config: pytest.Config, settings: Settings) -> str:
     worker = worker_id(config)
-    return f"pytest's worker {worker}" if worker else "another pytest run"
+    name = f"pytest's worker {worker}" if worker else "another pytest run"
+    # Machines share a store on a server, and no other.
+    return f"{name} on {platform.node()}" if settings.store_file is None else name
