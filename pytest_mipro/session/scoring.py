@@ -215,6 +215,11 @@ class Scorer:
         self._callbacks.show_progress(task, progress)
 
 
+def refuse_broken_program(name: str, rows_by_example: Sequence[ExampleRows]) -> None:
+    """Raise ProgramError if a program fails on most examples: that is no score."""
+    check_not_broken(name, list(chain.from_iterable(rows_by_example)))
+
+
 def refuse_broken_programs(
     baseline_rows: Sequence[ExampleRows], compiled_rows: Sequence[ExampleRows]
 ) -> None:
@@ -223,8 +228,8 @@ def refuse_broken_programs(
     Raises:
         ProgramError: One of them fails on most examples.
     """
-    check_not_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
-    check_not_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
+    refuse_broken_program("the baseline program", baseline_rows)
+    refuse_broken_program("the compiled program", compiled_rows)
 
 
 def _rollouts_of(task: Task) -> RolloutEvaluator:
