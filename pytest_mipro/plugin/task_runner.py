@@ -74,6 +74,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                study=settings.study or "",
                 holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
