@@ -31,7 +31,7 @@ def test_two_machines_compile_once(project: Project, postgresql_url: str, tmp_pa
     """The second says whom it waits for, and takes the result; nothing has the password."""
     write(project)
     folders = [project.path, tmp_path / "another machine"]
-    shutil.copytree(*folders)
+    shutil.copytree(folders[0], folders[1])
     arguments = [*options(postgresql_url), "-vv", "--mipro-report", "report.json"]
     with Model.running(pause=0.02) as model:
         env = environment(model)

@@ -51,7 +51,7 @@ class Dashboard:
         environment: dict[str, Any] = {"PATH_INFO": path, "wsgi.errors": io.StringIO()}
         setup_testing_defaults(environment)
         statuses: list[str] = []
-        parts = self._app(environment, lambda status, *_: statuses.append(status))  # type: ignore[arg-type,return-value]
+        parts = self._app(environment, lambda status, *_: statuses.append(status))
         assert statuses == ["200 OK"]
         return json.loads(b"".join(parts))
 
