@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -28,18 +27,6 @@ pytestmark = pytest.mark.uses("psycopg", "sqlalchemy")
 _PID = text("SELECT pg_backend_pid()")
 
 
-MISSING = """
-import sys
-sys.modules["psycopg"] = None
-from pytest_mipro.errors import StoreError
-from pytest_mipro.store import Store
-try:
-    Store.open("postgresql://me:hunter2@host/db")
-except StoreError as error:
-    print(error)
-"""
-
-
 @pytest.fixture
 def url(postgresql_url: str) -> str:
     """Return the URL of a database on a server."""
@@ -59,14 +46,13 @@ def test_names_the_database_without_credentials() -> None:
     assert backend.secrets == ["hunter2", "hunter3"]
 
 
-def test_a_missing_driver() -> None:
+def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has the command that installs it, and no password."""
-    done = subprocess.run(
-        [sys.executable, "-c", MISSING], check=True, capture_output=True, text=True
-    )
-    assert "the store postgresql://host/db needs psycopg" in done.stdout
-    assert 'python -m pip install "pytest-mipro[postgresql]"' in done.stdout
-    assert "hunter2" not in done.stdout
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    message = refusal("postgresql://me:hunter2@host/db")
+    assert "the store postgresql://host/db needs psycopg" in message
+    assert 'python -m pip install "pytest-mipro[postgresql]"' in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "nosuchdriver"])

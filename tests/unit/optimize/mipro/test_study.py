@@ -27,7 +27,7 @@ NAME = "test_sums.py::test_adder 0123abcd"
 @pytest.fixture(scope="module")
 def result() -> PipelineResult:
     """Return the result of a search over the prompts of two predictors."""
-    optimizer = small_optimizer(average_lm())
+    optimizer = small_optimizer(average_lm(), num_candidates=3)
     compiled(optimizer, TwoStep())
     assert optimizer.result is not None
     return optimizer.result
