@@ -192,6 +192,15 @@ def test_a_server_that_is_gone(url: str) -> None:
     assert "make sure that the server can be reached" in message
 
 
+def test_a_server_that_does_not_answer() -> None:
+    """It is given up after the time that the URL sets."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        message = refusal(f"postgresql://me:hunter2@127.0.0.1:{port}/db?connect_timeout=2")
+    assert "timeout" in message
+    assert "make sure that the server can be reached" in message
+
+
 @pytest.mark.parametrize("query, seconds", [("", 10), ("?connect_timeout=3", "3")])
 def test_connecting_ends(query: str, seconds: object) -> None:
     """A server that does not answer is given up, after the time that the URL sets."""
