@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -61,7 +62,7 @@ class TaskRunner:
             store_url=settings.store_url,
             store_name=settings.store_name,
             folder=settings.folder,
-            process_name=_process_name(config),
+            process_name=_process_name(config, settings),
             callbacks=Callbacks(
                 fingerprint=self.fingerprint,
                 show_line=self.say,
@@ -75,6 +76,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                study=settings.study or "",
                 holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
@@ -193,6 +195,8 @@ class TaskRunner:
         pytest.skip(skip_reason(estimate))
 
 
-def _process_name(config: pytest.Config) -> str:
+def _process_name(config: pytest.Config, settings: Settings) -> str:
     worker = worker_id(config)
-    return f"pytest's worker {worker}" if worker else "another pytest run"
+    name = f"pytest's worker {worker}" if worker else "another pytest run"
+    # Machines share a store on a server, and no other.
+    return f"{name} on {platform.node()}" if settings.store_file is None else name
