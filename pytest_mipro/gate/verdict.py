@@ -153,7 +153,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     """
     __tracebackhide__ = True
     check_no_regression(tolerance, alpha)
-    accepted_scores, scores, clusters = _common_scores(accepted.scorecard, compiled)
+    accepted_scores, scores, clusters = common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
     judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
     comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
@@ -235,7 +235,7 @@ def _word(comparison: PairedComparison, alpha: float) -> VerdictWord:
     return "FAIL" if comparison.p_opposite < alpha else "INCONCLUSIVE"
 
 
-def _common_scores(
+def common_scores(
     accepted: Scorecard, compiled: Scorecard
 ) -> tuple[list[float], list[float], list[str]]:
     """Return both scores, and the cluster, of each example that both scorecards have."""
