@@ -35,6 +35,7 @@ from pytest_mipro.gate import (
     SequentialDesign,
     beats_baseline,
     compare,
+    compare_at,
     costs_no_more,
     no_regression,
 )
@@ -368,9 +369,10 @@ def _sequential_row(difference: float, n: int, repetitions: int) -> list[object]
         at_once += compare(*scores.tolist(), alpha=ALPHA).p_value < ALPHA
         for number, size in enumerate(design.sizes, 1):
             look = InterimLook(design, number)
-            comparison = compare(*scores[:, :size].tolist(), alpha=ALPHA)
-            if look.should_stop(comparison, "PASS"):
-                sequentially += comparison.p_value < look.level
+            comparison = compare_at(look, *scores[:, :size].tolist())
+            passes = comparison.p_value < ALPHA
+            if passes or look.is_futile(comparison, "PASS") or look.is_last:
+                sequentially += passes
                 examples += size
                 break
     shares = (f"{passed / repetitions:.1%}" for passed in (at_once, sequentially))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
@@ -20,6 +20,7 @@ from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
+from pytest_mipro.plugin.state import ASKING_ERROR
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_mipro.reference import ReferenceLocation
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
+
+T = TypeVar("T")
 
 
 class TaskRunner:
@@ -65,6 +68,7 @@ class TaskRunner:
                 show_progress=self.progress,
                 warn_test=self.warn,
                 warn_task=self.warn,
+                run_in_test=self.run_in_test,
             ),
             policy=Policy(
                 update=settings.update,
@@ -100,19 +104,35 @@ class TaskRunner:
         """Return the outcome of the requesting test; errors are those of its fixture."""
         self._node = request.node
         self._orphans.add_user(request.node)
+        return self._guarded(partial(self._set_up, request), partial(pytest.fail, pytrace=False))
+
+    @described_once()
+    def run_in_test(self, work: Callable[[], T]) -> T:
+        """Return the result of work that the running test asks for; errors are not failures."""
+        return self._guarded(work, self._stop_test)
+
+    def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
+        task, location = self._task(request), self._location(request.node)
+        estimate = self._session.estimate(task, location) if self._settings.dry_run else None
+        return self._outcome(task, location) if estimate is None else self._skip(task, estimate)
+
+    def _guarded(self, work: Callable[[], T], fail: Callable[[str], NoReturn]) -> T:
+        """Return the result of ``work``; its errors are messages without a traceback."""
         try:
-            task, location = self._task(request), self._location(request.node)
-            estimate = self._session.estimate(task, location) if self._settings.dry_run else None
-            if estimate is None:
-                return self._outcome(task, location)
-            end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
+            return work()
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))
-            end = partial(pytest.fail, message, pytrace=False)
+            end: Callable[[], NoReturn] = partial(fail, message)
         except KeyboardInterrupt:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
         return end()
+
+    def _stop_test(self, message: str) -> NoReturn:
+        """Stop the running test with an error, which its report is to tell from a failure."""
+        assert self._node is not None
+        error = self._node.stash[ASKING_ERROR] = pytest.fail.Exception(message, pytrace=False)
+        raise error
 
     @property
     def usage(self) -> Usage:

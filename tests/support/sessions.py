@@ -205,6 +205,7 @@ class Recorder:
             show_progress=self._show_progress,
             warn_test=self.warnings.append,
             warn_task=self.advice.append,
+            run_in_test=lambda work: work(),
         )
 
     @property
