@@ -117,18 +117,24 @@ class InterimLook:
     def is_futile(self, comparison: PairedComparison, awaited: Literal["PASS", "FAIL"]) -> bool:
         """Return whether more examples would hardly give the awaited word.
 
+        The opposite test has to say it, too: the p-value of a few right and wrong answers is
+        large also where they say nothing.
+
         Args:
             comparison: The comparison of the examples so far, by ``compare_at``.
             awaited: The word that changes what happens: for an assert that only
                 PASS satisfies, PASS; for one that only FAIL breaks, FAIL.
         """
-        p_value = comparison.p_value if awaited == "PASS" else comparison.p_opposite
-        return p_value > self._repeated_futile
+        p_values = comparison.p_value, comparison.p_opposite
+        p_value, p_opposite = p_values if awaited == "PASS" else reversed(p_values)
+        least, most = self._repeated_futile
+        return p_value > least and p_opposite < most
 
     @cached_property
-    def _repeated_futile(self) -> float:
-        """The repeated p-value at the futility bound."""
-        return self.repeated_p(self.design.futile[self.number - 1])
+    def _repeated_futile(self) -> tuple[float, float]:
+        """The repeated p-values at the futility bound: of the test, and of the opposite one."""
+        bound = self.design.futile[self.number - 1]
+        return self.repeated_p(bound), self.repeated_p(1 - bound)
 
     def repeated_p(self, p_value: float) -> float:
         """Return the least level over all looks at which this look's p-value is significant."""

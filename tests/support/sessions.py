@@ -22,7 +22,9 @@ from pytest_mipro.reference import (
     write_history,
 )
 from pytest_mipro.session import (
+    Batches,
     Callbacks,
+    InterimResults,
     Outcome,
     Policy,
     ReferenceProgram,
@@ -463,9 +465,10 @@ def outcome_of(
     """Return the outcome of programs with these scores."""
     checkout = Checkout(root)
     task = checkout.task(dataset=held_out(*HELD_OUT[: len(compiled.scores)]))
+    result = result_of(task, optimizer(task), baseline, compiled)
     return Outcome(
         task,
-        result_of(task, optimizer(task), baseline, compiled),
+        InterimResults(Batches.of(task), 1, result, lambda _: result),
         ReferenceState(checkout.location(), reference, acceptance, stale, anchor=anchor),
         look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
