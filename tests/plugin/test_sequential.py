@@ -22,6 +22,17 @@ from program import Adder, right, DATASET
 def test_adder(mipro):
     assert mipro.beats_baseline()
 """
+SURE = """
+import pathlib
+import dspy
+import pytest
+from scripted import ScriptedEngine
+
+@pytest.fixture(scope="session")
+def mipro_lm():
+    engine = ScriptedEngine(pathlib.Path(__file__).parent / "calls.log", base=0, per_demo=100)
+    return dspy.LM("scripted", engine=engine, cache=False)
+"""
 LIMITED = """
 import pathlib
 import dspy
@@ -50,7 +61,7 @@ def mipro_lm():
 
 def test_a_clear_verdict_saves_calls(project: Project) -> None:
     """A marker is stronger than the ini file, and the report says how far asking went."""
-    project.write(test_adder=TEST)
+    project.write(test_adder=TEST, conftest=SURE)
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=false")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 15
@@ -62,7 +73,7 @@ def test_the_ini_file_is_for_tests_that_say_nothing(project: Project) -> None:
     test = TEST.replace("sequential=True,", "").replace(
         "    assert", "    assert mipro.compiled.score == 1\n    assert"
     )
-    project.write(test_adder=test)
+    project.write(test_adder=test, conftest=SURE)
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=true")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 60

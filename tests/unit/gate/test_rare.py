@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from pytest_mipro.gate.graded import SamplingUnits
-from pytest_mipro.gate.rare import changes, count_test, unseen
+from pytest_mipro.gate.rare import changes, count_test, enough_changes, unseen
 
 pytestmark = pytest.mark.uses("numpy")
 
@@ -51,6 +51,13 @@ def test_samples_with_enough_changes_have_another_test(differences: list[float])
 def test_changes_are_counted_beyond_rounding() -> None:
     """0.1 + 0.2 against 0.3 is no change."""
     assert changes(units(0.1 + 0.2 - 0.3, 0.5, -0.5, -0.1), 1.0) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("n", [4, 8, 80])
+def test_so_many_changes_are_enough_four_times_in_five(n: int) -> None:
+    """SciPy's binomial distribution has as many changes as another test needs."""
+    share = enough_changes(n, 0.8)
+    assert stats.binom.sf(min(5, n // 2 + 1) - 1, n, share) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_what_a_sample_may_not_contain() -> None:
