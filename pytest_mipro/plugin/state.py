@@ -28,8 +28,5 @@ ORPHANS: pytest.StashKey[OrphanedReferences] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """In the stash of a test that got its outcome."""
 
-ASKING_ERROR: pytest.StashKey[BaseException] = pytest.StashKey()
-"""In the stash of a test that could not ask for held-out rows: the exception that stopped it."""
-
 WORKER_USAGE = "mipro_usage"
 """The key of a worker's usage in xdist's ``workeroutput``."""

@@ -15,12 +15,12 @@ from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
 from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
+from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
-from pytest_mipro.plugin.state import ASKING_ERROR
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
@@ -129,10 +129,9 @@ class TaskRunner:
         return end()
 
     def _stop_test(self, message: str) -> NoReturn:
-        """Stop the running test with an error, which its report is to tell from a failure."""
+        """Stop the running test with an error."""
         assert self._node is not None
-        error = self._node.stash[ASKING_ERROR] = pytest.fail.Exception(message, pytrace=False)
-        raise error
+        stop_with_error(self._node, message)
 
     @property
     def usage(self) -> Usage:

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from pytest_mipro.escaping import escaped_line
+from pytest_mipro.plugin.asking_errors import report_as_error
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.safe_report import make_safe
-from pytest_mipro.plugin.state import ASKING_ERROR, OUTCOME, TASK_RUNNER
+from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
 from pytest_mipro.redaction import SECRETS
 from pytest_mipro.report import TaskSummary, summarize, worst_last
 
@@ -33,9 +34,7 @@ def attach_summary(
 
     The texts of the test's own report are made safe: what failed cites models and datasets.
     """
-    if call.excinfo is not None and call.excinfo.value is item.stash.get(ASKING_ERROR, None):
-        # Asking for held-out rows is work of the set-up, which a sequential task does later.
-        report.when = "setup"
+    report_as_error(item, call, report)
     if _declares_task(item) or OUTCOME in item.stash:
         make_safe(report, coloured=item.config.get_terminal_writer().hasmarkup)
     summary = _summary(item, call, report)
