@@ -319,7 +319,7 @@ def _infer_graded(scores: _Scores, question: _Question) -> _Inference:
         detectable = inference.detectable
         if scores.is_binary and math.isfinite(detectable):
             # Of right and wrong answers in clusters, so few changes show no gain at all.
-            detectable = max(detectable, reach * rare.enough_changes(len(units), POWER))
+            detectable = max(detectable, reach * rare.enough_changes(len(units), alpha, POWER))
         return inference._replace(
             test=counts,
             detectable=detectable,

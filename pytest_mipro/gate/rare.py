@@ -7,6 +7,7 @@ by, and where a large loss hits few examples the sample may have none of them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,13 +54,16 @@ def count_test(units: SamplingUnits, reach: float) -> PairedTest | None:
     return PairedTest(above, below, "exact binomial test")
 
 
-def enough_changes(n: int, power: float) -> float:
-    """Return the share of units that has to change for another test than ``count_test``.
+def enough_changes(n: int, alpha: float, power: float) -> float:
+    """Return the share of units that has to change for another test than ``count_test`` to reject.
 
-    With that share the changes of a sample are enough with probability ``power``.
+    With that share the changes of a sample are enough with probability
+    ``power``. Sign flips of fewer changes cannot be as rare as ``alpha``.
     """
     low, high = 0.0, 1.0
-    least = min(FEW, n // 2 + 1)
+    least = max(min(FEW, n // 2 + 1), math.ceil(-math.log2(alpha)))
+    if least > n:
+        return math.inf
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_enough = binomial_at_most(least - 1, n, middle) <= 1 - power

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which a rate is estimated."""
 
 

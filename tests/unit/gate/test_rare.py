@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -53,11 +55,17 @@ def test_changes_are_counted_beyond_rounding() -> None:
     assert changes(units(0.1 + 0.2 - 0.3, 0.5, -0.5, -0.1), 1.0) == (4, 1, 2)
 
 
-@pytest.mark.parametrize("n", [4, 8, 80])
+@pytest.mark.parametrize("n", [6, 8, 80])
 def test_so_many_changes_are_enough_four_times_in_five(n: int) -> None:
     """SciPy's binomial distribution has as many changes as another test needs."""
-    share = enough_changes(n, 0.8)
-    assert stats.binom.sf(min(5, n // 2 + 1) - 1, n, share) == pytest.approx(0.8, abs=1e-4)
+    share = enough_changes(n, 0.05, 0.8)
+    assert stats.binom.sf(5 - 1, n, share) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_too_few_units_never_change_enough() -> None:
+    """Four sign flips out of four happen once in sixteen cases."""
+    assert enough_changes(4, 0.05, 0.8) == math.inf
+    assert enough_changes(4, 0.1, 0.8) < 1
 
 
 def test_what_a_sample_may_not_contain() -> None:

@@ -23,7 +23,7 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 DESIGN = SequentialDesign.of(200, 0.05)
 

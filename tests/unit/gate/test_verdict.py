@@ -22,7 +22,7 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which an error rate is estimated."""
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 
