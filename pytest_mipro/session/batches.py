@@ -57,17 +57,17 @@ class Batches:
         """The identities of all examples, in the order of the split."""
         return tuple(map(example_digest, self.examples))
 
-    def asked(self, number: int) -> tuple[dspy.Example, ...]:
+    def examples_at(self, number: int) -> tuple[dspy.Example, ...]:
         """Return the examples that are asked up to a look, in the order of the split."""
         return tuple(self.examples[position] for position in self._positions(number))
 
-    def asked_names(self, number: int) -> tuple[str, ...]:
+    def names_at(self, number: int) -> tuple[str, ...]:
         """Return the identities of these examples."""
         return tuple(self.names[position] for position in self._positions(number))
 
     def compared(self, number: int, accepted: Collection[str] | None) -> int:
         """Return how many of them can be compared with ``accepted`` ones; None accepts all."""
-        names = self.asked_names(number)
+        names = self.names_at(number)
         return len(names) if accepted is None else sum(name in accepted for name in names)
 
     def look(
@@ -113,6 +113,6 @@ def _sizes(units: Sequence[Sequence[int]], looks: int) -> tuple[int, ...]:
         total += len(unit)
         if count >= _LEAST_UNITS or count == len(units):
             ends.append(total)
-    wanted = (total * look / looks for look in range(1, looks))
-    sizes = {next(end for end in ends if end >= size) for size in wanted}
+    shares = (total * look / looks for look in range(1, looks))
+    sizes = {next(end for end in ends if end >= share) for share in shares}
     return tuple(sorted(sizes | {total}))

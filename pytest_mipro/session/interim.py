@@ -57,9 +57,9 @@ class InterimResults:
         return self._restricted(self._number)
 
     @property
-    def asked(self) -> tuple[dspy.Example, ...]:
+    def examples(self) -> tuple[dspy.Example, ...]:
         """The examples of the latest result, in the order of the split."""
-        return self.batches.asked(self._number)
+        return self.batches.examples_at(self._number)
 
     def look(self, alpha: float) -> gate.InterimLook | None:
         """Return the latest look of the design of that level; None without a design."""
@@ -73,13 +73,13 @@ class InterimResults:
         """
         __tracebackhide__ = True
         if number > self._number:
-            before, after = self._result, self._ask(number)
+            earlier, later = self._result, self._ask(number)
             self._result = replace(
-                before,
-                baseline=after.baseline,
-                compiled=after.compiled,
-                usage=before.usage + after.usage,
-                seconds=before.seconds + after.seconds,
+                earlier,
+                baseline=later.baseline,
+                compiled=later.compiled,
+                usage=earlier.usage + later.usage,
+                seconds=earlier.seconds + later.seconds,
             )
             self._number = number
         return self._restricted(number)
@@ -94,7 +94,7 @@ class InterimResults:
         return self.at(len(self.batches.sizes))
 
     def _restricted(self, number: int) -> TaskResult:
-        result, names = self._result, self.batches.asked_names(number)
+        result, names = self._result, self.batches.names_at(number)
         total = len(self.batches.examples)
         if len(names) == total:
             return result

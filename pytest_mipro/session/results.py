@@ -52,9 +52,9 @@ class ScoredProgram:
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
-        count = len(self.scores)
-        asked = count if self.card.total is None else f"{count} of {self.card.total}"
-        return f"<ScoredProgram: score {self.score:.3f} on {asked} held-out examples>"
+        total = "" if self.card.total is None else f" of {self.card.total}"
+        count = f"{len(self.scores)}{total}"
+        return f"<ScoredProgram: score {self.score:.3f} on {count} held-out examples>"
 
     def __bool__(self) -> bool:
         """Raise DeclarationError: a program has a score, and is none."""

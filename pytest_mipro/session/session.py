@@ -203,12 +203,14 @@ class Session:
         batches, policy = Batches.of(context.task), self._policy
         asks_all = policy.update or policy.rescore or policy.frozen
         number = len(batches.sizes) if asks_all else 1
-        first = self._result(context, batches.asked(number))
+        first = self._result(context, batches.examples_at(number))
         # A test may ask for more while it has a model and an account of its own.
         variables = copy_context()
 
         def ask(number: int) -> TaskResult:
-            work = partial(self._extended, context, account, first.artifact, batches.asked(number))
+            work = partial(
+                self._extended, context, account, first.artifact, batches.examples_at(number)
+            )
             result: TaskResult = self._callbacks.run_in_test(partial(variables.run, work))
             return result
 

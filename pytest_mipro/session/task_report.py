@@ -66,7 +66,7 @@ def task_report(  # ruff: ignore[too-many-arguments] - the parts of a report
         model=task.lm.model,
         shared=result.shared,
         resumed=result.resumed,
-        held_out=held_out_examples(results.asked, *answers, accepted),
+        held_out=held_out_examples(results.examples, *answers, accepted),
         search=artifact.search,
         accepted=accepted,
         prompts_accepted=_prompts_accepted(state),

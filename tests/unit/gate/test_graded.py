@@ -190,7 +190,7 @@ def test_small_samples_mostly_understate_the_spread() -> None:
     """The median of SciPy's distribution of the standard deviation says by how much."""
     for n in (4, 8, 20, 200):
         median = math.sqrt(stats.chi2(n - 1).median() / (n - 1))
-        assert typical_shortfall(n) == pytest.approx(median, abs=2e-3)
+        assert typical_shortfall(n) == pytest.approx(median, abs=4e-3)
 
 
 def test_strong_evidence_has_a_tiny_p_value() -> None:

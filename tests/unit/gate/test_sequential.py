@@ -115,8 +115,8 @@ class TestFutility:
             (2, 0.5, 0.5, "PASS", False),
             (3, 0.5, 0.5, "PASS", True),
             (3, 0.5, 0.5, "FAIL", True),
-            (3, 0.8, 1.0, "PASS", False),
-            (3, 0.8, 1.0, "FAIL", False),
+            (2, 0.8, 1.0, "PASS", False),
+            (2, 0.8, 1.0, "FAIL", False),
         ],
     )
     def test_rule(

@@ -48,7 +48,7 @@ def test_a_batch_has_enough_examples(tmp_path: Path, count: int, sizes: tuple[in
 def test_other_tasks_have_one_batch(tmp_path: Path) -> None:
     """All their examples are asked at once, so that a comparison has no design."""
     single = batches(tmp_path, *sums(100, 80), sequential=False)
-    assert (single.sizes, single.asked(1)) == ((80,), sums(100, 80))
+    assert (single.sizes, single.examples_at(1)) == ((80,), sums(100, 80))
     assert single.look(1, 0.05) is None
 
 
@@ -57,10 +57,10 @@ def test_the_order_is_that_of_the_content(tmp_path: Path) -> None:
     examples = sums(100, 40)
     first = batches(tmp_path, *examples)
     backwards = batches(tmp_path, *reversed(examples))
-    assert set(first.asked_names(2)) == set(backwards.asked_names(2))
-    assert set(first.asked_names(1)) < set(first.asked_names(2))
-    assert first.asked(1) != examples[:10]
-    positions = [examples.index(example) for example in first.asked(2)]
+    assert set(first.names_at(2)) == set(backwards.names_at(2))
+    assert set(first.names_at(1)) < set(first.names_at(2))
+    assert first.examples_at(1) != examples[:10]
+    positions = [examples.index(example) for example in first.examples_at(2)]
     assert positions == sorted(positions)
 
 
@@ -70,8 +70,8 @@ def test_a_cluster_is_asked_at_once(tmp_path: Path) -> None:
     clustered = batches(tmp_path, *examples, cluster="document")
     assert clustered.sizes == (18, 30, 48, 60)
     for number in (1, 2, 3):
-        asked = [example.document for example in clustered.asked(number)]
-        assert all(asked.count(document) == 6 for document in asked)
+        documents = [example.document for example in clustered.examples_at(number)]
+        assert all(documents.count(document) == 6 for document in documents)
     large = batches(tmp_path, *in_documents([20, 20]), cluster="document")
     assert large.sizes == (40,)
 
@@ -79,12 +79,12 @@ def test_a_cluster_is_asked_at_once(tmp_path: Path) -> None:
 def test_only_common_examples_count(tmp_path: Path) -> None:
     """The looks of a comparison are at the examples that both programs have."""
     design = batches(tmp_path, *sums(100, 80))
-    late = {*design.names} - {*design.asked_names(2)}
+    late = {*design.names} - {*design.names_at(2)}
     assert [design.compared(number, late) for number in (1, 2, 3, 4)] == [0, 0, 20, 40]
     look = design.look(3, 0.05, late)
     assert look is not None
     assert (look.number, look.design.sizes) == (1, (20, 40))
-    assert design.look(4, 0.05, design.asked_names(1)) is None
+    assert design.look(4, 0.05, design.names_at(1)) is None
 
 
 def test_a_task_on_some_examples(tmp_path: Path) -> None:

@@ -70,10 +70,10 @@ def running(checkout: Checkout, task: Task | None = None, **policy: bool) -> Gen
 
 
 @pytest.mark.parametrize(
-    "model, word, asked", [(SURE, "PASS", 20), (LIKELY, "PASS", 40), (WORSE, "INCONCLUSIVE", 60)]
+    "model, word, count", [(SURE, "PASS", 20), (LIKELY, "PASS", 40), (WORSE, "INCONCLUSIVE", 60)]
 )
 def test_asking_stops_when_the_verdict_is_clear(
-    tmp_path: Path, model: tuple[int, int], word: str, asked: int
+    tmp_path: Path, model: tuple[int, int], word: str, count: int
 ) -> None:
     """The sentence and the scorecard say how far it went, and each call is counted once."""
     checkout = started(tmp_path, model)
@@ -84,12 +84,12 @@ def test_asking_stops_when_the_verdict_is_clear(
             verdict = outcome.beats_baseline()
         report = outcome.report()
         assert run.session.usage.calls == checkout.calls
-    assert (verdict.word, checkout.calls) == (word, 2 * asked)
-    assert verdict.sentence.startswith(f"look {asked // 20} of 4, at {asked} of 80 held-out")
+    assert (verdict.word, checkout.calls) == (word, 2 * count)
+    assert verdict.sentence.startswith(f"look {count // 20} of 4, at {count} of 80 held-out")
     assert report.usage.calls == checkout.calls
-    assert report.comparison.n == len(report.held_out) == asked
+    assert report.comparison.n == len(report.held_out) == count
     assert report.baseline.total == report.compiled.total == N
-    assert repr(outcome.compiled).endswith(f"on {asked} of 80 held-out examples>")
+    assert repr(outcome.compiled).endswith(f"on {count} of 80 held-out examples>")
 
 
 def test_a_verdict_does_not_depend_on_others(tmp_path: Path) -> None:
@@ -178,18 +178,18 @@ class TestRegression:
             return checkout
 
     @pytest.mark.parametrize(
-        "tolerant, right, word, asked",
+        "tolerant, right, word, count",
         [(True, 0, "FAIL", 20), (True, 95, "INCONCLUSIVE", 80), (False, 95, "INCONCLUSIVE", 40)],
     )
     def test_what_the_assert_depends_on_decides(
-        self, tmp_path: Path, tolerant: bool, right: int, word: str, asked: int
+        self, tmp_path: Path, tolerant: bool, right: int, word: str, count: int
     ) -> None:
         """If INCONCLUSIVE passes, asking stops once a FAIL is unlikely; if not, once a PASS is."""
         checkout = self.accepted(tmp_path)
         task = changed(checkout, right)
         with running(checkout, task, tolerant=tolerant) as outcome:
             verdict = outcome.no_regression(tolerance=0.02)
-            assert (verdict.word, len(outcome.compiled.scores)) == (word, asked), repr(verdict)
+            assert (verdict.word, len(outcome.compiled.scores)) == (word, count), repr(verdict)
 
     def test_common_examples_are_looked_at(self, tmp_path: Path) -> None:
         """The design has the examples of both programs, and new ones are asked with the others."""
@@ -273,8 +273,8 @@ def test_some_scores_keep_what_belongs_to_them(tmp_path: Path) -> None:
         program = replace(
             outcome.compiled, card=card, answers=outcome.compiled.answers[:3], further={"x": card}
         )
-    some = program.restricted_to(card.examples[1:], 3)
-    assert some.card.scores == some.further["x"].scores == (0, 1)
-    assert some.card.clusters == ("b", "a")
-    assert (some.card.total, some.usage) == (3, card.usage)
-    assert some.answers == program.answers[1:]
+    restricted = program.restricted_to(card.examples[1:], 3)
+    assert restricted.card.scores == restricted.further["x"].scores == (0, 1)
+    assert restricted.card.clusters == ("b", "a")
+    assert (restricted.card.total, restricted.usage) == (3, card.usage)
+    assert restricted.answers == program.answers[1:]
