@@ -18,9 +18,6 @@ def stop_with_error(item: pytest.Item, message: str) -> NoReturn:
     raise error
 
 
-def report_as_error(
-    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
-) -> None:
-    """Let pytest show such an error as one of the set-up."""
-    if call.excinfo is not None and call.excinfo.value is item.stash.get(_ERROR, None):
-        report.when = "setup"
+def is_asking_error(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
+    """Whether such an error ended the call."""
+    return call.excinfo is not None and call.excinfo.value is item.stash.get(_ERROR, None)
