@@ -208,7 +208,7 @@ def typical_shortfall(n: int) -> float:
     The median of chi-square by Wilson and Hilferty (1931), Proceedings of the
     National Academy of Sciences 17, 684-688.
     """
-    return (1 - 2 / (9 * max(n - 1, 1))) ** 1.5
+    return math.pow(1 - 2 / (9 * max(n - 1, 1)), 1.5)
 
 
 def sufficient(deviation: float, distance: float, alpha: float, power: float) -> float:

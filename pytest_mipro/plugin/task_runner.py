@@ -18,6 +18,7 @@ from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
+from pytest_mipro.plugin.migration import skip_measured
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
@@ -113,8 +114,8 @@ class TaskRunner:
 
     def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
         task, location = self._task(request), self._location(request.node)
-        estimate = self._session.estimate(task, location) if self._settings.dry_run else None
-        return self._outcome(task, location) if estimate is None else self._skip(task, estimate)
+        end = self._end_of_survey(task, location)
+        return self._outcome(task, location) if end is None else end()
 
     def _guarded(self, work: Callable[[], T], fail: Callable[[str], NoReturn]) -> T:
         """Return the result of ``work``; its errors are messages without a traceback."""
@@ -132,6 +133,17 @@ class TaskRunner:
         """Stop the running test with an error."""
         assert self._node is not None
         stop_with_error(self._node, message)
+
+    def _end_of_survey(
+        self, task: Task, location: ReferenceLocation
+    ) -> Callable[[], NoReturn] | None:
+        """Return what ends a test of a run that judges nothing; None if the test is judged."""
+        if self._settings.migrate:
+            migration = self._session.migration(task, location)
+            assert self._node is not None
+            return partial(skip_measured, self._node, migration, self._settings.lm)
+        estimate = self._session.estimate(task, location) if self._settings.dry_run else None
+        return None if estimate is None else partial(self._skip, task, estimate)
 
     @property
     def usage(self) -> Usage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.gate import confidence_text, question
 from pytest_mipro.report import charts, formatting, summary, word_changes
+from pytest_mipro.report.migrations import migration_tables
 from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.references import render_acceptances
@@ -256,6 +257,7 @@ FILTERS = {
         formatting.sample_size,
         formatting.shortened,
         numbered_examples,
+        migration_tables,
         optimizer_tables,
         prompt_changes,
         result_excerpt,
@@ -268,6 +270,7 @@ FILTERS = {
         summary.other_losses,
         summary.repeats_verdict,
         summary.score_changes,
+        summary.seal_note,
         summary.unmet_first,
         summary.worst_first,
         unfolded,

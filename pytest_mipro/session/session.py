@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import Artifact, LookKind
+    from pytest_mipro.records import Artifact, LookKind, Migration
     from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
@@ -130,6 +130,25 @@ class Session:
             warn=self._callbacks.warn_test,
             account=Account(prices=self._account.prices, parent=self._account),
         )
+
+    def migration(self, task: Task, location: ReferenceLocation) -> Migration:
+        """Return what a move to the model, adapter and DSPy of this run does to ``task``.
+
+        Raises:
+            MiproError: It cannot be measured.
+        """
+        # ruff: ignore[import-outside-top-level]: most sessions migrate nothing
+        from pytest_mipro.session.migration import Migrator
+
+        fingerprint = self._fingerprint(task)
+        migrator = Migrator(self._storage, self._scorer, self._callbacks, self._whole_result)
+        with self._charged(task, self._account_of(task)):
+            context = read_context(task, fingerprint, location, self._policy)
+            migration = migrator.migration(context)
+            result, batches = self._whole_result(context), Batches.of(task)
+            results = InterimResults(batches, len(batches.sizes), result, lambda _: result)
+            self._looks(context, results)
+        return migration
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
         """Return the most that ``outcome`` would ask of language models, or None if nothing.
@@ -233,6 +252,9 @@ class Session:
                 self._results[key] = test, result
         first_test, result = self._results[key]
         return result if test == first_test else replace(result, usage=Usage(), seconds=0.0)
+
+    def _whole_result(self, context: TaskContext) -> TaskResult:
+        return self._result(context, context.task.dataset.test)
 
     def _result(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Return the result of a task, which all its tests share, on held-out examples."""

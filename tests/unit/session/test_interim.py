@@ -61,7 +61,7 @@ def changed(checkout: Checkout, right: int, seed: int = 3) -> Task:
 
 
 @contextmanager
-def running(checkout: Checkout, task: Task | None = None, **policy: bool) -> Generator[Outcome]:
+def running(checkout: Checkout, task: Task | None = None, **policy: Any) -> Generator[Outcome]:
     """Run the body of a test."""
     with checkout.session(**policy) as run:
         outcome = run.outcome(task or sequential(checkout))
@@ -153,7 +153,7 @@ def test_costs_are_judged_on_all_examples(tmp_path: Path) -> None:
 def test_some_runs_ask_all_examples(tmp_path: Path, policy: str) -> None:
     """A reference has all scores; verdicts have the look at which they are clear all the same."""
     checkout = started(tmp_path, SURE)
-    with running(checkout, **{policy: True}) as outcome:
+    with running(checkout, None, **{policy: True}) as outcome:
         assert checkout.calls == 2 * N
         assert outcome.beats_baseline().sentence.startswith("look 1 of 4, at 20 of 80")
         assert len(outcome.compiled.scores) == N
