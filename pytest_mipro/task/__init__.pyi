@@ -35,4 +35,5 @@ from .task import Task as Task
 from .task import check_alpha_spending as check_alpha_spending
 from .task import check_cluster as check_cluster
 from .task import check_repeat as check_repeat
+from .task import check_sequential as check_sequential
 from .task import is_sampled as is_sampled
