@@ -23,6 +23,8 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 MARKER = re.compile(r"^<!-- (?P<kind>generated|page): (?P<name>\S+) -->$", re.MULTILINE)
 LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+PARAGRAPH = re.compile(r"(?<=\n\n)(?!```)[\w`\[][^\n]*(?:\n[^\n]+)*")
+"""A paragraph of prose: no heading, list, table, picture or block of code."""
 SECTIONS = {
     "": "Start here",
     "how-to": "How to",
@@ -134,9 +136,11 @@ def _entry(docname: str) -> str:
     if title is None:
         message = f"{docname}.md has no title"
         raise ValueError(message)
-    paragraphs = [part for part in text[title.end() :].split("\n\n") if re.match(r"\s*\w", part)]
-    first = " ".join(paragraphs[0].split()) if paragraphs else ""
-    sentence = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first)
+    first = PARAGRAPH.search(text, title.end())
+    words = (
+        "" if first is None else " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first[0]).split())
+    )
+    sentence = re.split(r"(?<=[.:]) ", words, maxsplit=1)[0]
     return f"- [{title[1]}]({docname}.md): {sentence}"
 
 
