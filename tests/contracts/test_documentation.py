@@ -218,16 +218,16 @@ def test_the_verdict_that_is_explained_is_one_of_the_plugin() -> None:
     sentence = " ".join(block(page, "text", "PASS: ").split())
     examples = tuple(map(str, range(120)))
 
-    def verdict(both: int) -> str:
-        """Return the sentence where both programs are right on ``both`` of the examples."""
-        right = [(1.0, 1.0)] * both + [(1.0, 0.0)] * (35 - both) + [(0.0, 1.0)] * (93 - both)
+    def verdict(shared: int) -> str:
+        """Return the sentence where both programs are right on ``shared`` of the examples."""
+        right = [(1.0, 1.0)] * shared + [(1.0, 0.0)] * (35 - shared) + [(0.0, 1.0)] * (93 - shared)
         rows = right + [(0.0, 0.0)] * (120 - len(right))
         cards = [
             Scorecard(examples, tuple(row[program] for row in rows), Usage()) for program in (0, 1)
         ]
         return repr(gate.beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False))
 
-    assert sentence in {verdict(both) for both in range(20, 36)}
+    assert sentence in {verdict(shared) for shared in range(20, 36)}
 
 
 def test_each_page_has_one_title() -> None:
