@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from forks import ForkServer
 
 TEAMS = {"charged": "billing", "crashes": "technical", "quote": "sales"}
+KINDS = {
+    **dict.fromkeys(("Who", "Which artist"), "person"),
+    **dict.fromkeys(("Where", "In which city", "In what country"), "place"),
+    "How": "number",
+    **dict.fromkeys(("When", "In what year", "Since when", "On which day"), "date"),
+}
 LANGUAGES = {"python", "json", "yaml", "ini", "console", "shell", "text", "{toctree}", "{eval-rst}"}
 DECLARING = [
     "docs/how-to/budgets.md",
     "docs/how-to/metrics.md",
     "docs/how-to/optimizers.md",
-    "docs/tutorial.md",
 ]
 """The pages whose tests declare tasks with the names in ``NAMES``."""
 
@@ -152,6 +157,34 @@ def test_the_engine_works_without_pytest(folder: Project) -> None:
     assert folder.pytester.runpython(folder.path / "script.py").ret == 0
     state = json.loads((folder.path / "router.json").read_text(encoding="utf-8"))
     assert state["demos"]
+
+
+def test_the_tutorial_ends_as_it_says(folder: Project) -> None:
+    """Word by word, but for the model: skipped, green, from the store, and compiled anew."""
+    page = "docs/tutorial.md"
+    (folder.path / "test_routing.py").unlink()
+    folder.write(
+        conftest=CONFTEST.replace(repr(TEAMS), repr(KINDS)),
+        make_questions=block(page, "python", "# make_questions.py"),
+        test_kinds=block(page, "python", "# test_kinds.py"),
+    )
+    assert folder.pytester.runpython(folder.path / "make_questions.py").ret == 0
+    rows = (folder.path / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == block(page, "json", "question").strip()
+    assert len(rows) == 200
+    folder.run().assert_outcomes(skipped=1)
+    folder.run("--mipro", "-v").assert_outcomes(passed=1)
+    again = folder.run("--mipro", "-v")
+    again.assert_outcomes(passed=1)
+    again.stdout.fnmatch_lines(["test_kinds * PASS * 0 * from the store"])
+    test = block(page, "python", "# test_kinds.py")
+    changed = block(page, "python", "Tell what kind").strip().splitlines()[1]
+    (original,) = [line for line in test.splitlines() if "Say what kind" in line]
+    folder.write(test_kinds=test.replace(original, changed))
+    reason = block(page, "text", "compiling: ").strip()
+    result = folder.run("--mipro", "-v")
+    result.assert_outcomes(passed=1)
+    assert reason in result.outlines
 
 
 @pytest.mark.parametrize("code", blocks(), ids=page_of)
