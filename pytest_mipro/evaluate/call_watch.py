@@ -39,15 +39,15 @@ class CallWatch(BaseCallback):
     After an error no further call begins.
 
     Args:
-        before_call: Called with the name of the model before each call, which begins when this
-            returns.
+        before_call: Called with the name of the model and the number of completions before each
+            call, which begins when this returns.
         after_response: Called after each call that succeeded.
         replies: The faults of the replies so far.
     """
 
     def __init__(
         self,
-        before_call: Callable[[str], object] = _do_nothing,
+        before_call: Callable[[str, int], object] = _do_nothing,
         after_response: Callable[[], object] = _do_nothing,
         replies: ReplyLog | None = None,
     ) -> None:
@@ -63,8 +63,9 @@ class CallWatch(BaseCallback):
         if self.error is not None:
             raise AttemptOver
         SECRETS.add_from_model(instance)  # An error of the provider may cite them.
-        self._before_call(str(getattr(instance, "model", "")))
-        seconds = longest_duration(instance, inputs.get("kwargs") or {})
+        options = {**getattr(instance, "kwargs", {}), **(inputs.get("kwargs") or {})}
+        self._before_call(str(getattr(instance, "model", "")), _completions(options))
+        seconds = longest_duration(instance, options)
         if seconds is not None:
             self._deadlines[call_id] = time.monotonic() + seconds
 
@@ -94,7 +95,7 @@ class CallWatch(BaseCallback):
         return True
 
 
-def longest_duration(lm: object, arguments: dict[str, Any]) -> float | None:
+def longest_duration(lm: object, options: dict[str, Any]) -> float | None:
     """Return the seconds that a call may take in all, or None if nothing limits it.
 
     A client applies its timeout to each read, so that a server which sends a byte now and then
@@ -102,12 +103,17 @@ def longest_duration(lm: object, arguments: dict[str, Any]) -> float | None:
 
     Args:
         lm: The language model; it may have a timeout, and repeat calls by itself.
-        arguments: The arguments of the call, which precede those of the model.
+        options: The options of the call, those of the model included.
     """
-    options = {**getattr(lm, "kwargs", {}), **arguments}
-    timeout, candidates = options.get("timeout"), options.get("n") or 1
+    timeout = options.get("timeout")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         return None
     retries = getattr(lm, "num_retries", 0)
     seconds = (1 + retries) * timeout + retries * _LONGEST_RETRY_WAIT
-    return float(candidates * seconds) + _GRACE_PERIOD
+    return float(_completions(options) * seconds) + _GRACE_PERIOD
+
+
+def _completions(options: dict[str, Any]) -> int:
+    """Return how many completions a call asks for; DSPy refuses what is no such number."""
+    count = options.get("n")
+    return count if isinstance(count, int) and count > 1 else 1

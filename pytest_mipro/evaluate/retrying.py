@@ -113,10 +113,10 @@ class _Attempts:
             with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
                 return _watched(work, watch)
 
-    def _before_call(self, limit: CallLimit, model: str) -> None:
-        limit.admit()
+    def _before_call(self, limit: CallLimit, model: str, completions: int) -> None:
+        limit.admit(completions)
         self.throttle.wait_for_pause()
-        begin_call(model)
+        begin_call(model, completions)
 
     def _after_response(self) -> None:
         self.throttle.record_response()

@@ -130,6 +130,8 @@ class Reports:
             file.write(render_step_summary(self._summary, size))
 
     def _summarize(self, *, is_interrupted: bool) -> Summary:
+        from pytest_mipro.store import has_seal_key
+
         tasks = sorted(self._tasks.values(), key=lambda task: (task.file, task.line, task.test))
         orphans = self._config.stash[ORPHANS].orphans
         return Summary(
@@ -141,6 +143,7 @@ class Reports:
             seconds=round(time.monotonic() - self._started, 3),
             orphans=None if orphans is None else tuple(orphans),
             interrupted=is_interrupted,
+            sealed=has_seal_key(),
         )
 
 

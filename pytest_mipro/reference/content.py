@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from pytest_mipro.canonical import Record, canonical_json, digest
-from pytest_mipro.errors import DamagedReference, ReferenceFileError
+from pytest_mipro.canonical import Record, digest
+from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Score, Usage
 from pytest_mipro.reference.files import damaged, load, missing_half, write
+from pytest_mipro.reference.sealing import check_seal, with_seal
 from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
-from pytest_mipro.store import SEAL_VARIABLE, environment_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def read_reference(location: ReferenceLocation) -> Reference | None:
     _check_state(location, state)
     reference = _reference(location, {**scores, "state": state})
     _check_consistency(location, reference, scores.get("program"))
-    _check_seal(location, scores)
+    check_seal(location, location.scores, scores, "reference", _claims(scores))
     return reference
 
 
@@ -243,30 +243,12 @@ def _scores_data(reference: Reference) -> dict[str, Any]:
     data = reference.to_dict()
     state = data.pop("state")
     data |= {"format": FORMAT, "version": VERSION, "program": digest(state)}
-    seal = environment_seal()
-    return data if seal is None else {**data, "seal": seal.of(_sealed(data))}
+    return with_seal(data, "reference", _claims(data))
 
 
-def _sealed(scores: Mapping[str, Any]) -> list[str]:
-    """Return what a seal is on: all scores, and the program by its digest."""
-    return [
-        "reference",
-        canonical_json({name: part for name, part in scores.items() if name != "seal"}),
-    ]
-
-
-def _check_seal(location: ReferenceLocation, scores: Mapping[str, Any]) -> None:
-    """Raise DamagedReference if a run with a key cannot believe the scores."""
-    seal = environment_seal()
-    if seal is None or seal.is_on(scores.get("seal"), _sealed(scores)):
-        return
-    problem = "has no seal" if "seal" not in scores else "has the seal of other content or keys"
-    message = (
-        f"the reference {location.show(location.scores)} {problem}, and is not believed where "
-        f"{SEAL_VARIABLE} is set; review it, and accept it where the same key is set, with: "
-        f"{location.command}"
-    )
-    raise DamagedReference(message)
+def _claims(scores: Mapping[str, Any]) -> JSON:
+    """Return all scores, and the program by its digest."""
+    return {name: part for name, part in scores.items() if name != "seal"}
 
 
 def _program_data(reference: Reference) -> dict[str, Any]:

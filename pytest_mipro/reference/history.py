@@ -23,6 +23,7 @@ from pytest_mipro.reference.files import (
     read_text,
     write,
 )
+from pytest_mipro.reference.sealing import check_seal, with_seal
 from pytest_mipro.reference.state import refused_key
 
 if TYPE_CHECKING:
@@ -170,11 +171,9 @@ def write_history(location: ReferenceLocation, history: History) -> None:
     Raises:
         ReferenceFileError: The file cannot be written.
     """
-    write(
-        location,
-        location.history,
-        {**history.to_dict(), "format": _FORMAT, "version": _VERSION},
-    )
+    data = {**history.to_dict(), "format": _FORMAT, "version": _VERSION}
+    # Git merges the rest of two histories line by line, which no seal would outlive.
+    write(location, location.history, with_seal(data, _FORMAT, data["anchor"]))
 
 
 def _mean(reference: Reference) -> float:
@@ -195,11 +194,13 @@ def _parsed(location: ReferenceLocation, text: str) -> History:
         )
         raise _broken(location, problem)
     try:
-        return History.from_dict(data)
+        history = History.from_dict(data)
     except ValidationError as error:
         details = error.errors()[0]
         name = ".".join(map(str, details["loc"]))
         raise _broken(location, f"has a wrong {name}: {details['msg']}") from error
+    check_seal(location, location.history, data, _FORMAT, data["anchor"])
+    return history
 
 
 def _problem(history: History) -> str:

@@ -9,7 +9,7 @@ from pytest_mipro.escaping import escaped_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_mipro.optimize import Bound, Estimate
+    from pytest_mipro.optimize import Bound, Estimate, Fit
 
 
 def render_dry_run(task: str, estimate: Estimate) -> str:
@@ -17,9 +17,17 @@ def render_dry_run(task: str, estimate: Estimate) -> str:
     lines = [f"mipro: {task}: would {estimate.why}"]
     lines += [f"  {bound.phase:>9}: {_amounts([bound], estimate)}" for bound in estimate.bounds]
     lines.append(f"  {'together':>9}: {_amounts(estimate.bounds, estimate)}; {_basis(estimate)}")
+    lines += [f"  {'fits':>9}: {_fit(fit, estimate)}" for fit in estimate.fits]
     if estimate.limits:
         lines.append(f"  limited to {', '.join(estimate.limits)}")
     return "\n".join(map(escaped_line, lines))
+
+
+def _fit(fit: Fit, estimate: Estimate) -> str:
+    if not fit.optimizer:
+        return f"no compile: {fit.reason}"
+    amounts = _amounts(fit.bounds, estimate) if fit.bounds else ""
+    return "; ".join(filter(None, [f'optimizer="{fit.optimizer}" ({fit.reason})', amounts]))
 
 
 def skip_reason(estimate: Estimate) -> str:

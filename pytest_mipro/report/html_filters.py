@@ -267,6 +267,7 @@ FILTERS = {
         summary.other_losses,
         summary.repeats_verdict,
         summary.score_changes,
+        summary.seal_note,
         summary.unmet_first,
         summary.worst_first,
         unfolded,

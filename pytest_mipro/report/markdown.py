@@ -32,6 +32,7 @@ from pytest_mipro.report.summary import (
     other_losses,
     repeats_verdict,
     score_changes,
+    seal_note,
     unmet_first,
     worst_examples,
     worst_first,
@@ -388,7 +389,8 @@ def _run(summary: Summary) -> Iterator[str]:
     usage = summary.usage
     calls, cost = formatting.calls(usage), formatting.cost(usage)
     duration, store = formatting.duration(summary.seconds), code_span(summary.store)
-    yield f"{calls}, {cost}, {duration}; store {store}"
+    note = "; ".join(filter(None, [f"store {store}", seal_note(summary)]))
+    yield f"{calls}, {cost}, {duration}; {note}"
     if summary.orphans:
         yield ""
         shown = ", ".join(code_span(path) for path in summary.orphans[:_EXAMPLES])

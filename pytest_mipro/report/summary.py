@@ -81,6 +81,7 @@ class Summary(Record):
         seconds: How long the session took.
         orphans: References of no test; None if only some tests were run.
         interrupted: Whether the session ended before its tests did.
+        sealed: Whether the store and the references carry a seal that others cannot forge.
     """
 
     tasks: tuple[TaskSummary, ...]
@@ -91,6 +92,7 @@ class Summary(Record):
     seconds: float
     orphans: tuple[str, ...] | None = None
     interrupted: bool = False
+    sealed: bool = False
 
 
 def summarize(
@@ -118,6 +120,16 @@ def effort(report: Report, *, with_calls: bool = True) -> str:
     if report.cut is not None:
         phrases.append(f"search cut at {report.cut.limit}")
     return ", ".join(phrases)
+
+
+def seal_note(summary: Summary) -> str:
+    """Return what a reader may believe where nothing is sealed; empty where it is."""
+    if summary.sealed:
+        return ""
+    return (
+        "nothing is sealed: those who can write the store or a reference can forge scores, "
+        "unless MIPRO_SEAL_KEY is set"
+    )
 
 
 def headline(summary: Summary) -> str:

@@ -96,7 +96,8 @@ class Compiler:
         check_state(task.program)
         reasons = self.reasons(task, context.fingerprint)
         self._callbacks.say(task, f"compiling: {', '.join(reasons)}")
-        self._callbacks.advise(advice_on_sizes(len(dataset.train), len(dataset.val)))
+        sizes = len(dataset.train), len(dataset.val)
+        self._callbacks.advise(advice_on_sizes(task.optimizer.name, *sizes))
         with self._storage.opened(again=self._policy.refresh) as store:
             compilation = self._compiled(context, reasons, store, held_out_rows)
         # An earlier artifact stays until here, so that an error loses nothing.

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.optimize import (
     Bound,
     CallProfile,
     Estimate,
+    Fit,
     may_loop,
     optimizer_of,
     tokens_per_call,
 )
+from pytest_mipro.session.advice import suitable_optimizers
 from pytest_mipro.session.anchors import has_new_metric
 from pytest_mipro.session.program_state import restore_accepted, restore_artifact
 from pytest_mipro.session.references import missing_examples
 from pytest_mipro.session.rollouts import scored_task
 from pytest_mipro.spending import current_account
+from pytest_mipro.task import OptimizerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +110,27 @@ def estimate_task(
         prices=dict(prices),
         is_approximate=may_loop(task.program, profile.calls),
         limits=() if account is None else tuple(str(left.limit) for left in account.remaining()),
+        fits=_fits(task, rows, profile) if work.reasons else (),
     )
+
+
+def _fits(task: Task, rows: Sequence[Row], profile: CallProfile) -> tuple[Fit, ...]:
+    """Return the optimizers that fit a task, with the bounds of those that could compile it."""
+    labelled = len(task.dataset.train) + len(task.dataset.val)
+    suitable = suitable_optimizers(labelled, rows)
+    if not suitable.names:
+        return (Fit("", suitable.reason),)
+    return tuple(_fit(name, suitable.reason, task, profile) for name in suitable.names)
+
+
+def _fit(name: str, reason: str, task: Task, profile: CallProfile) -> Fit:
+    is_declared = name == task.optimizer.name
+    choice = task.optimizer if is_declared else OptimizerChoice(name)
+    try:
+        bounds = optimizer_of(choice).bounds(task, profile)
+    except DeclarationError as error:
+        return Fit(name, str(error))
+    return Fit(name, reason, bounds)
 
 
 def _call_profile(task: Task, rows: Sequence[Row]) -> CallProfile:

@@ -139,14 +139,18 @@ class Account:
             if remaining.amount <= self._reserve(remaining.limit.unit):
                 raise self.exceeded(remaining.limit)
 
-    def admit_call(self) -> None:
+    def admit_call(self, completions: int = 1) -> None:
         """Let a call of a row that has begun begin.
 
+        Args:
+            completions: How many completions it asks for, each of which counts as a call.
+
         Raises:
-            BudgetExceeded: A limit is spent.
+            BudgetExceeded: A limit is spent, or has fewer calls left.
         """
         for remaining in self.remaining():
-            if remaining.amount <= 0:
+            missing = completions - 1 if remaining.limit.unit == "calls" else 0
+            if remaining.amount <= missing:
                 raise self.exceeded(remaining.limit)
 
     def _check_prices(self, limit: Limit) -> None:

@@ -32,14 +32,14 @@ class CallLimit:
     def __init__(self) -> None:
         self.error: BudgetExceeded | None = None
 
-    def admit(self) -> None:
-        """Raise ``CallRefused`` if a limit is spent."""
+    def admit(self, completions: int = 1) -> None:
+        """Raise ``CallRefused`` if a limit does not allow a call for so many completions."""
         # Not the account of the context: DSPy passes only its own settings to its threads.
         meter = dspy.settings.usage_tracker
         if not isinstance(meter, UsageMeter):
             return
         try:
-            meter.admit_call()
+            meter.admit_call(completions)
         except BudgetExceeded as error:
             self.error = error
             raise CallRefused from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -16,17 +17,22 @@ if TYPE_CHECKING:
     from pytest_mipro.spending.account import Purpose
 
 
-class _Call(NamedTuple):
+@dataclass
+class _Call:
+    """A call for one or more completions, and how many of them have been charged."""
+
     model: str
-    start_time: float
+    completions: int = 1
+    start_time: float = field(default_factory=time.monotonic)
+    charged: int = 0
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("mipro_call", default=None)
 
 
-def begin_call(model: str) -> None:
-    """Record that a call of ``model`` begins in this context."""
-    _CALL.set(_Call(model, time.monotonic()))
+def begin_call(model: str, completions: int = 1) -> None:
+    """Record that a call of ``model`` begins in this context; each completion counts as a call."""
+    _CALL.set(_Call(model, completions))
 
 
 class UsageMeter:
@@ -76,14 +82,14 @@ class UsageMeter:
         # DSPy's cache had the responses that an earlier attempt has paid for.
         return self.usage if self.usage.calls == self._responses else None
 
-    def admit_call(self) -> None:
-        """Let a call begin.
+    def admit_call(self, completions: int = 1) -> None:
+        """Let a call for so many completions begin.
 
         Raises:
             BudgetExceeded: As ``Account.admit_call``.
         """
         if self._account is not None:
-            self._account.admit_call()
+            self._account.admit_call(completions)
 
     def begin_attempt(self) -> None:
         """Record that an attempt at the row begins."""
@@ -92,17 +98,28 @@ class UsageMeter:
             self._cached_usage = Usage()
             self._responses = 0
 
-    def count_response(self) -> None:
+    def count_response(self, completions: int = 1) -> None:
         """Count a response, of a model or from a cache."""
         with self._lock:
-            self._responses += 1
+            self._responses += completions
+
+    def add_completions(self, model: str, count: int) -> None:
+        """Add the calls of further completions, whose tokens an earlier entry has."""
+        usage = Usage(count)
+        if self._account is not None:
+            usage = self._account.charge(self._purpose or self._account.stage, model, usage)
+        with self._lock:
+            self.usage += usage
 
     def __deepcopy__(self, _memo: object) -> UsageMeter:
         """Return this meter: DSPy copies its settings for each thread."""
         return self
 
     def add_usage(self, model: str, entry: dict[str, Any] | None) -> None:
-        """Add the usage entry of one response, as DSPy reports it."""
+        """Add the usage entry of one response, as DSPy reports it.
+
+        DSPy reports the completions of a call together, or one by one if the call fails.
+        """
         entry = entry or {}
         usage = _usage_of(entry)
         account = self._account
@@ -113,13 +130,14 @@ class UsageMeter:
             self.usage += usage
             self._is_uncounted |= not _is_counted(entry)
             if call is not None:
+                call.charged += 1
                 self.seconds = (self.seconds or 0.0) + time.monotonic() - call.start_time
 
-    def add_cached(self, model: str, entry: dict[str, Any]) -> None:
+    def add_cached(self, model: str, entry: dict[str, Any], completions: int = 1) -> None:
         """Add the usage entry of a cached response, without a charge."""
         if not _is_counted(entry):
             return
-        usage = _usage_of(entry)
+        usage = _usage_of(entry, completions)
         if self._account is not None:
             usage = self._account.priced(model, usage)
         with self._lock:
@@ -128,20 +146,27 @@ class UsageMeter:
 
 def end_call() -> None:
     """Record that the call in this context has its response."""
-    meter = dspy.settings.usage_tracker
-    if isinstance(meter, UsageMeter):
+    meter, call = dspy.settings.usage_tracker, _CALL.get()
+    if not isinstance(meter, UsageMeter):
+        return
+    if call is None:
         meter.count_response()
+        return
+    meter.count_response(call.completions)
+    if 0 < call.charged < call.completions:
+        meter.add_completions(call.model, call.completions - call.charged)
+        call.charged = call.completions
 
 
 def count_cached_response(entry: dict[str, Any]) -> None:
     """Record that the call in this context has a cached response with this usage entry."""
     meter, call = dspy.settings.usage_tracker, _CALL.get()
     if isinstance(meter, UsageMeter) and call is not None:
-        meter.add_cached(call.model, entry)
+        meter.add_cached(call.model, entry, call.completions)
 
 
-def _usage_of(entry: dict[str, Any]) -> Usage:
-    return Usage(1, _tokens(entry, "prompt_tokens"), _tokens(entry, "completion_tokens"))
+def _usage_of(entry: dict[str, Any], calls: int = 1) -> Usage:
+    return Usage(calls, _tokens(entry, "prompt_tokens"), _tokens(entry, "completion_tokens"))
 
 
 def _is_counted(entry: dict[str, Any]) -> bool:

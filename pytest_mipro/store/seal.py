@@ -39,15 +39,20 @@ class Seal:
         return hmac.compare_digest(self.of(parts).encode("ascii"), written)
 
 
+def has_seal_key() -> bool:
+    """Whether the environment has a key, so that what is stored and accepted is sealed."""
+    return len(_environment_key()) >= _SHORTEST
+
+
 def environment_seal() -> Seal | None:
     """Return the seal under the key in the environment; None without a key.
 
     Raises:
         StoreError: The key is too short to be a secret.
     """
-    key = os.environ.get(SEAL_VARIABLE, "").strip()
+    key = _environment_key()
     if not key:
-        return None  # A job that has no secrets, such as one of a fork, gets an empty text.
+        return None
     if len(key) < _SHORTEST:
         message = (
             f"{SEAL_VARIABLE} has {len(key)} characters, expected {_SHORTEST} or more; make a key: "
@@ -55,3 +60,8 @@ def environment_seal() -> Seal | None:
         )
         raise StoreError(message)
     return Seal(key)
+
+
+def _environment_key() -> str:
+    # A job that has no secrets, such as one of a fork, gets an empty text.
+    return os.environ.get(SEAL_VARIABLE, "").strip()

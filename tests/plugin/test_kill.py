@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from paid import CALLS_PER_ROW, THREADS, artifact, environment, options, write
+from paid import CALLS_PER_ROW, RANDOM_SEARCH, THREADS, artifact, environment, options, write
 from project import LONGEST
 from served import Model
 
@@ -117,6 +117,17 @@ def test_with_cached_responses_a_kill_costs_only_running_calls(runs: Runs) -> No
     assert artifact(runs.project, "killed") == expected
     # Each thread has a call under way, and may have had one that ended just before.
     assert 0 < runs.model.counts.requests - calls <= kills * 2 * THREADS
+
+
+@pytest.mark.parametrize("runs", [True], indirect=True)
+def test_an_optimizer_of_dspy_continues_from_stored_responses(runs: Runs) -> None:
+    """Its program is the same after kills, which cost only the calls that were running."""
+    write(runs.project, optimizer=RANDOM_SEARCH)
+    expected, calls = runs.complete()
+    kills = runs.until_done("killed", iter([runs.at(9), runs.at(20), lambda _: runs.model.plan()]))
+    assert kills == 2
+    assert artifact(runs.project, "killed") == expected
+    assert 0 <= runs.model.counts.requests - calls <= kills * 2 * THREADS
 
 
 def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:

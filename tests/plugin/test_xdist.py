@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from paid import CALLS_PER_ROW, TESTS, THREADS, artifact, start, write
+from paid import CALLS_PER_ROW, RANDOM_SEARCH, TESTS, THREADS, artifact, start, write
 from served import Model
 
 if TYPE_CHECKING:
@@ -109,6 +109,19 @@ def test_four_workers_compile_once(project: Project, model: Model) -> None:
     assert len(re.findall(r"=+ mipro =+", spread)) == 1
     for line in ("compiling: no artifact", "bootstrapping demos", "searching"):
         assert len(re.findall(f"^mipro: adder: {line}", spread, re.MULTILINE)) == 1, spread
+
+
+def test_workers_compile_once_with_an_optimizer_of_dspy(project: Project, model: Model) -> None:
+    """It asks as often as in one process, for the same artifact."""
+    write(project, tests=2, optimizer=RANDOM_SEARCH)
+    alone = output_of(start(project, model, store="alone"))
+    calls = model.counts.requests
+    model.forget()
+    spread = output_of(start(project, model, "-n", "2", store="spread"))
+    assert "2 passed" in alone
+    assert "2 passed" in spread
+    assert model.counts.requests == calls
+    assert artifact(project, "spread") == artifact(project, "alone")
 
 
 def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:

@@ -76,20 +76,29 @@ from program import Adder, right, DATASET
 
 @pytest.mark.parametrize("number", range(TESTS))
 @mipro_optimize(
-    program=Adder, metric=right, dataset=DATASET, auto=None, num_candidates=4, num_trials=8,
-    minibatch_size=10, max_bootstrapped_demos=2, max_labeled_demos=2, seed=3, name="adder",
+    program=Adder, metric=right, dataset=DATASET, seed=3, name="adder", OPTIMIZER
 )
 def test_adder(mipro, number):
     assert mipro.compiled.scores[number] in (0.0, 1.0)
 """
 
 
-def write(project: Project, *, tests: int = 1, conftest: str = "") -> None:
+MIPRO = (
+    "auto=None, num_candidates=4, num_trials=8, minibatch_size=10, max_bootstrapped_demos=2, "
+    "max_labeled_demos=2"
+)
+RANDOM_SEARCH = (
+    'optimizer="random_search", optimizer_options={"num_candidate_programs": 1, '
+    '"max_bootstrapped_demos": 2, "max_labeled_demos": 2}'
+)
+
+
+def write(project: Project, *, tests: int = 1, conftest: str = "", optimizer: str = MIPRO) -> None:
     """Write a project with ``tests`` tests of one task."""
     project.write(
         program=_PROGRAM,
         conftest=_CONFTEST + conftest,
-        test_adder=_TEST.replace("range(TESTS)", f"range({tests})"),
+        test_adder=_TEST.replace("TESTS", str(tests)).replace("OPTIMIZER", optimizer),
     )
 
 

@@ -50,6 +50,21 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """An optimizer that fits a task.
+
+    Attributes:
+        optimizer: Its name; empty if none fits.
+        reason: Why it fits or, without bounds, why it could not compile the task.
+        bounds: The bounds of its phases.
+    """
+
+    optimizer: str
+    reason: str
+    bounds: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a task would do now.
 
@@ -60,6 +75,7 @@ class Estimate:
         prices: The price of each model; None if it is unknown.
         is_approximate: Whether the program may call more often than the bounds say.
         limits: The limits of the user's budget, in words.
+        fits: The optimizers that fit the task, if it would compile.
     """
 
     why: str
@@ -68,6 +84,7 @@ class Estimate:
     prices: dict[str, Price | None]
     is_approximate: bool
     limits: tuple[str, ...] = ()
+    fits: tuple[Fit, ...] = ()
 
 
 def bounds_of_compile(

@@ -25,15 +25,15 @@ class TestGather:
         finished: list[int] = []
 
         async def work(number: int) -> None:
-            await asyncio.sleep(0.01 * number)
             if number == 1:
                 raise KeyError(number)
+            await asyncio.sleep(0.01 * number)
             finished.append(number)
 
         async def run() -> None:
             with pytest.raises(KeyError):
                 await gather([work(number) for number in range(4)])
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
         asyncio.run(run())
         assert finished == [0]

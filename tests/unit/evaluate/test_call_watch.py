@@ -133,16 +133,16 @@ def test_a_watch_records_its_own_context_only() -> None:
 
 
 def test_a_watch_reports_calls_and_responses() -> None:
-    """It reports each call with its model, and each response."""
-    events: list[str] = []
-    watch = CallWatch(events.append, lambda: events.append("response"))
+    """It reports each call with its model and the number of its completions, and each response."""
+    events: list[object] = []
+    watch = CallWatch(lambda *call: events.append(call), lambda: events.append("response"))
     lm = dspy.LM("scripted", engine=Unreachable(), cache=False, num_retries=0)
     with dspy.context(lm=lm, callbacks=[watch]):
         _errors_of_a_call()
         vars(lm)["_engine_spec"] = Unreachable(RATE)
         _errors_of_a_call()
 
-    assert events == ["scripted", "response", "scripted"]
+    assert events == [("scripted", 1), "response", ("scripted", 1)]
 
 
 # --- How long a call may take ------------------------------------------------------------------
@@ -165,7 +165,27 @@ def test_the_longest_duration_of_a_call(
     """It is the timeout and a grace period, for each candidate and for each repetition."""
     lm = dspy.LM("openai/x", **{"num_retries": 0, **options})
 
-    assert longest_duration(lm, arguments) == seconds
+    assert longest_duration(lm, {**lm.kwargs, **arguments}) == seconds
+
+
+@pytest.mark.parametrize(
+    "of_model, of_call, completions",
+    [
+        ({}, {}, 1),
+        ({"n": 3}, {}, 3),
+        ({"n": 3}, {"n": 2}, 2),
+        ({}, {"n": "2"}, 1),
+        ({"n": 0}, {}, 1),
+    ],
+)
+def test_a_watch_reports_how_many_completions_a_call_asks_for(
+    of_model: dict[str, Any], of_call: dict[str, Any], completions: int
+) -> None:
+    """The call's own number comes before that of its model; DSPy refuses what is no number."""
+    calls: list[object] = []
+    watch = CallWatch(lambda *call: calls.append(call))
+    watch.on_lm_start("1", dspy.LM("openai/x", **of_model), {"kwargs": of_call})
+    assert calls == [("openai/x", completions)]
 
 
 def test_a_call_is_overdue_after_its_longest_duration(monkeypatch: pytest.MonkeyPatch) -> None:

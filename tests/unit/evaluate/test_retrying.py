@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -10,12 +11,16 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
 
-from pytest_mipro.errors import InfrastructureError, MetricError
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError, MetricError
 from pytest_mipro.evaluate import retrying
 from pytest_mipro.evaluate import throttle as throttle_module
+from pytest_mipro.evaluate.response_cache import cached_responses
 from pytest_mipro.evaluate.retry_policy import RetryPolicy
 from pytest_mipro.evaluate.retrying import retry_lm_errors
 from pytest_mipro.evaluate.throttle import Throttle, throttled
+from pytest_mipro.records import Usage
+from pytest_mipro.spending import Account, Limit, UsageMeter
+from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +80,62 @@ def retried(
 ) -> str:
     """Return the result of work that is retried by ``policy``."""
     return throttled(throttle or Throttle(policy), retry_lm_errors, work, "testing")
+
+
+# --- What a call for several completions counts as ---------------------------------------------
+
+
+def completions_of(engine: ScriptedEngine, count: int = 3, *, cache: bool = False) -> UsageMeter:
+    """Return the meter of work that asks ``engine`` once for ``count`` completions."""
+    lm = dspy.LM("scripted", engine=engine, cache=cache, num_retries=0, n=count)
+    meter = UsageMeter()
+
+    def work() -> str:
+        meter.begin_attempt()
+        with dspy.context(lm=lm, usage_tracker=meter):
+            return str(dspy.Predict("question -> answer")(question="1 + 1").answer)
+
+    with suppress(InfrastructureError):
+        retried(work)
+    return meter
+
+
+def test_a_completion_counts_as_a_call() -> None:
+    """DSPy asks an engine once for each of them, and reports their tokens together."""
+    engine = ScriptedEngine()
+    meter = completions_of(engine)
+    assert engine.calls == 3
+    assert meter.usage == meter.spent == Usage(3, 30, 6)
+
+
+@pytest.mark.usefixtures("clock")
+def test_completions_before_an_error_count() -> None:
+    """Of a call that fails at its second completion, the first was paid for."""
+    engine = ScriptedEngine()
+    engine.credit = 1
+    assert completions_of(engine).usage == Usage(1, 10, 2)
+
+
+def test_stored_completions_are_not_charged() -> None:
+    """They count in what an answer takes, and not in what the run has spent."""
+    with closing(Store.in_memory()) as store, cached_responses(store):
+        engine = ScriptedEngine()
+        first, second = (completions_of(engine, cache=True) for _ in range(2))
+    assert engine.calls == 3
+    assert second.usage == Usage()
+    assert first.spent == second.spent == Usage(3, 30, 6)
+
+
+def test_a_limit_refuses_more_completions_than_it_has_calls_left() -> None:
+    """No completion is asked for, where not all of them are allowed."""
+    engine = ScriptedEngine()
+    account = Account([Limit("calls", 2, "lm_calls")])
+    with account.current(), pytest.raises(BudgetExceeded, match="lm_calls=2 is not enough"):
+        completions_of(engine)
+    assert engine.calls == 0
+    with account.current():
+        completions_of(engine, 2)
+    assert (engine.calls, account.usage.calls) == (2, 2)
 
 
 # --- Which errors are retried ------------------------------------------------------------------

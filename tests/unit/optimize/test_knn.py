@@ -22,7 +22,7 @@ class AsyncAdder(dspy.Module):
     """Adds two numbers, and has to be awaited."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's constructor has no types
+        super().__init__()
         self.add = dspy.Predict("question -> answer: int")
 
     async def aforward(self, question: str) -> dspy.Prediction:

@@ -54,6 +54,13 @@ def location(tmp_path: Path) -> ReferenceLocation:
     )
 
 
+def edit(location: ReferenceLocation, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply ``change`` to the data of the history."""
+    data = json.loads(location.history.read_text(encoding="utf-8"))
+    change(data)
+    location.history.write_text(json.dumps(data), encoding="utf-8")
+
+
 def scored(**scores: float) -> Reference:
     """Return a reference with other scores of the compiled program."""
     return replace(REFERENCE, compiled=scores)
@@ -173,9 +180,7 @@ class TestFile:
     ) -> None:
         """A history that cannot be used is an error, also where one is accepted anew."""
         write_history(location, HISTORY)
-        data = json.loads(location.history.read_text(encoding="utf-8"))
-        change(data)
-        location.history.write_text(json.dumps(data), encoding="utf-8")
+        edit(location, change)
         with pytest.raises(DamagedReference) as caught:
             read_history(location, REFERENCE, update=update)
         assert problem in str(caught.value)
@@ -191,7 +196,50 @@ def git(folder: Path, *arguments: str, check: bool = True) -> None:
     )
 
 
+@pytest.fixture
+def key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Set a key, or the empty text of a job without secrets."""
+    key = str(getattr(request, "param", "k" * 32))
+    monkeypatch.setenv("MIPRO_SEAL_KEY", key)
+    return key
+
+
+@pytest.mark.usefixtures("key")
+class TestSeal:
+    def test_a_sealed_history(
+        self, location: ReferenceLocation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is believed under its key, under none, and under no other."""
+        write_history(location, HISTORY)
+        assert read_history(location, REFERENCE, update=False) == HISTORY
+        monkeypatch.delenv("MIPRO_SEAL_KEY")
+        assert read_history(location, REFERENCE, update=False) == HISTORY
+        monkeypatch.setenv("MIPRO_SEAL_KEY", "o" * 32)
+        with pytest.raises(DamagedReference, match="has the seal of other content or keys"):
+            read_history(location, REFERENCE, update=False)
+
+    @pytest.mark.parametrize(
+        "change, problem",
+        [
+            (lambda data: data.pop("seal"), "has no seal, .* with: .*--mipro-new-anchor"),
+            (lambda data: data["anchor"]["scores"].update(a=0.0), "has the seal of other content"),
+            (lambda data: data["anchor"].update(metric="78"), "has the seal of other content"),
+        ],
+    )
+    def test_an_edited_anchor(
+        self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
+    ) -> None:
+        """It is an error with the next step, also where a run accepts."""
+        write_history(location, HISTORY)
+        edit(location, change)
+        for update in (False, True):
+            with pytest.raises(DamagedReference, match=problem):
+                read_history(location, REFERENCE, update=update)
+
+
 class TestMerge:
+    @pytest.mark.usefixtures("key")
+    @pytest.mark.parametrize("key", ["", "k" * 32], indirect=True, ids=["unsealed", "sealed"])
     def test_two_branches_that_accept_are_united(
         self, location: ReferenceLocation, tmp_path: Path
     ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hostile import TEXTS
 
 from pytest_mipro.escaping import printable
-from pytest_mipro.optimize import Bound, Estimate
+from pytest_mipro.optimize import Bound, Estimate, Fit
 from pytest_mipro.optimize.mipro.estimate import Tokens
 from pytest_mipro.report.dry_run import render_dry_run, skip_reason
 from pytest_mipro.spending import Price
@@ -39,6 +39,30 @@ def test_an_unknown_price_has_no_cost() -> None:
     text = render_dry_run("router", replace(ESTIMATE, prices={"m": None}))
     assert text.count("cost unknown (no price for 'm')") == 3
     assert "$" not in text
+
+
+def test_optimizers_that_fit_are_named() -> None:
+    """Each has its reason and its bounds; where none fits, the line says why."""
+    bounds = (Bound("compile", 5, 5, "m"), Bound("held-out", 0, 0, "m"))
+    fits = (
+        Fit("bootstrap", "30 labelled examples", bounds),
+        Fit("copro", "30 labelled examples", (Bound("compile", 0, None, "m"),)),
+        Fit("gepa", "it is not installed"),
+        Fit("", "the baseline scores 0.950"),
+    )
+    lines = render_dry_run("router", replace(ESTIMATE, fits=fits)).splitlines()[-4:]
+    assert lines == [
+        (
+            '       fits: optimizer="bootstrap" (30 labelled examples); at most 5 LM calls, '
+            "about 5000 tokens, about $0.0095"
+        ),
+        (
+            '       fits: optimizer="copro" (30 labelled examples); unknown: nothing bounds the LM '
+            "calls of this optimizer; limit them with a budget"
+        ),
+        '       fits: optimizer="gepa" (it is not installed)',
+        "       fits: no compile: the baseline scores 0.950",
+    ]
 
 
 def test_limits_are_named() -> None:

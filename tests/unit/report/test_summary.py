@@ -28,6 +28,7 @@ from pytest_mipro.report.summary import (
     repeats_verdict,
     score_change,
     score_changes,
+    seal_note,
     worst_examples,
     worst_first,
 )
@@ -256,3 +257,9 @@ def test_prompts_are_those_of_the_earlier_program() -> None:
     assert earlier_prompts(report()) == (BASELINE_PROMPT,)
     outcome = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED_PROMPT,))
     assert earlier_prompts(outcome) == (ACCEPTED_PROMPT,)
+
+
+def test_a_summary_says_what_may_be_believed() -> None:
+    """Where nothing is sealed, scores may be forged."""
+    assert "can forge scores" in seal_note(summary())
+    assert not seal_note(replace(summary(), sealed=True))

@@ -96,6 +96,21 @@ def test_an_estimate_has_prices_and_limits(checkout: Checkout) -> None:
     assert estimate(checkout.task()).limits == ()
 
 
+def test_an_estimate_says_which_optimizer_fits(checkout: Checkout) -> None:
+    """Only a compile needs one; an optimizer that cannot compile the task says why."""
+    assert estimate(checkout.task()).fits == ()
+    (labeled,) = estimate(checkout.task(), ("new",)).fits
+    assert (labeled.optimizer, [bound.calls for bound in labeled.bounds]) == ("labeled", [0])
+    large = checkout.task(dataset=Dataset(sums(0, 20), sums(100, 40), HELD_OUT))
+    good = [Row(str(index), 1.0) for index in range(10)]
+    (none,) = estimate(large, ("new",), good).fits
+    assert (none.optimizer, none.bounds) == ("", ())
+    with_feedback = [Row("a", 0.0, feedback="too long")]
+    mipro, gepa = estimate(large, ("new",), with_feedback).fits
+    assert (mipro.optimizer, mipro.bounds) == ("mipro", estimate(large, ("new",)).bounds[:-1])
+    assert gepa.optimizer == "gepa"
+
+
 def test_options_without_a_compile_do_not_matter(checkout: Checkout) -> None:
     """Options that a compile refuses are an error only if there is one to estimate."""
     task = checkout.task(minibatch=True)

@@ -9,7 +9,7 @@ from store_checks import tamper
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
-from pytest_mipro.store import Response, Seal, Store, environment_seal
+from pytest_mipro.store import Response, Seal, Store, environment_seal, has_seal_key
 from pytest_mipro.store.checksum import checksum
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     if value is not None:
         monkeypatch.setenv("MIPRO_SEAL_KEY", value)
     assert environment_seal() is None
+    assert not has_seal_key()
 
 
 def test_a_short_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +60,14 @@ def test_a_short_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match=r"has 7 characters, expected 32 .*token_hex") as error:
         Store.in_memory()
     assert "hunter2" not in str(error.value)
+    assert not has_seal_key()
+
+
+@pytest.mark.usefixtures("key")
+def test_a_key() -> None:
+    """A key that is long enough seals."""
+    assert has_seal_key()
+    assert environment_seal() is not None
 
 
 @pytest.mark.usefixtures("key")
