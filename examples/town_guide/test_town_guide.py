@@ -19,7 +19,7 @@ class Topic(dspy.Signature):
     """Say what the visitor asks about."""
 
     question: str = dspy.InputField()
-    topic: Literal["hours", "price", "bus"] = dspy.OutputField()
+    topic: Literal["opening", "closing", "ticket", "bus"] = dspy.OutputField()
 
 
 class ReadNumber(dspy.Signature):
