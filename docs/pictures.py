@@ -182,6 +182,8 @@ def picture_comment(browser: Browser, report: Path, file: Path) -> None:
     """Take a picture of a Markdown report as a comment on a pull request shows it."""
     page = _page(browser, WIDTH)
     html = MarkdownIt("gfm-like").render(report.read_text(encoding="utf-8"))
+    html = html.replace("<details>", "<details open>")
+    html = html.replace("❌", '<b style="color: #d1242f">✖</b>')  # GitHub brings a font of emoji
     page.set_content(_COMMENT.format(html=html))
     _picture_top(page, "main", file)
 
