@@ -12,6 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from database_server import Server
+
 # Tests that draw at random by themselves draw as much more or less: they ask for the profile's
 # number of examples.
 settings.register_profile(
@@ -25,6 +27,29 @@ def pytest_configure() -> None:
     """Keep runs inside of tests from talking to the CI that the tests run in."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)
+
+
+@pytest.hookimpl(tryfirst=True)  # Before items are deselected by their markers.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a PostgreSQL server."""
+    for item in items:
+        if "postgresql" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgresql)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Generator[Server]:
+    """Start a PostgreSQL server, once per process of the tests."""
+    from database_server import running_server
+
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Server) -> str:
+    """Return the URL of an empty database."""
+    return postgresql.empty_database()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from .scoring import Grade as Grade
 from .scoring import call_metric as call_metric
 from .stored_rows import StoredRows as StoredRows
 from .stored_rows import available_rows as available_rows
-from .stored_rows import original_usage as original_usage
+from .stored_rows import original_usages as original_usages
 from .stored_rows import stored_rows as stored_rows
 from .stored_work import StoredWork as StoredWork
 from .thread_pool import ContextThreadPool as ContextThreadPool

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dspy
 
 from pytest_mipro.canonical import plain
+from pytest_mipro.dspy_internals import metered_calls
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.evaluate.awaiting import Step, call_program
 from pytest_mipro.evaluate.failures import failure_of, program_error
@@ -155,7 +156,7 @@ class Evaluator:
     @contextmanager
     def _metered(self, purpose: Purpose | None = None) -> Generator[UsageMeter]:
         meter = UsageMeter(purpose)
-        with dspy.context(**{**self.settings, "usage_tracker": meter}):
+        with dspy.context(**{**self.settings, **metered_calls(meter)}):
             yield meter
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import dspy
-from dspy.utils.exceptions import (
+from dspy import (
     AdapterParseError,
     ContextWindowExceededError,
     LMInvalidRequestError,

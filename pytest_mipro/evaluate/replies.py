@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 
+from pytest_mipro.dspy_internals import logged_calls
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
@@ -104,8 +106,4 @@ class ReplyLog:
     def begin_attempt(self) -> dict[str, Any]:
         """Forget all replies, and return the settings with which DSPy reports those to come."""
         self.faults, self.error = [], None
-        return {
-            "caller_modules": [self, *(dspy.settings.caller_modules or [])],
-            "disable_history": False,
-            "max_history_size": max(1, dspy.settings.max_history_size),
-        }
+        return logged_calls(self)

@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy.clients.cache import Cache
 
 from pytest_mipro.canonical import digest
+from pytest_mipro.dspy_internals import Cache, replaced_cache
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.evaluate.called_model import CalledModels
 from pytest_mipro.evaluate.response_content import content_of, response_of
@@ -36,35 +36,21 @@ def cached_responses(store: Store | None) -> Generator[None]:
     Raises:
         StoreError: The last responses cannot be written.
     """
-    user_cache = vars(dspy).get("cache")
     models = CalledModels()
-    # It holds DSPy's lock, so that no other thread replaces the cache by the default one.
-    turn_off_dspy_cache()
-    if store is not None:
-        dspy.cache = _StoredResponses(store, models)
-    try:
-        with dspy.context(callbacks=[*dspy.settings.callbacks, models]):
-            yield
-    except BaseException:
-        with suppress(StoreError):  # The error that ends the run says more.
-            _flush(store)
-        raise
-    else:
+    with replaced_cache(None if store is None else _StoredResponses(store, models)):
+        try:
+            with dspy.context(callbacks=[*dspy.settings.callbacks, models]):
+                yield
+        except BaseException:
+            with suppress(StoreError):  # The error that ends the run says more.
+                _flush(store)
+            raise
         _flush(store)
-    finally:
-        vars(dspy).pop("cache")
-        if user_cache is not None:
-            dspy.cache = user_cache
 
 
 def _flush(store: Store | None) -> None:
     if store is not None:
         store.responses.flush()
-
-
-def turn_off_dspy_cache() -> None:
-    """Let DSPy cache nothing in this process."""
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
 
 
 class _StoredResponses(Cache):

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dspy.clients.call_result import CACHE_FORMAT, AttributeDict, attributes
-from dspy.clients.legacy_outputs import plain
-from pydantic import BaseModel
-
 from pytest_mipro.canonical import is_json
+from pytest_mipro.dspy_internals import dump_response, load_response
 from pytest_mipro.evaluate.replies import reply_fault
 
 if TYPE_CHECKING:
@@ -21,16 +18,13 @@ def content_of(response: object) -> JSON:
     None stands for a response that has no such data, and for one with a fault, see
     ``reply_fault``: the model is asked again for both.
     """
-    # The models of a client library; DSPy reads an attribute and an item alike.
-    content: Any = plain(response) if isinstance(response, BaseModel | AttributeDict) else response
+    content: Any = dump_response(response)
     return content if is_json(content) and not _is_faulty(content) else None
 
 
 def response_of(content: JSON) -> object:
     """Return the response that ``content_of`` made ``content`` of."""
-    if isinstance(content, dict) and content.get("_dspy_format") == CACHE_FORMAT:
-        return content
-    return attributes(content)
+    return load_response(content)
 
 
 def _is_faulty(content: JSON) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dspy
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
+from pytest_mipro.dspy_internals import cached_price_list
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.evaluate.call_watch import AttemptOver, CallWatch
 from pytest_mipro.evaluate.failures import (
@@ -24,7 +25,7 @@ from pytest_mipro.evaluate.failures import (
 from pytest_mipro.evaluate.replies import ReplyLog
 from pytest_mipro.evaluate.supervision import WorkHangs, supervised
 from pytest_mipro.evaluate.throttle import JITTER, RANDOM, Throttle, current_throttle
-from pytest_mipro.spending import begin_call, cached_price_list, end_call, limited_calls
+from pytest_mipro.spending import begin_call, end_call, limited_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -97,16 +97,21 @@ def count_missing(
     return sum(not rows.keys() >= set(example_keys) for example_keys in zip(*keys, strict=True))
 
 
-def original_usage(store: Store, rows: Sequence[Row]) -> Usage:
-    """Return the usage of the runs that made the predictions of ``rows``.
+def original_usages(store: Store, rows_of_programs: Sequence[Sequence[Row]]) -> list[Usage]:
+    """Return the usage of the runs that made the predictions of rows, by program.
 
     A row that was scored again has the usage of its metric; the oldest row of the same
     prediction has that of the run.
     """
     originals = store.rows.by_prediction(
-        row.prediction_key for row in rows if row.prediction_key is not None
+        row.prediction_key
+        for row in chain.from_iterable(rows_of_programs)
+        if row.prediction_key is not None
     )
-    return Usage.total(originals.get(row.prediction_key or "", row).usage for row in rows)
+    return [
+        Usage.total(originals.get(row.prediction_key or "", row).usage for row in rows)
+        for rows in rows_of_programs
+    ]
 
 
 def _keys(

@@ -14,4 +14,6 @@ from .program_walk import described_once as described_once
 from .programs import demo_fields as demo_fields
 from .programs import prompts as prompts
 from .programs import signature_of as signature_of
+from .rendering import adapter_name as adapter_name
+from .rendering import rendering_key as rendering_key
 from .source import location_of as location_of

@@ -36,6 +36,10 @@ _WORDS = {
     Kind.SIGNATURE: "signature {name}",
 }
 
+_MOVES = frozenset({Kind.ADAPTER, Kind.MODEL, Kind.SETTING})
+DECLARED = "declared"
+"""The name of the version that a task declares; other versions are those of packages."""
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -66,20 +70,35 @@ class Fingerprint:
         """The locations by the parts' texts, as records keep them."""
         return by_text(self.locations)
 
+    def has_only_moved(self, parts: Mapping[str, str]) -> bool:
+        """Whether the differences from one with ``parts`` are all in what ``moves`` returns."""
+        return self._changed(_by_part(parts)) == self.moves(parts)
+
+    def moves(self, parts: Mapping[str, str]) -> set[Part]:
+        """Return the differences in what renders prompts and answers them.
+
+        They are models, the adapter, settings of DSPy, and versions of packages: the same program
+        can be scored under the others.
+        """
+        return {part for part in self._changed(_by_part(parts)) if _is_move(part)}
+
     def changes_since(self, parts: Mapping[str, str]) -> tuple[str, ...]:
         """Return in words how this fingerprint differs from one with ``parts``."""
-        earlier = {Part.from_text(text): content for text, content in parts.items()}
-        changed = {
-            part
-            for part in {*earlier, *self.digests}
-            if earlier.get(part) != self.digests.get(part)
-        }
+        earlier = _by_part(parts)
+        changed = self._changed(earlier)
         rows = {part for part in changed if part.kind is Kind.ROW}
         stated = {part for part in changed - rows if not self._is_implied(part, changed)}
         return (
             *(self._change(part, earlier) for part in sorted(stated, key=words)),
             *_row_changes(rows, earlier, self.digests),
         )
+
+    def _changed(self, earlier: Mapping[Part, str]) -> set[Part]:
+        return {
+            part
+            for part in {*earlier, *self.digests}
+            if earlier.get(part) != self.digests.get(part)
+        }
 
     def _is_implied(self, part: Part, changed: AbstractSet[Part]) -> bool:
         """Whether another changed part says the same: the source, or a signature's predictor."""
@@ -102,6 +121,14 @@ class Fingerprint:
         location, hint = self.locations.get(part), self.hints.get(part)
         place = f" ({location})" if location else ""
         return f"{words(part)} {verb}{place}" + (f": {hint}" if hint else "")
+
+
+def _by_part(parts: Mapping[str, str]) -> dict[Part, str]:
+    return {Part.from_text(text): content for text, content in parts.items()}
+
+
+def _is_move(part: Part) -> bool:
+    return part.kind in _MOVES or (part.kind is Kind.VERSION and part.name != DECLARED)
 
 
 def words(part: Part) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dspy
-from dspy.dsp.utils.settings import DEFAULT_CONFIG
+
+from pytest_mipro.dspy_internals import SETTINGS_WITHOUT_EFFECT, default_settings
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
 
 _OWN_PARTS = frozenset({"adapter", "lm"})
 """Settings that a task has, too; a row has the task's."""
-_WITHOUT_EFFECT = frozenset(
-    {
-        *("async_max_workers", "callbacks", "caller_modules", "caller_predict", "disable_history"),
-        *("max_history_size", "max_trace_size", "num_threads", "provide_traceback", "send_stream"),
-        *("stream_listeners", "trace", "track_usage", "usage_tracker", "warn_on_type_mismatch"),
-    }
-)
-"""Settings of how much is kept, shown or done at once."""
 _PLAIN = (str, int, float, type(None))
 
 
@@ -35,12 +28,13 @@ def describe_settings(walker: CodeWalker) -> dict[str, JSON]:
     return {
         name: walker.describe(value, f"dspy.settings.{name}")
         for name, value in settings
-        if name not in _OWN_PARTS | _WITHOUT_EFFECT and not _is_default(name, value)
+        if name not in _OWN_PARTS | SETTINGS_WITHOUT_EFFECT and not _is_default(name, value)
     }
 
 
 def _is_default(name: str, value: object) -> bool:
-    default = DEFAULT_CONFIG.get(name)
+    defaults = default_settings()
+    default = defaults.get(name)
     if not isinstance(value, _PLAIN):  # an array has no truth value
         return False
-    return name in DEFAULT_CONFIG and type(value) is type(default) and value == default
+    return name in defaults and type(value) is type(default) and value == default

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import models, programs, values
-from pytest_mipro.fingerprint.changes import Fingerprint
+from pytest_mipro.fingerprint.changes import DECLARED, Fingerprint
 from pytest_mipro.fingerprint.code_walker import CodeWalker
 from pytest_mipro.fingerprint.dspy_settings import describe_settings, effective_adapter
 from pytest_mipro.fingerprint.ownership import counted_as_users
@@ -272,7 +272,7 @@ def _version_parts(task: Task) -> dict[Part, JSON]:
         Part(Kind.VERSION, "DSPy"): version("dspy"),
         Part(Kind.VERSION, "Optuna"): version("optuna"),
         Part(Kind.VERSION, "algorithm"): ALGORITHM,
-        Part(Kind.VERSION, "declared"): task.version,
+        Part(Kind.VERSION, DECLARED): task.version,
     }
 
 

@@ -6,8 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import dspy
-from dspy.clients.backend_selection import CLIENT_KEYS
 
+from pytest_mipro.dspy_internals import (
+    CLIENT_PARAMETERS,
+    MODEL_STATE,
+    engines_of,
+    is_served,
+)
 from pytest_mipro.fingerprint.memory import memory_of
 from pytest_mipro.fingerprint.parameters import describe_endpoint, describe_parameters
 from pytest_mipro.fingerprint.source import path_of
@@ -20,17 +25,8 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
 
 _DECISIVE = {"api_version", "custom_llm_provider", "extra_headers", "extra_query", "headers"}
-_CONNECTION = (CLIENT_KEYS - _DECISIVE) | {"prompt_cache"}
+_CONNECTION = (CLIENT_PARAMETERS - _DECISIVE) | {"prompt_cache"}
 """Parameters that say how to reach the model; of these only the endpoint decides an answer."""
-_MODEL_STATE = frozenset(
-    {
-        *("cache", "callbacks", "history", "num_retries", "kwargs", "model", "model_type"),
-        *("finetuning_model", "launch_kwargs", "provider", "train_kwargs"),
-        *("_async_engine_spec", "_cache_responses", "_engine_lock", "_engine_spec"),
-        *("_engine_store", "_warned_zero_temp_rollout"),
-    }
-)
-"""Attributes of DSPy's models that are described apart, or decide no answer."""
 _CALLS_OF_MODELS = frozenset(
     {"__call__", "acall", "aforward", "complete", "acomplete", "astream", "forward", "stream"}
 )
@@ -40,8 +36,7 @@ _CALLS_OF_ADAPTERS = frozenset(name for name in vars(dspy.Adapter) if name != "_
 
 def _describe_lm(lm: dspy.BaseLM, walker: CodeWalker, label: str) -> JSON:
     sampling = {name: value for name, value in lm.kwargs.items() if name not in _CONNECTION}
-    engines = (getattr(lm, "_engine_spec", None), getattr(lm, "_async_engine_spec", None))
-    engine, async_engine = (_describe_engine(engine, walker, label) for engine in engines)
+    engine, async_engine = (_describe_engine(engine, walker, label) for engine in engines_of(lm))
     return {
         "class": path_of(type(lm)),
         "model": lm.model,
@@ -57,7 +52,7 @@ def _describe_lm(lm: dspy.BaseLM, walker: CodeWalker, label: str) -> JSON:
 def _state_of_model(lm: dspy.BaseLM) -> Mapping[str, object]:
     if type(lm).dump_state not in {dspy.BaseLM.dump_state, dspy.LM.dump_state}:
         return lm.dump_state()
-    ignored = _MODEL_STATE | memory_of(type(lm), _CALLS_OF_MODELS)
+    ignored = MODEL_STATE | memory_of(type(lm), _CALLS_OF_MODELS)
     return {name: value for name, value in state_of(lm).items() if name not in ignored}
 
 
@@ -89,7 +84,7 @@ def _endpoint_of(lm: dspy.BaseLM) -> str | None:
     url = lm.kwargs.get("api_base") or lm.kwargs.get("base_url")
     if url:
         return describe_endpoint(str(url))
-    if not isinstance(getattr(lm, "_engine_spec", None), str):
+    if not is_served(lm):
         return None
     # The variables that DSPy and LiteLLM read, in their order.
     provider = lm.model.partition("/")[0].upper()

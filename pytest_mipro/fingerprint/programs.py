@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pytest_mipro.canonical import JSON, plain
+from pytest_mipro.dspy_internals import MODULE_STATE
 from pytest_mipro.fingerprint.ownership import is_users
 from pytest_mipro.fingerprint.source import path_of
 from pytest_mipro.fingerprint.values import annotation_text, state_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
 
-_MODULE_STATE = frozenset({"callbacks", "history", "_compiled"})
 _PREDICTOR_STATE = frozenset({"stage", "signature", "config", "demos", "traces", "train", "lm"})
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
@@ -121,7 +121,7 @@ def _describe_state(
 ) -> dict[str, Any]:
     walker.follow(type(module))
     is_predictor = isinstance(module, dspy.Predict)
-    ignored = _MODULE_STATE | (_PREDICTOR_STATE if is_predictor else frozenset())
+    ignored = MODULE_STATE | (_PREDICTOR_STATE if is_predictor else frozenset())
     state = {
         name: walker.describe(value, f"{path}.{name}")
         for name, value in sorted(state_of(module).items())

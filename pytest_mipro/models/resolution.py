@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dspy
 
+from pytest_mipro.dspy_internals import is_served
 from pytest_mipro.errors import ModelError
 from pytest_mipro.models.local.engine import local_lm
 from pytest_mipro.models.local.line_adapter import LineAdapter
@@ -73,7 +74,7 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
 
 
 def _bounded(lm: dspy.BaseLM, timeout: float) -> dspy.BaseLM:
-    if type(lm) is not dspy.LM or not isinstance(lm._engine_spec, str):  # ruff: ignore[private-member-access] - no public name
+    if type(lm) is not dspy.LM or not is_served(lm):
         return lm
     # DSPy's default is 600 s per attempt, and several attempts.
     own = {} if "timeout" in lm.kwargs else {"timeout": timeout}

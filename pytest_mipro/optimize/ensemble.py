@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pytest_mipro.dspy_internals import unfreeze
 from pytest_mipro.errors import DeclarationError, OptimizerError
 from pytest_mipro.fingerprint import SHAPE, function_key
 from pytest_mipro.optimize.guard import Guard
@@ -107,8 +108,7 @@ class EnsembleOptimizer:
 
     def _ensemble(self, programs: list[dspy.Module], task: Task) -> dspy.Module:
         for program in programs:
-            # DSPy hides the predictors of a part that counts as compiled.
-            vars(program)["_compiled"] = False
+            unfreeze(program)  # DSPy hides the predictors of a frozen part.
         compiler = dspy.Ensemble(reduce_fn=self.reduce_fn)
         ensemble: dspy.Module = compiler.compile(programs)
         setattr(ensemble, SHAPE, function_key(self.reduce_fn, task.version))

@@ -8,15 +8,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import dspy
 from dspy.utils.callback import BaseCallback
 
+from pytest_mipro.dspy_internals import calling_modules
 from pytest_mipro.errors import MiproError, ProgramError
 from pytest_mipro.evaluate import failure_of
 from pytest_mipro.optimize.mipro.first_rows import FIRST_ROWS, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import dspy
 
 
 class FirstRuns(BaseCallback):
@@ -43,7 +45,7 @@ class FirstRuns(BaseCallback):
         inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
     ) -> None:
         """Recognize the run of a program that no other module calls."""
-        if not self._is_over and type(instance) is self._class and not dspy.settings.caller_modules:
+        if not self._is_over and type(instance) is self._class and not calling_modules():
             self._runs.add(call_id)
 
     def on_module_end(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from pytest_mipro.dspy_internals import cached_price_list, metered_calls
 from pytest_mipro.errors import MiproError, OptimizerError
 from pytest_mipro.evaluate import (
     Throttle,
@@ -31,7 +32,7 @@ from pytest_mipro.evaluate import (
 from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.optimize.first_runs import FirstRuns
 from pytest_mipro.records import Progress
-from pytest_mipro.spending import UsageMeter, cached_price_list, current_account
+from pytest_mipro.spending import UsageMeter, current_account
 from pytest_mipro.task import isolated_copy, mismatch
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Guard:
         guarded = self._guarded_task()
         settings = {
             "lm": guarded.lm,
-            "usage_tracker": self._meter,
+            **metered_calls(self._meter),
             "callbacks": [
                 *dspy.settings.callbacks,
                 _ScoreWatch(self),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from dspy.predict import KNN
+from dspy import KNN
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError

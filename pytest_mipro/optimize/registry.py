@@ -10,7 +10,7 @@ import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dspy.teleprompt import BootstrapFinetune, Ensemble, KNNFewShot
+from dspy import BootstrapFinetune, Ensemble, KNNFewShot
 
 from pytest_mipro.errors import DeclarationError
 

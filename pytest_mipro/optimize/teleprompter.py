@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pytest_mipro.dspy_internals import unfreeze
 from pytest_mipro.errors import DeclarationError, OptimizerError
 from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize.bound import Bound
@@ -244,7 +245,7 @@ def _predictors(program: dspy.Module) -> list[tuple[str, dspy.Predict]]:
     """Return the predictors; a program that counts as compiled hides its own."""
     program = program.deepcopy()
     for _, module in program.named_sub_modules():
-        vars(module)["_compiled"] = False
+        unfreeze(module)
     return list(program.named_predictors())
 
 

@@ -73,6 +73,7 @@ class Declaration(TypedDict, total=False):
     data_aware_proposer: bool
     tip_aware_proposer: bool
     fewshot_aware_proposer: bool
+    rounds: int
 
 
 NAMES = tuple(Declaration.__annotations__)

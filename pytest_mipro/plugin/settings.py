@@ -226,6 +226,13 @@ class Settings:
     dry_run: Annotated[
         bool, Switch("Show what would run, with the most LM calls that it would make; make none.")
     ]
+    migrate: Annotated[
+        bool,
+        Switch(
+            "Show what a move to another model, adapter or DSPy does: the accepted program there, "
+            "and one that is compiled for it, beside the accepted scores; accept nothing."
+        ),
+    ]
     reference_from: Annotated[
         str | None,
         Text(
@@ -407,4 +414,23 @@ def _without_contradictions(settings: Settings, config: pytest.Config) -> "Setti
             "came to, the other runs nothing; choose one"
         )
         raise pytest.UsageError(message)
+    if settings.migrate:
+        _check_migration(config)
+        contrary.append("migrate")
     return replace(settings, frozen=settings.frozen and not contrary)
+
+
+def _check_migration(config: pytest.Config) -> None:
+    """Raise UsageError for a flag that contradicts ``--mipro-migrate``."""
+    reasons = {
+        "update": "accepts what a run came to",
+        "frozen": "compiles nothing",
+        "dry_run": "runs nothing",
+    }
+    for name, reason in reasons.items():
+        if config.getoption(f"mipro_{name}"):
+            message = (
+                f"--mipro-migrate and --mipro-{name.replace('_', '-')} contradict each other: one "
+                f"compiles, compares and accepts nothing, the other {reason}; choose one"
+            )
+            raise pytest.UsageError(message)

@@ -17,6 +17,7 @@ from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
+from pytest_mipro.plugin.migration import skip_measured
 from pytest_mipro.plugin.node import location_of
 from pytest_mipro.plugin.progress import ProgressReporter
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
@@ -102,10 +103,9 @@ class TaskRunner:
         self._orphans.add_user(request.node)
         try:
             task, location = self._task(request), self._location(request.node)
-            estimate = self._session.estimate(task, location) if self._settings.dry_run else None
-            if estimate is None:
+            end = self._end_of_survey(task, location)
+            if end is None:
                 return self._outcome(task, location)
-            end: Callable[[], NoReturn] = partial(self._skip, task, estimate)
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))
             end = partial(pytest.fail, message, pytrace=False)
@@ -113,6 +113,17 @@ class TaskRunner:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
         return end()
+
+    def _end_of_survey(
+        self, task: Task, location: ReferenceLocation
+    ) -> Callable[[], NoReturn] | None:
+        """Return what ends a test of a run that judges nothing; None if the test is judged."""
+        if self._settings.migrate:
+            migration = self._session.migration(task, location)
+            assert self._node is not None
+            return partial(skip_measured, self._node, migration, self._settings.lm)
+        estimate = self._session.estimate(task, location) if self._settings.dry_run else None
+        return None if estimate is None else partial(self._skip, task, estimate)
 
     @property
     def usage(self) -> Usage:

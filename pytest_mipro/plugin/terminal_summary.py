@@ -11,6 +11,7 @@ from pytest_mipro.report import (
     render_acceptances,
     render_details,
     render_failed_answers,
+    render_migrations,
     render_optimizers,
     render_orphans,
     render_pruned,
@@ -45,6 +46,7 @@ def write(
             lines += ["", *render_details(task, width).splitlines()]
     for task in summary.tasks:
         lines += render_failed_answers(task, width).splitlines()
+    lines += render_migrations(summary, width).splitlines()
     lines += [line for text in _texts(summary, settings) for line in text.splitlines()]
     lines += map(safe_line, notes)
     if rows or lines:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from pytest_mipro.escaping import escaped_line
+from pytest_mipro.plugin.migration import MIGRATION
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.safe_report import make_safe
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
@@ -60,7 +61,10 @@ def _summary(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> TaskSummary | None:
     outcome = item.stash.get(OUTCOME, None)
-    if report.failed:
+    migration = item.stash.get(MIGRATION, None)
+    if migration is not None:
+        is_wanted = report.when == "setup"
+    elif report.failed:
         is_wanted = outcome is not None or _declares_task(item)
     else:
         is_wanted = outcome is not None and report.when == "call"
@@ -76,8 +80,9 @@ def _summary(
         file=file,
         line=line,
         status=status,
-        word="ERROR",
+        word="ERROR" if migration is None else "not judged",
         message=message,
+        migration=migration,
     )
 
 

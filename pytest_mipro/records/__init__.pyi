@@ -6,6 +6,7 @@ from .judgement import Scorecard as Scorecard
 from .judgement import Unit as Unit
 from .judgement import Verdict as Verdict
 from .judgement import VerdictWord as VerdictWord
+from .migration import Migration as Migration
 from .outcome import Acceptance as Acceptance
 from .outcome import ExampleResult as ExampleResult
 from .outcome import HeldOutExample as HeldOutExample
@@ -29,3 +30,4 @@ from .work import Score as Score
 from .work import SearchLog as SearchLog
 from .work import Trace as Trace
 from .work import Trial as Trial
+from .work import WrittenInstruction as WrittenInstruction

@@ -63,13 +63,18 @@ class Row(Record):
 
 @dataclass(frozen=True)
 class Trace(Record):
-    """One bootstrap attempt on one training example; ``score`` is None if the teacher failed."""
+    """One run of a program on one training example; ``score`` is None if the program failed.
+
+    ``prediction`` and ``feedback`` are kept where the prompt model is shown the run.
+    """
 
     key: str
     score: Score | None
     demos: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     usage: Usage = Usage()
     failure: Failure | None = None
+    prediction: Any = None
+    feedback: str = ""
 
     def passes(self, threshold: float | None) -> bool:
         """Whether the score is at least ``threshold``, or without one is not 0."""
@@ -112,11 +117,32 @@ class Trial(Record):
 
 
 @dataclass(frozen=True)
+class WrittenInstruction(Record):
+    """An instruction that was written from the mistakes of the best candidate so far.
+
+    ``index`` is its place among the instructions of the ``predictor``, and ``parent`` that of
+    the instruction it was written from. ``examples`` are the places of the training examples
+    whose mistakes the prompt model was shown. ``gain`` is how much higher the candidate with it
+    scored than the best one so far, on the ``rows`` that both were measured on.
+    """
+
+    round: int
+    predictor: str
+    index: int
+    parent: int
+    text: str
+    examples: tuple[int, ...]
+    rows: int
+    gain: float
+
+
+@dataclass(frozen=True)
 class SearchLog(Record):
     """The trials of a search on ``rows`` examples, and its winner.
 
     ``baseline`` and ``score`` are the mean scores of the student and the
     winner. If the search was cut, they are means of fewer rows, or None.
+    ``written`` are the instructions that the rounds after the first search added.
     """
 
     rows: int
@@ -124,6 +150,7 @@ class SearchLog(Record):
     winner: Candidate
     baseline: float | None
     score: float
+    written: tuple[WrittenInstruction, ...] = ()
 
 
 @dataclass(frozen=True)

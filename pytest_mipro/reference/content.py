@@ -57,6 +57,9 @@ class Reference(Record):
         baseline: Scores of the baseline, by the identity of an example.
         compiled: Scores of the compiled program.
         usage: Usage of the compile and of each program's answers.
+        model: The name of the model that answered.
+        adapter: The class of the adapter that rendered the prompts.
+        rendering: The digest of what it made of the compiled program's prompts; empty if unknown.
         versions: Versions of the packages that accepted it.
         state: The compiled program's DSPy state.
         tokens: Known tokens of an answer, by program and example.
@@ -72,6 +75,9 @@ class Reference(Record):
     baseline: dict[str, Score]
     compiled: dict[str, Score]
     usage: dict[Literal["compile", "baseline", "compiled"], Usage]
+    model: str
+    adapter: str
+    rendering: str
     versions: dict[str, str]
     state: dict[str, Any]
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)

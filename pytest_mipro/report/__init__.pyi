@@ -9,6 +9,7 @@ from .json_report import render_json as render_json
 from .markdown import COMMENT_LIMIT as COMMENT_LIMIT
 from .markdown import MARKER as MARKER
 from .markdown import render_markdown as render_markdown
+from .migrations import render_migrations as render_migrations
 from .optimizers import render_optimizers as render_optimizers
 from .progress import progress_line as progress_line
 from .references import render_acceptances as render_acceptances

@@ -21,6 +21,7 @@ from pytest_mipro.escaping import visible
 from pytest_mipro.report import charts, html_filters
 from pytest_mipro.report.formatting import PROGRAMS
 from pytest_mipro.report.html_filters import Limits
+from pytest_mipro.report.migrations import HEADINGS as MIGRATION_HEADINGS
 from pytest_mipro.report.optimizers import HEADINGS as OPTIMIZER_HEADINGS
 from pytest_mipro.report.summary import worst_first
 
@@ -66,6 +67,7 @@ _WORDS = {
     "symbols": {"FAIL": "✗", "ERROR": "!", "INCONCLUSIVE": "?", "not judged": "-", "PASS": "✓"},
     "programs": PROGRAMS,
     "optimizer_headings": OPTIMIZER_HEADINGS,
+    "migration_headings": MIGRATION_HEADINGS,
     "labels": {
         "all": "All",
         "worse": "Got worse",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.gate import confidence_text, question
 from pytest_mipro.report import charts, formatting, summary, word_changes
+from pytest_mipro.report.migrations import migration_tables
 from pytest_mipro.report.optimizers import optimizer_tables
 from pytest_mipro.report.prompt_changes import changed_parts, prompt_changes
 from pytest_mipro.report.references import render_acceptances
@@ -255,6 +256,7 @@ FILTERS = {
         formatting.money,
         formatting.shortened,
         numbered_examples,
+        migration_tables,
         optimizer_tables,
         prompt_changes,
         result_excerpt,

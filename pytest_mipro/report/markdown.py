@@ -22,6 +22,8 @@ from pytest_mipro import escaping
 from pytest_mipro.escaping import neutral
 from pytest_mipro.gate import question
 from pytest_mipro.report import formatting
+from pytest_mipro.report.migrations import HEADINGS as MIGRATION_HEADINGS
+from pytest_mipro.report.migrations import migration_tables
 from pytest_mipro.report.optimizers import HEADINGS, optimizer_tables
 from pytest_mipro.report.prompt_changes import near_changes, prompt_changes
 from pytest_mipro.report.summary import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_mipro.records import HeldOutExample, MetricScores, PairedComparison, Report
+    from pytest_mipro.report.migrations import MigrationTable
     from pytest_mipro.report.optimizers import OptimizerRow
     from pytest_mipro.report.prompt_changes import DiffLine, PromptChange
     from pytest_mipro.report.summary import Summary, TaskSummary
@@ -105,6 +108,7 @@ class _Section:
 _ROW = _SectionKind("table row", "table rows", 0)
 _TASK = _SectionKind("task that did not pass", "tasks that did not pass", 1)
 _OPTIMIZERS = _SectionKind("table of optimizers", "tables of optimizers", 1)
+_MIGRATION = _SectionKind("table of a move", "tables of moves", 1)
 _EXAMPLE_TABLE = _SectionKind("table of examples", "tables of examples", 2)
 _PROMPT = _SectionKind("prompt", "prompts", 2)
 _PASSED_ROW = _SectionKind("table row of a passed task", "table rows of passed tasks", 3)
@@ -254,6 +258,8 @@ def _sections(summary: Summary, tasks: Sequence[TaskSummary]) -> Iterator[_Secti
         yield _Section(kind, _task_row(_cells(task), referenced=referenced) + "\n")
     for test, rows in optimizer_tables(summary):
         yield _Section(_OPTIMIZERS, _paragraph(_optimizers(test, rows)))
+    for table in migration_tables(summary):
+        yield _Section(_MIGRATION, _paragraph(_migration(table)))
     for task in tasks:
         yield from _details(task)
     yield _Section(_RUN, _paragraph(_run(summary)))
@@ -266,6 +272,18 @@ def _optimizers(test: str, rows: Sequence[OptimizerRow]) -> Iterator[str]:
     yield _row("---" for _ in HEADINGS)
     for row in rows:
         yield _row(prose(cell, _NAME) for cell in row)
+
+
+def _migration(table: MigrationTable) -> Iterator[str]:
+    yield f"{code_span(table.task, _NAME)}: {_clauses(table.moves)}"
+    yield ""
+    yield _row(MIGRATION_HEADINGS)
+    yield _row("---" for _ in MIGRATION_HEADINGS)
+    for row in table.rows:
+        yield _row(prose(cell, _NAME) for cell in row)
+    yield ""
+    for note in table.notes:
+        yield f"- {prose(note)}"
 
 
 def _paragraph(lines: Iterable[str]) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.canonical import Record
 from pytest_mipro.gate import BEATS_BASELINE, COSTS_NO_MORE, NO_REGRESSION, question
-from pytest_mipro.records import HeldOutExample, Report, Usage
-from pytest_mipro.report.formatting import PROGRAMS, calls
+from pytest_mipro.records import HeldOutExample, Migration, Report, Usage
+from pytest_mipro.report.formatting import PROGRAMS, calls, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +50,7 @@ class TaskSummary(Record):
         effort: What this run did for it, in words.
         message: Why the test did not pass; empty where it did.
         report: The outcome in full; None without one.
+        migration: What a move of the task was measured to do; None if it was not measured.
     """
 
     task: str
@@ -61,6 +62,7 @@ class TaskSummary(Record):
     effort: str = ""
     message: str = ""
     report: Report | None = None
+    migration: Migration | None = None
 
     @property
     def blocks(self) -> bool:
@@ -253,6 +255,8 @@ def _counts_in_words(tasks: Sequence[TaskSummary]) -> str:
     total, counts = len(tasks), Counter(map(_result, tasks))
     if not total:
         return "No prompt was judged"
+    if all(task.migration is not None for task in tasks):
+        return f"The move of {counted(total, 'task')} was measured"
     aside = [f"{counts[result]} {result}" for result in _ASIDE.values() if counts[result]]
     phrases = [f"{counts[result]} {result}" for result in _BLOCKING if counts[result]]
     undecided = f"{counts[_UNDECIDED]} {'passed ' if phrases else ''}{_UNDECIDED}"

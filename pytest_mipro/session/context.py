@@ -49,6 +49,11 @@ class TaskContext:
         )
 
     @property
+    def has_only_moved(self) -> bool:
+        """Whether the task differs from the accepted one in its model, adapter or DSPy alone."""
+        return self.reference is not None and self.fingerprint.has_only_moved(self.reference.parts)
+
+    @property
     def has_new_metric(self) -> bool:
         """Whether the accepted scores are those of another metric."""
         if self.reference is None:

@@ -164,7 +164,7 @@ class Outcome:
             verdict = self._no_regression_by_all(self.reference, tolerance, alpha)
         else:
             verdict = self._regression(self.reference, name, tolerance=tolerance, alpha=alpha)
-        verdict = self._recorded(verdict, name, alpha)
+        verdict = self._recorded(self._state.explained(verdict), name, alpha)
         # The word first: to ask a held FAIL for its truth is to assert on it.
         if verdict.word == "INCONCLUSIVE" and verdict:
             self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
@@ -264,6 +264,8 @@ class Outcome:
                 ),
                 alpha,
             )
+        if than == "reference":
+            verdict = self._state.explained(verdict)
         return self._recorded(verdict, "", alpha)
 
     def _regression(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dspy
 
+from pytest_mipro.dspy_internals import metered_calls
 from pytest_mipro.spending import UsageMeter
 
 if TYPE_CHECKING:
@@ -30,5 +31,5 @@ def counted_calls(task: Task, account: Account) -> Generator[None]:
     with asking_model_of(task), account.current():
         # The limits are for the verdict: a test that makes no call needs nothing of them.
         meter = UsageMeter("test", is_row=False)
-        with dspy.context(usage_tracker=meter):
+        with dspy.context(**metered_calls(meter)):
             yield

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
 from pytest_mipro.session.anchors import Anchors
+from pytest_mipro.session.moves import moves_in_words
 from pytest_mipro.session.program_state import restore_accepted
 from pytest_mipro.session.results import (
     HeldOutRows,
@@ -73,7 +74,8 @@ class References:
         Raises:
             MiproError: An accepted program has to be scored again and cannot be.
         """
-        state, anchor = self._state(context), self._anchors.other_than_reference(context)
+        state = replace(self._state(context), moves=moves_in_words(context))
+        anchor = self._anchors.other_than_reference(context)
         if anchor is None:
             return state
         return replace(state, anchor=anchor, usage=state.usage + anchor.usage)
@@ -117,7 +119,7 @@ class References:
             MiproError: There is no reference, it is out of date, or an example cannot be scored.
         """
         started, task = time.monotonic(), context.task
-        reference = _up_to_date(context)
+        reference = _usable(context, self._policy)
         compiled = restore_accepted(reference, task, context.location)
         examples = missing_examples(context, self._policy)
         (baseline_rows, compiled_rows), usage = self._missing_rows(context, compiled, examples)
@@ -181,8 +183,11 @@ class References:
         )
 
 
-def _up_to_date(context: TaskContext) -> Reference:
-    """Return the reference, or raise ReferenceFileError if a frozen run cannot use it."""
+def _usable(context: TaskContext, policy: Policy) -> Reference:
+    """Return the reference, or raise ReferenceFileError if a frozen run cannot use it.
+
+    The accepted program can be scored again under another model, adapter or version of DSPy.
+    """
     location = context.location
     if context.reference is None:
         message = (
@@ -190,7 +195,9 @@ def _up_to_date(context: TaskContext) -> Reference:
             f"{location.show(location.scores)} is missing; accept one with: {location.command}"
         )
         raise ReferenceFileError(message)
-    if context.stale:
-        message = f"nothing is compiled (--mipro-frozen), and {context.stale}"
+    is_moved = bool(context.stale) and context.has_only_moved
+    if context.stale and not (is_moved and policy.rescore):
+        advice = "; to score the accepted program under it, add --mipro-rescore" * is_moved
+        message = f"nothing is compiled (--mipro-frozen), and {context.stale}{advice}"
         raise ReferenceFileError(message)
     return context.reference

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import gate
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
-from pytest_mipro.records import Acceptance, Artifact, ExampleResult, Scorecard, Usage
+from pytest_mipro.records import Acceptance, Artifact, ExampleResult, Scorecard, Usage, Verdict
 from pytest_mipro.session.truth import no_truth_value
 
 if TYPE_CHECKING:
@@ -313,6 +313,7 @@ class ReferenceState:
         reference: The accepted program; None without a reference.
         acceptance: The change that this run made to the reference, if it did.
         stale: How the task changed since, in words; empty if it did not.
+        moves: How model, adapter and DSPy changed since, in words; empty if they did not.
         usage: The usage of scoring accepted programs again.
         anchor: The anchor; None if the reference is the anchor itself.
     """
@@ -321,5 +322,12 @@ class ReferenceState:
     reference: ReferenceProgram | None = None
     acceptance: Acceptance | None = None
     stale: str = ""
+    moves: str = ""
     usage: Usage = field(default_factory=Usage)
     anchor: AnchorState | None = None
+
+    def explained(self, verdict: Verdict) -> Verdict:
+        """Return a verdict against the reference, whose sentence begins with what moved."""
+        if not self.moves:
+            return verdict
+        return replace(verdict, sentence=f"{self.moves}; {verdict.sentence}")

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_mipro.evaluate import mean_score
-from pytest_mipro.fingerprint import metric_key
+from pytest_mipro.fingerprint import adapter_name, metric_key, rendering_key
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import FurtherScores, Reference
 from pytest_mipro.session.context import further_metric_keys
@@ -160,6 +160,9 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
             "baseline": baseline.usage,
             "compiled": compiled.usage,
         },
+        model=task.lm.model,
+        adapter=adapter_name(task.adapter),
+        rendering=rendering_key(result.compiled.program, task.adapter),
         versions={name: version(name) for name in ("dspy", "pytest-mipro")},
         state=result.artifact.state,
         tokens={"baseline": _tokens(baseline), "compiled": _tokens(compiled)},

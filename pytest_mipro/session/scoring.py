@@ -18,7 +18,7 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     available_rows,
     check_not_broken,
-    original_usage,
+    original_usages,
     run_to_completion,
 )
 from pytest_mipro.fingerprint import evaluation_key, predictions_key
@@ -93,7 +93,8 @@ class Scorer:
 
     def scorecard(self, task: Task, rows: Sequence[ExampleRows]) -> Scorecard:
         """Return the scorecard of a program with these rows."""
-        return card_of(task, rows, self._usage_of(rows))
+        (usage,) = self._usages_of([rows])
+        return card_of(task, rows, usage)
 
     def missing_examples(self, task: Task, compiled: dspy.Module) -> int:
         """Return for how many held-out examples the store lacks a row of either program."""
@@ -181,23 +182,27 @@ class Scorer:
         compiled_rows: HeldOutRows,
     ) -> ScoredPair:
         refuse_broken_programs(baseline_rows.rows, compiled_rows.rows)
+        # The store is asked once for both programs.
+        usages = self._usages_of([baseline_rows.rows, compiled_rows.rows])
         return (
-            self._scored(task, task.program, baseline_rows),
-            self._scored(task, compiled, compiled_rows),
+            self._scored(task, task.program, baseline_rows, usages[0]),
+            self._scored(task, compiled, compiled_rows, usages[1]),
         )
 
-    def _scored(self, task: Task, program: dspy.Module, held_out: HeldOutRows) -> ScoredProgram:
-        card, further = self.scorecard(task, held_out.rows), further_cards(task, held_out.further)
+    def _scored(
+        self, task: Task, program: dspy.Module, held_out: HeldOutRows, usage: Usage
+    ) -> ScoredProgram:
+        card, further = card_of(task, held_out.rows, usage), further_cards(task, held_out.further)
         scored = scored_program(program, card, held_out.rows)
         return replace(scored, further=further, metric_name=task.metric_name)
 
-    def _usage_of(self, rows_by_example: Sequence[ExampleRows]) -> Usage:
-        """Return the usage of the rows, also of those from earlier runs."""
-        rows = list(chain.from_iterable(rows_by_example))
+    def _usages_of(self, rows_of_programs: Sequence[Sequence[ExampleRows]]) -> list[Usage]:
+        """Return the usage of the rows of programs, also of those from earlier runs."""
+        rows = [list(chain.from_iterable(rows)) for rows in rows_of_programs]
         # A rerun has its own usage, which the store does not keep.
         if self._again:
-            return Usage.total(row.usage for row in rows)
-        return original_usage(self._storage.store, rows)
+            return [Usage.total(row.usage for row in program_rows) for program_rows in rows]
+        return original_usages(self._storage.store, rows)
 
     def _show_progress(self, task: Task, workers: WorkerPool, total: int) -> None:
         progress = Progress(
@@ -210,6 +215,11 @@ class Scorer:
         self._callbacks.show_progress(task, progress)
 
 
+def refuse_broken_program(name: str, rows_by_example: Sequence[ExampleRows]) -> None:
+    """Raise ProgramError if a program fails on most examples: that is no score."""
+    check_not_broken(name, list(chain.from_iterable(rows_by_example)))
+
+
 def refuse_broken_programs(
     baseline_rows: Sequence[ExampleRows], compiled_rows: Sequence[ExampleRows]
 ) -> None:
@@ -218,8 +228,8 @@ def refuse_broken_programs(
     Raises:
         ProgramError: One of them fails on most examples.
     """
-    check_not_broken("the baseline program", list(chain.from_iterable(baseline_rows)))
-    check_not_broken("the compiled program", list(chain.from_iterable(compiled_rows)))
+    refuse_broken_program("the baseline program", baseline_rows)
+    refuse_broken_program("the compiled program", compiled_rows)
 
 
 def _rollouts_of(task: Task) -> RolloutEvaluator:

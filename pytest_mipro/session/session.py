@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import LookKind
+    from pytest_mipro.records import LookKind, Migration
     from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
@@ -124,6 +124,24 @@ class Session:
             warn=self._callbacks.warn_test,
             account=Account(prices=self._account.prices, parent=self._account),
         )
+
+    def migration(self, task: Task, location: ReferenceLocation) -> Migration:
+        """Return what a move to the model, adapter and DSPy of this run does to ``task``.
+
+        Raises:
+            MiproError: It cannot be measured.
+        """
+        # ruff: ignore[import-outside-top-level]: most sessions migrate nothing
+        from pytest_mipro.session.migration import Migrator
+
+        fingerprint = self._fingerprint(task)
+        migrator = Migrator(self._storage, self._scorer, self._callbacks, self._result)
+        with self._charged(task):
+            context = read_context(task, fingerprint, location, self._policy)
+            migration = migrator.migration(context)
+            result = self._result(context)
+            self._looks(context, result)
+        return migration
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
         """Return the most that ``outcome`` would ask of language models, or None if nothing.

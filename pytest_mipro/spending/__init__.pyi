@@ -13,7 +13,6 @@ from .meter import UsageMeter as UsageMeter
 from .meter import begin_call as begin_call
 from .meter import count_cached_response as count_cached_response
 from .meter import end_call as end_call
-from .price_list import cached_price_list as cached_price_list
 from .prices import Price as Price
 from .prices import Prices as Prices
 from .shared_spending import SharedSpending as SharedSpending

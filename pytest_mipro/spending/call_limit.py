@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import dspy
-
+from pytest_mipro.dspy_internals import usage_tracker
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.spending.meter import UsageMeter
 
@@ -35,7 +34,7 @@ class CallLimit:
     def admit(self, completions: int = 1) -> None:
         """Raise ``CallRefused`` if a limit does not allow a call for so many completions."""
         # Not the account of the context: DSPy passes only its own settings to its threads.
-        meter = dspy.settings.usage_tracker
+        meter = usage_tracker()
         if not isinstance(meter, UsageMeter):
             return
         try:

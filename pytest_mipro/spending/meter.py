@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import dspy
-
+from pytest_mipro.dspy_internals import usage_tracker
 from pytest_mipro.records import Usage
 from pytest_mipro.spending.account import current_account
 
@@ -146,7 +145,7 @@ class UsageMeter:
 
 def end_call() -> None:
     """Record that the call in this context has its response."""
-    meter, call = dspy.settings.usage_tracker, _CALL.get()
+    meter, call = usage_tracker(), _CALL.get()
     if not isinstance(meter, UsageMeter):
         return
     if call is None:
@@ -160,7 +159,7 @@ def end_call() -> None:
 
 def count_cached_response(entry: dict[str, Any]) -> None:
     """Record that the call in this context has a cached response with this usage entry."""
-    meter, call = dspy.settings.usage_tracker, _CALL.get()
+    meter, call = usage_tracker(), _CALL.get()
     if isinstance(meter, UsageMeter) and call is not None:
         meter.add_cached(call.model, entry, call.completions)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dspy.clients.model_metadata import model_info, rate
+from pytest_mipro.dspy_internals import listed_rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +54,5 @@ def _list_price(model: str) -> Price | None:
     provider, slash, name = model.partition("/")
     if not slash:
         return None  # The list names no model without a provider, and need not be loaded.
-    info = model_info(provider, name)
-    input_rate, output_rate = (rate(info, f"{way}_cost_per_token") for way in ("input", "output"))
-    if input_rate is None or output_rate is None:
-        return None
-    return Price(input_rate * MILLION, output_rate * MILLION)
+    rates = listed_rates(provider, name)
+    return None if rates is None else Price(*(rate * MILLION for rate in rates))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Table
     from sqlalchemy.sql.dml import Insert
@@ -33,6 +33,10 @@ class Backend(Protocol):
     @property
     def secrets(self) -> Sequence[str]:
         """The texts that a message must not repeat."""
+
+    @property
+    def reading_options(self) -> Mapping[str, object]:
+        """SQLAlchemy's options for connections that only read."""
 
     @property
     def damage_advice(self) -> str:

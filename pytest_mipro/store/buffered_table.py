@@ -14,8 +14,7 @@ from pytest_mipro.store.tables import RecordTable
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
-    from pytest_mipro.store.backend import Backend
-    from pytest_mipro.store.tables import Connect
+    from pytest_mipro.store.connections import Connections
 
 INTERVAL = 0.02
 """Least seconds between two transactions. A kill loses the records of this time, at most, as it
@@ -29,11 +28,9 @@ class BufferedTable(RecordTable[RecordT]):
     and a thread of this table writes it. Meanwhile this process can read it.
     """
 
-    def __init__(
-        self, connect: Connect, backend: Backend, table: Table, record_type: type[RecordT]
-    ) -> None:
+    def __init__(self, connections: Connections, table: Table, record_type: type[RecordT]) -> None:
         """Keep records of ``record_type`` in ``table``."""
-        super().__init__(connect, backend, table, record_type)
+        super().__init__(connections, table, record_type)
         self._unwritten: dict[str, RecordT] = {}
         self._last_write = -INTERVAL
         self._timer: threading.Timer | None = None

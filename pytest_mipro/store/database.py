@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, select
-from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import FailStreak, Proposal, Trace
 from pytest_mipro.store import schema
 from pytest_mipro.store.buffered_table import BufferedTable
 from pytest_mipro.store.checksum import DamagedRecord
+from pytest_mipro.store.connections import Connections
 from pytest_mipro.store.lock import CompileLock
 from pytest_mipro.store.looks import LookTable
-from pytest_mipro.store.messages import explain, explain_damage
 from pytest_mipro.store.response import Response
 from pytest_mipro.store.tables import DAY, ArtifactTable, RecordTable, RowTable
-from pytest_mipro.store.url import backend_at, backend_of_file, open_engine
+from pytest_mipro.store.url import backend_at, backend_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pytest_mipro.store.backend import Backend
@@ -45,15 +44,15 @@ class Store:
     def __init__(self, backend: Backend) -> None:
         """Connect to the database and create the tables; ``open`` creates the database, too."""
         self._backend = backend
-        self._engine = open_engine(backend)
+        self._connections = connections = Connections(backend)
         self.name = backend.name
-        self.rows = RowTable(self.connection, backend)
-        self.traces = RecordTable(self.connection, backend, schema.TRACES, Trace)
-        self.proposals = RecordTable(self.connection, backend, schema.PROPOSALS, Proposal)
-        self.artifacts = ArtifactTable(self.connection, backend)
-        self.streaks = RecordTable(self.connection, backend, schema.STREAKS, FailStreak)
-        self.looks = LookTable(self.connection, backend)
-        self.responses = BufferedTable(self.connection, backend, schema.RESPONSES, Response)
+        self.rows = RowTable(connections)
+        self.traces = RecordTable(connections, schema.TRACES, Trace)
+        self.proposals = RecordTable(connections, schema.PROPOSALS, Proposal)
+        self.artifacts = ArtifactTable(connections)
+        self.streaks = RecordTable(connections, schema.STREAKS, FailStreak)
+        self.looks = LookTable(connections)
+        self.responses = BufferedTable(connections, schema.RESPONSES, Response)
         try:
             self._prepare()
         except StoreError:
@@ -88,26 +87,13 @@ class Store:
         """Return a store that lives as long as the object."""
         return cls.open("sqlite://")
 
-    @contextmanager
-    def connection(self) -> Generator[Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """Give a connection whose changes are committed at the end of the block.
 
         Raises:
             StoreError: The block raises an error of the database, or meets a damaged record.
         """
-        with self._explained(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _explained(self) -> Generator[None]:
-        """Raise a StoreError for an error of the database in the block."""
-        try:
-            yield
-        except (SQLAlchemyError, UnicodeDecodeError) as error:
-            # SQLite cites a damaged file in its message, which Python then cannot decode.
-            raise explain(self._backend, error) from error
-        except DamagedRecord as error:
-            raise explain_damage(self._backend, error) from error
+        return self._connections.writing()
 
     @property
     def unbelieved(self) -> int:
@@ -125,9 +111,7 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._explained():
-            mutex = self._backend.mutex(self._engine, key)
-        return CompileLock(mutex, owner, self._explained)
+        return CompileLock(self._connections.mutex(key), owner, self._connections.explained)
 
     def prune(self, days: float) -> dict[str, int]:
         """Delete records that were last read or written ``days`` ago or earlier, to within a day.
@@ -153,7 +137,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections to the database."""
-        self._engine.dispose()
+        self._connections.close()
 
     def _prepare(self) -> None:
         """Create the tables in an empty database; most stores have them."""
@@ -170,7 +154,7 @@ class Store:
 
     def _refuse_database(self) -> None:
         """Raise a StoreError if the database can hold no store."""
-        with self.connection() as connection:
+        with self._connections.reading() as connection:
             refusal = self._backend.refusal(connection)
         if refusal:
             message = f"{self.name} {refusal}"
@@ -178,7 +162,7 @@ class Store:
 
     def _is_current(self) -> bool:
         query = select(schema.ABOUT.c.application, schema.ABOUT.c.version)
-        with self.connection() as connection:
+        with self._connections.reading() as connection:
             try:
                 rows = connection.execute(query).all()
             except (OperationalError, ProgrammingError):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import bindparam, or_
+
 from pytest_mipro.canonical import digest
 from pytest_mipro.records import Look
 from pytest_mipro.store import schema
 from pytest_mipro.store.tables import RecordTable
 
 if TYPE_CHECKING:
-    from pytest_mipro.store.backend import Backend
-    from pytest_mipro.store.tables import Connect
+    from pytest_mipro.store.connections import Connections
 
 
 class LookTable(RecordTable[Look]):
     """Looks by key, by the held-out examples, and by the test that looked."""
 
-    def __init__(self, connect: Connect, backend: Backend) -> None:
+    def __init__(self, connections: Connections) -> None:
         """Keep looks in their table."""
-        super().__init__(connect, backend, schema.LOOKS, Look)
-        self._by_held_out = self._query(schema.LOOKS.c.held_out)
-        self._by_test = self._query(schema.LOOKS.c.test)
+        super().__init__(connections, schema.LOOKS, Look)
+        columns = schema.LOOKS.c
+        self._related = self._query_where(
+            or_(columns.held_out == bindparam("held_out"), columns.test == bindparam("test"))
+        )
 
     def related(self, held_out: str, test: str) -> dict[str, Look]:
         """Return the looks of any test at a set of examples, and those of ``test`` at any set.
@@ -29,8 +32,7 @@ class LookTable(RecordTable[Look]):
         Raises:
             StoreError: The store cannot be read, or a record in it is damaged.
         """
-        looks = self._read(self._by_held_out, [held_out])
-        looks += self._read(self._by_test, [digest(test)])
+        looks = self._read_each(self._related, [{"held_out": held_out, "test": digest(test)}])
         return {look.key: look for _, look in looks}
 
     def _names(self, record: Look) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sqlalchemy import create_engine, event, func, select, text
@@ -17,7 +18,7 @@ from pytest_mipro.store import schema
 from pytest_mipro.store.backend import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import URL, Connection, Engine, Table
     from sqlalchemy.dialects.postgresql import Insert
@@ -33,12 +34,24 @@ _HOLDER = text("""
     AND classid::bigint = :high AND objid::bigint = :low
 """)
 
+# The connection does nothing while a task is compiled, which may take hours. Older servers than 14
+# have no such limit.
+_PREPARE_LOCK = text("""
+    SELECT set_config('application_name', :owner, false), (
+        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+    )
+""")
+
 _VIEWS = text("""
     SELECT relname FROM pg_class
     WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
 """)
 
-_LIBPQ_OPTIONS: dict[str, object] = {
+_DRIVER = "psycopg"
+_MISSING = """\
+the store {name} needs {driver}, which cannot be imported: {error}. Install it:
+    python -m pip install "pytest-mipro[postgresql]\""""
+_OPTIONS: dict[str, object] = {
     "connect_timeout": 10,
     # A cut cable is noticed after a minute.
     "keepalives_idle": 30,
@@ -57,10 +70,23 @@ class PostgresqlBackend:
     """A PostgreSQL database."""
 
     damage_advice = "put a backup in place, or use another store"
+    # Records are written once, so that queries need no snapshot: BEGIN and COMMIT would each take
+    # as long as a query does.
+    reading_options: Mapping[str, object] = MappingProxyType({"isolation_level": "AUTOCOMMIT"})
 
     def __init__(self, url: URL) -> None:
-        """Use the database at ``url``; open nothing yet."""
+        """Use the database at ``url``; open nothing yet.
+
+        Raises:
+            StoreError: The URL names another driver than psycopg.
+        """
         self._url = url
+        if url.drivername not in {"postgresql", f"postgresql+{_DRIVER}"}:
+            message = (
+                f"the store {self.name} names a driver that is not supported; use "
+                f"{self.name.replace(url.drivername, 'postgresql', 1)}, which uses {_DRIVER}"
+            )
+            raise StoreError(message)
         self._engine: Engine | None = None
         self._held: set[AdvisoryMutex] = set()
         self._recovery = threading.Lock()
@@ -81,16 +107,25 @@ class PostgresqlBackend:
         """Return the next step, which is the same for every error of a server."""
         return (
             "make sure that the server can be reached and that its user may create tables there, "
-            "or use another store"
+            "or use another store; what the store has is kept, and not paid for again"
         )
 
     def create_engine(self) -> Engine:
-        """Return an engine that replaces connections the server has closed."""
-        driver = self._url.get_driver_name()
-        options = _LIBPQ_OPTIONS if driver in {"psycopg", "psycopg2"} else {}
+        """Return an engine that connects with psycopg.
+
+        Raises:
+            StoreError: The driver is not installed.
+        """
         # What the user sets in the URL counts.
-        options = {name: options[name] for name in options.keys() - self._url.query.keys()}
-        self._engine = create_engine(self._url, pool_pre_ping=True, connect_args=options)
+        options = {name: _OPTIONS[name] for name in _OPTIONS.keys() - self._url.query.keys()}
+        # Without a name, SQLAlchemy's driver depends on its version.
+        url = self._url.set(drivername=f"postgresql+{_DRIVER}")
+        try:
+            # The store has no column of the type whose presence each connection would look up.
+            self._engine = create_engine(url, use_native_hstore=False, connect_args=options)
+        except ImportError as error:  # psycopg is missing, or the library that it needs is.
+            message = _MISSING.format(name=self.name, driver=_DRIVER, error=error)
+            raise StoreError(message) from error
         event.listen(self._engine, "invalidate", self._note_loss)
         return self._engine
 
@@ -155,7 +190,6 @@ class PostgresqlBackend:
                 mutex.renew()
 
     def _note_loss(self, *_: object) -> None:
-        # The pool replaces a connection that broke while it was not in use, without an error.
         self._has_lost_connections = True
 
     def mutex(self, engine: Engine, key: str) -> AdvisoryMutex:
@@ -254,7 +288,7 @@ class AdvisoryMutex:
         # In a transaction as long as a compile, the server could not vacuum.
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # The pool must not reuse it: the lock and the name belong to it.
-        connection.execute(select(func.set_config("application_name", owner, False)))  # ruff: ignore[boolean-positional-value-in-call]
+        connection.execute(_PREPARE_LOCK, {"owner": owner})
         return connection
 
 
@@ -262,8 +296,7 @@ def _is_interruption(error: BaseException | None) -> bool:
     """Whether the connection broke, or the server stops or starts."""
     if not isinstance(error, DBAPIError):
         return False
-    # psycopg and psycopg2 call it differently; a connection that is refused has none.
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    state = getattr(error.orig, "sqlstate", None) or ""  # A refused connection has none.
     is_unreachable = isinstance(error, OperationalError) and not state
     return error.connection_invalidated or is_unreachable or state.startswith(("57P0", "08"))
 

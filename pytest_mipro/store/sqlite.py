@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import lazy_loader
@@ -17,7 +18,7 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.store import files, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import filelock
     from sqlalchemy import URL, Connection, Engine, Table
@@ -68,6 +69,7 @@ class SqliteBackend:
 
     damage_advice = files.DAMAGED
     secrets: tuple[str, ...] = ()
+    reading_options: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, url: URL, name: str | None = None) -> None:
         """Use the database at ``url``, which messages call ``name``; open nothing yet."""

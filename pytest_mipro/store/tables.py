@@ -17,22 +17,18 @@ from pytest_mipro.store.checksum import DamagedRecord, RecordT, checksum, parse_
 from pytest_mipro.store.seal import environment_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from sqlalchemy import ColumnElement, Connection, Delete, Select, Table
     from typing_extensions import Unpack
 
-    from pytest_mipro.store.backend import Backend
+    from pytest_mipro.store.connections import Connections
 
     Query: TypeAlias = Select[Unpack[tuple[Any, ...]]]
-    Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
 T = TypeVar("T")
 
-_ATTEMPTS = 5
-"""Most times that a transaction is tried whose connection breaks each time."""
 _BATCH = 500
 """Keys in one query; databases limit the parameters of a statement."""
 RECENT = 20
@@ -50,18 +46,15 @@ class RecordTable(Generic[RecordT]):
     key is ignored, because the first may have been used already.
     """
 
-    def __init__(
-        self, connect: Connect, backend: Backend, table: Table, record_type: type[RecordT]
-    ) -> None:
+    def __init__(self, connections: Connections, table: Table, record_type: type[RecordT]) -> None:
         """Keep records of ``record_type`` in ``table``."""
-        self._connect = connect
-        self._backend = backend
+        self._connections = connections
         self._table = table
         self._record_type = record_type
         self._lookup_columns = schema.lookup_columns(table)
         self._seal = environment_seal()
         self._unbelieved: dict[str, str] = {}
-        self._insert = backend.insert_once(table)
+        self._insert = connections.backend.insert_once(table)
         self._delete_unbelieved = delete(table).where(
             table.c.key == bindparam("keys"), table.c.seal == bindparam("unbelieved")
         )
@@ -90,7 +83,7 @@ class RecordTable(Generic[RecordT]):
         Raises:
             StoreError: As ``get_many``.
         """
-        records = self._read_each(self._by_single_key, [key])
+        records = self._read_each(self._by_single_key, [{"keys": key}])
         return records[0][1] if records else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
@@ -123,7 +116,7 @@ class RecordTable(Generic[RecordT]):
                     connection.execute(self._delete_unbelieved, replaced)
                 connection.execute(self._insert, values)
 
-            self._transact(write)
+            self._connections.write(write)
 
     def replace(self, record: RecordT) -> None:
         """Write ``record`` in place of an earlier one under its key.
@@ -138,12 +131,12 @@ class RecordTable(Generic[RecordT]):
             connection.execute(earlier)
             connection.execute(self._insert, values)
 
-        self._transact(write)
+        self._connections.write(write)
 
     def count(self) -> int:
         """Return how many records the store has."""
         query = select(func.count()).select_from(self._table)
-        return int(self._transact(lambda connection: connection.scalar(query)) or 0)
+        return int(self._connections.read(lambda connection: connection.scalar(query)) or 0)
 
     def prune(self, deadline: float) -> int:
         """Delete records that were last used before ``deadline``, and return their number."""
@@ -155,7 +148,7 @@ class RecordTable(Generic[RecordT]):
         for keys in self._pages(select(key).where(is_stale)):
             # Many short transactions: other processes write between them.
             parameters: dict[str, object] = {"keys": keys}
-            count += self._transact(partial(_changed_rows, statement, parameters))
+            count += self._connections.write(partial(_changed_rows, statement, parameters))
         return count
 
     def _pages(self, query: Select[str]) -> Iterator[list[str]]:
@@ -167,14 +160,14 @@ class RecordTable(Generic[RecordT]):
             page = self._page(query.where(key > page[-1]))
 
     def _page(self, query: Select[str]) -> list[str]:
-        return self._transact(lambda connection: list(connection.scalars(query)))
+        return self._connections.read(lambda connection: list(connection.scalars(query)))
 
     def _query(self, column: ColumnElement[Any], *order: ColumnElement[Any]) -> Query:
         """Return the query for the records whose ``column`` has one of some keys."""
         return self._query_where(_among_keys(column), *order)
 
     def _query_where(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> Query:
-        """Return the query for the records that meet a condition on the parameter "keys"."""
+        """Return the query for the records that meet a condition with parameters."""
         columns = self._table.c
         is_stale = columns.used < bindparam("stale")
         return (
@@ -209,20 +202,20 @@ class RecordTable(Generic[RecordT]):
 
     def _read(self, query: Query, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], RecordT]]:
         """Return each record that ``query`` has, with the values of its lookup columns."""
-        return self._read_each(query, _batches(keys))
+        return self._read_each(query, ({"keys": batch} for batch in _batches(keys)))
 
     def _read_each(
-        self, query: Query, parameters: Iterable[object]
+        self, query: Query, parameters: Iterable[Mapping[str, object]]
     ) -> list[tuple[tuple[Any, ...], RecordT]]:
         """Return each record that ``query`` has, with the values of its lookup columns.
 
         Args:
             query: A query that ``_query_where`` made.
-            parameters: The values of its parameter "keys", one after another.
+            parameters: Its parameters, for one execution after another.
         """
         stale = time.time() - DAY
-        batches = [{"keys": keys, "stale": stale} for keys in parameters]
-        records, stale_keys = self._transact(partial(self._fetch, query, batches))
+        batches = [{**values, "stale": stale} for values in parameters]
+        records, stale_keys = self._connections.read(partial(self._fetch, query, batches))
         if stale_keys:
             self._update_use(stale_keys, stale)
         return records
@@ -243,24 +236,6 @@ class RecordTable(Generic[RecordT]):
                 if values[-2]:
                     stale_keys[names[0]] = None
         return records, stale_keys
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        """Return ``work`` in a transaction, which is repeated if the connection breaks.
-
-        Repeated, it writes the same: a record is named by its content and written once.
-        """
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                with self._connect() as connection:
-                    result = work(connection)
-                self._backend.keep_locks()
-            except StoreError as error:
-                if attempts == _ATTEMPTS or not self._backend.recover(error.__cause__):
-                    raise
-            else:
-                return result
 
     def _sealed(self, names: Sequence[object], created: object, text: object) -> list[object]:
         """Return what a seal is on; the table, so that no record can be moved to another one."""
@@ -297,10 +272,14 @@ class RecordTable(Generic[RecordT]):
 
     def _update_use(self, keys: Iterable[str], stale: float) -> None:
         now = time.time()
+        batches = [{"keys": batch, "stale": stale, "now": now} for batch in _batches(keys)]
+
+        def write(connection: Connection) -> None:
+            for batch in batches:
+                connection.execute(self._note_use, batch)
+
         try:
-            with self._connect() as connection:
-                for batch in _batches(keys):
-                    connection.execute(self._note_use, {"keys": batch, "stale": stale, "now": now})
+            self._connections.write(write)
         except StoreError as error:
             # The records are good, whether or not the store can be written.
             if not isinstance(error.__cause__, _REFUSED_CHANGE):
@@ -310,10 +289,10 @@ class RecordTable(Generic[RecordT]):
 class RowTable(RecordTable[Row]):
     """Rows by key and by answer."""
 
-    def __init__(self, connect: Connect, backend: Backend) -> None:
+    def __init__(self, connections: Connections) -> None:
         """Keep rows in their table."""
         columns = schema.ROWS.c
-        super().__init__(connect, backend, schema.ROWS, Row)
+        super().__init__(connections, schema.ROWS, Row)
         self._by_prediction = self._query(
             columns.prediction_key, columns.created.desc(), columns.key.desc()
         )
@@ -333,10 +312,10 @@ class RowTable(RecordTable[Row]):
 class ArtifactTable(RecordTable[Artifact]):
     """Artifacts by key and by task."""
 
-    def __init__(self, connect: Connect, backend: Backend) -> None:
+    def __init__(self, connections: Connections) -> None:
         """Keep artifacts in their table."""
         columns = schema.ARTIFACTS.c
-        super().__init__(connect, backend, schema.ARTIFACTS, Artifact)
+        super().__init__(connections, schema.ARTIFACTS, Artifact)
         self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BACKENDS = {"sqlite": "SqliteBackend", "postgresql": "PostgresqlBackend"}
 """The class by SQLAlchemy's name of the database, which is the name of the module, too."""
 
-_EXAMPLES = "URLs look like sqlite:///.mipro/store.db or postgresql+psycopg://host/database"
+_EXAMPLES = "URLs look like sqlite:///.mipro/store.db or postgresql://host/database"
 
 
 def backend_at(url: str) -> Backend:

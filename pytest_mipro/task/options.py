@@ -16,7 +16,7 @@ Size: TypeAlias = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Options:
-    """The options of a search; names and defaults are those of ``dspy.MIPROv2``.
+    """The options of a search; all but ``rounds`` have names and defaults of ``dspy.MIPROv2``.
 
     Attributes:
         auto: The size of the search; None takes ``num_candidates`` and
@@ -36,6 +36,8 @@ class Options:
         data_aware_proposer: Show it a summary of the training rows.
         tip_aware_proposer: Show it a style tip per instruction.
         fewshot_aware_proposer: Show it demos.
+        rounds: The most rounds of instructions that are written from mistakes on training
+            rows; None leaves it to ``auto``, and without that there are none.
     """
 
     auto: Literal["light", "medium", "heavy"] | None = "light"
@@ -53,6 +55,7 @@ class Options:
     data_aware_proposer: bool = True
     tip_aware_proposer: bool = True
     fewshot_aware_proposer: bool = True
+    rounds: Count | None = None
 
     @classmethod
     def checked(cls, **values: Any) -> Options:  # ruff: ignore[any-type] - this checks the types

@@ -22,6 +22,7 @@ READERS = {
     "the store, `.mipro/store.db` or a database": {
         "plugin/terminal_summary.py",
         "session/storage.py",
+        "store/connections.py",
         "store/database.py",
         "store/files.py",
         "store/postgresql.py",

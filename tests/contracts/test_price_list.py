@@ -1,4 +1,4 @@
-"""What ``pytest_mipro.spending.price_list`` relies on in DSPy, and why it is there at all."""
+"""What ``pytest_mipro.dspy_internals.price_list`` relies on in DSPy, and why it is there at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import faulty
 import pytest
 from dspy.clients import capabilities, costs, model_metadata
 
-from pytest_mipro.spending import cached_price_list
+from pytest_mipro.dspy_internals import cached_price_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

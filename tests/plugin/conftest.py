@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
-from project import CONFTEST, OPTIONS, PROGRAM, SUPPORT, TEST, Project
+from project import CONFTEST, LONGEST, OPTIONS, PROGRAM, SUPPORT, TEST, Project, start_pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from forks import ForkServer
 
-REGRESSION = """
-from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
-
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
-def test_adder(mipro):
-    assert mipro.no_regression()
-"""
+REGRESSION = TEST.replace("beats_baseline", "no_regression")
+SILENT = TEST.replace("assert mipro.beats_baseline()", "pass")
+"""A test of the same task that judges nothing."""
+ENVIRONMENT = {
+    "PYTHONPATH": str(SUPPORT),
+    "PYTEST_ADDOPTS": OPTIONS,
+    "COLUMNS": "400",  # Room for each task, and each verdict, on one line.
+}
 
 
 @pytest.fixture
@@ -25,9 +30,8 @@ def project(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fork_server: ForkServer | None
 ) -> Project:
     """Write a project whose test passes."""
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
-    monkeypatch.setenv("PYTEST_ADDOPTS", OPTIONS)
-    monkeypatch.setenv("COLUMNS", "400")  # Room for each task, and each verdict, on one line.
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("DSPY_CACHEDIR", str(pytester.path / "dspy-cache"))
     new = Project(pytester, fork_server)
     new.write(program=PROGRAM, conftest=CONFTEST, test_adder=TEST)
@@ -39,3 +43,61 @@ def guarded(project: Project) -> Project:
     """Write a project whose test judges a regression, without a reference."""
     project.write(test_adder=REGRESSION)
     return project
+
+
+@pytest.fixture
+def compiled(project: Project, compiled_folder: Path) -> Project:
+    """Return the project after a first run, which made its calls and stored what they gave."""
+    shutil.copytree(compiled_folder, project.path, dirs_exist_ok=True)
+    return project
+
+
+@pytest.fixture
+def unaccepted(guarded: Project, compiled: Project) -> Project:
+    """Return the guarded project after a first run that accepted no reference."""
+    return guarded
+
+
+@pytest.fixture
+def accepted(guarded: Project, accepted_folder: Path) -> Project:
+    """Return the guarded project after a run that accepted the reference."""
+    shutil.copytree(accepted_folder, guarded.path, dirs_exist_ok=True)
+    return guarded
+
+
+@pytest.fixture(scope="session")
+def compiled_folder(
+    tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer | None
+) -> Path:
+    """Return what a run leaves that compiles and scores the project's task, but judges nothing."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return run_once(folder, SILENT, fork_server)
+
+
+@pytest.fixture(scope="session")
+def accepted_folder(
+    compiled_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    fork_server: ForkServer | None,
+) -> Path:
+    """Return what is left of a run that also accepts the outcome as the reference."""
+    folder = tmp_path_factory.mktemp("accepted")
+    shutil.copytree(compiled_folder, folder, dirs_exist_ok=True)
+    return run_once(folder, REGRESSION, fork_server, "--mipro-update")
+
+
+def run_once(folder: Path, test: str, server: ForkServer | None, *arguments: str) -> Path:
+    """Run pytest on the project's task in a folder, and keep everything but the project."""
+    files = {"program": PROGRAM, "conftest": CONFTEST, "test_adder": test}
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(dedent(text).strip(), encoding="ascii")
+    environment = {**os.environ, **ENVIRONMENT, "DSPY_CACHEDIR": str(folder / "dspy-cache")}
+    run = start_pytest(
+        server, "-p", "no:cacheprovider", "--mipro", *arguments, cwd=folder, env=environment
+    )
+    output, _ = run.communicate(LONGEST)
+    assert run.returncode == pytest.ExitCode.OK, output
+    for name in files:
+        (folder / f"{name}.py").unlink()
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    return folder

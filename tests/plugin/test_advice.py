@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 FEW = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, ROWS
 
-DATASET = {**DATASET, "train": DATASET["train"][:8], "val": DATASET["val"][:10]}
+DATASET = {"train": ROWS[:8], "val": ROWS[20:30], "test": ROWS[60:68]}
 
 @mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, minibatch=False)
 def test_adder(mipro):

@@ -32,11 +32,11 @@ def test_adder(mipro, weight):
     ],
 )
 def test_the_declaration_wins_over_the_ini_option(
-    project: Project, declared: str, ini: str, expected: bool
+    compiled: Project, declared: str, ini: str, expected: bool
 ) -> None:
     """The verdict says how much of alpha the look may spend; two tests of a task look once."""
-    project.write(test_adder=TEST.format(declared=declared, expected=expected))
-    result = project.run("--mipro", "-v", "-o", f"mipro_alpha_spending={ini}")
+    compiled.write(test_adder=TEST.format(declared=declared, expected=expected))
+    result = compiled.run("--mipro", "-v", "-o", f"mipro_alpha_spending={ini}")
     result.assert_outcomes(passed=2)
     spending = "a PASS needs p < 0.025 at look 1, of alpha = 0.05 for all looks; "
     verdict = f"  beats baseline: PASS: {spending if expected else ''}compiled 0.*"

@@ -28,22 +28,22 @@ def mipro_lm():
 """
 
 
-def test_a_revoked_key_is_an_error_and_the_next_run_continues(project: Project) -> None:
+def test_a_revoked_key_is_an_error_and_the_next_run_continues(compiled: Project) -> None:
     """The run with the revoked key errs, and the next run makes only the missing calls."""
-    working = (project.path / "conftest.py").read_text()
-    whole = project.run("--mipro")
-    project.write(conftest=BROKEN_LM.replace("LIMIT", "60"))
-    (project.path / "calls.log").unlink()
+    working = (compiled.path / "conftest.py").read_text()
+    whole = compiled.run("--mipro")
+    compiled.write(conftest=BROKEN_LM.replace("LIMIT", "60"))
+    (compiled.path / "calls.log").unlink()
     store = ["--mipro-store", "sqlite:///second.db"]
-    broken = project.run("--mipro", *store, "--mipro-threads", "1")
+    broken = compiled.run("--mipro", *store, "--mipro-threads", "1")
     broken.assert_outcomes(errors=1)
     broken.stdout.fnmatch_lines(
         ["*key revoked*", "*this is no score; *the store, which holds * rows, and*"]
     )
     broken.stdout.no_fnmatch_line("*pytest_mipro/*")
-    project.write(conftest=working)
-    assert project.calls == 60
-    repaired = project.run("--mipro", *store)
+    compiled.write(conftest=working)
+    assert compiled.calls == 60
+    repaired = compiled.run("--mipro", *store)
     repaired.assert_outcomes(passed=1)
     line = "test_adder  60 * PASS *"
     repaired.stdout.fnmatch_lines([line])

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.uses("pytest")
 
 
-def test_fixtures_can_declare_the_whole_task(project: Project) -> None:
+def test_fixtures_can_declare_the_whole_task(compiled: Project) -> None:
     """A test that requests ``mipro`` without a declaration is judged."""
-    conftest = (project.path / "conftest.py").read_text()
-    project.write(
+    conftest = (compiled.path / "conftest.py").read_text()
+    compiled.write(
         conftest=f"""{conftest}
 import program
 
@@ -33,13 +33,13 @@ def mipro_dataset():
 """,
         test_adder="def test_adder(mipro):\n    assert mipro.beats_baseline()\n",
     )
-    project.run("--mipro").assert_outcomes(passed=1)
-    project.run().assert_outcomes(skipped=1)
+    compiled.run("--mipro").assert_outcomes(passed=1)
+    compiled.run().assert_outcomes(skipped=1)
 
 
-def test_the_closest_marker_wins(project: Project) -> None:
+def test_the_closest_marker_wins(compiled: Project) -> None:
     """The marker of a test overrides that of its class, which overrides that of the module."""
-    project.write(
+    compiled.write(
         test_adder="""
         import pytest
         from program import Adder, right, DATASET
@@ -57,12 +57,12 @@ def test_the_closest_marker_wins(project: Project) -> None:
                 assert mipro.task.metric is right
         """
     )
-    project.run("--mipro").assert_outcomes(passed=2)
+    compiled.run("--mipro").assert_outcomes(passed=2)
 
 
-def test_parameters_have_their_own_markers(project: Project) -> None:
+def test_parameters_have_their_own_markers(compiled: Project) -> None:
     """Each parameter is judged with its own arguments, and a mistake in one is named."""
-    project.write(
+    compiled.write(
         test_adder="""
         import pytest
         from program import Adder, right, DATASET
@@ -82,13 +82,13 @@ def test_parameters_have_their_own_markers(project: Project) -> None:
         @mipro_optimize(program=Adder, metric=wrong, dataset=DATASET)
         def test_adder(mipro, score):
             assert mipro.task.metric is (right if score else wrong)
-            assert mipro.report().origin == "compiled"
+            assert mipro.report().origin == ("stored" if score else "compiled")
         """,
     )
-    project.run("--mipro").assert_outcomes(passed=2)
-    test = (project.path / "test_adder.py").read_text()
-    project.write(test_adder=test.replace("metric=wrong)),", "metrik=wrong)),"))
-    result = project.run("--mipro")
+    compiled.run("--mipro").assert_outcomes(passed=2)
+    test = (compiled.path / "test_adder.py").read_text()
+    compiled.write(test_adder=test.replace("metric=wrong)),", "metrik=wrong)),"))
+    result = compiled.run("--mipro")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*::test_adder[[]0]: mipro has no argument 'metrik'; did you*"])
 
@@ -122,10 +122,10 @@ def pytest_runtest_protocol(item, nextitem):
     )
 
 
-def test_a_fixture_with_params_judges_each_if_the_test_requests_it(project: Project) -> None:
+def test_a_fixture_with_params_judges_each_if_the_test_requests_it(compiled: Project) -> None:
     """The error says how, for a fixture behind the fixture as well, and that works."""
-    conftest = (project.path / "conftest.py").read_text()
-    project.write(
+    conftest = (compiled.path / "conftest.py").read_text()
+    compiled.write(
         conftest=f"""{conftest}
 import program
 
@@ -141,7 +141,7 @@ def mipro_metric(kind):
 def mipro_adapter():
     pytest.fail("no parameter defined here")
 """,
-        program=(project.path / "program.py").read_text()
+        program=(compiled.path / "program.py").read_text()
         + "\ndef wrong(example, prediction, trace=None):\n    return example.answer == 1\n",
         test_adder="""
         import pytest
@@ -162,7 +162,7 @@ def mipro_adapter():
             pass
         """,
     )
-    result = project.run("--mipro", "-W", "ignore::pytest_mipro.MiproWarning")
+    result = compiled.run("--mipro", "-W", "ignore::pytest_mipro.MiproWarning")
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
         ["mipro: the fixture mipro_metric, or a *usefixtures('mipro_metric')", "*defined here"]

@@ -20,24 +20,23 @@ def change(project: Project, file: str, old: str, new: str) -> None:
     project.write(**{file: text.replace(old, new)})
 
 
-def test_without_a_reference_the_test_fails_with_the_command(guarded: Project) -> None:
+def test_without_a_reference_the_test_fails_with_the_command(unaccepted: Project) -> None:
     """The failure shows a command that accepts a reference, after which the test passes."""
-    result = guarded.run("--mipro")
+    result = unaccepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*assert FAIL: no reference is accepted yet*"])
     command = "pytest --mipro --mipro-update test_adder.py::test_adder"
     result.stdout.fnmatch_lines([f"E*accept them with: {command}"])
-    guarded.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
-    result = guarded.run("--mipro", "-v")
+    unaccepted.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+    result = unaccepted.run("--mipro", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["  no regression: PASS: nothing changed: the score is 0.*n = 60*"])
 
 
-def test_another_model_is_judged_by_the_accepted_scores(guarded: Project) -> None:
+def test_another_model_is_judged_by_the_accepted_scores(accepted: Project) -> None:
     """A worse model fails the test, and the reference is not scored again."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(guarded, "conftest", *WORSE)
-    result = guarded.run("--mipro")
+    change(accepted, "conftest", *WORSE)
+    result = accepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*assert FAIL: *; compiled 0.000, reference 0.*"])
     # pytest cuts the text of the assert, but not that of the section.
@@ -46,11 +45,10 @@ def test_another_model_is_judged_by_the_accepted_scores(guarded: Project) -> Non
     result.stdout.no_fnmatch_line("*scored again*")
 
 
-def test_an_inconclusive_verdict_is_a_warning_or_a_failure(guarded: Project) -> None:
+def test_an_inconclusive_verdict_is_a_warning_or_a_failure(accepted: Project) -> None:
     """INCONCLUSIVE passes with a warning at the line of the assert, or fails by option."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(guarded, "conftest", *A_LITTLE_WORSE)
-    result = guarded.run("--mipro")
+    change(accepted, "conftest", *A_LITTLE_WORSE)
+    result = accepted.run("--mipro")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(
         [
@@ -60,20 +58,19 @@ def test_an_inconclusive_verdict_is_a_warning_or_a_failure(guarded: Project) -> 
             )
         ]
     )
-    strict = guarded.run("--mipro", "-o", "mipro_inconclusive=fail")
+    strict = accepted.run("--mipro", "-o", "mipro_inconclusive=fail")
     strict.assert_outcomes(failed=1)
     strict.stdout.fnmatch_lines(["no regression: INCONCLUSIVE: *"])
     filtered = ["-W", "error::pytest_mipro.MiproWarning", "--mipro-inconclusive", "warn"]
-    guarded.run("--mipro", *filtered, "-o", "mipro_inconclusive=fail").assert_outcomes(failed=1)
+    accepted.run("--mipro", *filtered, "-o", "mipro_inconclusive=fail").assert_outcomes(failed=1)
 
 
-def test_an_accepted_program_that_no_longer_fits_is_a_failure(guarded: Project) -> None:
+def test_an_accepted_program_that_no_longer_fits_is_a_failure(accepted: Project) -> None:
     """A changed metric needs the accepted program, which must have the present predictors."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(guarded, "program", "self.add", "self.sum")
-    change(guarded, "program", "example.answer ==", "prediction.answer ==")
-    change(guarded, "program", "== prediction.answer", "== example.answer")
-    result = guarded.run("--mipro")
+    change(accepted, "program", "self.add", "self.sum")
+    change(accepted, "program", "example.answer ==", "prediction.answer ==")
+    change(accepted, "program", "== prediction.answer", "== example.answer")
+    result = accepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["E*does not fit the code any more: * with other fields: add, sum; *-update *"]
@@ -81,12 +78,12 @@ def test_an_accepted_program_that_no_longer_fits_is_a_failure(guarded: Project) 
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
-def test_a_reference_without_common_examples_is_a_failure(guarded: Project) -> None:
+def test_a_reference_without_common_examples_is_a_failure(unaccepted: Project) -> None:
     """The failure shows the command that accepts the reference anew."""
-    change(guarded, "program", '"test": ROWS[60:]', '"test": ROWS[60:90]')
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(guarded, "program", '"test": ROWS[60:90]', '"test": ROWS[90:]')
-    result = guarded.run("--mipro")
+    change(unaccepted, "program", '"test": ROWS[60:]', '"test": ROWS[60:90]')
+    unaccepted.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
+    change(unaccepted, "program", '"test": ROWS[60:90]', '"test": ROWS[90:]')
+    result = unaccepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["E*none of the 30 held-out examples is in the reference*-update *"]
@@ -94,13 +91,13 @@ def test_a_reference_without_common_examples_is_a_failure(guarded: Project) -> N
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
-def test_a_wrong_argument_is_named(guarded: Project) -> None:
+def test_a_wrong_argument_is_named(unaccepted: Project) -> None:
     """The error names the argument, and shows no frame of the plugin."""
-    test = (guarded.path / "test_adder.py").read_text()
+    test = (unaccepted.path / "test_adder.py").read_text()
     wrong = test.replace("no_regression()", "no_regression(tolerance=-1)")
-    change(guarded, "test_adder", "no_regression()", "no_regression(alpha=2)")
-    guarded.write(test_wrong=wrong)
-    result = guarded.run("--mipro", "--mipro-update")
+    change(unaccepted, "test_adder", "no_regression()", "no_regression(alpha=2)")
+    unaccepted.write(test_wrong=wrong)
+    result = unaccepted.run("--mipro", "--mipro-update")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines_random(
         [
@@ -111,17 +108,19 @@ def test_a_wrong_argument_is_named(guarded: Project) -> None:
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 
 
-def test_a_damaged_reference_is_an_error(guarded: Project) -> None:
+def test_a_damaged_reference_is_an_error(accepted: Project) -> None:
     """The error precedes all LM calls, and accepting the reference anew repairs it."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    scores = guarded.path / "__mipro__" / "test_adder" / "test_adder.json"
+    scores = accepted.path / "__mipro__" / "test_adder" / "test_adder.json"
     scores.write_text(f"<<<<<<< HEAD\n{scores.read_text()}")
-    (guarded.path / ".mipro" / "store.db").unlink()
-    paid = guarded.calls
-    result = guarded.run("--mipro")
+    store = accepted.path / ".mipro"
+    aside = store.rename(accepted.path / "aside")
+    paid = accepted.calls
+    result = accepted.run("--mipro")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["mipro: the reference __mipro__/test_adder/*conflict markers*"])
-    assert guarded.calls == paid
-    repaired = guarded.run("--mipro", "--mipro-update")
+    assert accepted.calls == paid
+    assert not store.exists()
+    aside.rename(store)
+    repaired = accepted.run("--mipro", "--mipro-update")
     repaired.assert_outcomes(passed=1)
     repaired.stdout.fnmatch_lines(["test_adder: accepted, in place of files that could not*"])

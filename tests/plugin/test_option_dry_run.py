@@ -34,12 +34,11 @@ def test_a_dry_run_makes_no_call_and_its_bound_holds(project: Project) -> None:
     assert 0 < project.calls <= int(most)
 
 
-def test_a_stored_task_is_judged(project: Project) -> None:
+def test_a_stored_task_is_judged(compiled: Project) -> None:
     """A test that needs no model is judged; an estimate uses stored rows and ``mipro_price``."""
-    project.run("--mipro").assert_outcomes(passed=1)
-    paid = project.calls
-    project.run("--mipro", "--mipro-dry-run").assert_outcomes(passed=1)
-    rescored = project.run(
+    paid = compiled.calls
+    compiled.run("--mipro", "--mipro-dry-run").assert_outcomes(passed=1)
+    rescored = compiled.run(
         "--mipro", "--mipro-dry-run", "--mipro-rescore", "-o", "mipro_price=scripted: 1 1"
     )
     rescored.assert_outcomes(skipped=1)
@@ -49,7 +48,7 @@ def test_a_stored_task_is_judged(project: Project) -> None:
             "*  together: at most 120 LM calls, * tokens, about $0.*; tokens as in * stored rows",
         ]
     )
-    assert project.calls == paid
+    assert compiled.calls == paid
 
 
 def test_a_dry_run_contradicts_an_update(project: Project) -> None:

@@ -24,14 +24,13 @@ def change(project: Project, old: str, new: str) -> None:
     project.write(program=text.replace(old, new))
 
 
-def test_a_reference_is_enough(guarded: Project) -> None:
+def test_a_reference_is_enough(accepted: Project) -> None:
     """Without a store or an LM call, the accepted scores give the verdicts."""
-    test = (guarded.path / "test_adder.py").read_text()
-    guarded.write(test_adder=f"{test}\n    assert mipro.beats_baseline()\n")
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    delete_store(guarded)
-    paid = guarded.calls
-    result = guarded.run("--mipro", "--mipro-frozen", "-v")
+    test = (accepted.path / "test_adder.py").read_text()
+    accepted.write(test_adder=f"{test}\n    assert mipro.beats_baseline()\n")
+    delete_store(accepted)
+    paid = accepted.calls
+    result = accepted.run("--mipro", "--mipro-frozen", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
@@ -40,32 +39,30 @@ def test_a_reference_is_enough(guarded: Project) -> None:
             "  beats baseline: PASS: *",
         ]
     )
-    assert guarded.calls == paid
-    assert not (guarded.path / ".mipro" / "store.db").exists()
+    assert accepted.calls == paid
+    assert not (accepted.path / ".mipro" / "store.db").exists()
 
 
-def test_a_missing_reference_is_an_error(guarded: Project) -> None:
+def test_a_missing_reference_is_an_error(unaccepted: Project) -> None:
     """The error shows the command that accepts one, also if the store has the artifact."""
-    guarded.run("--mipro")
-    paid = guarded.calls
-    result = guarded.run("--mipro", "-o", "mipro_frozen=true")
+    paid = unaccepted.calls
+    result = unaccepted.run("--mipro", "-o", "mipro_frozen=true")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*--mipro-frozen*test_adder.json is missing; *"])
     result.stdout.fnmatch_lines([f"*accept one with: {COMMAND}"])
-    assert guarded.calls == paid
+    assert unaccepted.calls == paid
 
 
-def test_a_stale_reference_is_an_error_with_the_reason(guarded: Project) -> None:
+def test_a_stale_reference_is_an_error_with_the_reason(accepted: Project) -> None:
     """The error names the change, and ``--mipro-update`` wins over the ini option."""
-    guarded.run("--mipro", "--mipro-update")
-    change(guarded, "ROWS[:20]", "ROWS[1:20]")
-    paid = guarded.calls
-    result = guarded.run("--mipro", "--mipro-frozen")
+    change(accepted, "ROWS[:20]", "ROWS[1:20]")
+    paid = accepted.calls
+    result = accepted.run("--mipro", "--mipro-frozen")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*is out of date: 1 train row removed*; *anew with: {COMMAND}"])
-    assert guarded.calls == paid
+    assert accepted.calls == paid
     flags = ("--mipro-update", "--mipro-new-anchor")
-    accepted = guarded.run("--mipro", *flags, "-o", "mipro_frozen=true")
+    accepted = accepted.run("--mipro", *flags, "-o", "mipro_frozen=true")
     accepted.assert_outcomes(passed=1)
 
 

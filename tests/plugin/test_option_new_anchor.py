@@ -11,18 +11,17 @@ if TYPE_CHECKING:
     from project import Project
 
 
-def test_a_worse_program_needs_the_flag(guarded: Project) -> None:
+def test_a_worse_program_needs_the_flag(accepted: Project) -> None:
     """An update alone fails with the command, which makes the test pass from then on."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    conftest = (guarded.path / "conftest.py").read_text()
-    guarded.write(conftest=conftest.replace('"calls.log")', '"calls.log", base=0, per_demo=0)'))
-    result = guarded.run("--mipro", "--mipro-update")
+    conftest = (accepted.path / "conftest.py").read_text()
+    accepted.write(conftest=conftest.replace('"calls.log")', '"calls.log", base=0, per_demo=0)'))
+    result = accepted.run("--mipro", "--mipro-update")
     result.assert_outcomes(failed=1)
     command = "pytest --mipro --mipro-update test_adder.py::test_adder --mipro-new-anchor"
     result.stdout.fnmatch_lines([f"*accept it as the new anchor with: {command}"])
-    guarded.run("--mipro", "--mipro-frozen").assert_outcomes(failed=1)
-    guarded.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
-    guarded.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
+    accepted.run("--mipro", "--mipro-frozen").assert_outcomes(failed=1)
+    accepted.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+    accepted.run("--mipro", "--mipro-frozen").assert_outcomes(passed=1)
 
 
 def test_the_flag_needs_an_update(project: Project) -> None:

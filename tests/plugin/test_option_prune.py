@@ -19,21 +19,20 @@ def age(project: Project, days: float) -> None:
     store.close()
 
 
-def test_old_entries_are_deleted_at_the_end(project: Project) -> None:
+def test_old_entries_are_deleted_at_the_end(compiled: Project) -> None:
     """The summary counts the deleted entries by kind; those that the run used stay."""
-    project.run("--mipro")
-    age(project, 40)
-    paid = project.calls
-    result = project.run("--mipro", "--mipro-prune", "30")
+    age(compiled, 40)
+    paid = compiled.calls
+    result = compiled.run("--mipro", "--mipro-prune", "30")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         ["deleted from sqlite:///.mipro/store.db, as not used for 30 days: * proposals, * rows, *"]
     )
-    assert project.calls == paid
-    second = project.run("--mipro", "-o", "mipro_prune=30", "-n", "1")
+    assert compiled.calls == paid
+    second = compiled.run("--mipro", "-o", "mipro_prune=30", "-n", "1")
     second.assert_outcomes(passed=1)
     second.stdout.fnmatch_lines(["deleted from *: nothing"])
-    assert project.calls == paid
+    assert compiled.calls == paid
 
 
 def test_without_a_store_nothing_is_deleted(project: Project) -> None:
@@ -43,12 +42,11 @@ def test_without_a_store_nothing_is_deleted(project: Project) -> None:
     assert not (project.path / ".mipro").exists()
 
 
-def test_an_interrupted_run_deletes_nothing(project: Project) -> None:
+def test_an_interrupted_run_deletes_nothing(compiled: Project) -> None:
     """The user does not have to wait for a large store after Ctrl-C."""
-    project.run("--mipro")
-    age(project, 40)
-    project.write(test_stopped="def test_stopped(): raise KeyboardInterrupt")
-    result = project.run("--mipro", "--mipro-prune", "30")
+    age(compiled, 40)
+    compiled.write(test_stopped="def test_stopped(): raise KeyboardInterrupt")
+    result = compiled.run("--mipro", "--mipro-prune", "30")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.no_fnmatch_line("deleted from *")
 

@@ -17,18 +17,17 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_the_reference_of_the_commit_counts(guarded: Project) -> None:
+def test_the_reference_of_the_commit_counts(accepted: Project) -> None:
     """A reference that the work tree brings is not read, and one that the commit has is."""
-    guarded.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    git(guarded.path, "init", "-q")
-    git(guarded.path, "commit", "-q", "--allow-empty", "-m", "without")
-    git(guarded.path, "add", "__mipro__")
-    git(guarded.path, "commit", "-q", "-m", "with")
-    for file in (guarded.path / "__mipro__").rglob("*.json"):
+    git(accepted.path, "init", "-q")
+    git(accepted.path, "commit", "-q", "--allow-empty", "-m", "without")
+    git(accepted.path, "add", "__mipro__")
+    git(accepted.path, "commit", "-q", "-m", "with")
+    for file in (accepted.path / "__mipro__").rglob("*.json"):
         file.write_text("forged")
     arguments = ("--mipro", "--mipro-frozen", "--mipro-reference-from")
-    guarded.run(*arguments, "HEAD").assert_outcomes(passed=1)
-    result = guarded.run(*arguments, "HEAD^1")
+    accepted.run(*arguments, "HEAD").assert_outcomes(passed=1)
+    result = accepted.run(*arguments, "HEAD^1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*no reference is accepted, HEAD^1:*test_adder.json is missing*"])
 

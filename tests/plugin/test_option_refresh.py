@@ -41,11 +41,10 @@ def test_refresh_repeats_the_calls(project: Project) -> None:
     assert project.calls == paid
 
 
-def test_workers_refresh_once(project: Project) -> None:
+def test_workers_refresh_once(compiled: Project) -> None:
     """Tests that share a task share the artifact of this run."""
-    project.write(test_adder=ONE_TASK)
-    project.run("--mipro")
-    compile_and_score = project.calls
-    result = project.run("--mipro", "--mipro-refresh", "-n", "2")
+    compiled.write(test_adder=ONE_TASK)
+    compile_and_score = compiled.calls
+    result = compiled.run("--mipro", "--mipro-refresh", "-n", "2")
     result.assert_outcomes(passed=2)
-    assert project.calls == 2 * compile_and_score - 120
+    assert compiled.calls == 2 * compile_and_score - 120

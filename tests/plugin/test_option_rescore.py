@@ -51,16 +51,15 @@ def test_drift_is_found(guarded: Project) -> None:
     guarded.run("--mipro").stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
 
 
-def test_workers_rescore_once(project: Project) -> None:
+def test_workers_rescore_once(compiled: Project) -> None:
     """Tests of one task in two processes share the new answers of a run."""
-    test = (project.path / "test_adder.py").read_text()
-    project.write(test_other=test.replace("test_adder", "test_other"))
-    project.run("--mipro").assert_outcomes(passed=2)
-    paid = project.calls
+    test = (compiled.path / "test_adder.py").read_text()
+    compiled.write(test_other=test.replace("test_adder", "test_other"))
+    paid = compiled.calls
     for _ in range(2):  # The second run does not use the answers of the first.
-        result = project.run("--mipro", "--mipro-rescore", "-n2")
+        result = compiled.run("--mipro", "--mipro-rescore", "-n2")
         result.assert_outcomes(passed=2)
         paid += 120
-        assert project.calls == paid
+        assert compiled.calls == paid
         lines = [line for line in result.outlines if line.startswith(("test_adder", "test_other"))]
         assert sorted(line.split()[8] for line in lines) == ["0", "120"]

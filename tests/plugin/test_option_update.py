@@ -50,11 +50,11 @@ def files(project: Project) -> dict[str, bytes]:
     }
 
 
-def test_an_update_writes_three_files_and_shows_them(guarded: Project) -> None:
+def test_an_update_writes_three_files_and_shows_them(unaccepted: Project) -> None:
     """A run without the flag writes no file, and a second update changes none."""
-    guarded.run("--mipro")
-    assert not (guarded.path / "__mipro__").exists()
-    result = guarded.run("--mipro", "--mipro-update", "-v")
+    unaccepted.run("--mipro")
+    assert not (unaccepted.path / "__mipro__").exists()
+    result = unaccepted.run("--mipro", "--mipro-update", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
@@ -67,20 +67,19 @@ def test_an_update_writes_three_files_and_shows_them(guarded: Project) -> None:
             "    + question: What is * | answer: *",
         ]
     )
-    written = files(guarded)
+    written = files(unaccepted)
     suffixes = (".history.json", ".json", ".program.json")
     assert list(written) == [f"test_adder/test_adder{suffix}" for suffix in suffixes]
-    second = guarded.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
+    second = unaccepted.run("--mipro", "--mipro-update", "--mipro-store", "sqlite:///other.db")
     second.stdout.fnmatch_lines(["test_adder: reference unchanged: __mipro__/*"])
-    assert files(guarded) == written
+    assert files(unaccepted) == written
 
 
-def test_a_change_is_shown_as_a_diff(guarded: Project) -> None:
+def test_a_change_is_shown_as_a_diff(accepted: Project) -> None:
     """The summary compares the earlier with the accepted reference."""
-    guarded.run("--mipro", "--mipro-update")
-    program = (guarded.path / "program.py").read_text()
-    guarded.write(program=program.replace("ROWS[:20]", "ROWS[2:20]"))
-    result = guarded.run("--mipro", "--mipro-update")
+    program = (accepted.path / "program.py").read_text()
+    accepted.write(program=program.replace("ROWS[:20]", "ROWS[2:20]"))
+    result = accepted.run("--mipro", "--mipro-update")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
@@ -94,10 +93,10 @@ def test_a_change_is_shown_as_a_diff(guarded: Project) -> None:
     )
 
 
-def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) -> None:
+def test_tests_that_share_a_task_have_references_of_their_own(compiled: Project) -> None:
     """The file name has class and parameters, also those that no file name can hold."""
-    guarded.write(test_adder=SEVERAL)
-    result = guarded.run("--mipro", "--mipro-update", "-n", "2")
+    compiled.write(test_adder=SEVERAL)
+    result = compiled.run("--mipro", "--mipro-update", "-n", "2")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines_random(
         [
@@ -106,11 +105,11 @@ def test_tests_that_share_a_task_have_references_of_their_own(guarded: Project) 
             "test_two[[]b/c $(x)]: first reference: *TestMore.test_two[[]b_c___x_]-*.json *",
         ]
     )
-    written = files(guarded)
+    written = files(compiled)
     assert len(written) == 9
-    alone = guarded.run("--mipro", "--mipro-update")
+    alone = compiled.run("--mipro", "--mipro-update")
     alone.stdout.fnmatch_lines(["test_one: reference unchanged: *"])
-    assert files(guarded) == written
+    assert files(compiled) == written
 
 
 def test_the_program_is_for_plain_dspy_and_holds_no_secret(guarded: Project) -> None:
@@ -171,10 +170,10 @@ def test_two_tests_of_one_file_name_are_refused(guarded: Project) -> None:
         result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_the_error_of_another_fixture_does_not_hide_the_acceptance(guarded: Project) -> None:
+def test_the_error_of_another_fixture_does_not_hide_the_acceptance(compiled: Project) -> None:
     """The summary names the accepted reference of a test that errs later."""
-    conftest = (guarded.path / "conftest.py").read_text()
-    guarded.write(
+    conftest = (compiled.path / "conftest.py").read_text()
+    compiled.write(
         conftest=f"{conftest}\n@pytest.fixture\ndef broken(mipro): raise ValueError\n",
         test_adder="""
         from pytest_mipro import mipro_optimize
@@ -185,6 +184,6 @@ def test_the_error_of_another_fixture_does_not_hide_the_acceptance(guarded: Proj
             pass
         """,
     )
-    result = guarded.run("--mipro", "--mipro-update")
+    result = compiled.run("--mipro", "--mipro-update")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["test_adder: first reference: *"])

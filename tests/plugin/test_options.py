@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,9 +35,9 @@ def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], 
     result.stderr.fnmatch_lines([line])
 
 
-def test_the_ini_option_switches_the_plugin_on(project: Project) -> None:
+def test_the_ini_option_switches_the_plugin_on(compiled: Project) -> None:
     """``mipro = true`` has the effect of the flag."""
-    project.run("-o", "mipro=true").assert_outcomes(passed=1)
+    compiled.run("-o", "mipro=true").assert_outcomes(passed=1)
 
 
 def test_a_store_that_cannot_be_opened_is_an_error(project: Project) -> None:
@@ -47,16 +48,16 @@ def test_a_store_that_cannot_be_opened_is_an_error(project: Project) -> None:
     assert project.calls == 0
 
 
-def test_a_store_url_with_options_reaches_sqlite(project: Project) -> None:
+def test_a_store_url_with_options_reaches_sqlite(compiled: Project) -> None:
     """SQLite gets a URL with options as it is, and the options are no part of the file name."""
-    project.run("--mipro", "--mipro-store", "sqlite:///some.db?timeout=9").assert_outcomes(passed=1)
-    paid = project.calls
-    url = f"sqlite:///file:{project.path}/some.db?immutable=1&uri=true"
-    result = project.run("--mipro", "--mipro-store", url)
+    shutil.copy(compiled.path / ".mipro" / "store.db", compiled.path / "some.db")
+    paid = compiled.calls
+    url = f"sqlite:///file:{compiled.path}/some.db?immutable=1&uri=true"
+    result = compiled.run("--mipro", "--mipro-store", url)
     result.stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
-    assert project.calls == paid
-    assert list(project.path.glob("*:*")) == []
-    second = project.run("--mipro", "--mipro-store", "sqlite:///some.db?timeout=9")
+    assert compiled.calls == paid
+    assert list(compiled.path.glob("*:*")) == []
+    second = compiled.run("--mipro", "--mipro-store", "sqlite:///some.db?timeout=9")
     second.stdout.fnmatch_lines(["mipro: *store sqlite:///some.db[?]timeout=9 (* MB)"])
 
 

@@ -38,16 +38,16 @@ def write_references(folder: Path, *names: str) -> None:
 
 
 @pytest.fixture
-def littered(project: Project) -> Project:
-    """Write a project with references of a renamed test and of a deleted module."""
-    project.write(test_adder=TESTS, test_other=OTHER)
+def littered(compiled: Project) -> Project:
+    """Write a compiled with references of a renamed test and of a deleted module."""
+    compiled.write(test_adder=TESTS, test_other=OTHER)
     write_references(
-        project.path,
+        compiled.path,
         "test_adder/test_renamed.json",
         "test_adder/test_renamed.program.json",
         "test_gone/test_x.json",
     )
-    return project
+    return compiled
 
 
 def test_a_full_run_lists_orphans(littered: Project) -> None:
@@ -108,9 +108,9 @@ def test_a_module_that_skips_itself_keeps_its_references(littered: Project, skip
         result.stdout.no_fnmatch_line("*test_elsewhere*")
 
 
-def test_a_test_that_requests_its_outcome_late_keeps_its_reference(project: Project) -> None:
+def test_a_test_that_requests_its_outcome_late_keeps_its_reference(compiled: Project) -> None:
     """The test has no fixture that pytest sees at collection."""
-    project.write(
+    compiled.write(
         test_adder="""
         import pytest
         from program import Adder, right, DATASET
@@ -120,7 +120,7 @@ def test_a_test_that_requests_its_outcome_late_keeps_its_reference(project: Proj
             assert request.getfixturevalue("mipro").compiled.score
         """
     )
-    result = project.run("--mipro", "--mipro-update")
+    result = compiled.run("--mipro", "--mipro-update")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["test_late: first reference: *"])
     result.stdout.no_fnmatch_line("*belongs to no test*")
@@ -131,11 +131,10 @@ def test_without_the_flag_no_orphans_are_listed(littered: Project) -> None:
     littered.run().stdout.no_fnmatch_line("*belongs to no test*")
 
 
-def test_a_stale_reference_is_listed(project: Project) -> None:
+def test_a_stale_reference_is_listed(accepted: Project) -> None:
     """The line of a full run names the change and the command that accepts anew."""
-    project.run("--mipro", "--mipro-update")
-    program = (project.path / "program.py").read_text()
-    project.write(program=program.replace("ROWS[:20]", "ROWS[1:20]"))
+    program = (accepted.path / "program.py").read_text()
+    accepted.write(program=program.replace("ROWS[:20]", "ROWS[1:20]"))
     line = "the reference __mipro__/* is out of date: 1 train row removed*; accept anew with: *"
-    project.run("--mipro").stdout.fnmatch_lines([line])
-    project.run("--mipro", "test_adder.py").stdout.no_fnmatch_line("*out of date*")
+    accepted.run("--mipro").stdout.fnmatch_lines([line])
+    accepted.run("--mipro", "test_adder.py").stdout.no_fnmatch_line("*out of date*")

@@ -9,19 +9,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from project import Project
-
-
-@pytest.fixture
-def compiled(project: Project) -> Project:
-    """Return the project after its first run."""
-    project.run("--mipro").assert_outcomes(passed=1)
-    return project
 
 
 def edit(project: Project, *edits: tuple[str, str]) -> None:

@@ -11,6 +11,7 @@ anything else.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import json
@@ -258,14 +259,35 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     os.chdir(request["cwd"])
     path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["cwd"], *path]
-    if request["arguments"] is None:
+    try:
+        _execute(request["arguments"])
+    except SystemExit as end:
+        _end(end.code)
+    _end(0)
+
+
+def _execute(arguments: Sequence[str] | None) -> None:
+    if arguments is None:
         exec(eval(sys.stdin.readline()), {})  # What execnet has each of its processes do.
-    else:
-        sys.argv = ["pytest", *request["arguments"]]
-        if any(argument.startswith("-n") for argument in sys.argv):
-            _fork_workers()
-        runpy.run_module("pytest", run_name="__main__", alter_sys=True)
-    raise SystemExit
+        return
+    sys.argv = ["pytest", *arguments]
+    if any(argument.startswith("-n") for argument in arguments):
+        _fork_workers()
+    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+
+
+def _end(status: str | int | None) -> NoReturn:
+    """End as the interpreter does, without taking the modules apart.
+
+    That would write to all the memory that a fork shares: half of what a short run takes.
+    """
+    if not isinstance(status, int):  # The interpreter prints it.
+        raise SystemExit(status)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _fork_workers() -> None:

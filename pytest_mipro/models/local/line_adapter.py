@@ -14,19 +14,17 @@ import types
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from dspy.adapters.base import Adapter
-from dspy.adapters.types import History
-from dspy.adapters.types.reasoning import Reasoning
-from dspy.adapters.utils import (
+from dspy import Adapter, AdapterParseError, History, Reasoning
+from pydantic import BaseModel
+
+from pytest_mipro.dspy_internals import (
     apply_output_field_defaults,
+    custom_engine,
     find_enum_member,
     format_field_value,
     get_annotation_name,
     parse_value,
 )
-from dspy.utils.exceptions import AdapterParseError
-from pydantic import BaseModel
-
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.models.local.engine import LlamaEngine, grammar_format
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import dspy
-    from dspy.adapters.types.base_type import Type
     from pydantic.fields import FieldInfo
 
 Signature: TypeAlias = "type[dspy.Signature]"
@@ -69,7 +66,7 @@ class LineAdapter(Adapter):
     def __init__(self, *, line_length: int = 240, missing: str = "(not given)") -> None:
         super().__init__()
         # Nothing native: the fields of a signature are its lines, for every model.
-        self.native_response_types: list[type[Type]] = []
+        self.native_response_types: list[type[dspy.Type]] = []
         self.line_length = line_length
         self.missing = missing
 
@@ -216,7 +213,7 @@ class LineAdapter(Adapter):
         self, lm: dspy.BaseLM, lm_kwargs: dict[str, Any], signature: Signature
     ) -> tuple[dict[str, Any], Signature]:
         """Add a grammar for the embedded model, and an instruction for any other model."""
-        if isinstance(getattr(lm, "engine", None), LlamaEngine):
+        if isinstance(custom_engine(lm), LlamaEngine):
             name, field = next(iter(signature.output_fields.items()))
             grammar = grammar_format(self.grammar(signature), prefix=f"{_label(name, field)}:")
             return {"response_format": grammar, **lm_kwargs}, signature

@@ -41,10 +41,7 @@ class Acquisition:
         self._space = space
         self._seed = seed
         self._measurements = measurements
-        self._layout = Layout(
-            sizes=space.sizes,
-            spreads=(INSTRUCTION,) * len(space.instructions) + (DEMOS,) * len(space.demos),
-        )
+        self._layout = _layout(space)
         rng = random.Random(f"{seed}/instructions")
         self._new_instructions = [
             rng.sample(range(1, len(texts)), len(texts) - 1) for texts in space.instructions
@@ -56,6 +53,11 @@ class Acquisition:
         self._instruction_turns = max(map(len, self._new_instructions))
         self.introductions = self._instruction_turns + max(map(len, self._late_demo_sets))
         self._estimator = Parzen(self._layout.sizes, seed, prior=FIRST_MINIBATCH)
+
+    def extend(self, space: Space) -> None:
+        """Rank the candidates of ``space``, which has more instructions, from now on."""
+        self._space = space
+        self._layout = _layout(space)
 
     def learn(self, candidate: Candidate) -> None:
         """Show the Parzen estimator the scores of a candidate, as far as they are recorded."""
@@ -79,6 +81,10 @@ class Acquisition:
         Args:
             measured_only: Leave out candidates without a score.
         """
+        return list(self.expected(measured_only=measured_only))
+
+    def expected(self, *, measured_only: bool) -> dict[Candidate, float]:
+        """Return candidates with their expected scores, in the order of ``ranking``."""
         surrogate = self._surrogate()
         pool = surrogate.measured if measured_only else surrogate.pool()
         # Rounded, because equal candidates may differ by rounding errors.
@@ -87,7 +93,7 @@ class Acquisition:
             (-mean, self._space.complexity(candidate), candidate)
             for mean, candidate in zip(means, map(self._candidate, pool), strict=True)
         )
-        return [candidate for _, _, candidate in expected]
+        return {candidate: -float(mean) for mean, _, candidate in expected}
 
     def _introduction(self, number: int, sample: Candidate) -> Candidate:
         """Return a candidate with instructions that have no score, or with late demo sets."""
@@ -108,6 +114,14 @@ class Acquisition:
     def _candidate(self, choices: Sequence[int]) -> Candidate:
         predictors = len(self._space.instructions)
         return Candidate(tuple(choices[:predictors]), tuple(choices[predictors:]))
+
+
+def _layout(space: Space) -> Layout:
+    return Layout(
+        sizes=space.sizes,
+        spreads=(INSTRUCTION,) * len(space.instructions) + (DEMOS,) * len(space.demos),
+        inheritance=space.inheritance,
+    )
 
 
 def _choices(candidate: Candidate) -> tuple[int, ...]:

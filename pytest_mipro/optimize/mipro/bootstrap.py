@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dspy
 
 from pytest_mipro.canonical import digest
+from pytest_mipro.dspy_internals import is_frozen
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.evaluate import FailureLimit, StoredWork, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
@@ -155,6 +156,7 @@ class Bootstrap:
         self._workers = workers
         self._usages: dict[str, Usage] = {}
         self._attempts: dict[int, tuple[str, dspy.Module]] = {}
+        self._failed: set[int] = set()
         _refuse_mismatch(self._student, self._teacher)
 
     def start(self, plan: DemoPlan, seed: int) -> list[PendingDemoSet]:
@@ -185,11 +187,16 @@ class Bootstrap:
         """The usage of each attempt so far, as it was when the attempt was made."""
         return list(self._usages.values())
 
+    @property
+    def failed(self) -> list[int]:
+        """The training examples that the teacher failed on so far, or scored 0."""
+        return sorted(self._failed)
+
     def _with_labelled_demos(self, labelled: int) -> dspy.Module:
         """Return a copy of the teacher, with labelled demos if it has none of its own."""
         teacher: dspy.Module = self._teacher.deepcopy()
         bare = not any(predictor.demos for predictor in teacher.predictors())
-        if labelled and bare and not getattr(teacher, "_compiled", False):
+        if labelled and bare and not is_frozen(teacher):
             demos = _sample(list(self._trainset), labelled, random.Random(0))
             for predictor in teacher.predictors():
                 predictor.demos = [example.copy() for example in demos]
@@ -254,6 +261,8 @@ class Bootstrap:
         arguments = self._evaluator, program, self._trainset[index], key
         trace = await self._stored_work.get(key, trace_row, *arguments)
         self._usages[key] = trace.usage
+        if not trace.score:
+            self._failed.add(index)
         return trace
 
     def _attempt(self, teacher: dspy.Module, index: int) -> tuple[str, dspy.Module]:
@@ -293,12 +302,13 @@ def trace_row(evaluator: Evaluator, program: dspy.Module, example: dspy.Example,
         MiproError: As ``Evaluator.run``.
     """
     run = evaluator.run(program, example, traced=True)
-    return Trace(key, run.score, _demos(program, run.steps), run.usage, run.failure)
+    return Trace(key, run.score, demos_of_steps(program, run.steps), run.usage, run.failure)
 
 
-def _demos(
+def demos_of_steps(
     program: dspy.Module, steps: Sequence[tuple[object, dict[str, object], dspy.Prediction]]
 ) -> dict[str, list[dict[str, object]]]:
+    """Return the predictor calls of a run as demos, by predictor path."""
     paths = {id(predictor): path for path, predictor in program.named_predictors()}
     demos: dict[str, list[dict[str, object]]] = {}
     for predictor, inputs, outputs in steps:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.optimizer import CompileRequest, Optimizer
     from pytest_mipro.task import OptimizerChoice, Task
 
-_CONSTRUCTOR_OPTIONS = ("auto", "num_candidates", "init_temperature", "metric_threshold")
+_CONSTRUCTOR_OPTIONS = ("auto", "num_candidates", "init_temperature", "metric_threshold", "rounds")
 """The options that the optimizer's constructor takes; its ``compile`` takes the others."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from pytest_mipro.dspy_internals import calling_modules
 from pytest_mipro.evaluate import check_not_broken
 from pytest_mipro.fingerprint import signature_of
 
@@ -80,8 +81,7 @@ class CallerWatch(BaseCallback):
         inputs: dict[str, Any],  # ruff: ignore[unused-method-argument]  # the same
     ) -> None:
         """Count the call of a predictor, unless it is the program's or the metric's."""
-        callers = dspy.settings.caller_modules or []
-        is_called_by_program = any(caller is self._program for caller in callers)
+        is_called_by_program = any(caller is self._program for caller in calling_modules())
         if not isinstance(instance, dspy.Predict) or not is_called_by_program:
             return
         if id(instance) in self._own or _signature(instance) in self._signatures:

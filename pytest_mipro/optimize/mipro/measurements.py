@@ -75,6 +75,10 @@ class Measurements:
         self._scores: dict[Candidate, list[float]] = {}
         self._new_usages: dict[Candidate, list[Usage | None]] = {}
 
+    def extend_space(self, space: Space) -> None:
+        """Measure candidates of ``space``, which has more instructions, from now on."""
+        self._space = space
+
     def scores(self, candidate: Candidate) -> list[float]:
         """Return the recorded scores of a candidate."""
         return self._scores[candidate][: self.recorded[candidate]]

@@ -32,10 +32,12 @@ from pytest_mipro.evaluate import (
 )
 from pytest_mipro.models import resolve_model
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap
+from pytest_mipro.optimize.mipro.mistakes import TrainingRuns
 from pytest_mipro.optimize.mipro.pipeline import Pipeline
 from pytest_mipro.optimize.mipro.plan import Plan
 from pytest_mipro.optimize.mipro.progress import ProgressReporter
 from pytest_mipro.optimize.mipro.propose import GroundedProposer
+from pytest_mipro.optimize.mipro.rounds import Rounds
 from pytest_mipro.optimize.mipro.search import Search
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.statistics import percent, save_candidates, statistics
@@ -55,12 +57,12 @@ logger = logging.getLogger(__name__)
 
 _OPTIONS = (
     *("auto", "num_candidates", "max_bootstrapped_demos", "max_labeled_demos", "seed"),
-    *("init_temperature", "metric_threshold"),
+    *("init_temperature", "metric_threshold", "rounds"),
 )
 """The attributes that are options of the search."""
 _PARAMETERS = (
     *("metric", "prompt_model", "task_model", "teacher_settings", "num_threads", "max_errors"),
-    *("verbose", "track_stats", "log_dir", *_OPTIONS),
+    *("verbose", "track_stats", "log_dir", *_OPTIONS[:-1]),
 )
 """The arguments of DSPy's constructor."""
 
@@ -104,6 +106,7 @@ class MIPROv2(Teleprompter):
         on_progress: Callable[[Progress], None] | None = None,
         on_warning: Callable[[str], None] = logger.warning,
         held_out: int = 0,
+        rounds: int | None = None,
     ) -> None:
         """Configure the optimizer.
 
@@ -143,6 +146,9 @@ class MIPROv2(Teleprompter):
                 the compile is paid for; default logs it.
             held_out: Rows to be evaluated after the compile, for which a budget
                 reserves enough.
+            rounds: Most rounds of instructions that are written from mistakes
+                on training examples; default 4 for light, 6 for medium, 8 for
+                heavy, and none with ``auto=None``.
 
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a
@@ -157,6 +163,7 @@ class MIPROv2(Teleprompter):
             seed=seed,
             init_temperature=float(init_temperature),
             metric_threshold=None if metric_threshold is None else float(metric_threshold),
+            rounds=rounds,
         )
         self.metric = metric
         self.task_model = _model("task_model", task_model) or dspy.settings.lm
@@ -187,6 +194,7 @@ class MIPROv2(Teleprompter):
         self.resumed = 0
         self.search: SearchLog | None = None
         self.held_out = held_out
+        self.rounds = rounds
         self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
@@ -339,6 +347,7 @@ class MIPROv2(Teleprompter):
         reporter = ProgressReporter(workers, self._on_progress, verbose=self.verbose)
         failure_limit = FailureLimit(self.max_errors, provide_traceback=provide_traceback)
         rows = StoredRows(evaluator, store, workers, failure_limit)
+        runs = TrainingRuns(evaluator, plan.trainset, store, workers, failure_limit)
         return Pipeline(
             student=student,
             plan=plan,
@@ -346,6 +355,7 @@ class MIPROv2(Teleprompter):
             bootstrap=bootstrap,
             proposer=proposer,
             search=Search(rows, plan.valset, plan.limits, reporter.report, budget),
+            rounds=Rounds(runs, proposer, workers, plan.limits.seed, plan.rounds),
             budget=budget,
             workers=workers,
             reporter=reporter,
@@ -391,7 +401,7 @@ class MIPROv2(Teleprompter):
 
     def _program(self, result: PipelineResult) -> dspy.Module:
         """Return the winner with its score and statistics, and log the candidates."""
-        space, search = result.space, result.search
+        search, space = result.search, result.search.space
         program = space.program(search.winner)
         attributes: dict[str, Any] = {"score": percent(search.scores[search.winner])}
         if self.track_stats:

@@ -15,6 +15,7 @@ from pytest_mipro import fingerprint
 from pytest_mipro.evaluate import cancel_all, gather, gather_two
 from pytest_mipro.optimize.mipro.bootstrap import own_demos
 from pytest_mipro.optimize.mipro.first_rows import FIRST_ROWS, CallerWatch, refuse_broken
+from pytest_mipro.optimize.mipro.rounds import written_instructions
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Progress, Proposal, SearchLog, Trace
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.plan import Plan
     from pytest_mipro.optimize.mipro.progress import ProgressReporter
     from pytest_mipro.optimize.mipro.propose import GroundedProposer
+    from pytest_mipro.optimize.mipro.rounds import Rounds
     from pytest_mipro.optimize.mipro.search import Search, SearchResult
     from pytest_mipro.optimize.mipro.search_budget import SearchBudget
     from pytest_mipro.optimize.mipro.space import DemoSet
@@ -37,13 +39,11 @@ class PipelineResult:
     """The result of a pipeline.
 
     Attributes:
-        space: The space that was searched.
         search: The result of the search.
         full: Rows of the validation set.
         cut: Where the budget ended the search early; None if it did not.
     """
 
-    space: Space
     search: SearchResult
     full: int
     cut: BudgetCut | None
@@ -52,13 +52,14 @@ class PipelineResult:
     def log(self) -> SearchLog:
         """The log of the search, as an artifact has it."""
         scores, winner = self.search.scores, self.search.winner
-        baseline = scores.get(self.space.baseline)
+        baseline = scores.get(self.search.space.baseline)
         return SearchLog(
             rows=self.full,
             trials=self.search.trials,
             winner=winner,
             baseline=fmean(baseline) if baseline else None,
             score=fmean(scores[winner]),
+            written=written_instructions(self.search.drafts, scores),
         )
 
 
@@ -74,6 +75,7 @@ class Pipeline:
         bootstrap: Bootstrap,
         proposer: GroundedProposer,
         search: Search,
+        rounds: Rounds,
         budget: SearchBudget,
         workers: WorkerPool,
         reporter: ProgressReporter,
@@ -88,6 +90,7 @@ class Pipeline:
             bootstrap: Makes demo sets.
             proposer: Proposes instructions.
             search: Finds the best candidate.
+            rounds: Writes instructions from mistakes.
             budget: The most that the search may spend.
             workers: Run the work of all phases.
             reporter: Reports where the compile is.
@@ -99,6 +102,7 @@ class Pipeline:
         self._bootstrap = bootstrap
         self._proposer = proposer
         self._search = search
+        self._rounds = rounds
         self._budget = budget
         self._workers = workers
         self._reporter = reporter
@@ -125,6 +129,7 @@ class Pipeline:
                 self._proposer.propose(grounding, first_demos, plan.instructions),
                 self._demo_sets(pending),
             )
+            self._rounds.begin(await grounding, self._bootstrap.failed)
             return await self._searched(self._space(instructions, *demo_sets))
         finally:
             cancel_all([grounding, *prefetches])
@@ -146,9 +151,9 @@ class Pipeline:
         spent = self._workers.usage_of(Trace) + self._workers.usage_of(Proposal)
         self._budget.count_preparation(spent, self._bootstrap.usages)
         self._reporter.report(Progress("search", 0))
-        result = await self._search.run(space)
+        result = await self._search.run(space, self._rounds)
         cut = self._budget.cut(result.cut) if result.cut else None
-        return PipelineResult(space, result, len(self._plan.valset), cut)
+        return PipelineResult(result, len(self._plan.valset), cut)
 
     async def _demo_sets(self, pending: Sequence[PendingDemoSet]) -> list[list[dict[str, DemoSet]]]:
         """Return the demo sets whose first attempts sufficed, and the others."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize.mipro.bootstrap import DemoPlan
-from pytest_mipro.optimize.mipro.search import SearchLimits
+from pytest_mipro.optimize.mipro.search_limits import SearchLimits
 from pytest_mipro.task import check_example
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
 """For each value of ``auto``: demo sets per predictor, and most validation rows."""
+ROUNDS = {"light": 4, "medium": 6, "heavy": 8}
+"""For each value of ``auto``: most rounds of instructions that are written from mistakes."""
 _SMALL_VALSET = 50
 _LARGEST_VALSET = 1000
 _GROUNDING_DEMOS = 3
@@ -37,6 +39,7 @@ class Plan:
         instructions: Instructions per predictor, its own included.
         demos: Demo sets to make.
         limits: How much to search.
+        rounds: Most rounds of instructions that are written from mistakes.
     """
 
     trainset: tuple[dspy.Example, ...]
@@ -44,6 +47,7 @@ class Plan:
     instructions: int
     demos: DemoPlan
     limits: SearchLimits
+    rounds: int
 
     @classmethod
     def make(
@@ -84,6 +88,7 @@ class Plan:
                 options.seed,
                 candidates=2 * trials,
             ),
+            rounds=ROUNDS[options.auto] if options.rounds is None else options.rounds,
         )
 
     @classmethod
@@ -109,6 +114,8 @@ class Plan:
             instructions=count,
             demos=_demo_plan(options, count),
             limits=SearchLimits(trials, rows, options.seed, candidates=trials),
+            # A predictor that keeps its own instruction gets no other one.
+            rounds=0 if count == 1 else options.rounds or 0,
         )
 
 

@@ -23,6 +23,8 @@ them on the full validation set. The differences and their reasons:
   on the full validation set, then the candidates that are expected to be better
   still. The first of these are measured beside its last rows. Ties go to the
   simpler program, and the baseline wins unless it is beaten.
+- Once the rows are spent, further instructions are written from the mistakes of
+  the best candidate, in rounds (``rounds.py``), and compete in the same search.
 - A budget may end the search early. Enough of it is reserved to measure the
   best candidate so far and the baseline in full; ``search_budget.py`` says how
   the budget decides.
@@ -35,13 +37,15 @@ import math
 import random
 from dataclasses import dataclass, field
 from itertools import count, islice, takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.evaluate import cancel_all, first_result, gather
 from pytest_mipro.optimize.mipro.acquisition import Acquisition
-from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH, Measurements
+from pytest_mipro.optimize.mipro.measurements import Measurements
+from pytest_mipro.optimize.mipro.rounds import FIRST, LEAST_GAIN, MORE, PATIENCE, PROMISING, WRITERS
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
+from pytest_mipro.optimize.mipro.search_limits import OPENING, RIVAL_TURNS, RIVALS
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
@@ -51,85 +55,17 @@ if TYPE_CHECKING:
 
     from pytest_mipro.evaluate import StoredRows
     from pytest_mipro.optimize.mipro.measurements import Minibatch
+    from pytest_mipro.optimize.mipro.rounds import Draft, Rounds
+    from pytest_mipro.optimize.mipro.search_limits import SearchLimits
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Row
 
 WINDOW = 24
 """Most minibatches under way; fixed, because it decides which scores a choice is made from."""
-OPENING = 14
-"""Rows every demo set is measured on while instructions are being written."""
-SHARE = 0.16
-"""Rows to search with, as a share of the rows that the paper's schedule evaluates."""
-_ROWS_PER_OPTION = 10
-_FULL_EVALUATIONS_EVERY = 5
-RIVALS = 2
-"""Candidates measured side by side because they may be better than the best one in full."""
-ROUNDS = 6
-"""Most times that rivals are measured."""
 _ENOUGH_FOR_RIVALS = 0.6
 """Share of the validation rows after which the best candidate's rivals are chosen."""
 _FIRST_OF_RIVAL = 0.25
 """Share of the validation rows that a rival is measured on at least."""
-
-
-class SearchBound(NamedTuple):
-    """The most rows that a search evaluates, and then its final evaluation."""
-
-    search: int
-    final: int
-
-
-@dataclass(frozen=True)
-class SearchLimits:
-    """How much to search.
-
-    Attributes:
-        trials: Trials of the paper's schedule, which decide the number of rows.
-        rows: Validation rows that the paper's schedule measures a trial on.
-        seed: Decides every draw.
-        candidates: Most candidates to try besides the baseline.
-    """
-
-    trials: int
-    rows: int
-    seed: int
-    candidates: int
-
-    def row_budget(self, options: int, valset: int) -> int:
-        """Return how many rows to spend on comparing candidates.
-
-        It is a share of the rows that the paper's schedule evaluates, but
-        enough to try every option on a few rows, and never more than the rows
-        of the trials.
-
-        Args:
-            options: Instructions and demo sets of all predictors.
-            valset: Rows of the validation set.
-        """
-        full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
-        share = SHARE * (self.trials * self.rows + full)
-        return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
-
-    def most_rows(
-        self, predictors: int, instructions: int, demo_sets: int, valset: int
-    ) -> SearchBound:
-        """Return the most rows that a search evaluates.
-
-        Args:
-            predictors: Predictors of the student.
-            instructions: Instructions per predictor.
-            demo_sets: Demo sets per predictor.
-            valset: Rows of the validation set.
-        """
-        size = (instructions * demo_sets) ** predictors
-        all_rows = min(size, self.candidates + 1 + RIVALS) * valset
-        # A minibatch doubles the rows of a candidate.
-        largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
-        begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
-        spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
-        searched = max(begun, spent, begun + (instructions - 1) * largest)
-        final = 2 * valset + ROUNDS * RIVALS * math.ceil(valset / 2)
-        return SearchBound(min(searched, all_rows), min(final, all_rows))
 
 
 @dataclass(frozen=True)
@@ -143,12 +79,16 @@ class SearchResult:
         cut: The limit that ended the search early; empty if none did.
         scores: Of every candidate measured, its scores on a prefix of the row
             order.
+        space: The space that was searched at last.
+        drafts: The candidates that the rounds added.
     """
 
     winner: Candidate
     trials: tuple[Trial, ...]
+    cut: str
     scores: dict[Candidate, list[float]] = field(hash=False)
-    cut: str = ""
+    space: Space = field(hash=False)
+    drafts: tuple[Draft, ...] = field(default=(), hash=False)
 
 
 def opening(space: Space) -> list[Candidate]:
@@ -196,8 +136,12 @@ class Search:
         programs = [space.program(candidate) for candidate in opening(space)]
         await gather([self._rows.evaluate(program, rows) for program in programs])
 
-    async def run(self, space: Space) -> SearchResult:
+    async def run(self, space: Space, rounds: Rounds | None = None) -> SearchResult:
         """Search ``space`` and return the winner.
+
+        Args:
+            space: The first options of each predictor.
+            rounds: Writes further instructions; None writes none.
 
         Raises:
             BudgetExceeded: The budget does not suffice to begin and to measure
@@ -206,9 +150,14 @@ class Search:
         measurements = Measurements(space, self._rows, self._valset, self._budget)
         search = _SpaceSearch(space, measurements, self._limits, self._budget, self._on_progress)
         await search.explore()
+        if rounds is not None:
+            await search.learn(rounds)
         self._budget.reserve(0)
         winner = await search.choose_winner()
-        return SearchResult(winner, search.trials(), measurements.all_scores(), search.cut)
+        scores = measurements.all_scores()
+        return SearchResult(
+            winner, search.trials(), search.cut, scores, search.space, tuple(search.drafts)
+        )
 
 
 class _SpaceSearch:
@@ -223,7 +172,8 @@ class _SpaceSearch:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.cut = ""
-        self._space = space
+        self.drafts: list[Draft] = []
+        self.space = space
         self._measurements = measurements
         self._limits = limits
         self._budget = budget
@@ -232,10 +182,11 @@ class _SpaceSearch:
         self._acquisition = Acquisition(space, limits.seed, measurements)
         all_rows = min(space.size, limits.candidates + 1) * full
         self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
+        self._most_candidates = limits.candidates
 
     async def explore(self) -> None:
         """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
-        begun = opening(self._space)[: self._limits.candidates + 1]
+        begun = opening(self.space)[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
         await self._measurements.extend(begun, OPENING)
         for candidate in begun:
@@ -245,6 +196,63 @@ class _SpaceSearch:
         except BudgetExceeded as error:
             # Rows cost more than the rows before them; the recorded ones decide.
             self.cut = error.limit
+
+    async def learn(self, rounds: Rounds) -> None:
+        """Measure what each round writes, while a further one is expected to gain something."""
+        without_gain = 0
+        try:
+            while rounds.remain and without_gain < PATIENCE:
+                draft = await self._learn_once(rounds)
+                if draft is None or self.cut:
+                    break
+                without_gain = 0 if self._has_gained(draft) else without_gain + 1
+        except BudgetExceeded as error:
+            self.cut = self.cut or error.limit
+
+    async def _learn_once(self, rounds: Rounds) -> Draft | None:
+        """Run a round, and return its candidates; None if there are none, or the budget ends it."""
+        leader = self._ranking()[0]
+        attempts = rounds.attempts(leader)
+        requests = WRITERS * len(self.space.instructions)
+        if not self._affords(requests + rounds.count_new(self.space, leader, attempts)):
+            return None
+        draft = await rounds.draft(self.space, leader, attempts)
+        self._budget.count_phases(rounds.spent)
+        if draft is None:
+            return None
+        self._extend_space(draft)
+        if await self._compare([leader, *draft.candidates], FIRST):
+            self.drafts.append(draft)
+            await self._compare(self._ranking()[:PROMISING], MORE)
+        return draft
+
+    def _extend_space(self, draft: Draft) -> None:
+        self.space = draft.space
+        self._measurements.extend_space(draft.space)
+        self._acquisition.extend(draft.space)
+        self._most_candidates += 1 + len(draft.candidates) + PROMISING
+
+    async def _compare(self, candidates: Sequence[Candidate], rows: int) -> bool:
+        """Measure candidates on their first rows, and return whether the budget allows that."""
+        measurements = self._measurements
+        minibatches = [measurements.minibatch(candidate, rows) for candidate in candidates]
+        if not self._affords(sum(map(measurements.count_new, minibatches))):
+            return False
+        self._row_budget += sum(max(0, batch.stop - batch.start) for batch in minibatches)
+        await measurements.extend(candidates, rows)
+        self._on_progress(self._progress())
+        return True
+
+    def _has_gained(self, draft: Draft) -> bool:
+        expected = self._acquisition.expected(measured_only=False)
+        best = next(iter(expected))
+        return expected[best] - expected[draft.leader] > LEAST_GAIN
+
+    def _affords(self, new: int) -> bool:
+        """Return whether the budget allows ``new`` rows; end the search if it does not."""
+        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
+            self.cut = str(limit)
+        return limit is None
 
     async def _measure_minibatches(self) -> None:
         minibatches: list[Minibatch] = []
@@ -285,8 +293,7 @@ class _SpaceSearch:
     def _begin(self, minibatch: Minibatch) -> bool:
         """Begin a minibatch and return True, or end the search if the budget does not allow it."""
         new = self._measurements.count_new(minibatch)
-        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
-            self.cut = str(limit)
+        if not self._affords(new):
             return False
         self._measurements.begin(minibatch, new)
         return True
@@ -302,17 +309,17 @@ class _SpaceSearch:
 
     @property
     def _has_all_candidates(self) -> bool:
-        return len(self._measurements.begun) > self._limits.candidates
+        return len(self._measurements.begun) > self._most_candidates
 
     @property
     def _rows_of_final(self) -> int:
         """The most rows that it takes to measure a candidate and the baseline in full."""
-        recorded = self._measurements.recorded.get(self._space.baseline, 0)
+        recorded = self._measurements.recorded.get(self.space.baseline, 0)
         return 2 * self._full - max(recorded, min(OPENING, self._full))
 
     async def choose_winner(self) -> Candidate:
         """Return the best candidate in full, once none is expected to be better."""
-        measurements, full, baseline = self._measurements, self._full, self._space.baseline
+        measurements, full, baseline = self._measurements, self._full, self.space.baseline
         leader = self._ranking()[0]
         finalists = [leader, *self._undecided(leader)]
         # All rows are asked for at once, though a part of them is enough to choose the rivals.
@@ -337,8 +344,8 @@ class _SpaceSearch:
 
         The rest of the ``finalists``' rows is measured beside the first of them.
         """
-        measurements, full, baseline = self._measurements, self._full, self._space.baseline
-        for _ in range(ROUNDS):
+        measurements, full, baseline = self._measurements, self._full, self.space.baseline
+        for _ in range(RIVAL_TURNS):
             self._on_progress(self._progress())
             rivals = self._rivals(finalists)
             if not rivals:
@@ -365,7 +372,7 @@ class _SpaceSearch:
 
     def _undecided(self, leader: Candidate) -> list[Candidate]:
         """Return the baseline, unless the leader is ahead of it on the rows they share."""
-        baseline, recorded = self._space.baseline, self._measurements.recorded
+        baseline, recorded = self.space.baseline, self._measurements.recorded
         rows = min(recorded.get(leader, 0), recorded[baseline])
         total = self._measurements.total
         is_decided = leader == baseline or total(leader, rows) > total(baseline, rows)
@@ -380,7 +387,7 @@ class _SpaceSearch:
         candidates = [
             candidate
             for candidate in self._measurements.all_scores()
-            if candidate != self._space.baseline
+            if candidate != self.space.baseline
         ]
         return tuple(
             Trial(

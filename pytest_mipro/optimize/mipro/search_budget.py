@@ -67,6 +67,10 @@ class SearchBudget:
         self._prepared = spent
         self._sample = [usage for usage in sample if usage.calls]
 
+    def count_phases(self, spent: Usage) -> None:
+        """Count again what all work but the search's rows has cost."""
+        self._prepared = spent
+
     def reserve(self, rows: int) -> None:
         """Have the account reserve enough for ``rows`` and for the held-out rows."""
         if self._account is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,12 +31,15 @@ class Space:
         demos: Per predictor, the demo sets to choose from.
         late: Per predictor, how many of the demo sets, counted from the end, a
             search does not begin with; empty for none.
+        parents: Per predictor, the instructions that were written from another
+            one, each with the index of that one; empty for none.
     """
 
     student: dspy.Module
     instructions: tuple[tuple[str, ...], ...]
     demos: tuple[tuple[DemoSet, ...], ...]
     late: tuple[int, ...] = ()
+    parents: tuple[Mapping[int, int], ...] = ()
 
     @classmethod
     def of_demo_sets(
@@ -63,6 +66,31 @@ class Space:
         ]
         return cls(student, instructions, tuple(all_sets), tuple(late_counts))
 
+    def with_instructions(
+        self, written: Sequence[Sequence[str]], parents: Sequence[int]
+    ) -> tuple[Space, list[list[int]]]:
+        """Return the space with further instructions, and the index of each written one.
+
+        An instruction that is empty or in the space already is left out: its index is that of
+        its parent.
+
+        Args:
+            written: Per predictor, the new instructions.
+            parents: Per predictor, the instruction that they were written from.
+        """
+        texts, families, indexes = [], [], []
+        earlier = self.parents or ({},) * len(self.instructions)
+        for options, new, parent, family in zip(
+            self.instructions, written, parents, earlier, strict=True
+        ):
+            distinct = dict.fromkeys(text for text in new if text and text not in options)
+            added = {text: len(options) + place for place, text in enumerate(distinct)}
+            texts.append((*options, *added))
+            families.append({**family, **dict.fromkeys(added.values(), parent)})
+            indexes.append([added.get(text, parent) for text in new])
+        space = replace(self, instructions=tuple(texts), parents=tuple(families))
+        return space, indexes
+
     @cached_property
     def _signatures(self) -> list[list[type[dspy.Signature]]]:
         # DSPy builds a class per signature, which takes longer than copying the program.
@@ -75,6 +103,15 @@ class Space:
     def baseline(self) -> Candidate:
         """The candidate that is the uncompiled student."""
         return Candidate((0,) * len(self.instructions), (0,) * len(self.demos))
+
+    @property
+    def inheritance(self) -> tuple[tuple[int, int, int], ...]:
+        """Of each instruction written from another one: its choice, its index, its parent's."""
+        return tuple(
+            (choice, index, parent)
+            for choice, family in enumerate(self.parents)
+            for index, parent in family.items()
+        )
 
     @property
     def early(self) -> tuple[int, ...]:
@@ -101,6 +138,11 @@ class Space:
             predictor.signature = self._signatures[index][candidate.instructions[index]]
             predictor.demos = [demo.copy() for demo in self.demos[index][candidate.demos[index]]]
         return program
+
+    def texts(self, candidate: Candidate) -> list[str]:
+        """Return the candidate's instructions."""
+        pairs = zip(self.instructions, candidate.instructions, strict=True)
+        return [options[index] for options, index in pairs]
 
     def complexity(self, candidate: Candidate) -> tuple[object, ...]:
         """Order candidates from simple to elaborate: baseline, then fewer demos."""

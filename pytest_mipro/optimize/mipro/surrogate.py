@@ -3,9 +3,11 @@
 A candidate's score is modelled as a sum: a level, an effect of each of its
 choices (an instruction or a demo set of a predictor), and an effect of its own.
 The parts have Gaussian priors around zero, so a few rows show which choices
-help, across all candidates that share them. Rows differ in difficulty, which is
-estimated at the same time and subtracted, so that candidates measured on
-different numbers of rows can be compared.
+help, across all candidates that share them. The effect of an instruction that was
+written from another one has its prior around the effect of that one.
+
+Rows differ in difficulty, which is estimated at the same time and subtracted, so
+that candidates measured on different numbers of rows can be compared.
 """
 
 from __future__ import annotations
@@ -41,10 +43,13 @@ class Layout:
     Attributes:
         sizes: How many options each choice has.
         spreads: The prior standard deviation of each choice's effects.
+        inheritance: Choice, option and parent of each option that is made from
+            another one of the same choice.
     """
 
     sizes: tuple[int, ...]
     spreads: tuple[float, ...]
+    inheritance: tuple[tuple[int, int, int], ...] = ()
 
     @cached_property
     def starts(self) -> NDArray[np.intp]:
@@ -66,6 +71,17 @@ class Layout:
         pairs = zip(self.sizes, self.spreads, strict=True)
         return [LEVEL, *(spread for size, spread in pairs for _ in range(size))]
 
+    def increments(self, more: int) -> Array:
+        """Return the matrix that turns effects, and ``more`` others, into what the prior is of.
+
+        That is an effect itself, or its difference from that of its parent.
+        """
+        matrix = np.eye(self.width + more)
+        for choice, option, parent in self.inheritance:
+            start = self.starts[choice]
+            matrix[start + option, start + parent] = -1.0
+        return matrix
+
 
 class Surrogate:
     """The posterior over the scores of all candidates, given the scores of some."""
@@ -86,7 +102,9 @@ class Surrogate:
         design = self._design()
         weights = counts / noise
         deviations = np.array([*layout.prior(), *(OWN,) * len(self.measured)]) * scale
-        precision = np.diag(1 / deviations**2) + (design.T * weights) @ design
+        increments = layout.increments(len(self.measured))
+        prior = (increments.T / deviations**2) @ increments
+        precision = prior + (design.T * weights) @ design
         self._root = np.linalg.cholesky(precision)
         right = design.T @ (weights * (means - self._center))
         self._mean = np.linalg.solve(self._root.T, np.linalg.solve(self._root, right))

@@ -19,7 +19,7 @@ from pytest_mipro.errors import InfrastructureError, MetricError
 from pytest_mipro.evaluate.async_tasks import gather
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
-from pytest_mipro.evaluate.stored_rows import StoredRows, count_missing, original_usage
+from pytest_mipro.evaluate.stored_rows import StoredRows, count_missing, original_usages
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.records import Row, Usage
@@ -257,12 +257,12 @@ class TestSharedPredictions:
             row.prediction_key: row for row in first
         }
         assert {row.usage for row in first} == {Usage(1, 10, 2)}
-        assert original_usage(store, second) == original_usage(store, first) == Usage(3, 30, 6)
+        assert original_usages(store, [second, first]) == [Usage(3, 30, 6)] * 2
 
     def test_rows_without_prediction_keys_have_their_own_usage(self, store: Store) -> None:
         """The original usage of rows that do not share predictions is their usage."""
         rows = evaluate(dspy.Predict("question -> answer"), sums(3), store, lm=scripted_lm())
-        assert original_usage(store, rows) == Usage(3, 30, 6)
+        assert original_usages(store, [rows]) == [Usage(3, 30, 6)]
 
     def test_a_judges_calls_count(self, store: Store) -> None:
         """The usage of a rescored row is that of a metric that calls the evaluator's model."""

@@ -121,6 +121,16 @@ class TestFromConfig:
             settings(pytester, "--mipro-new-anchor", *flags)
         assert settings(pytester, "--mipro-new-anchor", "--mipro-update").new_anchor
 
+    def test_a_migration_contradicts_what_accepts_or_does_nothing(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        """It compiles, and accepts nothing; an ini option yields to it."""
+        assert not settings(pytester, "--mipro-migrate", "-o", "mipro_frozen=true").frozen
+        for flag in ("--mipro-update", "--mipro-frozen", "--mipro-dry-run"):
+            problem = f"--mipro-migrate and {flag} contradict each other"
+            with pytest.raises(pytest.UsageError, match=problem):
+                settings(pytester, "--mipro-migrate", flag)
+
     def test_alpha_spending_is_an_ini_option(self, pytester: pytest.Pytester) -> None:
         """It is off by default."""
         assert not settings(pytester).alpha_spending

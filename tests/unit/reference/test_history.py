@@ -39,6 +39,9 @@ REFERENCE = Reference(
     baseline={"a": 0.0, "b": 0.0},
     compiled={"a": 1.0, "b": 0.5},
     usage=dict.fromkeys(("compile", "baseline", "compiled"), Usage()),
+    model="scripted",
+    adapter="ChatAdapter",
+    rendering="",
     versions={},
     state={"add": {"demos": [], "signature": {"instructions": "Add."}}},
 )

@@ -66,6 +66,9 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         baseline={"a": 0.0},
         compiled={"a": 1.0},
         usage={"compile": usage, "baseline": usage, "compiled": usage},
+        model="scripted",
+        adapter="ChatAdapter",
+        rendering="",
         versions={},
         state=dump_state(taught()),
     )

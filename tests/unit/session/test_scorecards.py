@@ -65,6 +65,9 @@ def reference(**values: Any) -> Reference:
         baseline={SECOND: 0.0, FIRST: 0.25, "0 gone": 0.5},
         compiled={SECOND: 1.0, FIRST: 0.75, "0 gone": 0.5},
         usage={"compile": Usage(9), "baseline": Usage(3), "compiled": Usage(3, 30, 6)},
+        model="scripted",
+        adapter="ChatAdapter",
+        rendering="",
         versions={},
         state={"add": {}},
     )

@@ -6,14 +6,20 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from database_server import PASSWORD
+from round_trips import counted_round_trips
 from sessions import COMPILE, ROWS, Checkout, with_demos
 
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.records import ExampleCost, Usage
+from pytest_mipro.session import dump_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from database_server import Server
+    from sessions import FirstRun
 
 
 def alter(statement: str) -> Callable[[Path], object]:
@@ -222,3 +228,65 @@ def test_a_damaged_response_is_an_error(cached: Checkout) -> None:
     with pytest.raises(InfrastructureError, match=r"responses/.* not what was written, in the"):
         cached.outcome()
     assert cached.calls == 0
+
+
+def test_a_server_that_restarts_during_a_compile(
+    checkout: Checkout, first_run: FirstRun, postgresql: Server, postgresql_url: str
+) -> None:
+    """The run goes on, asks nothing twice, and finds the program that any run finds."""
+    restarts: list[str] = []
+
+    def restart(event: str) -> None:
+        if event in {"bootstrap", "propose", "search", "evaluate"}:
+            postgresql.stop(keep=True)
+            postgresql.start()
+            restarts.append(event)
+
+    checkout.recorder.on_event = restart
+    outcome = checkout.outcome(store_url=postgresql_url)
+    assert {*restarts} == {"bootstrap", "propose", "search", "evaluate"}
+    assert dump_state(outcome.compiled.program) == dump_state(first_run.outcome.compiled.program)
+    assert checkout.calls == COMPILE + ROWS
+
+
+def test_a_server_that_stays_away(
+    checkout: Checkout,
+    postgresql: Server,
+    postgresql_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run ends with an error that says how to go on; the next one repeats no stored call."""
+    monkeypatch.setattr("pytest_mipro.store.postgresql.RECONNECTION", 0.1)
+    monkeypatch.setattr("pytest_mipro.store.postgresql._POLL", 0.01)
+
+    def stop(event: str) -> None:
+        if event == "propose":
+            postgresql.stop(keep=True)
+
+    checkout.recorder.on_event = stop
+    try:
+        with pytest.raises(StoreError, match="make sure that the server can be reached") as error:
+            checkout.outcome(store_url=postgresql_url)
+    finally:
+        postgresql.start()
+    assert PASSWORD not in str(error.value)
+    calls = checkout.calls
+    assert 0 < calls < COMPILE
+    checkout.recorder.on_event = lambda _: None
+    assert checkout.report(store_url=postgresql_url).resumed > 0
+    assert checkout.calls <= COMPILE + ROWS + checkout.task().threads
+
+
+def test_a_stored_task_takes_few_round_trips(checkout: Checkout, postgresql_url: str) -> None:
+    """A server may be far away: each round trip is waited for."""
+    checkout.outcome(store_url=postgresql_url)
+    with (
+        counted_round_trips(postgresql_url) as (url, proxy),
+        checkout.session(store_url=url) as run,
+    ):
+        assert run.session._storage.store.rows.count()
+        opening = proxy.count
+        assert run.report().origin == "stored"
+    assert proxy.count - opening <= 5
+    # The connection alone takes five, and SQLAlchemy asks for the server's settings.
+    assert opening <= 16

@@ -1,8 +1,7 @@
-"""A store in a file for every test of the store, and a PostgreSQL database for some."""
+"""A store in a file for every test of the store; a subclass of a contract has another one."""
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -32,12 +31,3 @@ def store(url: str) -> Iterator[Store]:
     """Return a new store in a new folder."""
     with closing(Store.open(url)) as store:
         yield store
-
-
-@pytest.fixture
-def postgresql_url() -> str:
-    """Return the URL of a PostgreSQL database that tests may fill."""
-    url = os.environ.get("MIPRO_TEST_POSTGRESQL")
-    if url is None:
-        pytest.skip("MIPRO_TEST_POSTGRESQL names no database, e.g. postgresql+psycopg://host/test")
-    return url

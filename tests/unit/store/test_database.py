@@ -6,19 +6,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 from store_checks import NEXT_STEP, artifact, refusal, tamper, url_of
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
 from pytest_mipro.store import Store, schema
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pytest_mipro.store.url import backend_at
 
 pytestmark = pytest.mark.uses("sqlalchemy")
 
@@ -42,84 +40,121 @@ for number in range(count):
 """
 
 
-def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+def writer(url: str, name: str, count: int) -> subprocess.Popen[str]:
     """Start a process that writes ``count`` rows and reports each."""
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, url_of(path), name, str(count)],
+        [sys.executable, "-c", WRITER, url, name, str(count)],
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-class TestDurability:
-    def test_survives_reopening(self, store: Store, path: Path) -> None:
+def run_sql(url: str, *statements: str) -> None:
+    """Change a database as another application may."""
+    engine = backend_at(url).create_engine()
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+class DatabaseContract:
+    """What a store does in every database; a subclass has the fixtures ``url`` and ``store``."""
+
+    def test_survives_reopening(self, store: Store, url: str) -> None:
         """What was written is there after the store was closed and opened again."""
         store.rows.put(Row("k", 0.5))
         store.artifacts.put(artifact("a"))
         store.close()
-        again = Store.open(url_of(path))
-        assert again.rows.get("k") == Row("k", 0.5)
-        assert again.artifacts.recent("task")[0] == artifact("a")
-        again.close()
+        with closing(Store.open(url)) as again:
+            assert again.rows.get("k") == Row("k", 0.5)
+            assert again.artifacts.recent("task")[0] == artifact("a")
 
-    def test_other_processes_see_rows_at_once(self, store: Store, path: Path) -> None:
+    def test_other_processes_see_rows_at_once(self, store: Store, url: str) -> None:
         """A row is visible to an open store as soon as another process has written it."""
         assert store.rows.get("other/0") is None
-        with writer(path, "other", 3) as process:
+        with writer(url, "other", 3) as process:
             assert process.wait(timeout=60) == 0
-        assert set(store.rows.get_many(["other/0", "other/1", "other/2", "other/3"])) == {
+        assert set(store.rows.get_many(f"other/{number}" for number in range(4))) == {
             "other/0",
             "other/1",
             "other/2",
         }
 
-    def test_several_processes_write_at_once(self, path: Path) -> None:
+    def test_a_killed_writer_leaves_a_usable_store(self, url: str) -> None:
+        """A writer killed in the middle leaves every row it had reported as written."""
+        with writer(url, "w", 1_000_000) as process:
+            assert process.stdout is not None
+            reported = [process.stdout.readline().strip() for _ in range(100)]
+            process.send_signal(signal.SIGKILL)
+            reported.extend(line.strip() for line in process.stdout if line.endswith("\n"))
+        with closing(Store.open(url)) as store:
+            rows = store.rows.get_many(reported)
+            assert set(rows) == set(reported)
+            assert all(row.prediction == {"answer": "x" * 200} for row in rows.values())
+            store.rows.put(Row("after", 1.0))
+            assert store.rows.get("after") is not None
+
+    @pytest.mark.parametrize("table", ["bookmarks", "about", "rows"])
+    def test_a_database_of_another_application(self, url: str, table: str) -> None:
+        """It is refused, whatever its tables are called, and not changed."""
+        if url.startswith("sqlite"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir()
+        run_sql(
+            url,
+            f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, text TEXT)",
+            f"INSERT INTO {table} VALUES (7, 'mine')",
+        )
+        message = refusal(url)
+        assert backend_at(url).name in message
+        assert "is a database of something else; use another one" in message
+        engine = backend_at(url).create_engine()
+        assert inspect(engine).get_table_names() == [table]
+        engine.dispose()
+
+    @pytest.mark.parametrize("version", [1, schema.VERSION - 1, schema.VERSION + 1])
+    def test_another_format(self, store: Store, url: str, version: int) -> None:
+        """A store of an earlier or later format is refused by name, with both formats."""
+        run_sql(url, f"UPDATE about SET version = {version}")
+        message = refusal(url)
+        assert store.name in message
+        assert f"format {version}," in message
+        assert f"format {schema.VERSION} " in message
+        assert NEXT_STEP.search(message)
+
+    @pytest.mark.parametrize("table", [*schema.METADATA.tables])
+    def test_a_view_in_place_of_a_table(self, store: Store, url: str, table: str) -> None:
+        """It is refused before it is read, which may never end."""
+        run_sql(url, f"ALTER TABLE {table} RENAME TO {table}_aside")
+        run_sql(url, f"CREATE VIEW {table} AS {ENDLESS}")
+        message = refusal(url)
+        assert store.name in message
+        assert f"something else, it has a view {table}" in message
+
+
+class TestPostgresqlDatabase(DatabaseContract):
+    @pytest.fixture
+    def url(self, postgresql_url: str) -> str:
+        return postgresql_url
+
+
+class TestSqliteDatabase(DatabaseContract):
+    def test_several_processes_write_at_once(self, url: str) -> None:
         """Writers that also create the store together lose nothing and never fail."""
-        processes = [writer(path, f"p{number}", 40) for number in range(3)]
+        processes = [writer(url, f"p{number}", 40) for number in range(3)]
         for process in processes:
             process.communicate(timeout=60)
         assert [process.returncode for process in processes] == [0] * 3
         keys = [f"p{number}/{row}" for number in range(3) for row in range(40)]
-        store = Store.open(url_of(path))
-        assert set(store.rows.get_many(keys)) == set(keys)
-        store.close()
-
-    def test_several_threads_write_at_once(self, store: Store) -> None:
-        """Threads that write the same and other keys at once lose nothing and never fail."""
-
-        def write(thread: int) -> None:
-            for number in range(40):
-                store.rows.put(Row(f"{thread}/{number}", 1.0), Row(f"all/{number}", 1.0))
-
-        with ThreadPoolExecutor(4) as threads:
-            list(threads.map(write, range(4)))
-        keys = [f"{thread}/{number}" for thread in (*range(4), "all") for number in range(40)]
-        assert set(store.rows.get_many(keys)) == set(keys)
-
-    def test_a_killed_writer_leaves_a_usable_store(self, path: Path) -> None:
-        """A writer killed in the middle leaves every row it had reported as written."""
-        for attempt in range(2):
-            with writer(path, f"w{attempt}", 1_000_000) as process:
-                assert process.stdout is not None
-                reported = [process.stdout.readline().strip() for _ in range(100)]
-                process.send_signal(signal.SIGKILL)
-                reported.extend(line.strip() for line in process.stdout if line.endswith("\n"))
-            store = Store.open(url_of(path))
-            rows = store.rows.get_many(reported)
-            assert set(rows) == set(reported)
-            assert all(row.prediction == {"answer": "x" * 200} for row in rows.values())
-            store.rows.put(Row(f"after {attempt}", 1.0))
-            assert store.rows.get(f"after {attempt}") is not None
-            store.close()
+        with closing(Store.open(url)) as store:
+            assert set(store.rows.get_many(keys)) == set(keys)
 
     def test_in_memory_stores_share_nothing(self) -> None:
         """Two stores in memory are independent."""
-        first, second = Store.in_memory(), Store.in_memory()
-        first.rows.put(Row("k", 1.0))
-        assert first.rows.get("k") == Row("k", 1.0)
-        assert second.rows.get("k") is None
-        first.close()
-        second.close()
+        with closing(Store.in_memory()) as first, closing(Store.in_memory()) as second:
+            first.rows.put(Row("k", 1.0))
+            assert first.rows.get("k") == Row("k", 1.0)
+            assert second.rows.get("k") is None
 
 
 class TestFolder:
@@ -157,19 +192,6 @@ class TestRefused:
             Store.open(url_of(path)).rows.get_many(str(number) for number in range(200))
         assert NEXT_STEP.search(str(error.value))
 
-    @pytest.mark.parametrize("table", ["bookmarks", "about", "rows"])
-    def test_a_database_of_another_application(self, tmp_path: Path, table: str) -> None:
-        """Another application's database is refused, whatever its tables are called."""
-        path = tmp_path / "places.sqlite"
-        connection = sqlite3.connect(path)
-        connection.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, text TEXT)")
-        connection.execute(f"INSERT INTO {table} VALUES (7, 'mine')")
-        connection.commit()
-        connection.close()
-        message = refusal(url_of(path))
-        assert str(path) in message
-        assert NEXT_STEP.search(message)
-
     @pytest.mark.parametrize("table", ["bookmarks", "about"])
     def test_a_refused_database_is_unchanged(self, tmp_path: Path, table: str) -> None:
         """Another application's database is the same, byte for byte, after it was refused."""
@@ -181,21 +203,6 @@ class TestRefused:
         content = path.read_bytes()
         refusal(url_of(path))
         assert path.read_bytes() == content
-
-    @pytest.mark.parametrize("version", [1, schema.VERSION - 1, schema.VERSION + 1])
-    def test_another_format(self, tmp_path: Path, version: int) -> None:
-        """A store of an earlier or later format is refused by name, with both formats."""
-        path = tmp_path / "store.db"
-        Store.open(url_of(path)).close()
-        connection = sqlite3.connect(path)
-        connection.execute("UPDATE about SET version = ?", [version])
-        connection.commit()
-        connection.close()
-        message = refusal(url_of(path))
-        assert str(path) in message
-        assert f"format {version}," in message
-        assert f"format {schema.VERSION} " in message
-        assert NEXT_STEP.search(message)
 
     def test_a_folder_that_is_a_file(self, tmp_path: Path) -> None:
         """A file in place of a folder is an error that names the store."""
@@ -215,14 +222,13 @@ class TestRefused:
     @pytest.mark.parametrize(
         "definition",
         [
-            f"VIEW {{}} AS {ENDLESS}",
             "TRIGGER t AFTER UPDATE ON {}_aside BEGIN SELECT 1; END",
             "VIRTUAL TABLE {} USING rtree(key, low, high)",
         ],
         ids=lambda definition: definition.partition(" ")[0].lower(),
     )
     def test_what_no_store_has(self, tmp_path: Path, table: str, definition: str) -> None:
-        """A view that never ends in place of a table is refused, and so is a trigger."""
+        """A trigger is refused, and so is a virtual table."""
         path = tmp_path / "store.db"
         Store.open(url_of(path)).close()
         tamper(path, f"ALTER TABLE {table} RENAME TO {table}_aside")

@@ -21,6 +21,9 @@ pytestmark = [pytest.mark.uses("filelock", "sqlalchemy"), pytest.mark.usefixture
 PATIENCE = 60.0
 """Seconds after which a test gives up; no passing test waits so long."""
 
+TAKEOVER = 10.0
+"""Most seconds until the lock of a holder that was killed is taken."""
+
 HOLDER = """
 import sys
 from pytest_mipro.store import Store
@@ -200,15 +203,18 @@ class ProcessLockContract(LockContract):
 
     @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
     def test_a_killed_holder_loses_the_lock(self, url: str, store: Store) -> None:
-        """A waiter takes the lock of a holder that is killed, and others wait for it then."""
+        """A waiter soon takes the lock of a holder that is killed, and others wait for it then."""
         holders: list[str] = []
+        kills: list[float] = []
         with start_holder(url) as process:
 
             def kill(holder: str) -> None:
                 holders.append(holder)
+                kills.append(time.monotonic())
                 process.send_signal(signal.SIGKILL)
 
             with store.compile_lock("key", "heir").wait(on_wait=kill):
+                assert time.monotonic() - kills[0] < TAKEOVER
                 assert holders == ["worker gw0"]
                 with pytest.raises(AssertionError, match="heir"):
                     store.compile_lock("key", "third").wait(on_wait=refuse_to_wait)

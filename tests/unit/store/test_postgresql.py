@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-import re
+import socket
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, delete, event, text, update
+from database_server import PASSWORD
+from sqlalchemy import event, text, update
 from sqlalchemy.engine import make_url
-from store_checks import NEXT_STEP, artifact, refusal
+from store_checks import NEXT_STEP, refusal
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
@@ -17,19 +20,35 @@ from pytest_mipro.store.postgresql import PostgresqlBackend
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from database_server import Server
     from sqlalchemy import Connection
 
-pytestmark = pytest.mark.uses("sqlalchemy")
+pytestmark = pytest.mark.uses("psycopg", "sqlalchemy")
+
+_PID = text("SELECT pg_backend_pid()")
+
+
+MISSING = """
+import sys
+sys.modules["psycopg"] = None
+from pytest_mipro.errors import StoreError
+from pytest_mipro.store import Store
+try:
+    Store.open("postgresql://me:hunter2@host/db")
+except StoreError as error:
+    print(error)
+"""
 
 
 @pytest.fixture
-def store(postgresql_url: str) -> Iterator[Store]:
-    """Return a store without records on a PostgreSQL server."""
-    with closing(Store.open(postgresql_url)) as store:
-        with store.connection() as connection:
-            for table in schema.RECORD_TABLES:
-                connection.execute(delete(table))
-        yield store
+def url(postgresql_url: str) -> str:
+    """Return the URL of a database on a server."""
+    return postgresql_url
+
+
+def interrupt(holder: str) -> None:
+    """Stop to wait for the holder of a lock."""
+    raise InterruptedError(holder)
 
 
 def test_names_the_database_without_credentials() -> None:
@@ -40,70 +59,32 @@ def test_names_the_database_without_credentials() -> None:
     assert backend.secrets == ["hunter2", "hunter3"]
 
 
-def test_records_are_written_once_and_read_back(store: Store) -> None:
-    """The first record under a key stays, as in a file."""
-    store.rows.put(Row("k", 0.5, {"answer": "ä"}, prediction_key="a"))
-    store.rows.put(Row("k", 1.0), Row("new", 1.0))
-    assert store.rows.get("k") == Row("k", 0.5, {"answer": "ä"}, prediction_key="a")
-    assert store.rows.by_prediction(["a"])["a"].key == "k"
-    store.artifacts.put(artifact("a"))
-    store.artifacts.replace(artifact("a"))
-    assert store.artifacts.recent("task") == [artifact("a")]
-
-
-def test_unused_records_are_deleted(store: Store) -> None:
-    """Pruning counts the records that it deletes."""
-    store.rows.put(Row("old", 1.0), Row("new", 1.0))
-    with store.connection() as connection:
-        connection.execute(update(schema.ROWS).where(schema.ROWS.c.key == "old").values(used=1.0))
-    assert store.prune(days=30)["rows"] == 1
-    assert set(store.rows.get_many(["old", "new"])) == {"new"}
-
-
-def test_a_changed_row_is_an_error(store: Store) -> None:
-    """A record that another program has changed is refused with a next step."""
-    store.rows.put(Row("k", 1.0))
-    with store.connection() as connection:
-        connection.execute(update(schema.ROWS).values(value="{}"))
-    with pytest.raises(StoreError, match=re.escape(store.name)) as error:
-        store.rows.get("k")
-    assert "put a backup in place" in str(error.value)
-
-
-def test_another_format_is_refused(store: Store, postgresql_url: str) -> None:
-    """A store of another format is refused with both formats."""
-    with store.connection() as connection:
-        connection.execute(update(schema.ABOUT).values(version=1))
-    message = refusal(postgresql_url)
-    with store.connection() as connection:
-        connection.execute(update(schema.ABOUT).values(version=schema.VERSION))
-    assert "format 1," in message
-    assert f"format {schema.VERSION} " in message
-    assert NEXT_STEP.search(message)
-
-
-def terminate(store: Store, where: str = "true") -> None:
-    """Let the server cut the connections that a condition is true of."""
-    statement = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        f"AND datname = current_database() AND {where}"
+def test_a_missing_driver() -> None:
+    """The error has the command that installs it, and no password."""
+    done = subprocess.run(
+        [sys.executable, "-c", MISSING], check=True, capture_output=True, text=True
     )
-    with store.connection() as connection:
-        connection.execute(text(statement))
+    assert "the store postgresql://host/db needs psycopg" in done.stdout
+    assert 'python -m pip install "pytest-mipro[postgresql]"' in done.stdout
+    assert "hunter2" not in done.stdout
 
 
-def test_a_cut_connection_is_replaced(store: Store, postgresql_url: str) -> None:
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "nosuchdriver"])
+def test_another_driver(driver: str) -> None:
+    """It is refused with the URL to use."""
+    message = refusal(f"postgresql+{driver}://me:hunter2@host/db")
+    assert "use postgresql://host/db, which uses psycopg" in message
+    assert "hunter2" not in message
+
+
+def test_a_cut_connection_is_replaced(store: Store, url: str, postgresql: Server) -> None:
     """The work goes on, and no other process gets the lock meanwhile."""
-
-    def interrupt(holder: str) -> None:
-        raise InterruptedError(holder)
-
     with (
-        closing(Store.open(postgresql_url)) as second,
+        closing(Store.open(url)) as second,
         store.compile_lock("cut", "first").wait(on_wait=pytest.fail),
     ):
         store.rows.put(Row("before", 1.0))
-        terminate(second)
+        postgresql.terminate("test")
         store.rows.put(Row("after", 1.0))
         assert store.rows.get_many(["before", "after"]).keys() == {"before", "after"}
         with pytest.raises(InterruptedError, match="first"):
@@ -120,46 +101,115 @@ def test_a_connection_that_breaks_within_a_transaction(store: Store) -> None:
             connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         return connection.scalar(text("SELECT 7"))
 
-    assert store.rows._transact(work) == 7
+    assert store._connections.write(work) == 7
     assert broken
 
 
-def test_a_lock_that_another_process_has_taken(store: Store, postgresql_url: str) -> None:
+def test_a_lock_that_another_process_has_taken(store: Store, url: str, postgresql: Server) -> None:
     """The run ends with an error that says who works on the task."""
     with (
-        closing(Store.open(postgresql_url)) as second,
+        closing(Store.open(url)) as second,
         store.compile_lock("lost", "first").wait(on_wait=pytest.fail),
     ):
-        terminate(second, "application_name = 'first'")
+        postgresql.terminate("test", "application_name = 'first'")
         with second.compile_lock("lost", "second").wait(on_wait=lambda _: None):
             store._backend._note_loss()  # type: ignore[attr-defined]
             with pytest.raises(StoreError, match="broke, and second works on the same task now"):
                 store.rows.put(Row("k", 1.0))
 
 
+def test_a_lock_outlives_the_servers_limit_of_idle_connections(
+    store: Store, url: str, postgresql: Server
+) -> None:
+    """Its connection does nothing while a task is compiled, which may take longer."""
+    postgresql.execute("ALTER DATABASE test SET idle_session_timeout = '50ms'")
+    try:
+        with (
+            closing(Store.open(url)) as second,
+            second.compile_lock("idle", "second").wait(on_wait=pytest.fail),
+        ):
+            # The server ends a connection of the pool, which is not the one of the lock.
+            (pid,) = second._connections.read(lambda connection: connection.scalars(_PID).all())
+            while postgresql.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
+                pass
+            with pytest.raises(InterruptedError, match="second"):
+                store.compile_lock("idle", "first").wait(on_wait=interrupt)
+    finally:
+        postgresql.execute("ALTER DATABASE test RESET idle_session_timeout")
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-def test_a_database_that_cannot_hold_every_text(postgresql_url: str, encoding: str) -> None:
+def test_a_database_that_cannot_hold_every_text(postgresql: Server, encoding: str) -> None:
     """The error names the encoding, and how to make a database with another."""
-    name = f"mipro_test_{encoding.lower()}"
-    engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
-        options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-        connection.execute(text(f"CREATE DATABASE {name} {options}"))
-        try:
-            url = make_url(postgresql_url).set(database=name)
-            message = refusal(url.render_as_string(hide_password=False))
-        finally:
-            connection.execute(text(f"DROP DATABASE {name}"))
-    engine.dispose()
+    options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    message = refusal(postgresql.new_database(options))
     assert f"the encoding {encoding}" in message
     assert "CREATE DATABASE … ENCODING 'UTF8'" in message
 
 
+@pytest.fixture
+def guest(postgresql: Server) -> Iterator[str]:
+    """Return the URL of the database for a user who may connect to it, and nothing else."""
+    postgresql.execute("CREATE USER guest PASSWORD 'hunter2'")
+    yield postgresql.url("test", user="guest", password="hunter2")
+    postgresql.execute("DROP OWNED BY guest", "test")
+    postgresql.execute("DROP USER guest")
+
+
+def test_a_user_without_rights(url: str, guest: str) -> None:
+    """The error says what its user lacks, in an empty database."""
+    message = refusal(guest)
+    assert "permission denied" in message or "no schema has been selected" in message
+    assert "its user may create tables there" in message
+    assert "hunter2" not in message
+
+
+def test_a_user_who_may_only_read(store: Store, postgresql: Server, guest: str) -> None:
+    """Results are read, and an error says why none can be written."""
+    store.rows.put(Row("k", 1.0))
+    with store.connection() as connection:
+        connection.execute(update(schema.ROWS).values(used=1.0))
+    postgresql.execute("GRANT USAGE ON SCHEMA public TO guest", "test")
+    postgresql.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", "test")
+    with closing(Store.open(guest)) as reader:
+        assert reader.rows.get("k") == Row("k", 1.0)
+        with pytest.raises(StoreError, match="permission denied for table rows"):
+            reader.rows.put(Row("l", 1.0))
+
+
+@pytest.mark.parametrize(
+    "values, reason",
+    [
+        ({"password": "hunter2"}, "password authentication failed"),
+        ({"username": "nobody", "password": "hunter2"}, "password authentication failed"),
+        ({"database": "nosuch"}, 'database "nosuch" does not exist'),
+    ],
+    ids=["password", "user", "database"],
+)
+def test_a_store_that_cannot_be_opened(url: str, values: dict[str, str], reason: str) -> None:
+    """The error has the server's reason, the next step, and no password."""
+    changed = make_url(url).set(**values)  # type: ignore[arg-type]
+    message = refusal(changed.render_as_string(hide_password=False))
+    assert reason in message
+    assert NEXT_STEP.search(message)
+    assert "hunter2" not in message
+    assert PASSWORD not in message
+
+
+def test_a_server_that_is_gone(url: str) -> None:
+    """The error says so at once."""
+    with closing(socket.socket()) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        message = refusal(make_url(url).set(port=port).render_as_string(hide_password=False))
+    assert "Connection refused" in message
+    assert "make sure that the server can be reached" in message
+
+
 @pytest.mark.parametrize("query, seconds", [("", 10), ("?connect_timeout=3", "3")])
-def test_connecting_ends(postgresql_url: str, query: str, seconds: object) -> None:
+def test_connecting_ends(query: str, seconds: object) -> None:
     """A server that does not answer is given up, after the time that the URL sets."""
-    engine = PostgresqlBackend(make_url(postgresql_url + query)).create_engine()
+    engine = PostgresqlBackend(make_url(f"postgresql://host/db{query}")).create_engine()
     options: dict[str, object] = {}
 
     def refuse(_dialect: object, _record: object, _args: object, values: dict[str, object]) -> None:
@@ -170,20 +220,3 @@ def test_connecting_ends(postgresql_url: str, query: str, seconds: object) -> No
     with pytest.raises(InterruptedError):
         engine.connect()
     assert options["connect_timeout"] == seconds
-
-
-def test_a_view_in_place_of_a_table(store: Store, postgresql_url: str) -> None:
-    """It is refused before it is read."""
-    view = """
-        CREATE VIEW rows AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
-        SELECT i AS key FROM n
-    """
-    with store.connection() as connection:
-        connection.execute(text("ALTER TABLE rows RENAME TO rows_aside"))
-        connection.execute(text(view))
-    try:
-        assert "it has a view rows" in refusal(postgresql_url)
-    finally:
-        with store.connection() as connection:
-            connection.execute(text("DROP VIEW rows"))
-            connection.execute(text("ALTER TABLE rows_aside RENAME TO rows"))

@@ -1,4 +1,4 @@
-"""Cache the entries of DSPy's price list while language models are called.
+"""The prices of DSPy's price list, and a cache of its entries while language models are called.
 
 DSPy looks a model up in its price list after each call, for the cost, and with some adapters
 before each call, for the capabilities of the model. The list has no model of a vLLM or llama.cpp
@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dspy.clients import capabilities, costs
-from dspy.clients.model_metadata import model_info
+from dspy.clients.model_metadata import model_info, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -116,3 +116,12 @@ _REPLACEMENT = Replacement(_READERS, model_info, CachedLookup(model_info))
 def cached_price_list() -> AbstractContextManager[None]:
     """Let DSPy look each model up only once, in all threads, while the block runs."""
     return _REPLACEMENT.active()
+
+
+def listed_rates(provider: str, model: str) -> tuple[float, float] | None:
+    """Return the price of an input and an output token in US dollars; None without both."""
+    info = model_info(provider, model)
+    input_rate, output_rate = (rate(info, f"{way}_cost_per_token") for way in ("input", "output"))
+    if input_rate is None or output_rate is None:
+        return None
+    return input_rate, output_rate

@@ -12,8 +12,8 @@ from dspy import lm15
 from dspy.clients import capabilities, costs
 from dspy.clients.model_metadata import model_info
 
+from pytest_mipro.dspy_internals.price_list import CachedLookup, Replacement, cached_price_list
 from pytest_mipro.evaluate import retry_lm_errors
-from pytest_mipro.spending.price_list import CachedLookup, Replacement, cached_price_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,22 @@
+"""The attributes that DSPy gives each module, and the one that hides its predictors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dspy
+
+_FROZEN = "_compiled"
+MODULE_STATE = frozenset({"callbacks", "history", _FROZEN})
+"""Attributes that DSPy gives each module, and that decide no answer."""
+
+
+def is_frozen(program: dspy.Module) -> bool:
+    """Whether a program counts as compiled: DSPy hides its predictors where it is a part."""
+    return bool(getattr(program, _FROZEN, False))
+
+
+def unfreeze(program: dspy.Module) -> None:
+    """Let DSPy show the predictors of a program where it is a part of another one."""
+    vars(program)[_FROZEN] = False

@@ -1,0 +1,196 @@
+"""Mistakes: runs of a program on training examples that score less than others.
+
+They are what the prompt model is shown when it rewrites an instruction. Labels
+and answers are texts of users and models, so a mistake is shown as a line of
+JSON, in which each text has at most ``_LONGEST`` characters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from pytest_mipro.canonical import digest
+from pytest_mipro.evaluate import StoredWork, gather
+from pytest_mipro.fingerprint import demo_fields, prompts_key
+from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps
+from pytest_mipro.records import Trace
+from pytest_mipro.task import example_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dspy
+
+    from pytest_mipro.evaluate import Evaluator, FailureLimit, WorkerPool
+    from pytest_mipro.store import Store
+
+_LONGEST = 1000
+"""Characters of a text that is shown."""
+_MOST_LABELS = 20
+"""Different labels of a classification whose confusions are counted."""
+_LONGEST_LABEL = 60
+_MOST_CONFUSIONS = 10
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A run that scored less than it could.
+
+    Attributes:
+        index: The index of the training example.
+        example: The training example.
+        trace: The run.
+    """
+
+    index: int
+    example: dspy.Example
+    trace: Trace
+
+    def shown(self, path: str) -> str:
+        """Return the mistake as the writer for one predictor is shown it: one line of JSON."""
+        trace = self.trace
+        inputs = demo_fields(self.example.inputs())
+        calls = trace.demos.get(path) or [{}]
+        repeated = {"augmented": True, **inputs}
+        call = {name: value for name, value in calls[-1].items() if repeated.get(name) != value}
+        parts = {
+            "inputs": inputs,
+            "call": call or None,
+            "result": None if trace.prediction == call else trace.prediction,
+            "wanted": demo_fields(self.example.labels()),
+            "score": trace.score,
+            "feedback": trace.feedback or None,
+            "error": f"{trace.failure.type}: {trace.failure.message}" if trace.failure else None,
+        }
+        shown = {name: _shortened(part) for name, part in parts.items() if part is not None}
+        return json.dumps(shown, ensure_ascii=False)
+
+
+class TrainingRuns:
+    """Runs candidates on training examples, each pair once."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        trainset: Sequence[dspy.Example],
+        store: Store,
+        workers: WorkerPool,
+        failure_limit: FailureLimit,
+    ) -> None:
+        """Prepare to run programs with ``evaluator`` on ``trainset``; ``store`` keeps the runs."""
+        self.trainset = trainset
+        self._evaluator = evaluator
+        self._failure_limit = failure_limit
+        self._work: StoredWork[Trace] = StoredWork(
+            store.traces, workers, lambda trace: trace.failure is not None
+        )
+
+    def count_new(self, program: dspy.Module, indexes: Sequence[int]) -> int:
+        """Count the runs of ``program`` on examples that the store does not have."""
+        keys = [self._attempt(program, index)[0] for index in indexes]
+        self._work.look_up(keys)
+        return sum(map(self._work.is_new, keys))
+
+    async def mistakes(self, program: dspy.Module, indexes: Sequence[int]) -> list[Mistake]:
+        """Run ``program`` on training examples and return its mistakes, the worst first."""
+        traces = await gather([self._trace(program, index) for index in indexes])
+        self._failure_limit.check(traces)
+        best = max((trace.score for trace in traces if trace.score is not None), default=0.0)
+        mistakes = [
+            Mistake(index, self.trainset[index], trace)
+            for index, trace in zip(indexes, traces, strict=True)
+            if _value(trace) <= 0 or _value(trace) < best
+        ]
+        return sorted(mistakes, key=lambda mistake: _value(mistake.trace))
+
+    async def _trace(self, program: dspy.Module, index: int) -> Trace:
+        key, program = self._attempt(program, index)
+        work = self._evaluator, program, self.trainset[index], key
+        return await self._work.get(key, run_on_example, *work)
+
+    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module]:
+        example = self.trainset[index]
+        program = _without_demos_of(program, example)
+        content = [self._evaluator.key, "run", prompts_key(program), example_digest(example)]
+        return digest(content), program
+
+
+def run_on_example(
+    evaluator: Evaluator, program: dspy.Module, example: dspy.Example, key: str
+) -> Trace:
+    """Run ``program`` on a training example, scored as a validation example is.
+
+    Raises:
+        MiproError: As ``Evaluator.run``.
+    """
+    run = evaluator.run(program, example)
+    demos = demos_of_steps(program, run.steps)
+    return Trace(key, run.score, demos, run.usage, run.failure, run.prediction, run.feedback)
+
+
+def _without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Module:
+    """Return ``program`` without demos of ``example``, so that it cannot copy the answer."""
+    inputs = demo_fields(example.inputs()).items()
+    demos = [
+        [demo for demo in predictor.demos if not demo_fields(demo).items() >= inputs]
+        for predictor in program.predictors()
+    ]
+    if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
+        return program
+    copied: dspy.Module = program.deepcopy()
+    for predictor, others in zip(copied.predictors(), demos, strict=True):
+        predictor.demos = others
+    return copied
+
+
+def confusions(mistakes: Sequence[Mistake], trainset: Sequence[dspy.Example]) -> str:
+    """Return which label was answered for which, and how often; empty if there are no classes."""
+    labels = [demo_fields(example.labels()) for example in trainset]
+    names = _classes(labels)
+    pairs = Counter(
+        chain.from_iterable(_confused(mistake, name) for mistake in mistakes for name in names)
+    )
+    return "\n".join(
+        f"{json.dumps(answered)} instead of {json.dumps(wanted)} ({name}): {count}"
+        for (name, wanted, answered), count in pairs.most_common(_MOST_CONFUSIONS)
+    )
+
+
+def _classes(labels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the fields whose labels are few and short, and come again and again."""
+    names = dict.fromkeys(chain.from_iterable(labels))
+    values = {name: [fields.get(name) for fields in labels] for name in names}
+    return [
+        name
+        for name, of_name in values.items()
+        if all(isinstance(value, str) and len(value) <= _LONGEST_LABEL for value in of_name)
+        and 1 < len(set(of_name)) <= min(_MOST_LABELS, len(of_name) // 2)
+    ]
+
+
+def _confused(mistake: Mistake, name: str) -> list[tuple[str, str, str]]:
+    prediction = mistake.trace.prediction
+    answered = prediction.get(name) if isinstance(prediction, dict) else None
+    wanted = demo_fields(mistake.example.labels())[name]
+    if not isinstance(answered, str) or len(answered) > _LONGEST_LABEL or answered == wanted:
+        return []
+    return [(name, wanted, answered)]
+
+
+def _value(trace: Trace) -> float:
+    return float("-inf") if trace.score is None else trace.score
+
+
+def _shortened(value: Any) -> Any:  # ruff: ignore[any-type] - JSON
+    """Return JSON data whose texts are cut after ``_LONGEST`` characters."""
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return f"{value[:_LONGEST]}… ({len(value) - _LONGEST} more characters)"
+    return value

@@ -1,0 +1,80 @@
+"""The limits of a search: how many rows it compares candidates on, and the most that it takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH
+
+OPENING = 14
+"""Rows every demo set is measured on while instructions are being written."""
+SHARE = 0.16
+"""Rows to search with, as a share of the rows that the paper's schedule evaluates."""
+_ROWS_PER_OPTION = 10
+_FULL_EVALUATIONS_EVERY = 5
+RIVALS = 2
+"""Candidates measured side by side because they may be better than the best one in full."""
+RIVAL_TURNS = 6
+"""Most times that rivals are measured."""
+
+
+class SearchBound(NamedTuple):
+    """The most rows that a search evaluates, and then its final evaluation."""
+
+    search: int
+    final: int
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """How much to search.
+
+    Attributes:
+        trials: Trials of the paper's schedule, which decide the number of rows.
+        rows: Validation rows that the paper's schedule measures a trial on.
+        seed: Decides every draw.
+        candidates: Most candidates to try besides the baseline.
+    """
+
+    trials: int
+    rows: int
+    seed: int
+    candidates: int
+
+    def row_budget(self, options: int, valset: int) -> int:
+        """Return how many rows to spend on comparing candidates.
+
+        It is a share of the rows that the paper's schedule evaluates, but
+        enough to try every option on a few rows, and never more than the rows
+        of the trials.
+
+        Args:
+            options: Instructions and demo sets of all predictors.
+            valset: Rows of the validation set.
+        """
+        full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
+        share = SHARE * (self.trials * self.rows + full)
+        return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
+
+    def most_rows(
+        self, predictors: int, instructions: int, demo_sets: int, valset: int
+    ) -> SearchBound:
+        """Return the most rows that a search evaluates.
+
+        Args:
+            predictors: Predictors of the student.
+            instructions: Instructions per predictor.
+            demo_sets: Demo sets per predictor.
+            valset: Rows of the validation set.
+        """
+        size = (instructions * demo_sets) ** predictors
+        all_rows = min(size, self.candidates + 1 + RIVALS) * valset
+        # A minibatch doubles the rows of a candidate.
+        largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
+        begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
+        spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
+        searched = max(begun, spent, begun + (instructions - 1) * largest)
+        final = 2 * valset + RIVAL_TURNS * RIVALS * math.ceil(valset / 2)
+        return SearchBound(min(searched, all_rows), min(final, all_rows))
