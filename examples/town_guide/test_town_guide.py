@@ -19,7 +19,7 @@ class Topic(dspy.Signature):
     """Say what the visitor asks about."""
 
     question: str = dspy.InputField()
-    topic: Literal["opening", "closing", "ticket", "bus"] = dspy.OutputField()
+    topic: Literal["start", "end", "fee", "route"] = dspy.OutputField()
 
 
 class ReadNumber(dspy.Signature):
@@ -61,7 +61,9 @@ def same_number(example: dspy.Example, prediction: dspy.Prediction, trace: objec
     dataset="questions.jsonl",
     inputs=["question"],
     split="split",
-    optimizer="bootstrap",
+    optimizer="labeled",
+    optimizer_options={"k": 8},
+    seed=7,
 )
 def test_town_guide(mipro: Outcome) -> None:
     assert mipro.beats_baseline()
