@@ -1,4 +1,4 @@
-"""Name the city in a sentence; a judge reads it out of whatever the program says."""
+"""Tag a sentence with its city; a judge reads the city out of whatever the program says."""
 
 import dspy
 
@@ -7,11 +7,11 @@ from pytest_mipro import Outcome, mipro_optimize
 MOST_WORDS = 3
 
 
-class NameCity(dspy.Signature):
-    """Name the city."""
+class TagSentence(dspy.Signature):
+    """Tag the sentence as the archive does."""
 
     sentence: str = dspy.InputField()
-    city: str = dspy.OutputField()
+    tag: str = dspy.OutputField()
 
 
 class ReadCity(dspy.Signature):
@@ -44,13 +44,13 @@ JUDGE = judge()
 def right_and_short(
     example: dspy.Example, prediction: dspy.Prediction, trace: object = None
 ) -> bool:
-    if len(prediction.city.split()) > MOST_WORDS:
+    if len(prediction.tag.split()) > MOST_WORDS:
         return False
-    return bool(JUDGE(answer=prediction.city).name == example.city)
+    return bool(JUDGE(answer=prediction.tag).name == example.tag)
 
 
 @mipro_optimize(
-    program=dspy.Predict(NameCity, stop=["\n"]),
+    program=dspy.Predict(TagSentence, stop=["\n"]),
     metric=right_and_short,
     dataset="sentences.jsonl",
     inputs=["sentence"],
