@@ -62,7 +62,7 @@ def same_number(example: dspy.Example, prediction: dspy.Prediction, trace: objec
     inputs=["question"],
     split="split",
     optimizer="labeled",
-    optimizer_options={"k": 24},
+    optimizer_options={"k": 12},
     seed=7,
 )
 def test_town_guide(mipro: Outcome) -> None:

@@ -87,10 +87,22 @@ def folder(
 
 
 def test_the_first_example_passes(folder: Project) -> None:
-    """The test of the README, as it is printed, compiles, judges and passes."""
+    """The test of the README compiles, judges and passes; edits give the reason on two pages."""
+    from pytest_mipro import Dataset
+
     result = folder.run("--mipro", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["test_routing * PASS *"])
+    test = block(README, "python", "# test_routing.py")
+    folder.write(test_routing=test.replace("example.team ==", "example.team.lower() =="))
+    rows = [{"ticket": f"A quote for {number} seats", "team": "sales"} for number in range(40)]
+    train = Dataset.load(rows, inputs=["ticket"]).train[:3]
+    with (folder.path / "tickets.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(f"\n{json.dumps(row.toDict())}" for row in train)
+    dry_run = folder.run("--mipro", "--mipro-dry-run").outlines
+    for page in ("docs/explanation/cache.md", "docs/how-to/red-build.md"):
+        reason = block(page, "text", "compiling: ").strip().replace("compiling", "would compile")
+        assert reason in dry_run
 
 
 def test_a_reference_is_accepted_and_loaded(folder: Project) -> None:
@@ -262,6 +274,15 @@ def test_the_verdict_that_is_explained_is_one_of_the_plugin() -> None:
         return repr(gate.beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False))
 
     assert sentence in {verdict(shared) for shared in range(20, 36)}
+
+
+def test_the_look_that_is_explained_is_one_of_the_plugin() -> None:
+    """The sentence is that of a seventh look."""
+    from pytest_mipro import gate
+
+    sentence = block("docs/explanation/verdicts.md", "text", "7th look")
+    clause = gate.LookCount(number=7, examples=120, seeds=3, rescores=2).clause
+    assert sentence.startswith(f"{clause}; ")
 
 
 def test_each_page_has_one_title() -> None:
