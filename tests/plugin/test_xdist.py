@@ -5,24 +5,31 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from paid import CALLS_PER_ROW, RANDOM_SEARCH, TESTS, THREADS, artifact, start, write
+from paid import (
+    CALLS_PER_ROW,
+    RANDOM_SEARCH,
+    TESTS,
+    THREADS,
+    artifact,
+    output_of,
+    read_until,
+    start,
+    write,
+)
 from served import Model
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from project import Project, Run
+    from project import Project
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 
-LONGEST_WAIT = 60.0
-"""Seconds that a run has to print an expected line."""
 LONGEST_TAKEOVER = 10.0
 """Seconds from the death of the compiling process to the first calls of another one."""
 HELD = 40
@@ -43,12 +50,6 @@ def model() -> Generator[Model]:
     """Serve a model for several processes."""
     with Model.running(pause=0.02) as served:
         yield served
-
-
-def output_of(run: Run) -> str:
-    """Return the output of a run once it has ended."""
-    output, _ = run.communicate(timeout=120)
-    return output
 
 
 def scores(output: str) -> list[str]:
@@ -74,21 +75,6 @@ def takeover_seconds(model: Model) -> float:
     model.plan()
     model.wait(HELD + THREADS + 1)  # The dead process had one held call per thread at most.
     return time.monotonic() - start_time
-
-
-def read_until(run: Run, text: str) -> str:
-    """Read the output of a run until a line has ``text``."""
-    output = ""
-    timer = threading.Timer(LONGEST_WAIT, run.kill)
-    timer.start()
-    try:
-        for line in run.stdout or ():
-            output += line
-            if text in line:
-                return output
-    finally:
-        timer.cancel()
-    raise AssertionError(output)
 
 
 @pytest.mark.uses("pytest-xdist")

@@ -20,7 +20,7 @@ from pytest_mipro.gate.verdict import (
 from pytest_mipro.gate.wording import p_text
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which an error rate is estimated."""
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 
