@@ -29,7 +29,6 @@ from benchmarks.printing import Table
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     StoredRows,
     WorkerPool,
@@ -150,7 +149,7 @@ def write_session(url: str, count: int) -> None:
             store.artifacts.put(
                 Artifact(task_fingerprint.key, task.test, parts, {}, state, Usage(), 1.0, "now")
             )
-            workers = WorkerPool(ContextThreadPool(8))
+            workers = WorkerPool(8)
             rows = StoredRows(evaluator_of(task), store, workers)
             programs = (task.program, compiled)
             work = [rows.evaluate(program, task.dataset.test) for program in programs]

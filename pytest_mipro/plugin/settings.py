@@ -219,6 +219,14 @@ class Settings:
             has_ini=True,
         ),
     ]
+    sequential: Annotated[
+        bool,
+        Switch(
+            "Ask held-out examples in batches until a verdict is clear, unless a marker says it.",
+            has_flag=False,
+            has_ini=True,
+        ),
+    ]
     frozen: Annotated[
         bool,
         Switch(

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
     from project import Project
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
-    pytest.mark.uses("pytest-xdist"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 
 LONGEST_TAKEOVER = 10.0
 """Seconds from the death of the compiling process to the first calls of another one."""
@@ -80,6 +77,7 @@ def takeover_seconds(model: Model) -> float:
     return time.monotonic() - start_time
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_four_workers_compile_once(project: Project, model: Model) -> None:
     """Calls, verdicts and artifact equal those of one process; progress is shown once."""
     write(project, tests=TESTS)
@@ -110,6 +108,7 @@ def test_workers_compile_once_with_an_optimizer_of_dspy(project: Project, model:
     assert artifact(project, "spread") == artifact(project, "alone")
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
     """Only the test of the dead worker fails, and another worker goes on compiling soon."""
     write(project, tests=TESTS, conftest=WRITE_PID)

@@ -113,5 +113,6 @@ def _mipro(request: CompileRequest) -> MIPROv2:
         on_progress=request.show_progress,
         on_warning=request.warn,
         held_out=request.held_out_rows,
+        executor=task.executor,
         **{name: getattr(task.options, name) for name in _CONSTRUCTOR_OPTIONS},
     )

@@ -165,6 +165,7 @@ NATIVE = [
     ("prune", "0.5", 0.5),
     ("frozen", "true", True),
     ("alpha_spending", "true", True),
+    ("sequential", "true", True),
     ("suite_correction", "'holm'", "holm"),
     ("confirm", "2", 2),
     ("default_lm", "'a/b'", "a/b"),
