@@ -108,9 +108,8 @@ def audit(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def test_github_accepts_it(path: Path) -> None:
     """The workflow, or the action, is as GitHub's schema wants it."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
-    result = audit(
-        *command, f"vendor.github-{'actions' if path in ACTIONS.values() else 'workflows'}", path
-    )
+    kind = "actions" if path in ACTIONS.values() else "workflows"
+    result = audit(*command, f"vendor.github-{kind}", path)
     assert result.returncode == 0, result.stdout
 
 
