@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_mipro.task.budget import Budget
     from pytest_mipro.task.callables import Metric
     from pytest_mipro.task.dataset import Dataset
+    from pytest_mipro.task.executor import ExecutorSource
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,13 @@ class Task:
         optimizer: What compiles the program.
         options: The options of MIPROv2; the seed is that of every optimizer.
         threads: The most rows evaluated at the same time.
+        executor: Where they are evaluated; None takes threads of this process.
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
         first_rollout: The number of the first of these rollouts.
         cluster: The field whose equal values mark dependent held-out examples.
         alpha_spending: Whether all looks at the held-out examples share alpha.
+        sequential: Whether held-out examples are asked in batches until a verdict is clear.
         budget: The most that the task may spend in one run; None sets no limit.
         metric_name: The name of ``metric``; empty if it is declared without one.
         further_metrics: The metrics that score the held-out answers, too, by name.
@@ -60,11 +63,13 @@ class Task:
     optimizer: OptimizerChoice = field(default_factory=OptimizerChoice)
     options: Options = field(default_factory=Options)
     threads: int = 8
+    executor: ExecutorSource | None = None
     version: str | None = None
     repeat: int = 1
     first_rollout: int = 0
     cluster: str | None = None
     alpha_spending: bool = False
+    sequential: bool = False
     budget: Budget | None = None
     metric_name: str = ""
     further_metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -74,6 +79,13 @@ def check_alpha_spending(value: object) -> None:
     """Raise DeclarationError unless ``value`` is a bool."""
     if not isinstance(value, bool):
         message = f"alpha_spending={value!r:.80}: expected True or False"
+        raise DeclarationError(message)
+
+
+def check_sequential(value: object) -> None:
+    """Raise DeclarationError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        message = f"sequential={value!r:.80}: expected True or False"
         raise DeclarationError(message)
 
 

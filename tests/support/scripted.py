@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dspy
 from dspy import lm15
@@ -78,6 +78,12 @@ class ScriptedEngine:
     def dump_state(self) -> dict[str, int]:
         """Return the settings that decide the answers, for the keys."""
         return {"base": self._base, "per_demo": self._per_demo}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def _count(self) -> None:
         with self._lock:
