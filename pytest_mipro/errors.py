@@ -5,6 +5,7 @@
     MiproError
     ├── DeclarationError            what the user declared cannot be used
     │   ├── DatasetError            the rows: unreadable, overlapping, empty
+    │   ├── ExecutorError           work cannot be sent to an executor, or not loaded there
     │   ├── ModelError              no model, or not one that can be called
     │   │   └── LocalModelMissing   the embedded model is not installed
     │   └── FingerprintError        content that cannot be identified
@@ -40,6 +41,10 @@ class ModelError(DeclarationError):
 
 class LocalModelMissing(ModelError):
     """The embedded model or its runtime is not installed."""
+
+
+class ExecutorError(DeclarationError):
+    """What rows need cannot be sent to the user's executor, or its workers cannot load it."""
 
 
 class FingerprintError(DeclarationError):

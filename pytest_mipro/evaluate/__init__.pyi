@@ -25,4 +25,6 @@ from .stored_work import StoredWork as StoredWork
 from .thread_pool import ContextThreadPool as ContextThreadPool
 from .throttle import Throttle as Throttle
 from .throttle import throttled as throttled
+from .work import Work as Work
+from .work_callback import WorkCallback as WorkCallback
 from .worker_pool import WorkerPool as WorkerPool

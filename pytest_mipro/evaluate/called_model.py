@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -22,6 +23,8 @@ class CalledModels(BaseCallback):
 
     def __init__(self) -> None:
         super().__init__()
+        # Python 3.11 cannot parse in two threads at the same time (CPython issue 106905).
+        self._lock = Lock()
         self._digests: dict[int, tuple[ReferenceType[dspy.BaseLM], str | None]] = {}
 
     @property
@@ -30,13 +33,18 @@ class CalledModels(BaseCallback):
         callee = _CALLED.get()[-1:]
         return callee[0] if callee and isinstance(callee[0], dspy.BaseLM) else None
 
+    def add(self, model: dspy.BaseLM, description: str | None) -> None:
+        """Add a model whose digest another process has computed."""
+        self._digests[id(model)] = ref(model), description
+
     def digest_of(self, model: dspy.BaseLM) -> str | None:
         """Return the digest of a model's description; None if it cannot be described."""
-        reference, description = self._digests.get(id(model), (None, None))
-        # A later object may have the identity of an earlier one.
-        if reference is None or reference() is not model:
-            description = _described(model)
-            self._digests[id(model)] = ref(model), description
+        with self._lock:
+            reference, description = self._digests.get(id(model), (None, None))
+            # A later object may have the identity of an earlier one.
+            if reference is None or reference() is not model:
+                description = _described(model)
+                self.add(model, description)
         return description
 
     def on_lm_start(

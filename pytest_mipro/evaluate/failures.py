@@ -40,6 +40,7 @@ from dspy import (
 
 from pytest_mipro.canonical import plain, readable_json
 from pytest_mipro.errors import InfrastructureError, ProgramError
+from pytest_mipro.evaluate.reported_error import ReportedError
 from pytest_mipro.records import Failure, ReplyReason
 from pytest_mipro.redaction import SECRETS
 
@@ -126,6 +127,8 @@ def _prompt_reason(error: BaseException) -> FailureReason | None:
 
 def is_temporary(error: BaseException) -> bool:
     """Whether a retry of the call may succeed."""
+    if isinstance(error, ReportedError):
+        return error.is_temporary
     if isinstance(error, Exception) and is_retryable_lm_error(error):
         return True
     if isinstance(error, LMStreamAssemblyError):
@@ -151,6 +154,8 @@ def overdue_error() -> dspy.LMTimeoutError:
 
 def is_rate_limit(error: BaseException) -> bool:
     """Whether the provider limits the rate of calls."""
+    if isinstance(error, ReportedError):
+        return error.is_rate_limit
     status = getattr(error, "status_code", None)
     return isinstance(error, dspy.LMRateLimitError) or status == _TOO_MANY_REQUESTS
 
@@ -174,16 +179,19 @@ def infrastructure_error(
     """
     if isinstance(error, InfrastructureError):
         return error
-    message = f"the language model failed while {description}: {type_and_message(error)}"
+    source = error.source if isinstance(error, ReportedError) else "the language model"
+    message = f"{source} failed while {description}: {type_and_message(error)}"
     return InfrastructureError("\n".join(filter(None, [message, attempts])))
 
 
 def type_and_message(error: BaseException) -> str:
     """Return the type and the message of ``error``."""
-    return f"{type(error).__name__}: {_message(error)}"
+    name = error.type_name if isinstance(error, ReportedError) else type(error).__name__
+    return f"{name}: {message_of(error)}"
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return the message of ``error``, without secrets."""
     try:
         text = str(error)
     except Exception:  # ruff: ignore[blind-except] - `__str__` of a user may raise anything
@@ -219,7 +227,7 @@ def failure_of(error: BaseException, faults: Sequence[ReplyFault] = ()) -> Failu
     frames = traceback.format_exception(type(error), error, trace, limit=-_FRAMES)
     reason = _reason(error, faults)
     explanation = _EXPLANATIONS.get(reason, "")
-    message = "; ".join(filter(None, [explanation, _message(error)]))
+    message = "; ".join(filter(None, [explanation, message_of(error)]))
     shown = "".join(frames) + (f"{explanation}\n" if explanation else "")
     return Failure(type(error).__name__, message, SECRETS.redact_error(shown, error), reason)
 

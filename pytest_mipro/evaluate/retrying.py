@@ -23,6 +23,7 @@ from pytest_mipro.evaluate.failures import (
     type_and_message,
 )
 from pytest_mipro.evaluate.replies import ReplyLog
+from pytest_mipro.evaluate.reported_error import ReportedError
 from pytest_mipro.evaluate.supervision import WorkHangs, supervised
 from pytest_mipro.evaluate.throttle import JITTER, RANDOM, Throttle, current_throttle
 from pytest_mipro.spending import begin_call, end_call, limited_calls
@@ -53,12 +54,30 @@ def retry_lm_errors(work: Callable[[], T], description: str, replies: ReplyLog |
         BudgetExceeded: A limit was spent before one of its calls.
     """
     attempts = _Attempts(current_throttle(), ReplyLog() if replies is None else replies)
+    return _retried(attempts, partial(attempts.run, work), description)
+
+
+def retry_reported_errors(attempt: Callable[[], T]) -> T:
+    """Return ``attempt()``, retried while it raises a ``ReportedError`` that is temporary.
+
+    Args:
+        attempt: Has another process make one attempt.
+
+    Raises:
+        InfrastructureError: Retries did not help or could not.
+    """
+    attempts = _Attempts(current_throttle(), ReplyLog())
+    return _retried(attempts, partial(attempts.run_elsewhere, attempt))
+
+
+def _retried(attempts: _Attempts, run: Callable[[], T], description: str = "") -> T:
     try:
-        result: T = attempts.retrying()(attempts.run, work)
+        result: T = attempts.retrying()(run)
     except _CallFailed as failed:
+        description = description or failed.description
         error = infrastructure_error(failed.error, description, attempts.summary)
         # At once: until the run handles the error, other threads would begin calls in vain.
-        attempts.throttle.stop_because(error)
+        attempts.throttle.give_up(error, failed.error, description)
         raise error from failed.__cause__
     finally:
         attempts.throttle.remove_error(attempts)
@@ -66,11 +85,12 @@ def retry_lm_errors(work: Callable[[], T], description: str, replies: ReplyLog |
 
 
 class _CallFailed(Exception):
-    """An attempt failed because a language model call did."""
+    """An attempt failed because a language model call did, in what ``description`` names."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, description: str = "") -> None:
         super().__init__(type_and_message(error))
         self.error = error
+        self.description = description
 
 
 class _Attempts:
@@ -104,15 +124,26 @@ class _Attempts:
 
     def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` once; raise ``_CallFailed`` if a language model call failed."""
-        if not self.throttle.wait_for_pause():
-            raise self.throttle.stop_error()
-        self._count += 1
+        self._begin()
         with cached_price_list(), limited_calls() as limit:
             before_call = partial(self._before_call, limit)
             watch = CallWatch(before_call, self._after_response, self._replies)
             callbacks = [*dspy.settings.callbacks, watch]
             with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
                 return _watched(work, watch)
+
+    def run_elsewhere(self, attempt: Callable[[], T]) -> T:
+        """Have another process run the work once; raise ``_CallFailed`` if it reports an error."""
+        self._begin()
+        try:
+            return attempt()
+        except ReportedError as error:
+            raise _CallFailed(error, error.description) from None
+
+    def _begin(self) -> None:
+        if not self.throttle.wait_for_pause():
+            raise self.throttle.stop_error()
+        self._count += 1
 
     def _before_call(self, limit: CallLimit, model: str, completions: int) -> None:
         limit.admit(completions)

@@ -15,6 +15,7 @@ from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.prediction_form import restore
 from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows, score_key
 from pytest_mipro.evaluate.stored_work import StoredWork
+from pytest_mipro.evaluate.work import Work
 from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.records import Row, Usage
 
@@ -181,9 +182,14 @@ class StoredRows:
             self._rows_by_prediction.update(self._store.rows.by_prediction(prediction_keys))
 
     async def _row(self, program: dspy.Module, example: dspy.Example, keys: RowKeys) -> Row:
+        work: Work[Row]
         for form, prediction_key in keys.prediction_keys.items():
             stored_row = self._rows_by_prediction.get(prediction_key)
             if stored_row is not None:
-                work = (rescore_row, self._evaluator, stored_row, form, example, keys.key)
-                return await self._work.get(keys.key, *work)
-        return await self._work.get(keys.key, evaluate_row, self._evaluator, program, example, keys)
+                own = stored_row, form, example, keys.key
+                work = Work(rescore_row, (self._evaluator,), own, example=example)
+                return await self._work.get(keys.key, work)
+        _, prompts = self._prompts[id(program)]
+        shared = self._evaluator, program
+        work = Work(evaluate_row, shared, (example, keys), prompts, example)
+        return await self._work.get(keys.key, work)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic
 
-from pytest_mipro.evaluate.worker_pool import R
+from pytest_mipro.evaluate.work import R
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pytest_mipro.evaluate.work import Work
     from pytest_mipro.evaluate.worker_pool import WorkerPool
     from pytest_mipro.store import RecordTable
 
@@ -53,16 +54,16 @@ class StoredWork(Generic[R]):
         """Whether ``look_up`` did not find ``key`` in the table."""
         return key in self._missing
 
-    async def get(self, key: str, work: Callable[..., R], *arguments: object) -> R:
-        """Return the record of ``key``, or that of ``work(*arguments)`` if the table has none."""
+    async def get(self, key: str, work: Work[R]) -> R:
+        """Return the record of ``key``, or that of ``work`` if the table has none."""
         self.look_up([key])
         if key not in self._futures:
-            self._futures[key] = self._workers.start(self._run(work, arguments))
+            self._futures[key] = self._workers.start(self._run(work))
         # One caller's cancellation must not cancel the work for the other callers.
         return await asyncio.shield(self._futures[key])
 
-    async def _run(self, work: Callable[..., R], arguments: tuple[object, ...]) -> R:
-        record = await self._workers.run(work, *arguments)
+    async def _run(self, work: Work[R]) -> R:
+        record = await self._workers.run(work)
         if self._is_failure(record):
             return record
         self._unwritten.append(record)

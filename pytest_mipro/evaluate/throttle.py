@@ -44,10 +44,6 @@ class Throttle:
         self._stop_reason = "the run is stopping, so this call was not retried"
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[Throttle], tuple[RetryPolicy]]:
-        # Locks and clocks do not work across processes, so a copy has pauses of its own.
-        return Throttle, (self.policy,)
-
     @property
     def stopped(self) -> bool:
         """Whether the run is stopping."""
@@ -63,6 +59,15 @@ class Throttle:
             if not self.stopped:
                 self._stop_reason = str(error.args[0])
                 self.stop()
+
+    def give_up(
+        self,
+        error: InfrastructureError,
+        cause: BaseException,  # ruff: ignore[unused-method-argument] - a worker reports it
+        description: str,  # ruff: ignore[unused-method-argument] - the same
+    ) -> None:
+        """Stop because the retries of the work in ``description`` end with ``cause``."""
+        self.stop_because(error)
 
     def stop_error(self) -> InfrastructureError:
         """Return the error of a call that does not begin because the run is stopping."""

@@ -1,37 +1,34 @@
-"""A pool that runs work on an executor and adds up the usage of the records it returns."""
+"""A pool that runs work side by side and adds up the usage of the records it returns."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_mipro.evaluate.async_tasks import retrieve_error
 from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy
+from pytest_mipro.evaluate.thread_pool import ContextThreadPool
+from pytest_mipro.evaluate.thread_runner import ThreadRunner
 from pytest_mipro.evaluate.throttle import Throttle, throttled
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Executor
 
-
-class Record(Protocol):
-    """What a row, a trace and a proposal have in common."""
-
-    @property
-    def key(self) -> str:
-        """The key in the store."""
-
-    @property
-    def usage(self) -> Usage:
-        """The usage of the calls that produced the record."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON data."""
+    from pytest_mipro.evaluate.work import R, Work, WorkRunner
+    from pytest_mipro.task import ExecutorSource
 
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Record)
+
+
+def _runner_on(executor: ExecutorSource | None, threads: int) -> WorkRunner:
+    if executor is None:
+        return ThreadRunner()
+    # ruff: ignore[import-outside-top-level]: most sessions have no executor
+    from pytest_mipro.evaluate.executor_runner import ExecutorRunner
+
+    return ExecutorRunner(executor, threads)
 
 
 def _do_nothing() -> None:
@@ -39,10 +36,7 @@ def _do_nothing() -> None:
 
 
 class WorkerPool:
-    """Runs work on an executor, and counts records and usage.
-
-    The executor may be any ``concurrent.futures.Executor``: the pool submits module-level
-    functions with programs, examples and records as arguments.
+    """Runs work side by side, and counts records and usage.
 
     Attributes:
         resumed: Number of records that the store had.
@@ -50,9 +44,22 @@ class WorkerPool:
         on_record: Called after each of the latter, and every ``event_loop.PROGRESS_INTERVAL``.
     """
 
-    def __init__(self, executor: Executor, policy: RetryPolicy = DEFAULT) -> None:
-        """Run work on ``executor``, and retry language model errors by ``policy``."""
-        self._executor = executor
+    def __init__(
+        self,
+        threads: int,
+        policy: RetryPolicy = DEFAULT,
+        *,
+        executor: ExecutorSource | None = None,
+    ) -> None:
+        """Run up to ``threads`` pieces of work at a time.
+
+        Args:
+            threads: The most work at a time.
+            policy: Decides about retries of language model errors.
+            executor: Where the work runs; None runs it in threads of this process.
+        """
+        self._threads = ContextThreadPool(threads)
+        self._runner = _runner_on(executor, threads)
         self._throttle = Throttle(policy)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._usage: dict[type, Usage] = {}
@@ -74,11 +81,11 @@ class WorkerPool:
         """Return the usage of the work that returned records of one type."""
         return self._usage.get(record_type, Usage())
 
-    async def run(self, work: Callable[..., R], *arguments: object) -> R:
-        """Run ``work(*arguments)`` and add its usage."""
+    async def run(self, work: Work[R]) -> R:
+        """Run ``work`` and add its usage."""
         loop = asyncio.get_running_loop()
         record: R = await loop.run_in_executor(
-            self._executor, throttled, self._throttle, work, *arguments
+            self._threads, throttled, self._throttle, self._runner.run, work
         )
         self._usage[type(record)] = self.usage_of(type(record)) + record.usage
         self.new_records += 1
@@ -106,4 +113,5 @@ class WorkerPool:
     def stop(self) -> None:
         """Start no more work and no retry; return at once."""
         self._throttle.stop()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._runner.stop()

@@ -24,9 +24,17 @@ def effective_adapter(adapter: dspy.Adapter | None) -> dspy.Adapter | None:
 
 def describe_settings(walker: CodeWalker) -> dict[str, JSON]:
     """Describe the settings that have other values than DSPy's own, by name."""
-    settings = sorted(dspy.settings.config.items())
     return {
         name: walker.describe(value, f"dspy.settings.{name}")
+        for name, value in deciding_settings().items()
+    }
+
+
+def deciding_settings() -> dict[str, object]:
+    """Return the settings that have other values than DSPy's own, by name."""
+    settings = sorted(dspy.settings.config.items())
+    return {
+        name: value
         for name, value in settings
         if name not in _OWN_PARTS | SETTINGS_WITHOUT_EFFECT and not _is_default(name, value)
     }

@@ -80,6 +80,16 @@ def mipro_optimizer() -> Any:
 
 
 @pytest.fixture(scope="session")
+def mipro_executor() -> Any:
+    """Override to run rows on a ``concurrent.futures.Executor``, such as that of a Dask client.
+
+    Return an executor, which your fixture shuts down, or a function that makes one, which the
+    plugin shuts down. The default is threads of this process.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
 def mipro_adapter() -> Any:
     """Override to render prompts with another DSPy adapter."""
     return None

@@ -84,7 +84,7 @@ def _name(value: OptionValue) -> str:
     return value.text.strip()
 
 
-def _store_url(value: OptionValue) -> str:
+def _database_url(value: OptionValue) -> str:
     url = value.text
     if not url.strip():
         value.refuse(f"a SQLAlchemy URL such as {_SQLITE}{DEFAULT_STORE}")
@@ -189,8 +189,16 @@ class Settings:
             f"SQLAlchemy URL of the store (default: {_SQLITE}{DEFAULT_STORE} under the rootdir).",
             name="store",
             metavar="URL",
-            parse=_store_url,
+            parse=_database_url,
             default=f"{_SQLITE}{DEFAULT_STORE}",
+        ),
+    ]
+    study: Annotated[
+        str | None,
+        Text(
+            "SQLAlchemy URL of a database that searches are written to as Optuna studies.",
+            parse=_database_url,
+            has_flag=False,
         ),
     ]
     update: Annotated[

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_mipro.plugin.declaration import CheckedDeclaration
+    from pytest_mipro.plugin.executors import Executors
     from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.task import Metric
 
@@ -71,9 +72,14 @@ class TaskBuilder:
     """Builds the task of one test; an argument that is not declared comes from its fixture."""
 
     def __init__(
-        self, request: pytest.FixtureRequest, declared: CheckedDeclaration, settings: Settings
+        self,
+        request: pytest.FixtureRequest,
+        declared: CheckedDeclaration,
+        settings: Settings,
+        executors: Executors,
     ) -> None:
         """Build from what the requesting test declared."""
+        self._executors = executors
         self._request = request
         self._declared = declared
         self._settings = settings
@@ -122,6 +128,7 @@ class TaskBuilder:
         check_inputs(program, dataset.splits)
         if models.teacher is not None:
             check_inputs(models.teacher, {"train": dataset.train}, "teacher")
+        executor = self._executors.source_of(self._fixture("mipro_executor"))
         warnings = near_duplicate_warning(dataset.splits), hidden_output_warning(program)
         for warning in filter(None, warnings):
             warn(f"{name}: {warning}")
@@ -140,7 +147,8 @@ class TaskBuilder:
             adapter=self._adapter() or models.adapter,
             optimizer=self._optimizer(),
             options=self._declared.options,
-            threads=self._threads(models.max_threads),
+            threads=self._threads(None if executor else models.max_threads),
+            executor=executor,
             repeat=self._repeat(name, warn, sampled=is_sampled(program, models.lm)),
             alpha_spending=self._declared.values.get(
                 "alpha_spending", self._settings.alpha_spending
@@ -152,7 +160,9 @@ class TaskBuilder:
     def _value(self, name: str) -> Any:
         if name in self._declared.values:
             return self._declared.values[name]
-        fixture = f"mipro_{name}"
+        return self._fixture(f"mipro_{name}")
+
+    def _fixture(self, fixture: str) -> Any:
         try:
             return self._request.getfixturevalue(fixture)
         except pytest.fail.Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -17,6 +18,7 @@ from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
+from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
 from pytest_mipro.plugin.node import location_of
@@ -56,13 +58,14 @@ class TaskRunner:
         self._settings = settings
         self._orphans = orphans
         self._progress_reporter = ProgressReporter(config)
+        self._executors = Executors()
         self._declared: dict[str, CheckedDeclaration] = {}
         self._node: pytest.Item | None = None
         self._session = Session(
             store_url=settings.store_url,
             store_name=settings.store_name,
             folder=settings.folder,
-            process_name=_process_name(config),
+            process_name=_process_name(config, settings),
             callbacks=Callbacks(
                 fingerprint=self.fingerprint,
                 show_line=self.say,
@@ -77,6 +80,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                study=settings.study or "",
                 holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
@@ -156,8 +160,9 @@ class TaskRunner:
         return node.name if declared is None else str(declared.values.get("name", node.name))
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store, and shut down executors."""
         self._session.close()
+        self._executors.close()
 
     def fingerprint(self, task: Task) -> Mapping[str, object]:
         """Return the parts that plugins add to the compile key."""
@@ -185,7 +190,7 @@ class TaskRunner:
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node
         declared = self._declared.get(declaring_test(node)) or check(node)
-        builder = TaskBuilder(request, declared, self._settings)
+        builder = TaskBuilder(request, declared, self._settings, self._executors)
         models = builder.models()
         SECRETS.add_from(*models.lms)  # Building the rest may fail, and cite them.
         task = builder.task(self.name_of(node), models, self.warn)
@@ -210,6 +215,8 @@ class TaskRunner:
         pytest.skip(skip_reason(estimate))
 
 
-def _process_name(config: pytest.Config) -> str:
+def _process_name(config: pytest.Config, settings: Settings) -> str:
     worker = worker_id(config)
-    return f"pytest's worker {worker}" if worker else "another pytest run"
+    name = f"pytest's worker {worker}" if worker else "another pytest run"
+    # Machines share a store on a server, and no other.
+    return f"{name} on {platform.node()}" if settings.store_file is None else name

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import dspy
 
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     EvaluatedProgram,
     Evaluator,
     FurtherMetric,
@@ -79,7 +78,7 @@ class Scorer:
         Raises:
             MiproError: A row cannot be evaluated.
         """
-        workers = WorkerPool(ContextThreadPool(task.threads, thread_name_prefix="mipro"))
+        workers = WorkerPool(task.threads, executor=task.executor)
         account = current_account()
         if account is not None:
             account.stage = "held-out"

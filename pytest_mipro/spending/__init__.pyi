@@ -16,3 +16,4 @@ from .meter import end_call as end_call
 from .prices import Price as Price
 from .prices import Prices as Prices
 from .shared_spending import SharedSpending as SharedSpending
+from .shares import Shares as Shares

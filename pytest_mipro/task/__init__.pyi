@@ -7,6 +7,7 @@ from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
 from .callables import check_metrics as check_metrics
 from .callables import check_program as check_program
+from .callables import further_arguments as further_arguments
 from .callables import is_async_only as is_async_only
 from .callables import mismatch as mismatch
 from .clusters import clusters_of as clusters_of
@@ -14,6 +15,8 @@ from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
 from .example import check_example as check_example
 from .example import example_digest as example_digest
+from .executor import ExecutorSource as ExecutorSource
+from .executor import ExecutorSpec as ExecutorSpec
 from .hidden_fields import hidden_output_warning as hidden_output_warning
 from .near_duplicates import near_duplicate_warning as near_duplicate_warning
 from .optimizer import DEFAULT_OPTIMIZER as DEFAULT_OPTIMIZER

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_mipro.task.budget import Budget
     from pytest_mipro.task.callables import Metric
     from pytest_mipro.task.dataset import Dataset
+    from pytest_mipro.task.executor import ExecutorSource
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Task:
         optimizer: What compiles the program.
         options: The options of MIPROv2; the seed is that of every optimizer.
         threads: The most rows evaluated at the same time.
+        executor: Where they are evaluated; None takes threads of this process.
         version: The user's version of content that cannot be hashed.
         repeat: Rollouts per held-out example, whose score is their mean.
         first_rollout: The number of the first of these rollouts.
@@ -61,6 +63,7 @@ class Task:
     optimizer: OptimizerChoice = field(default_factory=OptimizerChoice)
     options: Options = field(default_factory=Options)
     threads: int = 8
+    executor: ExecutorSource | None = None
     version: str | None = None
     repeat: int = 1
     first_rollout: int = 0

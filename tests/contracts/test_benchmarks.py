@@ -47,6 +47,16 @@ TABLES = {
         "95% interval",
     ),
     "merges": ("what", "figure", "n", "without", "with", "should be"),
+    "scale": (
+        "latency ms",
+        "executor",
+        "workers",
+        "in flight",
+        "rows",
+        "rows/s",
+        "times one",
+        "driver ms/row",
+    ),
     "search_quality": (
         "over",
         "runs",

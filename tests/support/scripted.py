@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dspy
 from dspy import lm15
@@ -34,7 +34,7 @@ class ScriptedEngine:
         base: The percentage of right sums without demos.
         per_demo: The percentage that a demo adds.
         latency: The most seconds of a call; the seconds of a call are random.
-        teams: The answer for the field ``team`` by a word in the request.
+        teams: The answer for the field ``team`` or ``kind`` by a word in the request.
     """
 
     supports_response_schema = False
@@ -79,6 +79,12 @@ class ScriptedEngine:
         """Return the settings that decide the answers, for the keys."""
         return {"base": self._base, "per_demo": self._per_demo}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def _count(self) -> None:
         with self._lock:
             self.calls += 1
@@ -103,6 +109,8 @@ class AsyncScriptedEngine:
         return self._engine.dump_state()
 
 
+_LABELS = frozenset({"team", "kind"})
+"""The fields that are answered with a label."""
 _AGENT = {"next_tool_name": "finish", "next_tool_args": "{}"}
 """The fields with which an agent finishes."""
 
@@ -125,7 +133,7 @@ def _value(name: str, turn: str, chance: int, *, right: bool, teams: Mapping[str
     sums = _SUM.findall(turn)
     if name in _AGENT:
         return _AGENT[name]
-    if name == "team":
+    if name in _LABELS:
         answers = [team for word, team in teams.items() if word in turn]
         wrong_answers = [team for team in teams.values() if team not in answers]
         return (answers if right else wrong_answers)[0]

@@ -315,7 +315,7 @@ class Checkout:
         store_url: str | None = None,
         account: Account | None = None,
         shared_folder: Path | None = None,
-        **policy: bool,
+        **policy: Any,
     ) -> Generator[Run]:
         """Start a run; ``policy`` has what the user sets for all its tests."""
         session = Session(

@@ -11,7 +11,6 @@ import dspy
 from scripted import AsyncScriptedEngine, ScriptedEngine
 
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     FailureLimit,
     StoredRows,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.records import Row
     from pytest_mipro.store import Store
-    from pytest_mipro.task import Metric
+    from pytest_mipro.task import ExecutorSource, Metric
 
 SHORT = RetryPolicy(attempts=3, first_wait=0.005, total=0.5)
 
@@ -65,6 +64,12 @@ class Function(dspy.Module):
         self.function = function
         self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def forward(self, question: str) -> object:
         with self._lock:
@@ -133,9 +138,10 @@ def evaluate(
     metric: Metric = exact,
     threads: int = 4,
     failure_limit: FailureLimit | None = None,
+    executor: ExecutorSource | None = None,
     **settings: object,
 ) -> list[Row]:
     """Return the rows of ``program`` on ``examples``."""
-    workers = WorkerPool(ContextThreadPool(threads), SHORT)
+    workers = WorkerPool(threads, SHORT, executor=executor)
     rows = StoredRows(evaluator_of(metric, settings), store, workers, failure_limit)
     return run_to_completion(rows.evaluate(program, examples), workers)

@@ -146,6 +146,11 @@ class LlamaEngine:
     def __init__(self, model_file: Path) -> None:
         self.model_file = model_file
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take this machine's model file if an engine comes from another machine."""
+        model_file = state["model_file"]
+        self.model_file = model_file if model_file.exists() else _find_model()
+
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Return the model's answer.
 

@@ -14,14 +14,14 @@ import math
 import random
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import dspy
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.dspy_internals import is_frozen
 from pytest_mipro.errors import DeclarationError
-from pytest_mipro.evaluate import FailureLimit, StoredWork, gather
+from pytest_mipro.evaluate import FailureLimit, StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.records import Trace
 from pytest_mipro.task import example_digest
@@ -120,6 +120,14 @@ class _SetPlan:
         return list(islice(untried, math.ceil(_RESERVE * expected)))
 
 
+class _Attempt(NamedTuple):
+    """The key of an attempt, the program that makes it, and the key of its prompts."""
+
+    key: str
+    program: dspy.Module
+    prompts: str
+
+
 class Bootstrap:
     """Makes demo sets out of training examples."""
 
@@ -155,7 +163,7 @@ class Bootstrap:
         )
         self._workers = workers
         self._usages: dict[str, Usage] = {}
-        self._attempts: dict[int, tuple[str, dspy.Module]] = {}
+        self._attempts: dict[int, _Attempt] = {}
         self._failed: set[int] = set()
         _refuse_mismatch(self._student, self._teacher)
 
@@ -251,29 +259,30 @@ class Bootstrap:
 
     async def _traces(self, teacher: dspy.Module, indexes: Sequence[int]) -> dict[int, Trace]:
         """Return the teacher's traces on training examples, made side by side."""
-        self._stored_work.look_up([self._attempt(teacher, index)[0] for index in indexes])
+        self._stored_work.look_up([self._attempt(teacher, index).key for index in indexes])
         traces = await gather([self._trace(teacher, index) for index in indexes])
         self._failure_limit.check(traces)
         return dict(zip(indexes, traces, strict=True))
 
     async def _trace(self, teacher: dspy.Module, index: int) -> Trace:
-        key, program = self._attempt(teacher, index)
-        arguments = self._evaluator, program, self._trainset[index], key
-        trace = await self._stored_work.get(key, trace_row, *arguments)
+        key, program, prompts = self._attempt(teacher, index)
+        example = self._trainset[index]
+        work = Work(trace_row, (self._evaluator, program), (example, key), prompts, example)
+        trace = await self._stored_work.get(key, work)
         self._usages[key] = trace.usage
         if not trace.score:
             self._failed.add(index)
         return trace
 
-    def _attempt(self, teacher: dspy.Module, index: int) -> tuple[str, dspy.Module]:
-        """Return the key of an attempt, and the program that makes it."""
+    def _attempt(self, teacher: dspy.Module, index: int) -> _Attempt:
+        """Return an attempt on a training example."""
         if index not in self._attempts:
             example = self._trainset[index]
             program = _without(teacher, example)
             # Most attempts are made by the teacher itself.
             prompts = self._prompts if program is teacher else prompts_key(program)
             key = digest([self._evaluator.key, "trace", prompts, example_digest(example)])
-            self._attempts[index] = key, program
+            self._attempts[index] = _Attempt(key, program, prompts)
         return self._attempts[index]
 
 

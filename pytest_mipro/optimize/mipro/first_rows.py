@@ -11,14 +11,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy.utils.callback import BaseCallback
 
 from pytest_mipro.dspy_internals import calling_modules
-from pytest_mipro.evaluate import check_not_broken
+from pytest_mipro.evaluate import WorkCallback, check_not_broken
 from pytest_mipro.fingerprint import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_mipro.records import Row
 
@@ -41,7 +40,7 @@ def refuse_broken(rows: Sequence[Row]) -> None:
         check_not_broken("the baseline program", rows, "first validation examples")
 
 
-class CallerWatch(BaseCallback):
+class CallerWatch(WorkCallback):
     """Counts the predictor calls of a program that come from no predictor of the program.
 
     Args:
@@ -59,6 +58,23 @@ class CallerWatch(BaseCallback):
         self._signatures = {_signature(predictor) for predictor in own}
         self._foreign: Counter[str] = Counter()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[CallerWatch], tuple[dspy.Module]]:
+        return CallerWatch, (self._program,)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The calls, by the signature of their predictor."""
+        return dict(self._foreign)
+
+    def fresh(self) -> CallerWatch:
+        """See ``WorkCallback``."""
+        return CallerWatch(self._program)
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """See ``WorkCallback``."""
+        with self._lock:
+            self._foreign.update(counts)
 
     @property
     def advice(self) -> str:

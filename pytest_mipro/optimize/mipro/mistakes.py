@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.evaluate import StoredWork, gather
+from pytest_mipro.evaluate import StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps
 from pytest_mipro.records import Trace
@@ -108,15 +108,19 @@ class TrainingRuns:
         return sorted(mistakes, key=lambda mistake: _value(mistake.trace))
 
     async def _trace(self, program: dspy.Module, index: int) -> Trace:
-        key, program = self._attempt(program, index)
-        work = self._evaluator, program, self.trainset[index], key
-        return await self._work.get(key, run_on_example, *work)
+        key, program, prompts = self._attempt(program, index)
+        example = self.trainset[index]
+        shared = self._evaluator, program
+        work = Work(run_on_example, shared, (example, key), prompts, example)
+        return await self._work.get(key, work)
 
-    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module]:
+    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module, str]:
+        """Return the key of a run, the program that makes it, and the key of its prompts."""
         example = self.trainset[index]
         program = _without_demos_of(program, example)
-        content = [self._evaluator.key, "run", prompts_key(program), example_digest(example)]
-        return digest(content), program
+        prompts = prompts_key(program)
+        content = [self._evaluator.key, "run", prompts, example_digest(example)]
+        return digest(content), program, prompts
 
 
 def run_on_example(
@@ -142,8 +146,8 @@ def _without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Modul
     if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
         return program
     copied: dspy.Module = program.deepcopy()
-    for predictor, others in zip(copied.predictors(), demos, strict=True):
-        predictor.demos = others
+    for predictor, kept_demos in zip(copied.predictors(), demos, strict=True):
+        predictor.demos = kept_demos
     return copied
 
 
@@ -155,8 +159,8 @@ def confusions(mistakes: Sequence[Mistake], trainset: Sequence[dspy.Example]) ->
         chain.from_iterable(_confused(mistake, name) for mistake in mistakes for name in names)
     )
     return "\n".join(
-        f"{json.dumps(answered)} instead of {json.dumps(wanted)} ({name}): {count}"
-        for (name, wanted, answered), count in pairs.most_common(_MOST_CONFUSIONS)
+        f"{json.dumps(answered)} instead of {json.dumps(label)} ({name}): {count}"
+        for (name, label, answered), count in pairs.most_common(_MOST_CONFUSIONS)
     )
 
 
@@ -175,10 +179,10 @@ def _classes(labels: Sequence[Mapping[str, Any]]) -> list[str]:
 def _confused(mistake: Mistake, name: str) -> list[tuple[str, str, str]]:
     prediction = mistake.trace.prediction
     answered = prediction.get(name) if isinstance(prediction, dict) else None
-    wanted = demo_fields(mistake.example.labels())[name]
-    if not isinstance(answered, str) or len(answered) > _LONGEST_LABEL or answered == wanted:
+    label = demo_fields(mistake.example.labels())[name]
+    if not isinstance(answered, str) or len(answered) > _LONGEST_LABEL or answered == label:
         return []
-    return [(name, wanted, answered)]
+    return [(name, label, answered)]
 
 
 def _value(trace: Trace) -> float:

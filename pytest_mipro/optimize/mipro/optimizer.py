@@ -23,7 +23,6 @@ from dspy.teleprompt import Teleprompter
 from pytest_mipro import fingerprint
 from pytest_mipro.errors import DeclarationError, FingerprintError, InfrastructureError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     FailureLimit,
     StoredRows,
@@ -44,14 +43,14 @@ from pytest_mipro.optimize.mipro.statistics import percent, save_candidates, sta
 from pytest_mipro.records import Progress, Proposal, SearchLog, Usage
 from pytest_mipro.spending import current_account
 from pytest_mipro.store import Store
-from pytest_mipro.task import Options
+from pytest_mipro.task import ExecutorSource, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_mipro.optimize.mipro.pipeline import PipelineResult
     from pytest_mipro.records import BudgetCut
-    from pytest_mipro.task import Metric
+    from pytest_mipro.task import ExecutorSpec, Metric
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +106,7 @@ class MIPROv2(Teleprompter):
         on_warning: Callable[[str], None] = logger.warning,
         held_out: int = 0,
         rounds: int | None = None,
+        executor: ExecutorSpec | ExecutorSource | None = None,
     ) -> None:
         """Configure the optimizer.
 
@@ -117,16 +117,13 @@ class MIPROv2(Teleprompter):
                 ``teacher_settings``, then ``dspy.settings.lm``. A model may be
                 named, as in ``"openai/gpt-4o-mini"``, here and below.
             task_model: Answers for the program; default ``dspy.settings.lm``.
-            teacher_settings: DSPy settings the teacher runs under, such as
-                ``{"lm": stronger}``.
+            teacher_settings: DSPy settings the teacher runs under, such as ``{"lm": stronger}``.
             max_bootstrapped_demos: Most demos per set that come from traces.
-            max_labeled_demos: Most demos per set when it is filled up with
-                labelled examples.
+            max_labeled_demos: Most demos per set when it is filled up with labelled examples.
             auto: Size of the search; with None, ``num_candidates`` and
                 ``num_trials`` decide it.
             num_candidates: Instructions and demo sets per predictor.
-            num_threads: Rows evaluated at a time; default
-                ``dspy.settings.num_threads``.
+            num_threads: Rows evaluated at a time; default ``dspy.settings.num_threads``.
             max_errors: Rows the program may fail on before the compile stops.
                 None allows the teacher ``dspy.settings.max_errors`` and
                 candidates any number, as a failed row has the score 0.
@@ -137,18 +134,17 @@ class MIPROv2(Teleprompter):
                 ``mb_candidate_programs`` to the result.
             log_dir: Folder that gets every candidate measured in full, as JSON.
             metric_threshold: What a trace must score to become a demo.
-            store: Keeps finished work for later compiles; default is memory,
-                for one compile.
+            store: Keeps finished work for later compiles; default is memory, for one compile.
             version: With a ``store``, stands for the parts of the metric or the
                 program that cannot be hashed by content; change it with them.
             on_progress: Called with the progress of the compile.
-            on_warning: Called with a warning about the program, before most of
-                the compile is paid for; default logs it.
-            held_out: Rows to be evaluated after the compile, for which a budget
-                reserves enough.
+            on_warning: Called with a warning, before most is paid for; default logs it.
+            held_out: Rows to evaluate after the compile, for which a budget reserves enough.
             rounds: Most rounds of instructions that are written from mistakes
                 on training examples; default 4 for light, 6 for medium, 8 for
                 heavy, and none with ``auto=None``.
+            executor: Where rows run: an executor, which you shut down, or a
+                function that makes one; default is threads of this process.
 
         Raises:
             DeclarationError: An option is wrong, or there is no model. It is a
@@ -193,12 +189,14 @@ class MIPROv2(Teleprompter):
         self.cut: BudgetCut | None = None
         self.resumed = 0
         self.search: SearchLog | None = None
+        self.result: PipelineResult | None = None
         self.held_out = held_out
         self.rounds = rounds
         self.version = version
         self._store = store
         self._on_progress = on_progress or (lambda _: None)
         self._on_warning = on_warning
+        self._executor = executor
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments of the constructor that ``dspy.MIPROv2`` has, by name."""
@@ -290,7 +288,8 @@ class MIPROv2(Teleprompter):
         )
         plan = Plan.make(options, len(student.predictors()), trainset, valset)
         threads = self.num_threads or dspy.settings.num_threads
-        workers = WorkerPool(ContextThreadPool(threads, thread_name_prefix="mipro"))
+        executor = ExecutorSource.of(self._executor)
+        workers = WorkerPool(threads, executor=executor)
         store = self._store or Store.in_memory()
         try:
             pipeline = self._pipeline(
@@ -307,6 +306,8 @@ class MIPROv2(Teleprompter):
         finally:
             if self._store is None:
                 store.close()
+            if executor is not None and executor is not self._executor:
+                executor.close()
 
     def _pipeline(
         self,
@@ -355,7 +356,7 @@ class MIPROv2(Teleprompter):
             bootstrap=bootstrap,
             proposer=proposer,
             search=Search(rows, plan.valset, plan.limits, reporter.report, budget),
-            rounds=Rounds(runs, proposer, workers, plan.limits.seed, plan.rounds),
+            rounds=Rounds(runs, proposer, workers, plan.limits),
             budget=budget,
             workers=workers,
             reporter=reporter,
@@ -382,7 +383,7 @@ class MIPROv2(Teleprompter):
         return Evaluator(self.metric, settings, key, answers)
 
     def _run(self, pipeline: Pipeline, workers: WorkerPool) -> PipelineResult:
-        self.cut = self.search = None
+        self.cut = self.search = self.result = None
         try:
             result = run_to_completion(pipeline.run(), workers)
         except InfrastructureError as error:
@@ -396,7 +397,7 @@ class MIPROv2(Teleprompter):
             self.total_calls = workers.usage.calls
             self.prompt_model_total_calls = workers.usage_of(Proposal).calls
             self.resumed = workers.resumed
-        self.cut, self.search = result.cut, result.log
+        self.cut, self.search, self.result = result.cut, result.log, result
         return result
 
     def _program(self, result: PipelineResult) -> dspy.Module:

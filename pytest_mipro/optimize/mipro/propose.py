@@ -27,7 +27,7 @@ from dspy import AdapterParseError, ContextWindowExceededError
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.dspy_internals import metered_calls
-from pytest_mipro.evaluate import StoredWork, gather, retry_lm_errors
+from pytest_mipro.evaluate import StoredWork, Work, gather, retry_lm_errors
 from pytest_mipro.records import Proposal
 from pytest_mipro.spending import UsageMeter
 
@@ -332,8 +332,8 @@ class GroundedProposer:
             *(fingerprint.describe_model(model), fingerprint.describe_adapter(self._adapter)),
         ]
         key = digest(plain(content))
-        work = ask, model, self._adapter, signature, request, key
-        proposal = await self._stored_work.get(key, *work)
+        work = Work(ask, (model, self._adapter, signature), (request, key))
+        proposal = await self._stored_work.get(key, work)
         return proposal.text
 
     def _modules(self) -> list[str]:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
+
     from retry_clock import Clock
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Return two processes on which all tests of a session run rows."""
+    from executors import running_pool
+
+    with running_pool() as pool:
+        yield pool
 
 
 @pytest.fixture

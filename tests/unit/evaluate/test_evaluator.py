@@ -19,7 +19,6 @@ from pytest_mipro.evaluate import call_watch, supervision
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.retry_policy import RetryPolicy
 from pytest_mipro.evaluate.stored_rows import StoredRows
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.spending import Account, Limit
 from pytest_mipro.store import Store
@@ -332,7 +331,7 @@ class TestLMErrors:
             return dspy.LMTransportError("reset") if call < 4 else AssertionError(call)
 
         policy = RetryPolicy(first_wait=3600, longest_wait=3600, total=9999)
-        workers = WorkerPool(ContextThreadPool(4), policy)
+        workers = WorkerPool(4, policy)
         settings = {"lm": engine_lm(FlakyEngine(error_at))}
         rows = StoredRows(evaluator_of(settings=settings), store, workers)
         with pytest.raises(InfrastructureError, match="dead key"):

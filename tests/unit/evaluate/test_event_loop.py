@@ -14,7 +14,6 @@ from sums import Function, evaluate, sums
 
 from pytest_mipro.evaluate import event_loop
 from pytest_mipro.evaluate.event_loop import run_to_completion
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.store import Store
 
@@ -27,7 +26,7 @@ INTERRUPTED = """
 import signal, sys, time
 import dspy
 from pytest_mipro.evaluate import (
-    ContextThreadPool, Evaluator, StoredRows, WorkerPool, run_to_completion,
+    Evaluator, StoredRows, WorkerPool, run_to_completion,
 )
 from pytest_mipro.store import Store
 
@@ -40,7 +39,7 @@ class Slow(dspy.Module):
 # The process that runs the tests may ignore the signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 store = Store.open(sys.argv[1])
-workers = WorkerPool(ContextThreadPool(2))
+workers = WorkerPool(2)
 rows = StoredRows(Evaluator(lambda *_: 1.0, {}, "key"), store, workers)
 examples = [dspy.Example(question=str(n)).with_inputs("question") for n in range(1000)]
 try:
@@ -57,7 +56,7 @@ def test_the_result_is_returned() -> None:
         await asyncio.sleep(0)
         return "done"
 
-    assert run_to_completion(work(), WorkerPool(ContextThreadPool(1))) == "done"
+    assert run_to_completion(work(), WorkerPool(1)) == "done"
 
 
 def test_the_error_is_raised() -> None:
@@ -69,7 +68,7 @@ def test_the_error_is_raised() -> None:
         raise KeyError(message)
 
     with pytest.raises(KeyError, match="here") as caught:
-        run_to_completion(work(), WorkerPool(ContextThreadPool(1)))
+        run_to_completion(work(), WorkerPool(1))
     assert caught.traceback[-1].name == "work"
 
 
@@ -122,7 +121,7 @@ def test_progress_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> N
     """The pool reports without a record, as while calls are retried, until the work ends."""
     monkeypatch.setattr(event_loop, "PROGRESS_INTERVAL", 0.01)
     counts: list[int] = []
-    workers = WorkerPool(ContextThreadPool(1))
+    workers = WorkerPool(1)
     workers.on_record = lambda: counts.append(workers.new_records)
     run_to_completion(asyncio.sleep(0.2), workers)
     assert counts[:2] == [0, 0]
@@ -134,7 +133,7 @@ def test_progress_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_error_of_the_progress_report_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report may be a function of the user, whose error must not be swallowed."""
     monkeypatch.setattr(event_loop, "PROGRESS_INTERVAL", 0.01)
-    workers = WorkerPool(ContextThreadPool(1))
+    workers = WorkerPool(1)
 
     def fail() -> None:
         message = "cannot report"
@@ -166,7 +165,7 @@ def test_a_timeout_of_the_test_ends_the_work() -> None:
     handler = signal.signal(signal.SIGALRM, fail)
     try:
         with pytest.raises(TimeoutOfTestError):
-            run_to_completion(work(), WorkerPool(ContextThreadPool(1)))
+            run_to_completion(work(), WorkerPool(1))
     finally:
         signal.signal(signal.SIGALRM, handler)
     count = len(steps)

@@ -9,7 +9,6 @@ from pytest_mipro.errors import ProgramError
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.stored_rows import StoredRows
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def test_each_evaluation_of_too_many_failures_raises(store: Store) -> None:
 
 def test_a_row_counts_once(store: Store) -> None:
     """A failed row that is evaluated again is not another failure."""
-    workers = WorkerPool(ContextThreadPool(2))
+    workers = WorkerPool(2)
     rows = StoredRows(evaluator_of(), store, workers, FailureLimit(2))
     program = Function(fail)
 

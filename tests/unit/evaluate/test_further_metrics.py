@@ -11,7 +11,6 @@ from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.further_metrics import EvaluatedProgram, FurtherMetric
 from pytest_mipro.evaluate.rollouts import RolloutEvaluator
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -57,14 +56,14 @@ def evaluated(
     """Return the rows of a program, by both metrics if they are asked for ``together``."""
     further = {"exact": exact} if together else {}
     rollouts = RolloutEvaluator(replace(EVALUATOR, metric=metric, further=further), 1)
-    workers, examples = WorkerPool(ContextThreadPool(1)), sums(3)
+    workers, examples = WorkerPool(1), sums(3)
     (rows,) = run_to_completion(rollouts.evaluate([program], examples, store, workers), workers)
     return EvaluatedProgram(program, examples, rows)
 
 
 def scores(store: Store, rows: EvaluatedProgram) -> list[float]:
     """Return the scores by the further metric."""
-    workers = WorkerPool(ContextThreadPool(1))
+    workers = WorkerPool(1)
     (of_program,) = run_to_completion(EXACT.scores([rows], store, workers), workers)
     return of_program
 

@@ -11,7 +11,6 @@ from sums import Function, sums
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.stored_rows import StoredRows
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.store import Store
 
@@ -33,7 +32,7 @@ def restored(prediction: object) -> object:
     store = Store.in_memory()
     program = Function(lambda _: prediction)
     for key, metric in (("first", lambda *_: True), ("second", record)):
-        workers = WorkerPool(ContextThreadPool(1))
+        workers = WorkerPool(1)
         rows = StoredRows(Evaluator(metric, {}, key, "prediction"), store, workers)
         run_to_completion(rows.evaluate(program, sums(1)), workers)
     store.close()

@@ -9,7 +9,6 @@ from scripted import ScriptedEngine, scripted_lm
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.rollouts import RolloutEvaluator, mean_score
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.records import Row
 
@@ -32,7 +31,7 @@ def evaluate(
 ) -> list[tuple[Row, ...]]:
     """Return ``count`` rows of a program on each example."""
     rollouts = RolloutEvaluator(Evaluator(right, {"lm": lm}, "key", "prediction"), count)
-    workers = WorkerPool(ContextThreadPool(2))
+    workers = WorkerPool(2)
     programs = [program or dspy.Predict("question -> answer")]
     (rows,) = run_to_completion(rollouts.evaluate(programs, EXAMPLES, store, workers), workers)
     assert rollouts.stored(store, programs[0], EXAMPLES) == rows

@@ -20,7 +20,6 @@ from pytest_mipro.evaluate.async_tasks import gather
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
 from pytest_mipro.evaluate.stored_rows import StoredRows, count_missing, original_usages
-from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.records import Row, Usage
 from pytest_mipro.store import Store
@@ -68,7 +67,7 @@ class TestEvaluate:
     def test_concurrent_evaluations_share_their_rows(self, store: Store) -> None:
         """A row that is being evaluated is not evaluated again."""
         program = Function(add_slowly)
-        workers = WorkerPool(ContextThreadPool(8))
+        workers = WorkerPool(8)
         rows = StoredRows(evaluator_of(), store, workers)
 
         async def evaluate_five_times() -> list[list[Row]]:
@@ -81,7 +80,7 @@ class TestEvaluate:
 
     def test_rows_are_stored_before_they_are_returned(self, store: Store) -> None:
         """The store has each row that the caller has."""
-        workers = WorkerPool(ContextThreadPool(4))
+        workers = WorkerPool(4)
         rows = StoredRows(evaluator_of(), store, workers)
 
         async def evaluate_and_read() -> tuple[list[Row], dict[str, Row]]:
@@ -117,7 +116,7 @@ class TestEvaluate:
         """Rows of another metric, model or program are not used."""
         program = Function()
         for key in ("first", "second"):
-            workers = WorkerPool(ContextThreadPool(2))
+            workers = WorkerPool(2)
             rows = StoredRows(Evaluator(exact, {}, key), store, workers)
             run_to_completion(rows.evaluate(program, sums(3)), workers)
         assert set(program.calls.values()) == {2}
@@ -203,7 +202,7 @@ def evaluate_under(
     examples: Sequence[dspy.Example] | None = None,
 ) -> tuple[list[Row], Usage]:
     """Return the rows of an evaluator with this key; all such evaluators share predictions."""
-    workers = WorkerPool(ContextThreadPool(2))
+    workers = WorkerPool(2)
     evaluator = Evaluator(metric, {"lm": lm}, key, "prediction")
     rows = StoredRows(evaluator, store, workers)
     evaluated = run_to_completion(rows.evaluate(program, examples or sums(3)), workers)
@@ -380,7 +379,7 @@ class TestErrors:
         self, store: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
         """An error that arrives after the first was raised prints and logs nothing."""
-        workers = WorkerPool(ContextThreadPool(4))
+        workers = WorkerPool(4)
         raised = threading.Event()
 
         def late(question: str) -> object:

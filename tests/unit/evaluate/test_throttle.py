@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.evaluate import throttle as throttle_module
-from pytest_mipro.evaluate.retry_policy import RetryPolicy
 from pytest_mipro.evaluate.throttle import Throttle, current_throttle, throttled
 
 if TYPE_CHECKING:
@@ -24,20 +22,6 @@ def test_the_longer_of_two_pauses_counts(clock: Clock) -> None:
 
     assert throttle.wait_for_pause()
     assert clock.now >= 0.2
-
-
-def test_a_pickled_throttle_has_its_policy_alone() -> None:
-    """Another process has the same policy, and no pause or stop of this one."""
-    policy = RetryPolicy(attempts=4)
-    throttle = Throttle(policy)
-    throttle.pause(9)
-    throttle.stop()
-
-    copied = pickle.loads(pickle.dumps(throttle))
-
-    assert copied.policy == policy
-    assert copied.wait_for_pause()
-    assert not copied.stopped
 
 
 def test_work_does_not_begin_after_a_stop() -> None:

@@ -171,6 +171,7 @@ NATIVE = [
     ("default_lm", "'a/b'", "a/b"),
     ("inconclusive", "'fail'", "fail"),
     ("store_url", "'postgresql://host/db'", "postgresql://host/db"),
+    ("study", "'postgresql://host/db'", "postgresql://host/db"),
     ("prices", "['a/b: 1 2', 'c: 0 0.5']", {"a/b": (1.0, 2.0), "c": (0.0, 0.5)}),
     ("reports", "['a.md']", None),
     ("redact", "['*_pin', 'salt']", ("*_pin", "salt")),

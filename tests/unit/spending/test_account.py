@@ -9,7 +9,6 @@ from scripted import scripted_lm
 
 from pytest_mipro.errors import BudgetExceeded, ModelError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     StoredRows,
     WorkerPool,
@@ -153,7 +152,7 @@ def test_running_rows_alone_exceed_the_limit(threads: int) -> None:
         for number in range(100)
     ]
     store = Store.in_memory()
-    workers = WorkerPool(ContextThreadPool(threads))
+    workers = WorkerPool(threads)
     account = Account([calls(30)])
     rows = StoredRows(evaluator, store, workers).evaluate(
         dspy.Predict("question -> answer"), examples

@@ -13,7 +13,6 @@ from scripted import ScriptedEngine, scripted_lm
 
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError, ProgramError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     FailureLimit,
     WorkerPool,
@@ -65,7 +64,7 @@ def bootstrap(
     failure_limit: FailureLimit | None = None,
 ) -> list[tuple[dict[str, DemoSet], FirstDemos]]:
     """Return the demo sets for a student, from a teacher on ``train``, and their first demos."""
-    workers = WorkerPool(ContextThreadPool(threads))
+    workers = WorkerPool(threads)
     phase = Bootstrap(
         evaluator=Evaluator(metric, {"lm": lm}, "evaluation"),
         student=program or student(),

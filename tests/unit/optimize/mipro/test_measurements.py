@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dspy
 import pytest
 
-from pytest_mipro.evaluate import ContextThreadPool, Evaluator, StoredRows, WorkerPool
+from pytest_mipro.evaluate import Evaluator, StoredRows, WorkerPool
 from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH, Measurements, Minibatch
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.space import Space
@@ -44,7 +44,7 @@ SPACE = Space(Threshold(), (("1234", "12"),), (((),),))
 @pytest.fixture
 def workers() -> Iterator[WorkerPool]:
     """Return workers that stop after the test."""
-    pool = WorkerPool(ContextThreadPool(2))
+    pool = WorkerPool(2)
     yield pool
     pool.stop()
 

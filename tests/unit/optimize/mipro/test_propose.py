@@ -12,7 +12,7 @@ from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine
 
 from pytest_mipro.errors import InfrastructureError
-from pytest_mipro.evaluate import ContextThreadPool, WorkerPool
+from pytest_mipro.evaluate import WorkerPool
 from pytest_mipro.optimize.mipro.bootstrap import FirstDemos
 from pytest_mipro.optimize.mipro.propose import GroundedProposer, most_requests, program_code
 from pytest_mipro.task import Options
@@ -98,7 +98,7 @@ def instructions(
     **options: object,
 ) -> tuple[tuple[str, ...], ...]:
     """Return the instructions that the model on ``engine`` proposes for a student."""
-    workers = WorkerPool(ContextThreadPool(threads))
+    workers = WorkerPool(threads)
     declared = Options.checked(**options)
     lm = dspy.LM("scripted", engine=engine, cache=False, num_retries=0)
     proposer = GroundedProposer(

@@ -14,13 +14,13 @@ from dspy.signatures import make_signature
 
 from pytest_mipro.errors import MetricError
 from pytest_mipro.evaluate import (
-    ContextThreadPool,
     Evaluator,
     StoredRows,
     WorkerPool,
     run_to_completion,
 )
-from pytest_mipro.optimize.mipro.search import OPENING, Search, SearchLimits, opening
+from pytest_mipro.optimize.mipro.search import Search, opening
+from pytest_mipro.optimize.mipro.search_limits import OPENING, SearchLimits
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store
@@ -115,7 +115,7 @@ def search(
     reports: list[Progress] | None = None,
 ) -> SearchResult:
     """Return the result of a search of ``space``, with its progress in ``reports``."""
-    workers = WorkerPool(ContextThreadPool(threads))
+    workers = WorkerPool(threads)
     evaluator = Evaluator(metric if callable(metric) else CountingMetric(), {}, "evaluation")
     limits = SearchLimits(trials, rows, seed, trials)
     on_progress = reports.append if reports is not None else lambda _: None
