@@ -27,6 +27,7 @@ and the true score of a program follows from its prompts' levels.
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect
 from dataclasses import dataclass
@@ -97,9 +98,9 @@ class RulesModel:
 
     def score(self, levels: Sequence[Sequence[float]]) -> float:
         """Return the true score, in percent, of prompts with these levels."""
-        chances = [sum(of_rule) / len(of_rule) for of_rule in zip(*levels, strict=True)]
+        chances = [math.fsum(of_rule) / len(of_rule) for of_rule in zip(*levels, strict=True)]
         pairs = zip(self.shares, chances, strict=True)
-        return 100 * sum(share * chance for share, chance in pairs)
+        return 100 * math.fsum(share * chance for share, chance in pairs)
 
     def reply(self, system: str, turns: Sequence[str]) -> RulesReply:
         """Answer a request.
@@ -137,21 +138,21 @@ class RulesModel:
 
     def _written(self, fields: Sequence[str], request: str) -> str:
         shown = _SHOWN_INSTRUCTION.search(request)
-        kept = _NAME.findall(shown[1]) if shown else []
+        named = _NAME.findall(shown[1]) if shown else []
         rest = _SHOWN_INSTRUCTION.sub("", request)
-        names = dict.fromkeys([*kept, *self._learned(rest, kept)])
+        names = dict.fromkeys([*named, *self._learned(rest, named)])
         text = " ".join(["Answer the question.", *(f"Mind {name}." for name in names)])
         values = dict.fromkeys(fields, text)
         return json.dumps(values) if "JSON object" in request else _filled(values)
 
-    def _learned(self, text: str, kept: Sequence[str]) -> list[str]:
+    def _learned(self, text: str, named: Sequence[str]) -> list[str]:
         shown = _EXAMPLE.findall(text)
         failing = [part for part in shown if _FAILS.search(part)]
         evidence = [self.names[self._rule_in(part)] for part in failing or shown]
         count = _WITH_LABELS if any(map(_has_label, failing)) else _WITHOUT
         if not failing:
             evidence += _NAME.findall(text)
-        new = sorted(set(evidence) - set(kept))
+        new = sorted(set(evidence) - set(named))
         # The most frequent evidence is as likely to be noticed as any.
         new.sort(key=lambda name: self._digest("noticed", name, text))
         return new[:count]

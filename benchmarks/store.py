@@ -5,14 +5,13 @@ process works like a warm session: it opens the store, computes all keys, and
 reads, per task, the artifact and the held-out rows of both programs. README.md
 beside this file explains the columns.
 
-    python benchmarks/store.py
+    python benchmarks/store.py [--url postgresql://user@host/database]
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import sqlite3
 import sys
 import time
 from contextlib import closing, contextmanager
@@ -62,7 +61,6 @@ WARM = 500.0
 """The most milliseconds that a warm session may take to read its results."""
 BATCH_SIZE = 1000
 HELD_OUT = 120
-_LONG_AGO = 2 * 86_400
 
 
 @dataclass
@@ -196,12 +194,11 @@ def write(store: Store, rows: Iterator[Row], batch_size: int, duration: Duration
             store.rows.put(*batch)
 
 
-def let_a_day_pass(path: Path) -> None:
+def let_a_day_pass(url: str) -> None:
     """Date the last use of all content in the store back by two days."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE rows SET used = used - ?", [_LONG_AGO])
-        connection.execute("UPDATE artifacts SET used = used - ?", [_LONG_AGO])
-        connection.commit()
+    with closing(Store.open(url)) as store, store.connection() as connection:
+        connection.exec_driver_sql("UPDATE rows SET used = used - 2 * 86400")
+        connection.exec_driver_sql("UPDATE artifacts SET used = used - 2 * 86400")
 
 
 @dataclass(frozen=True)
@@ -209,20 +206,20 @@ class Benchmark:
     """A benchmark of a new store.
 
     Attributes:
-        path: The path of the store.
+        url: The URL of the store.
         rows: How many rows it gets.
         tasks: How many tasks a session has.
         table: Prints the figures.
     """
 
-    path: Path
+    url: str
     rows: int
     tasks: int
     table: Table
 
     def run(self) -> None:
         """Fill the store, read it, and print the rows of the table."""
-        url = f"sqlite:///{self.path}"
+        url = self.url
         half, hundredth = self.rows // 2, self.rows // 100
         batched, single = Duration(), Duration()
         with closing(Store.open(url)) as store:
@@ -234,7 +231,7 @@ class Benchmark:
         self._row("write a row, one at a time", hundredth, single, WRITE)
         warm = f"warm session of {self.tasks} tasks"
         self._row(warm, 1, in_new_process(read_session, url, self.tasks), WARM)
-        let_a_day_pass(self.path)
+        let_a_day_pass(url)
         self._row(f"{warm}, a day later", 1, in_new_process(read_session, url, self.tasks), WARM)
 
     def _row(self, name: str, times: int, duration: Duration, limit: float) -> None:
@@ -248,6 +245,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a store of few rows")
     parser.add_argument("--rows", type=int, default=1_000_000, help="default 1000000")
     parser.add_argument("--tasks", type=int, default=10, help="default 10")
+    parser.add_argument("--url", help="an empty PostgreSQL database, default a SQLite file")
     parser.add_argument(
         "--folder", type=Path, help="a folder for the store, which is removed at the end"
     )
@@ -261,8 +259,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     arguments = _arguments(argv)
     with TemporaryDirectory(dir=arguments.folder) as folder:
-        path = Path(folder) / "store.db"
-        Benchmark(path, arguments.rows, arguments.tasks, Table(COLUMNS)).run()
+        url = arguments.url or f"sqlite:///{Path(folder) / 'store.db'}"
+        Benchmark(url, arguments.rows, arguments.tasks, Table(COLUMNS)).run()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from pytest_mipro.gate import (
     SequentialDesign,
     beats_baseline,
     compare,
+    compare_at,
     costs_no_more,
     no_regression,
 )
@@ -67,6 +68,7 @@ COLUMNS = {
     "val went up": 0,
 }
 SEQUENTIAL_COLUMNS = {
+    "scores": 12,
     "true difference": 0,
     "n": 4,
     "passes at once": 0,
@@ -358,9 +360,9 @@ def _cost_row(kind: str, n: int, repetitions: int) -> list[object]:
     return [kind, 1, "", n, *[""] * 3, *shares, *[""] * 4]
 
 
-def _sequential_row(difference: float, n: int, repetitions: int) -> list[object]:
-    """Return the row of continuous scores that are asked for in batches until PASS is decided."""
-    population, design = Population("continuous"), SequentialDesign.of(n, ALPHA)
+def _sequential_row(kind: str, difference: float, n: int, repetitions: int) -> list[object]:
+    """Return the row of scores that are asked for in batches until PASS is decided."""
+    population, design = Population(kind), SequentialDesign.of(n, ALPHA)
     rng = np.random.default_rng(n)
     at_once = sequentially = examples = 0
     for _ in range(repetitions):
@@ -368,13 +370,14 @@ def _sequential_row(difference: float, n: int, repetitions: int) -> list[object]
         at_once += compare(*scores.tolist(), alpha=ALPHA).p_value < ALPHA
         for number, size in enumerate(design.sizes, 1):
             look = InterimLook(design, number)
-            comparison = compare(*scores[:, :size].tolist(), alpha=ALPHA)
-            if look.should_stop(comparison, "PASS"):
-                sequentially += comparison.p_value < look.level
+            comparison = compare_at(look, *scores[:, :size].tolist())
+            passes = comparison.p_value < ALPHA
+            if passes or look.is_futile(comparison, "PASS") or look.is_last:
+                sequentially += passes
                 examples += size
                 break
     shares = (f"{passed / repetitions:.1%}" for passed in (at_once, sequentially))
-    return [f"{difference:.3f}", n, *shares, f"{examples / repetitions / n:.1%}"]
+    return [kind, f"{difference:.3f}", n, *shares, f"{examples / repetitions / n:.1%}"]
 
 
 def _priced(tokens: Numbers) -> Scorecard:
@@ -388,6 +391,7 @@ POPULATIONS = (
     *(Population(kind, clustered=True) for kind in ("binary", "ceiling", "alike", "alike graded")),
 )
 COSTS = ("costs", "dear")
+SEQUENTIAL = ("binary", "continuous")
 DIFFERENCES = (0.0, 0.025, 0.05, 0.1)
 """True differences of programs whose examples are asked for in batches."""
 KINDS = (*DRAWS, *COSTS)
@@ -419,8 +423,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 table.row(_cost_row(kind, n, arguments.repetitions))
     print()
     table = Table(SEQUENTIAL_COLUMNS)
-    for difference in DIFFERENCES:
-        table.row(_sequential_row(difference, max(arguments.sizes), arguments.repetitions))
+    for kind in SEQUENTIAL:
+        if kind in arguments.scores:
+            for difference in DIFFERENCES:
+                n, repetitions = max(arguments.sizes), arguments.repetitions
+                table.row(_sequential_row(kind, difference, n, repetitions))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,13 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start a worker more than there are processors: tests wait for processes and servers."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (count or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)  # Before items are deselected by their markers.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a PostgreSQL server."""

@@ -17,6 +17,6 @@ def is_frozen(program: dspy.Module) -> bool:
     return bool(getattr(program, _FROZEN, False))
 
 
-def unfreeze(program: dspy.Module) -> None:
-    """Let DSPy show the predictors of a program where it is a part of another one."""
-    vars(program)[_FROZEN] = False
+def unfreeze(module: object) -> None:
+    """Let DSPy show the predictors of a module where it is a part of another one."""
+    vars(module)[_FROZEN] = False

@@ -21,6 +21,7 @@ from pytest_mipro.evaluate.failures import (
 )
 from pytest_mipro.records import MOST_SCORE
 from pytest_mipro.spending import CallRefused
+from pytest_mipro.task import further_arguments
 
 if TYPE_CHECKING:
     from pytest_mipro.task import Metric
@@ -43,7 +44,7 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
             with such a ``score``.
     """
     try:
-        value = result_of(metric(example, prediction, *trace))
+        value = result_of(metric(example, prediction, *further_arguments(metric, *trace)))
     except (KeyboardInterrupt, CallRefused, AttemptOver):
         raise
     except BaseException as error:

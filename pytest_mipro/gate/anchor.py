@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_mipro.gate.paired import compare
-from pytest_mipro.gate.verdict import AcceptedScores, no_regression
+from pytest_mipro.gate.paired import compare, score_range
+from pytest_mipro.gate.verdict import AcceptedScores, common_scores, no_regression
 from pytest_mipro.gate.wording import bounds_text, compared_examples, confidence_text
 
 if TYPE_CHECKING:
+    from pytest_mipro.gate.sequential import InterimLook
     from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 PROMOTION_ALPHA = 0.01
 """Accepted chance that an accepted program becomes the anchor without being better."""
+MOST_TOLERANCES = 5
+"""Tolerances that the losses since the anchor may add up to, however many programs follow."""
 _TINY = 1e-9
 
 
@@ -41,20 +44,24 @@ class AnchorJudgement:
     Attributes:
         comparison: The paired comparison.
         is_worse: Whether the loss is shown to be larger than the tolerance.
-        is_low: Whether the measured loss is larger than the tolerance.
+        is_low: Whether the measured loss is larger than the tolerance, and not
+            shown to be smaller than ``MOST_TOLERANCES`` of them.
+        is_kept: Whether the loss is shown to be smaller than the tolerance.
         clauses: The clauses of a verdict's sentence.
     """
 
     comparison: PairedComparison
     is_worse: bool
     is_low: bool
+    is_kept: bool
     clauses: tuple[str, ...]
 
     def applied_to(self, verdict: Verdict) -> Verdict:
         """Return the verdict against the reference, or a worse one.
 
-        A loss that is shown makes it FAIL. One that is only measured makes a PASS
-        INCONCLUSIVE, without being tolerated: such losses are what adds up.
+        A loss that is shown makes it FAIL. One that is only measured, and that may
+        be large, makes a PASS INCONCLUSIVE, without being tolerated: such losses
+        are what adds up.
         """
         sentence = "; ".join((verdict.sentence, *self.clauses))
         if self.is_worse and verdict.word != "FAIL":
@@ -67,7 +74,12 @@ class AnchorJudgement:
 
 
 def judge_against_anchor(
-    anchor: AnchorScores, compiled: Scorecard, *, tolerance: float, alpha: float
+    anchor: AnchorScores,
+    compiled: Scorecard,
+    *,
+    tolerance: float,
+    alpha: float,
+    look: InterimLook | None = None,
 ) -> AnchorJudgement:
     """Judge whether a program lost more than ``tolerance`` since the anchor.
 
@@ -76,6 +88,8 @@ def judge_against_anchor(
         compiled: Held-out scores of the compiled program.
         tolerance: Loss of mean score that is accepted.
         alpha: Accepted chance of a wrong FAIL.
+        look: The look of a sequential design of the same alpha, if not all examples are asked
+            at once.
 
     Raises:
         DeclarationError: ``tolerance`` or ``alpha`` cannot be used.
@@ -83,12 +97,15 @@ def judge_against_anchor(
     """
     __tracebackhide__ = True
     accepted = AcceptedScores(anchor.scorecard, anchor.command)
-    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha)
+    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha, look=look)
     comparison = verdict.comparison
     if comparison is None:
         raise AssertionError(verdict)
     is_worse = verdict.word == "FAIL"
-    is_low = is_worse or comparison.difference < -tolerance - _TINY
+    is_beyond = comparison.difference < -tolerance - _TINY
+    is_low = is_worse or (
+        is_beyond and not _is_bounded(anchor.scorecard, compiled, tolerance, alpha)
+    )
     if is_worse:
         consequence = f"worse than the anchor at alpha = {alpha:g}; {_advice(anchor)}"
     elif is_low:
@@ -96,10 +113,34 @@ def judge_against_anchor(
             f"measured more than the tolerance of {tolerance:.3f} below the anchor, which counts "
             f"as failed, for small losses add up; {_advice(anchor)}"
         )
+    elif is_beyond:
+        consequence = (
+            f"shown to be less than {MOST_TOLERANCES} tolerances of {tolerance:.3f} below the "
+            "anchor"
+        )
     else:
         consequence = "within the tolerance of the anchor"
     clauses = (anchor.note, _figures(comparison, anchor, compiled), consequence)
-    return AnchorJudgement(comparison, is_worse, is_low, tuple(filter(None, clauses)))
+    return AnchorJudgement(
+        comparison, is_worse, is_low, verdict.word == "PASS", tuple(filter(None, clauses))
+    )
+
+
+def _is_bounded(anchor: Scorecard, compiled: Scorecard, tolerance: float, alpha: float) -> bool:
+    """Return whether a loss of ``MOST_TOLERANCES`` is excluded.
+
+    With enough examples, chance alone measures more than the tolerance below an equally good
+    anchor, and this lets such a program pass. Only a loss that is possible can be excluded.
+    """
+    most = MOST_TOLERANCES * tolerance
+    anchor_scores, scores, clusters = common_scores(anchor, compiled)
+    if not 0 < most < score_range(anchor_scores, scores):
+        return False
+    comparison = compare(
+        anchor_scores, scores, margin=-most, alpha=alpha, clusters=clusters, worse=True
+    )
+    # Two tests share the chance of a wrong FAIL, and this one alone has that of a wrong PASS.
+    return comparison.p_value < 2 * alpha
 
 
 def is_shown_better(anchor: Scorecard, accepted: Scorecard) -> bool:
@@ -109,16 +150,10 @@ def is_shown_better(anchor: Scorecard, accepted: Scorecard) -> bool:
         anchor: The scores of the anchor.
         accepted: The scores of the program that is accepted.
     """
-    anchor_scores = dict(zip(anchor.examples, anchor.scores, strict=True))
-    common = [index for index, example in enumerate(accepted.examples) if example in anchor_scores]
-    if not common:
+    anchor_scores, scores, clusters = common_scores(anchor, accepted)
+    if not scores:
         return False
-    comparison = compare(
-        [anchor_scores[accepted.examples[index]] for index in common],
-        [accepted.scores[index] for index in common],
-        alpha=PROMOTION_ALPHA,
-        clusters=[accepted.clusters[index] for index in common] if accepted.clusters else [],
-    )
+    comparison = compare(anchor_scores, scores, alpha=PROMOTION_ALPHA, clusters=clusters)
     return comparison.p_value < PROMOTION_ALPHA
 
 

@@ -35,6 +35,8 @@ _EXACT_MOST = 200
 """Examples up to which the rejection region of the exact test is searched for."""
 _ACCIDENT = 1.0
 """Standard deviations by which gains and losses of equal programs may differ."""
+_FEW = 50
+"""Examples up to which it is faster to compute the statistics of all tables."""
 _CHUNK = 2**14
 """Tails that are computed at a time, so that they fit into a processor's cache."""
 _TINY = 1e-9
@@ -205,6 +207,11 @@ def _critical_gains(n: int, margin: float, alpha: float) -> Counts:
 
 def _gains_reaching(statistic: float, n: int, margin: float) -> Counts:
     """Return, by the number lost, the fewest gains with at least this score statistic."""
+    if n <= _FEW:
+        lost = np.arange(n + 1)
+        reached = _score_statistic(lost[:, np.newaxis], lost, n, margin) >= statistic - _TINY
+        fewest = np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), n + 1)
+        return np.minimum(fewest, n + 1 - lost)
     return _fewest_gains(
         n, lambda gained, lost: _score_statistic(gained, lost, n, margin) >= statistic - _TINY
     )

@@ -79,7 +79,8 @@ def binomial_tails(least: Counts, chances: Numbers) -> Numbers:
     ends = np.cumsum(falls)
     newly_enough = np.repeat(least - ends + falls, falls) + np.arange(ends[-1])
     added = binomial(newly_enough, np.repeat(trials, falls), chances)
-    sums = np.cumsum(np.pad(added, ((0, 0), (1, 0))), axis=1)
+    sums = np.zeros((len(chances), len(newly_enough) + 1))
+    np.cumsum(added, axis=1, out=sums[:, 1:])
     tails: Numbers = np.cumsum(completed, axis=1) + sums[:, ends]
     return tails
 

@@ -202,6 +202,15 @@ def detectable(n: int, deviation: Callable[[float], float], alpha: float, power:
     return distance
 
 
+def typical_shortfall(n: int) -> float:
+    """Return which part of the true standard deviation that of ``n`` units exceeds as often as not.
+
+    The median of chi-square by Wilson and Hilferty (1931), Proceedings of the
+    National Academy of Sciences 17, 684-688.
+    """
+    return math.pow(1 - 2 / (9 * max(n - 1, 1)), 1.5)
+
+
 def sufficient(deviation: float, distance: float, alpha: float, power: float) -> float:
     """Return how many units show with ``power`` that the margin is at a ``distance``."""
     if distance <= 0 or not math.isfinite(deviation):

@@ -316,17 +316,28 @@ def _infer_graded(scores: _Scores, question: _Question) -> _Inference:
     reach, examples, (margin, alpha, worse) = scores.reach, float(np.mean(units.sizes)), question
     if (counts := rare.count_test(units, reach)) is not None:
         inference = _infer_table(rare.changes(units, reach), scores, question)
+        detectable = inference.detectable
+        if scores.is_binary and math.isfinite(detectable):
+            # Of right and wrong answers in clusters, so few changes show no gain at all.
+            detectable = max(detectable, reach * rare.enough_changes(len(units), alpha, POWER))
         return inference._replace(
-            test=counts, sufficient=inference.sufficient * examples, table=None
+            test=counts,
+            detectable=detectable,
+            sufficient=inference.sufficient * examples,
+            table=None,
         )
     excess, limit = units.ratio - margin, abs(margin)
 
     def deviation(distance: float) -> float:
         return scores.deviation(limit + distance, worse=worse)
 
+    detectable = graded.detectable(len(units), deviation, alpha, POWER)
+    if scores.clusters:
+        # Clusters are few, so that the spread of a sample mostly understates the true one.
+        detectable /= graded.typical_shortfall(len(units))
     return _Inference(
         graded.paired_test(units),
-        graded.detectable(len(units), deviation, alpha, POWER),
+        detectable,
         graded.sufficient(units.deviation, -margin, alpha, POWER) * examples,
         rare.unseen(len(units), alpha, excess, reach + (margin if excess > 0 else -margin)),
     )

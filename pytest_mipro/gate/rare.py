@@ -7,6 +7,7 @@ by, and where a large loss hits few examples the sample may have none of them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-9
 """Differences that are closer to 0 are none, as a part of the largest difference."""
+_HALVINGS = 20
 FEW = 5
 """Changed units from which sign flips, Student's t and the bootstrap have something to go by."""
 
@@ -50,6 +52,23 @@ def count_test(units: SamplingUnits, reach: float) -> PairedTest | None:
         return _p_value(table.gained, len(units), margin / most)
 
     return PairedTest(above, below, "exact binomial test")
+
+
+def enough_changes(n: int, alpha: float, power: float) -> float:
+    """Return the share of units that has to change for another test than ``count_test`` to reject.
+
+    With that share the changes of a sample are enough with probability
+    ``power``. Sign flips of fewer changes cannot be as rare as ``alpha``.
+    """
+    low, high = 0.0, 1.0
+    least = max(min(FEW, n // 2 + 1), math.ceil(-math.log2(alpha)))
+    if least > n:
+        return math.inf
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_enough = binomial_at_most(least - 1, n, middle) <= 1 - power
+        low, high = (low, middle) if is_enough else (middle, high)
+    return high
 
 
 def _p_value(changed: int, n: int, share: float) -> float:

@@ -41,7 +41,9 @@ _NODES = 96
 _FARTHEST = 9.0
 """Standard deviations beyond which nothing is left of a normal distribution."""
 _HALVINGS, _P_HALVINGS = 40, 16
-_LEAST_P = 1e-15
+_MOST_STEPS, _PRECISION = 50, 1e-11
+"""The end of a search for a bound."""
+_LEAST_P, _NO_CHANCE = 1e-15, 1e-300
 
 
 @dataclass(frozen=True)
@@ -112,21 +114,27 @@ class InterimLook:
         """Whether all examples are asked."""
         return self.number == len(self.design.sizes)
 
-    def should_stop(
-        self, comparison: PairedComparison, awaited: Literal["PASS", "FAIL", "either"]
-    ) -> bool:
-        """Return whether more examples would hardly change the word.
+    def is_futile(self, comparison: PairedComparison, awaited: Literal["PASS", "FAIL"]) -> bool:
+        """Return whether more examples would hardly give the awaited word.
+
+        The opposite test has to say it, too: the p-value of a few right and wrong answers is
+        large also where they say nothing.
 
         Args:
-            comparison: The comparison of the examples so far, by ``compare``.
-            awaited: The words that change what happens: for an assert that
-                only PASS satisfies, PASS; for one that only FAIL breaks, FAIL.
+            comparison: The comparison of the examples so far, by ``compare_at``.
+            awaited: The word that changes what happens: for an assert that only
+                PASS satisfies, PASS; for one that only FAIL breaks, FAIL.
         """
-        p_values = {"PASS": comparison.p_value, "FAIL": comparison.p_opposite}
-        if self.is_last or min(p_values.values()) < self.level:
-            return True
-        words = p_values if awaited == "either" else {awaited}
-        return all(p_values[word] > self.design.futile[self.number - 1] for word in words)
+        p_values = comparison.p_value, comparison.p_opposite
+        p_value, p_opposite = p_values if awaited == "PASS" else reversed(p_values)
+        least, most = self._repeated_futile
+        return p_value > least and p_opposite < most
+
+    @cached_property
+    def _repeated_futile(self) -> tuple[float, float]:
+        """The repeated p-values at the futility bound: of the test, and of the opposite one."""
+        bound = self.design.futile[self.number - 1]
+        return self.repeated_p(bound), self.repeated_p(1 - bound)
 
     def repeated_p(self, p_value: float) -> float:
         """Return the least level over all looks at which this look's p-value is significant."""
@@ -275,11 +283,33 @@ class _Step(NamedTuple):
 
     def bound_above(self, chance: float) -> float:
         """Return the least bound that the statistic exceeds with no more than a chance."""
-        return _least(lambda bound: self.above(bound) <= chance)
+        return self._bound(chance, 1)
 
     def bound_below(self, chance: float) -> float:
         """Return the least bound that the statistic is below with at least a chance."""
-        return _least(lambda bound: self._tail(-self._distances(bound)) >= chance)
+        return self._bound(chance, -1)
+
+    def _bound(self, chance: float, side: Literal[1, -1]) -> float:
+        """Return the bound beyond which, on a side, the statistic is with a chance.
+
+        Newton's method, as the logarithm of a tail is nearly a parabola.
+        """
+        if chance >= float(np.sum(self.paths.chances)):
+            return -side * _FARTHEST
+        if chance <= _NO_CHANCE:
+            return side * _FARTHEST
+        root = math.sqrt(self.fraction)
+        bound = self.drift * root - side * _NORMAL.inv_cdf(chance)
+        for _ in range(_MOST_STEPS):
+            distances = side * self._distances(bound)
+            tail = max(self._tail(distances), _NO_CHANCE)
+            density = float(np.exp(-(distances**2) / 2) @ self.paths.chances)
+            slope = max(density * root / (self._spread * math.sqrt(2 * math.pi)), _NO_CHANCE)
+            step = tail / slope * math.log(tail / chance)
+            bound += side * step
+            if abs(step) < _PRECISION:
+                break
+        return min(max(bound, -_FARTHEST), _FARTHEST)
 
     def between(self, low: float, high: float) -> _Paths:
         """Return the distribution of what goes on between two bounds."""

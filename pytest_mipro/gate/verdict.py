@@ -109,12 +109,12 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     else:
         word = _word(comparison, alpha)
         clauses = [
-            look_text(look),
+            look_text(look, word),
             _versus_baseline(comparison, word, alpha),
             failed_answers("compiled", compiled),
             failed_answers("baseline", baseline),
             _warning(comparison, word),
-            _improvement_advice(comparison, word, alpha),
+            _improvement_advice(comparison, word, alpha, look),
         ]
     return Verdict(BEATS_BASELINE.key, word, "; ".join(filter(None, clauses)), comparison)
 
@@ -153,7 +153,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     """
     __tracebackhide__ = True
     check_no_regression(tolerance, alpha)
-    accepted_scores, scores, clusters = _common_scores(accepted.scorecard, compiled)
+    accepted_scores, scores, clusters = common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
     judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
     comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
@@ -164,11 +164,11 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     else:
         word = _word(comparison, alpha)
         clauses = [
-            look_text(look),
+            look_text(look, word),
             _versus_reference(comparison, word, alpha),
             failed_answers("compiled", compiled),
             _warning(comparison, word),
-            _regression_advice(comparison, word, alpha, accepted.command),
+            _regression_advice(comparison, word, alpha, accepted.command, look),
         ]
     left_out = compared_examples(comparison.n, len(compiled.examples), "the others are new")
     counts_as_passed = word == "INCONCLUSIVE" and tolerated
@@ -235,7 +235,7 @@ def _word(comparison: PairedComparison, alpha: float) -> VerdictWord:
     return "FAIL" if comparison.p_opposite < alpha else "INCONCLUSIVE"
 
 
-def _common_scores(
+def common_scores(
     accepted: Scorecard, compiled: Scorecard
 ) -> tuple[list[float], list[float], list[str]]:
     """Return both scores, and the cluster, of each example that both scorecards have."""
@@ -293,8 +293,10 @@ def _figures(
     )
 
 
-def _improvement_advice(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    detectable = _detectable_clause(comparison, "difference", comparison.margin)
+def _improvement_advice(
+    comparison: PairedComparison, word: VerdictWord, alpha: float, look: InterimLook | None
+) -> str:
+    detectable = _detectable_clause(comparison, "difference", comparison.margin, look)
     if word == "PASS":
         return f"better on held-out examples at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -304,9 +306,13 @@ def _improvement_advice(comparison: PairedComparison, word: VerdictWord, alpha: 
 
 
 def _regression_advice(
-    comparison: PairedComparison, word: VerdictWord, alpha: float, command: str
+    comparison: PairedComparison,
+    word: VerdictWord,
+    alpha: float,
+    command: str,
+    look: InterimLook | None,
 ) -> str:
-    detectable = _detectable_clause(comparison, "loss", -comparison.margin)
+    detectable = _detectable_clause(comparison, "loss", -comparison.margin, look)
     if word == "PASS":
         return f"no worse than the reference at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -314,14 +320,20 @@ def _regression_advice(
             f"worse than the reference at alpha = {alpha:g}; {detectable}; undo what changed, "
             f"or accept it with: {command}"
         )
-    return f"the examples do not decide it: {detectable}; {_next_step(comparison)}"
+    # Of a look that is not the last one, the rest can still be asked.
+    next_step = _next_step(comparison) if look is None or look.is_last else ""
+    clauses = (f"the examples do not decide it: {detectable}", next_step)
+    return "; ".join(filter(None, clauses))
 
 
-def _detectable_clause(comparison: PairedComparison, noun: str, limit: float) -> str:
+def _detectable_clause(
+    comparison: PairedComparison, noun: str, limit: float, look: InterimLook | None
+) -> str:
+    size = sample(comparison, look)
     if math.isfinite(comparison.detectable):
         difference = comparison.detectable + limit
-        return f"a {noun} of about {difference:.3f} would show at {sample(comparison)}"
-    return f"no {noun} would show at {sample(comparison)}"
+        return f"a {noun} of about {difference:.3f} would show at {size}"
+    return f"no {noun} would show at {size}"
 
 
 def _warning(comparison: PairedComparison, word: VerdictWord) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_mipro.gate.sequential import InterimLook
-    from pytest_mipro.records import PairedComparison
+    from pytest_mipro.records import PairedComparison, VerdictWord
 
 _MOST_DIGITS = 12
 _ROUNDING = 1e-12
@@ -65,15 +65,17 @@ def sample_size(comparison: PairedComparison) -> str:
     return f"n = {comparison.n}{rollouts}{clusters}"
 
 
-def look_text(look: InterimLook | None) -> str:
-    """Return the clause that says how many examples of a sequential design are asked."""
+def look_text(look: InterimLook | None, word: VerdictWord) -> str:
+    """Return the clause that says on how many examples of a sequential design a verdict is."""
     if look is None:
         return ""
     sizes = look.design.sizes
-    return (
-        f"look {look.number} of {len(sizes)}: {sizes[look.number - 1]} of {sizes[-1]} "
-        "held-out examples are asked"
+    text = (
+        f"look {look.number} of {len(sizes)}, at {sizes[look.number - 1]} of {sizes[-1]} held-out "
+        "examples"
     )
+    is_futile = word == "INCONCLUSIVE" and not look.is_last
+    return f"{text}, as the others would hardly decide it" if is_futile else text
 
 
 def compared_examples(compared: int, total: int, reason: str) -> str:
@@ -83,8 +85,10 @@ def compared_examples(compared: int, total: int, reason: str) -> str:
     return f"compared on {compared} of {total} held-out examples, {reason}"
 
 
-def sample(comparison: PairedComparison) -> str:
+def sample(comparison: PairedComparison, look: InterimLook | None = None) -> str:
     """Return what limits what a comparison shows."""
+    if look is not None:
+        return f"all {look.design.sizes[-1]} examples"
     return "this number of clusters" if comparison.clusters else "this n"
 
 

@@ -46,6 +46,8 @@ class CompileResult:
         search: The log of the search, if it was MIPROv2's.
         resumed: How many stored results the compile started from.
         optimizer: The name of what compiled instead of the declared optimizer; empty if nothing.
+        write_study: Writes the search into the database at a URL, as the Optuna study of a name;
+            None if the search was not MIPROv2's.
     """
 
     program: dspy.Module
@@ -54,6 +56,7 @@ class CompileResult:
     search: SearchLog | None = None
     resumed: int = 0
     optimizer: str = ""
+    write_study: Callable[[str, str], None] | None = None
 
 
 class Optimizer(Protocol):

@@ -55,6 +55,7 @@ class Declaration(TypedDict, total=False):
     repeat: int
     cluster: str
     alpha_spending: bool
+    sequential: bool
     budget: Budget
     optimizer: OptimizerSpec
     optimizer_options: Mapping[str, Any]
@@ -80,8 +81,8 @@ NAMES = tuple(Declaration.__annotations__)
 RESOLVED = frozenset(
     (
         *("program", "metric", "metrics", "dataset", "inputs", "split", "lm", "prompt_lm"),
-        *("teacher", "adapter", "name", "repeat", "alpha_spending", "optimizer"),
-        "optimizer_options",
+        *("teacher", "adapter", "name", "repeat", "alpha_spending", "sequential"),
+        *("optimizer", "optimizer_options"),
     )
 )
 """The arguments from which ``TaskRunner`` makes an attribute of the task."""
@@ -210,6 +211,7 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
         "alpha_spending": task.check_alpha_spending,
+        "sequential": task.check_sequential,
         "budget": task.check_budget,
         "optimizer": task.check_optimizer,
         "optimizer_options": task.check_optimizer_options,

@@ -84,7 +84,7 @@ def _name(value: OptionValue) -> str:
     return value.text.strip()
 
 
-def _store_url(value: OptionValue) -> str:
+def _database_url(value: OptionValue) -> str:
     url = value.text
     if not url.strip():
         value.refuse(f"a SQLAlchemy URL such as {_SQLITE}{DEFAULT_STORE}")
@@ -189,8 +189,16 @@ class Settings:
             f"SQLAlchemy URL of the store (default: {_SQLITE}{DEFAULT_STORE} under the rootdir).",
             name="store",
             metavar="URL",
-            parse=_store_url,
+            parse=_database_url,
             default=f"{_SQLITE}{DEFAULT_STORE}",
+        ),
+    ]
+    study: Annotated[
+        str | None,
+        Text(
+            "SQLAlchemy URL of a database that searches are written to as Optuna studies.",
+            parse=_database_url,
+            has_flag=False,
         ),
     ]
     update: Annotated[
@@ -207,6 +215,14 @@ class Settings:
         bool,
         Switch(
             "Let all looks at the same held-out examples share alpha, unless a marker says it.",
+            has_flag=False,
+            has_ini=True,
+        ),
+    ]
+    sequential: Annotated[
+        bool,
+        Switch(
+            "Ask held-out examples in batches until a verdict is clear, unless a marker says it.",
             has_flag=False,
             has_ini=True,
         ),

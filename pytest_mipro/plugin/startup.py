@@ -48,7 +48,8 @@ def start(config: pytest.Config) -> None:
 
     settings = config.stash[SETTINGS] = Settings.from_config(config)
     SECRETS.add_names(settings.redact)
-    SECRETS.add_url(settings.store_url)
+    for url in filter(None, (settings.store_url, settings.study)):
+        SECRETS.add_url(url)
     config.add_cleanup(install_safe_logs())
     orphans = config.stash[ORPHANS] = OrphanedReferences(config)
     config.pluginmanager.register(orphans)

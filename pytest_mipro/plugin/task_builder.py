@@ -153,6 +153,7 @@ class TaskBuilder:
             alpha_spending=self._declared.values.get(
                 "alpha_spending", self._settings.alpha_spending
             ),
+            sequential=self._declared.values.get("sequential", self._settings.sequential),
             **self._declared.task_attributes,
         )
 

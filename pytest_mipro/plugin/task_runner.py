@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
 from pytest_mipro.fingerprint import add_loader, described_once
 from pytest_mipro.plugin.account import account_of
+from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
+T = TypeVar("T")
+
 
 class TaskRunner:
     """Runs the tasks of a process with ``--mipro``, and is what their session runs in."""
@@ -61,13 +65,14 @@ class TaskRunner:
             store_url=settings.store_url,
             store_name=settings.store_name,
             folder=settings.folder,
-            process_name=_process_name(config),
+            process_name=_process_name(config, settings),
             callbacks=Callbacks(
                 fingerprint=self.fingerprint,
                 show_line=self.say,
                 show_progress=self.progress,
                 warn_test=self.warn,
                 warn_task=self.warn,
+                run_in_test=self.run_in_test,
             ),
             policy=Policy(
                 update=settings.update,
@@ -75,6 +80,7 @@ class TaskRunner:
                 frozen=settings.frozen,
                 refresh=settings.refresh,
                 rescore=settings.rescore,
+                study=settings.study or "",
                 holds_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
@@ -103,18 +109,34 @@ class TaskRunner:
         """Return the outcome of the requesting test; errors are those of its fixture."""
         self._node = request.node
         self._orphans.add_user(request.node)
+        return self._guarded(partial(self._set_up, request), partial(pytest.fail, pytrace=False))
+
+    @described_once()
+    def run_in_test(self, work: Callable[[], T]) -> T:
+        """Return the result of work that the running test asks for; errors are not failures."""
+        return self._guarded(work, self._stop_test)
+
+    def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
+        task, location = self._task(request), self._location(request.node)
+        end = self._end_of_survey(task, location)
+        return self._outcome(task, location) if end is None else end()
+
+    def _guarded(self, work: Callable[[], T], fail: Callable[[str], NoReturn]) -> T:
+        """Return the result of ``work``; its errors are messages without a traceback."""
         try:
-            task, location = self._task(request), self._location(request.node)
-            end = self._end_of_survey(task, location)
-            if end is None:
-                return self._outcome(task, location)
+            return work()
         except (MiproError, MiproWarning) as error:  # A filter can make a warning an error.
             message = printable(SECRETS.redact_error(f"mipro: {error}", error))
-            end = partial(pytest.fail, message, pytrace=False)
+            end: Callable[[], NoReturn] = partial(fail, message)
         except KeyboardInterrupt:
             end = partial(exit_after_interrupt, self._settings)
         # Outside the except block, or pytest would show the error twice.
         return end()
+
+    def _stop_test(self, message: str) -> NoReturn:
+        """Stop the running test with an error."""
+        assert self._node is not None
+        stop_with_error(self._node, message)
 
     def _end_of_survey(
         self, task: Task, location: ReferenceLocation
@@ -193,6 +215,8 @@ class TaskRunner:
         pytest.skip(skip_reason(estimate))
 
 
-def _process_name(config: pytest.Config) -> str:
+def _process_name(config: pytest.Config, settings: Settings) -> str:
     worker = worker_id(config)
-    return f"pytest's worker {worker}" if worker else "another pytest run"
+    name = f"pytest's worker {worker}" if worker else "another pytest run"
+    # Machines share a store on a server, and no other.
+    return f"{name} on {platform.node()}" if settings.store_file is None else name

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.escaping import escaped_line
+from pytest_mipro.plugin.asking_errors import is_asking_error
 from pytest_mipro.plugin.migration import MIGRATION
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.safe_report import make_safe
@@ -34,6 +36,8 @@ def attach_summary(
 
     The texts of the test's own report are made safe: what failed cites models and datasets.
     """
+    if is_asking_error(item, call):
+        report.when = "setup"
     if _declares_task(item) or OUTCOME in item.stash:
         make_safe(report, coloured=item.config.get_terminal_writer().hasmarkup)
     summary = _summary(item, call, report)
@@ -73,7 +77,9 @@ def _summary(
     file, index, _ = report.location
     line, status, message = (index or 0) + 1, _status(report), _message(call, report)
     if outcome is not None:
-        return summarize(outcome.report(), file=file, line=line, status=status, message=message)
+        record = outcome.report()
+        summary = summarize(record, file=file, line=line, status=status, message=message)
+        return replace(summary, word="ERROR") if is_asking_error(item, call) else summary
     return TaskSummary(
         task=item.config.stash[TASK_RUNNER].name_of(item),
         test=node_id(item),

@@ -22,7 +22,8 @@ class Scorecard(Record):
     A score is the mean over ``rollouts`` answers. ``clusters`` has the cluster
     of each example, or is empty. ``latency`` is the mean duration in seconds of
     an answer's model calls, where it was measured. ``costs`` has the cost of
-    each example or None, and is empty where all are unknown.
+    each example or None, and is empty where all are unknown. ``total`` is the
+    number of held-out examples where asking stopped before all had a score.
     """
 
     examples: tuple[str, ...]
@@ -33,6 +34,7 @@ class Scorecard(Record):
     clusters: tuple[str, ...] = ()
     latency: float | None = field(default=None, compare=False)
     costs: tuple[ExampleCost | None, ...] = ()
+    total: int | None = None
 
     @property
     def known_costs(self) -> dict[str, ExampleCost]:

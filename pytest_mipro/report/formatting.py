@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.records import ExampleResult, PairedComparison, Usage
+    from pytest_mipro.records import ExampleResult, PairedComparison, Report, Usage
 
 ProgramName = Literal["baseline", "compiled", "accepted"]
 
@@ -26,6 +26,12 @@ PROGRAMS: dict[ProgramName, str] = {
 ELLIPSIS = "…"
 NOT_KEPT = "(not kept)"
 _MINUTE = 60
+
+
+def sample_size(report: Report) -> str:
+    """Return on how many held-out examples a task has scores, and of how many if not of all."""
+    count, total = report.comparison.n, report.compiled.total
+    return f"{count:,}" if total is None else f"{count:,} of {total:,}"
 
 
 def value_text(value: JSON) -> str:

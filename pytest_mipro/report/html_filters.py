@@ -231,7 +231,7 @@ def _statistics(report: Report) -> str:
     clusters = f" in {comparison.clusters:,} clusters" if comparison.clusters else ""
     answers = f", {comparison.rollouts} answers each" if comparison.rollouts > 1 else ""
     return (
-        f"{comparison.method}, n = {comparison.n:,}{clusters}{answers}, "
+        f"{comparison.method}, n = {formatting.sample_size(report)}{clusters}{answers}, "
         f"p = {comparison.p_value:.2g}, {confidence_text(comparison)} interval, "
         f"detectable difference {comparison.detectable:.3f}"
     )
@@ -254,6 +254,7 @@ FILTERS = {
         formatting.fields_text,
         formatting.interval,
         formatting.money,
+        formatting.sample_size,
         formatting.shortened,
         numbered_examples,
         migration_tables,

@@ -216,7 +216,7 @@ def _cells(task: TaskSummary) -> list[str]:
     comparison = report.comparison
     return [
         *first,
-        str(comparison.n),
+        formatting.sample_size(report),
         f"{comparison.baseline:.3f}",
         _NOTHING if report.accepted is None else f"{report.accepted.score:.3f}",
         f"{comparison.compiled:.3f}",

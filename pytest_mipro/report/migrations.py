@@ -102,8 +102,8 @@ def _answer(card: Scorecard) -> str:
     costs = list(card.known_costs.values())
     if not costs:
         return _UNKNOWN
-    tokens = amount(fmean(known.tokens for known in costs), "tokens")
-    dollars = [known.usd for known in costs if known.usd is not None]
+    tokens = amount(fmean(answer.tokens for answer in costs), "tokens")
+    dollars = [answer.usd for answer in costs if answer.usd is not None]
     return f"{tokens}, {amount(fmean(dollars), 'usd')}" if len(dollars) == len(costs) else tokens
 
 

@@ -17,6 +17,7 @@ from pytest_mipro.report.formatting import (
     interval,
     money,
     result_text,
+    sample_size,
 )
 from pytest_mipro.report.prompt_changes import PROMPT_PARTS, prompt_diff
 from pytest_mipro.report.summary import (
@@ -197,7 +198,7 @@ def _row(task: TaskSummary, label: str) -> tuple[str, ...]:
     comparison, usage = report.comparison, report.usage
     return (
         label,
-        f"{comparison.n:,}",
+        sample_size(report),
         f"{comparison.baseline:.3f}",
         f"{comparison.compiled:.3f}",
         interval(comparison),

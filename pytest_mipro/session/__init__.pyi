@@ -1,4 +1,6 @@
+from .batches import Batches as Batches
 from .callbacks import Callbacks as Callbacks
+from .interim import InterimResults as InterimResults
 from .outcome import Outcome as Outcome
 from .policy import Policy as Policy
 from .program_state import dump_state as dump_state

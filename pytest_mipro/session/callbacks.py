@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,8 @@ class Callbacks:
         show_progress: Shows the user the progress of a task.
         warn_test: Warns about the test that is running.
         warn_task: Warns about the task of the test that is being set up.
+        run_in_test: Runs work that the body of a test asks for, whose errors are not failures of
+            the test, and returns its result.
     """
 
     fingerprint: Callable[[Task], Mapping[str, object]]
@@ -29,6 +31,7 @@ class Callbacks:
     show_progress: Callable[[Task, Progress], None]
     warn_test: Callable[[str], None]
     warn_task: Callable[[str], None]
+    run_in_test: Callable[[Callable[[], Any]], Any]
 
     def say(self, task: Task, text: str) -> None:
         """Show a line about ``task``."""

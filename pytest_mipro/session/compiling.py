@@ -14,9 +14,12 @@ from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
 from pytest_mipro.session.program_state import check_state, dump_state
+from pytest_mipro.session.studies import Studies
 from pytest_mipro.spending import current_account
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
@@ -34,11 +37,13 @@ class Compilation:
         artifact: The compiled program's state.
         reasons: Why the task was compiled; empty if the store had the artifact.
         resumed: How many stored results the compile started from.
+        write_study: See ``CompileResult``.
     """
 
     artifact: Artifact
     reasons: tuple[str, ...] = ()
     resumed: int = 0
+    write_study: Callable[[str, str], None] | None = None
 
     @property
     def usage(self) -> Usage:
@@ -54,6 +59,7 @@ class Compiler:
         self._storage = storage
         self._policy = policy
         self._callbacks = callbacks
+        self._studies = Studies(storage, policy.study, callbacks)
         self._started = _now()
 
     def stored(self, fingerprint: Fingerprint) -> Artifact | None:
@@ -102,6 +108,7 @@ class Compiler:
             compilation = self._compiled(context, reasons, store, held_out_rows)
         # An earlier artifact stays until here, so that an error loses nothing.
         self._storage.store.artifacts.replace(compilation.artifact)
+        self._studies.write(context, compilation.write_study)
         return compilation
 
     def _compiled(
@@ -128,7 +135,7 @@ class Compiler:
             search=result.search,
             optimizer=result.optimizer or task.optimizer.name,
         )
-        return Compilation(artifact, reasons, result.resumed)
+        return Compilation(artifact, reasons, result.resumed, result.write_study)
 
 
 def can_continue(artifact: Artifact) -> bool:

@@ -19,6 +19,7 @@ from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Look
 from pytest_mipro.reference import LedgerEntry, entry_of
+from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,8 +57,9 @@ class Ledger:
 
         Args:
             context: The task, and the ledger beside its reference.
-            baseline: The scores of the baseline.
-            compiled: The compiled program with its scores.
+            baseline: The scores of the baseline; of a sequential task those of the first batch,
+                so that a look that goes on stays the same.
+            compiled: The compiled program with its scores on the same examples.
             kind: What the look was taken for; None for what the policy says.
 
         Raises:
@@ -68,18 +70,18 @@ class Ledger:
         entries = _beside_reference(context, look)
         if look.key in entries:
             return look.key, entries
-        if self._is_without_store(context, compiled.card):
+        if self._is_without_store(context):
             return look.key, {**entries, look.key: entry_of(_numbered(look, entries))}
         return look.key, self._recorded(look, entries)
 
-    def _is_without_store(self, context: TaskContext, card: Scorecard) -> bool:
+    def _is_without_store(self, context: TaskContext) -> bool:
         """Whether a frozen run takes all scores from the reference, and so needs no store."""
         reference = context.reference
         return (
             self._policy.frozen
             and not self._policy.rescore
             and reference is not None
-            and reference.compiled.keys() >= set(card.examples)
+            and reference.compiled.keys() >= set(_held_out(context))
         )
 
     def _recorded(self, look: Look, beside_reference: Entries) -> Entries:
@@ -125,7 +127,7 @@ def _look(
     scores = [
         sorted(zip(card.examples, card.scores, strict=True)) for card in (baseline, compiled.card)
     ]
-    names = sorted(compiled.card.examples)
+    names = sorted(_held_out(context))
     return Look(
         key=digest([prompts_key(compiled.program), scores])[:_DIGITS],
         number=0,
@@ -135,6 +137,11 @@ def _look(
         held_out=digest(names),
         examples=tuple(name[:_DIGITS] for name in names),
     )
+
+
+def _held_out(context: TaskContext) -> list[str]:
+    """Return the identities of all held-out examples, also of those that are not asked yet."""
+    return [example_digest(example) for example in context.task.dataset.test]
 
 
 def _numbered(look: Look, entries: Entries) -> Look:

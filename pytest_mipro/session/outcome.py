@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro import gate
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.fingerprint import prompts, prompts_key
-from pytest_mipro.records import (
-    MetricScores,
-    PairedComparison,
-    Prompt,
-    Report,
-    Verdict,
-)
+from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.session.held_fail import HeldFail
-from pytest_mipro.session.held_out_examples import held_out_examples
+from pytest_mipro.session.interim import (
+    AnchorQuestion,
+    Question,
+    decided,
+    decided_with_anchor,
+)
 from pytest_mipro.session.program_calls import counted_calls
 from pytest_mipro.session.results import check_metric_name
+from pytest_mipro.session.task_report import compared, task_report
 from pytest_mipro.session.truth import must_be_called, no_truth_value
 from pytest_mipro.spending import Account
 from pytest_mipro.task import ALL_METRICS
@@ -28,7 +27,9 @@ from pytest_mipro.task import ALL_METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_mipro.records import Scorecard
+    from pytest_mipro.gate import InterimLook
+    from pytest_mipro.records import PairedComparison, Report, Verdict
+    from pytest_mipro.session.interim import InterimResults
     from pytest_mipro.session.results import (
         AnchorState,
         ReferenceProgram,
@@ -50,15 +51,13 @@ class Outcome:
 
     Attributes:
         task: What the test declared.
-        baseline: The program before compiling, scored on the held-out split.
-        compiled: The program after compiling, scored on the same examples.
         reference: The accepted program and its scores; None without a reference.
     """
 
     def __init__(  # ruff: ignore[too-many-arguments] - the parts of an outcome
         self,
         task: Task,
-        result: TaskResult,
+        results: InterimResults,
         state: ReferenceState,
         look: gate.LookCount,
         *,
@@ -72,7 +71,7 @@ class Outcome:
 
         Args:
             task: What the test declared.
-            result: Both programs with their scores.
+            results: Both programs with their scores, at each look of a sequential task.
             state: The reference of the test.
             look: How often the held-out examples were looked at.
             store_name: The name of the store in reports; empty if none was needed.
@@ -82,10 +81,9 @@ class Outcome:
             account: What the calls of the test are charged to; None for one of its own.
         """
         self.task = task
-        self.baseline = result.baseline
-        self.compiled = result.compiled
         self.reference = state.reference
-        self._result = result
+        self._results = results
+        self._is_running = False
         self._state = state
         self._look = look
         self._store_name = store_name
@@ -95,10 +93,34 @@ class Outcome:
         self._account = account or Account()
         self._verdicts: list[Verdict] = []
 
-    @cached_property
+    @property
+    def baseline(self) -> ScoredProgram:
+        """The program before compiling, scored on the held-out split.
+
+        Of a sequential task it has the scores so far, or all of them if a test reads them before
+        it asks for a verdict: nothing but a verdict says when they are enough.
+        """
+        __tracebackhide__ = True
+        return self._read().baseline
+
+    @property
+    def compiled(self) -> ScoredProgram:
+        """The program after compiling, scored on the same examples."""
+        __tracebackhide__ = True
+        return self._read().compiled
+
+    @property
     def comparison(self) -> PairedComparison:
         """The comparison of compiled and baseline without a margin."""
-        return _compared(self.baseline.card, self.compiled.card)
+        __tracebackhide__ = True
+        result = self._read()
+        return compared(self._results, result.baseline.card, result.compiled.card)
+
+    def _read(self) -> TaskResult:
+        __tracebackhide__ = True
+        if self._is_running and not self._verdicts:
+            return self._results.complete()
+        return self._results.latest
 
     @must_be_called
     def beats_baseline(
@@ -120,16 +142,20 @@ class Outcome:
         """
         __tracebackhide__ = True
         name = self._metric_name(metric)
-        verdict = self._judged(
-            partial(
-                gate.beats_baseline,
-                _card(self.baseline, name),
-                _card(self.compiled, name),
+
+        def judge(result: TaskResult, *, alpha: float, look: InterimLook | None) -> Verdict:
+            __tracebackhide__ = True
+            return gate.beats_baseline(
+                result.baseline.by_metric(name),
+                result.compiled.by_metric(name),
                 margin=margin,
+                alpha=alpha,
                 unchanged=self._is_unchanged,
-            ),
-            alpha,
-        )
+                look=look,
+            )
+
+        question = Question(judge, self._levels(alpha))
+        verdict = self._with_look(decided(self._results, question), question.levels)
         return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
     @must_be_called
@@ -252,18 +278,17 @@ class Outcome:
             gate.check_costs_no_more(ratio, unit, alpha)
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
-            comparator, unchanged = self._cost_comparator(than), self._is_same_as(than)
-            verdict = self._judged(
-                partial(
-                    gate.costs_no_more,
-                    comparator,
-                    self.compiled.card,
-                    ratio=ratio,
-                    unit=unit,
-                    unchanged=unchanged,
-                ),
-                alpha,
+            # Costs have no sequential design.
+            compiled, levels = self._results.complete().compiled.card, self._levels(alpha)
+            judge = partial(
+                gate.costs_no_more,
+                self._cost_comparator(than),
+                compiled,
+                ratio=ratio,
+                unit=unit,
+                unchanged=self._is_same_as(than),
             )
+            verdict = self._with_look(gate.judge_at(levels, judge), levels)
         if than == "reference":
             verdict = self._state.explained(verdict)
         return self._recorded(verdict, "", alpha)
@@ -277,44 +302,52 @@ class Outcome:
         """
         __tracebackhide__ = True
         gate.check_no_regression(tolerance, alpha)
-        basis, card = self._basis(reference, name), _card(self.compiled, name)
-        state, anchor = self._anchor_by(name), None
-        if state is not None:
-            anchor = gate.judge_against_anchor(
-                state.scores_for(card.examples), card, tolerance=tolerance, alpha=alpha / 2
-            )
-        tolerated = self._tolerant and not (anchor is not None and anchor.is_low)
-        unchanged = self._is_accepted(reference)
-        verdict = self._judged(
-            partial(
-                gate.no_regression,
+        basis, state = self._basis(reference, name), self._anchor_by(name)
+        levels = self._levels(alpha, alpha if state is None else alpha / 2)
+
+        def judge(
+            result: TaskResult,
+            *,
+            alpha: float,
+            look: InterimLook | None,
+            tolerated: bool = self._tolerant,
+        ) -> Verdict:
+            __tracebackhide__ = True
+            return gate.no_regression(
                 basis,
-                card,
+                result.compiled.by_metric(name),
                 tolerance=tolerance,
+                alpha=alpha,
                 tolerated=tolerated,
-                unchanged=unchanged,
-            ),
-            alpha,
-            failing=alpha if anchor is None else alpha / 2,
-        )
-        return verdict if anchor is None else anchor.applied_to(verdict)
+                unchanged=self._is_accepted(reference),
+                look=look,
+            )
+
+        awaited: Literal["PASS", "FAIL"] = "FAIL" if self._tolerant else "PASS"
+        question = Question(judge, levels, awaited, frozenset(basis.scorecard.examples))
+        if state is None:
+            verdict = decided(self._results, question)
+        else:
+            anchor = AnchorQuestion(state, tolerance, alpha / 2)
+            verdict = decided_with_anchor(self._results, question, anchor)
+        return self._with_look(verdict, levels)
 
     def _anchor_by(self, metric: str) -> AnchorState | None:
         return None if metric in self.task.further_metrics else self._state.anchor
 
-    def _judged(
-        self, judge: Callable[..., Verdict], alpha: float, failing: float | None = None
-    ) -> Verdict:
-        """Return a verdict whose PASS has the level of this look, with the look in its sentence."""
-        __tracebackhide__ = True
+    def _levels(self, alpha: float, failing: float | None = None) -> gate.Levels:
+        """Return the levels of a verdict, of which that of PASS is the one of this look."""
         passing = gate.spent_alpha(alpha, self._look.number) if self.task.alpha_spending else alpha
-        levels = gate.Levels(alpha, passing, alpha if failing is None else failing)
-        return gate.with_look(gate.judge_at(levels, judge), self._look, levels)
+        return gate.Levels(alpha, passing, alpha if failing is None else failing)
+
+    def _with_look(self, verdict: Verdict, levels: gate.Levels) -> Verdict:
+        return gate.with_look(verdict, self._look, levels)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
         if than == "baseline" or self.reference is None:
-            return gate.CostComparator("baseline", self.baseline.card, gate.RESCORE, _FEWER_DEMOS)
+            baseline = self._results.latest.baseline
+            return gate.CostComparator("baseline", baseline.card, gate.RESCORE, _FEWER_DEMOS)
         basis = self._basis(self.reference, self.task.metric_name)
         return gate.CostComparator(
             "reference",
@@ -329,7 +362,7 @@ class Outcome:
         is_further = metric in self.task.further_metrics
         location = self._state.location
         card = reference.further_card(metric) if is_further else reference.card
-        examples = self.compiled.card.examples
+        examples = self._results.batches.names
         if set(examples).isdisjoint(card.examples):
             message = (
                 f"none of the {len(examples)} held-out examples is in the reference "
@@ -348,7 +381,8 @@ class Outcome:
     @property
     def _is_unchanged(self) -> bool:
         """Whether the compiled program has the prompts of the baseline."""
-        return prompts_key(self.baseline.program) == prompts_key(self.compiled.program)
+        result = self._results.latest
+        return prompts_key(result.baseline.program) == prompts_key(result.compiled.program)
 
     def _is_same_as(self, than: Literal["baseline", "reference"]) -> bool:
         """Whether the compiled program and its model are those that it is compared with."""
@@ -360,7 +394,8 @@ class Outcome:
         """Whether nothing of the task, its model and its program changed since the acceptance."""
         if self._state.stale:
             return False
-        return prompts_key(reference.program) == prompts_key(self.compiled.program)
+        compiled = self._results.latest.compiled
+        return prompts_key(reference.program) == prompts_key(compiled.program)
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
@@ -377,69 +412,26 @@ class Outcome:
     @contextmanager
     def counted_calls(self) -> Generator[None]:
         """Run the block, the body of a test, in which calling a program asks the task's model."""
-        with counted_calls(self.task, self._account):
-            yield
+        self._is_running = True
+        try:
+            with counted_calls(self.task, self._account):
+                yield
+        finally:
+            # What asks for the scores later, such as a hook, gets those that there are.
+            self._is_running = False
 
     @must_be_called
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
-        result, state = self._result, self._state
-        accepted = None if self.reference is None else self.reference.comparable_card
-        return Report(
-            task=self.task.name,
-            test=self.task.test,
-            key=result.artifact.key,
-            origin=result.origin,
-            reasons=result.reasons,
-            baseline=self.baseline.card,
-            compiled=self.compiled.card,
-            comparison=self.comparison,
-            prompts_before=prompts(self.baseline.program),
-            prompts_after=prompts(self.compiled.program),
-            usage=result.usage + state.usage + self._account.usage,
-            seconds=result.seconds,
-            store=self._store_name,
-            verdicts=tuple(
-                verdict.plain() if isinstance(verdict, HeldFail) else verdict
-                for verdict in self._verdicts
-            ),
-            acceptance=state.acceptance,
-            stale=state.stale,
-            cut=result.artifact.cut,
-            model=self.task.lm.model,
-            shared=result.shared,
-            resumed=result.resumed,
-            held_out=held_out_examples(
-                self.task.dataset.test, self.baseline.answers, self.compiled.answers, accepted
-            ),
-            search=result.artifact.search,
-            accepted=accepted,
-            prompts_accepted=self._prompts_accepted(),
-            metric=self.task.metric_name,
-            further=tuple(map(self._metric_scores, self.task.further_metrics)),
-            optimizer=result.artifact.optimizer,
-            compile_usage=result.artifact.usage,
-            compile_seconds=result.artifact.seconds,
+        verdicts = (
+            verdict.plain() if isinstance(verdict, HeldFail) else verdict
+            for verdict in self._verdicts
         )
-
-    def _metric_scores(self, metric: str) -> MetricScores:
-        accepted = None if self.reference is None else self.reference.further.get(metric)
-        baseline, compiled = _card(self.baseline, metric), _card(self.compiled, metric)
-        return MetricScores(metric, baseline, compiled, _compared(baseline, compiled), accepted)
-
-    def _prompts_accepted(self) -> tuple[Prompt, ...]:
-        if self.reference is None or self._state.acceptance is not None:
-            return ()
-        try:
-            return prompts(self.reference.program)
-        except ReferenceFileError:
-            return ()  # The program has other predictors; the report's ``stale`` has the changes.
-
-
-def _card(program: ScoredProgram, metric: str) -> Scorecard:
-    return program.further.get(metric, program.card)
-
-
-def _compared(baseline: Scorecard, compiled: Scorecard) -> PairedComparison:
-    comparison = gate.compare(baseline.scores, compiled.scores, clusters=compiled.clusters)
-    return replace(comparison, rollouts=compiled.rollouts)
+        return task_report(
+            self.task,
+            self._results,
+            self._state,
+            verdicts=tuple(verdicts),
+            test_usage=self._account.usage,
+            store=self._store_name,
+        )

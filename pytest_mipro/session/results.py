@@ -52,7 +52,9 @@ class ScoredProgram:
 
     def __repr__(self) -> str:
         """Return a text short enough for a failing assert."""
-        return f"<ScoredProgram: score {self.score:.3f} on {len(self.scores)} held-out examples>"
+        total = "" if self.card.total is None else f" of {self.card.total}"
+        count = f"{len(self.scores)}{total}"
+        return f"<ScoredProgram: score {self.score:.3f} on {count} held-out examples>"
 
     def __bool__(self) -> bool:
         """Raise DeclarationError: a program has a score, and is none."""
@@ -97,12 +99,49 @@ class ScoredProgram:
         """
         __tracebackhide__ = True
         check_metric_name(metric, self.metric_name, self.further)
+        return self.by_metric(metric)
+
+    def by_metric(self, metric: str) -> Scorecard:
+        """Return the scorecard by a further metric, or by the optimized one for other names."""
         return self.further.get(metric, self.card)
 
     @property
     def usage(self) -> Usage:
         """The usage of the held-out answers when they were asked for."""
         return self.card.usage
+
+    def restricted_to(self, examples: Sequence[str], total: int) -> ScoredProgram:
+        """Return the program with its scores on some of the held-out examples.
+
+        The usage stays that of all rows so far.
+
+        Args:
+            examples: Their identities, in the order of the split.
+            total: The number of held-out examples.
+        """
+        positions = {name: position for position, name in enumerate(self.card.examples)}
+        chosen = [positions[name] for name in examples]
+        answers = tuple(self.answers[position] for position in chosen)
+        card = replace(
+            _restricted(self.card, chosen, total),
+            failures=tuple(failure for answer in answers for failure in answer.failures),
+        )
+        further = {
+            name: _restricted(scores, chosen, total) for name, scores in self.further.items()
+        }
+        return replace(self, card=card, answers=answers, further=further)
+
+
+def _restricted(card: Scorecard, positions: Sequence[int], total: int) -> Scorecard:
+    """Return the scores at some positions of a scorecard."""
+    return replace(
+        card,
+        examples=tuple(card.examples[position] for position in positions),
+        scores=tuple(card.scores[position] for position in positions),
+        clusters=tuple(card.clusters[position] for position in positions if card.clusters),
+        costs=tuple(card.costs[position] for position in positions if card.costs),
+        total=total,
+    )
 
 
 def check_metric_name(metric: object, optimized: str, further: Collection[str]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_mipro.canonical import JSON, digest, plain
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
@@ -15,8 +16,10 @@ from pytest_mipro.records import Usage
 from pytest_mipro.session.accepted_failures import check_failures
 from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
+from pytest_mipro.session.batches import Batches, on_examples
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
 from pytest_mipro.session.context import further_metric_keys, read_context
+from pytest_mipro.session.interim import InterimResults
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.outcome import Outcome
 from pytest_mipro.session.program_calls import asking_model_of
@@ -37,13 +40,15 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint import Fingerprint
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import LookKind, Migration
+    from pytest_mipro.records import Artifact, LookKind, Migration
     from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.policy import Policy
     from pytest_mipro.session.results import ReferenceState
     from pytest_mipro.task import Task
+
+    Examples: TypeAlias = tuple[dspy.Example, ...]
 
 
 class Session:
@@ -104,20 +109,21 @@ class Session:
         Raises:
             MiproError: There can be no verdict.
         """
-        fingerprint = self._fingerprint(task)
-        with self._charged(task):
+        fingerprint, account = self._fingerprint(task), self._account_of(task)
+        with self._charged(task, account):
             context = read_context(task, fingerprint, location, self._policy)
-            result = self._result(context)
-            key, looks = self._looks(context, result)
-            state = self._reference_state(context, result, looks)
-        self._callbacks.advise(advice_on_metric(result.baseline.scores, result.compiled.scores))
+            results = self._interim_results(context, account)
+            key, looks = self._looks(context, results)
+            state = self._reference_state(context, results.latest, looks)
+        latest = results.latest
+        self._callbacks.advise(advice_on_metric(latest.baseline.scores, latest.compiled.scores))
         for warning in self._storage.new_warnings():
             self._callbacks.advise(warning)
         return Outcome(
             task,
-            result,
+            results,
             state,
-            look_count(key, looks, len(result.compiled.scores)),
+            look_count(key, looks, len(task.dataset.test)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             holds_fails=self._policy.holds_fails,
@@ -135,12 +141,13 @@ class Session:
         from pytest_mipro.session.migration import Migrator
 
         fingerprint = self._fingerprint(task)
-        migrator = Migrator(self._storage, self._scorer, self._callbacks, self._result)
-        with self._charged(task):
+        migrator = Migrator(self._storage, self._scorer, self._callbacks, self._whole_result)
+        with self._charged(task, self._account_of(task)):
             context = read_context(task, fingerprint, location, self._policy)
             migration = migrator.migration(context)
-            result = self._result(context)
-            self._looks(context, result)
+            result, batches = self._whole_result(context), Batches.of(task)
+            results = InterimResults(batches, len(batches.sizes), result, lambda _: result)
+            self._looks(context, results)
         return migration
 
     def estimate(self, task: Task, location: ReferenceLocation) -> Estimate | None:
@@ -153,7 +160,7 @@ class Session:
         from pytest_mipro.session.dry_run import estimate_task, pending_work
 
         fingerprint = self._fingerprint(task)
-        with self._charged(task):
+        with self._charged(task, self._account_of(task)):
             context = read_context(task, fingerprint, location, self._policy)
             rows = self._scorer.available_rows(task)
             prices = {model: self._account.prices.of(model) for model in _models_of(task)}
@@ -161,8 +168,10 @@ class Session:
             return estimate_task(task, work, rows, prices)
 
     def _looks(
-        self, context: TaskContext, result: TaskResult
+        self, context: TaskContext, results: InterimResults
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
+        # A measurement is one look, however far it got: its first batch says which one it is.
+        result = results.at(1)
         is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
         kind: LookKind | None = "acceptance" if is_fresh else None
         return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
@@ -183,15 +192,17 @@ class Session:
     def _fingerprint(self, task: Task) -> Fingerprint:
         return task_fingerprint(task, self._callbacks.fingerprint(task))
 
-    @contextmanager
-    def _charged(self, task: Task) -> Generator[None]:
-        """Run the block with the task's model and adapter, and charge the task's account."""
-        account = Account(
+    def _account_of(self, task: Task) -> Account:
+        return Account(
             limits_of(task.budget),
             prices=self._account.prices,
             models=_models_of(task),
             parent=self._account,
         )
+
+    @contextmanager
+    def _charged(self, task: Task, account: Account) -> Generator[None]:
+        """Run the block with the task's model and adapter, and charge the task's account."""
         try:
             with asking_model_of(task), account.current():
                 yield
@@ -203,23 +214,65 @@ class Session:
                 error.starts_over = "asking again starts over with the next run"
             raise
 
-    def _result(self, context: TaskContext) -> TaskResult:
-        """Return the result of a task, which all its tests share."""
-        key, test = self._result_key(context), context.task.test
+    def _interim_results(self, context: TaskContext, account: Account) -> InterimResults:
+        """Return the first result of a task, which asks for the rest when a verdict needs it.
+
+        What is accepted, or scored again, has all rows; so has a frozen run, without asking.
+        """
+        batches, policy = Batches.of(context.task), self._policy
+        asks_all = policy.update or policy.rescore or policy.frozen
+        number = len(batches.sizes) if asks_all else 1
+        first = self._result(context, batches.examples_at(number))
+        # A test may ask for more while it has a model and an account of its own.
+        variables = copy_context()
+
+        def ask(number: int) -> TaskResult:
+            work = partial(
+                self._extended, context, account, first.artifact, batches.examples_at(number)
+            )
+            result: TaskResult = self._callbacks.run_in_test(partial(variables.run, work))
+            return result
+
+        return InterimResults(batches, number, first, ask)
+
+    def _extended(
+        self,
+        context: TaskContext,
+        account: Account,
+        artifact: Artifact,
+        examples: Examples,
+    ) -> TaskResult:
+        """Return the result of a compiled task on more examples, with the usage of this call."""
+        key, test = self._result_key(context, examples), context.task.test
+        with self._charged(context.task, account):
+            if key not in self._results or self._results[key][1].artifact != artifact:
+                on_wait = partial(self._callbacks.say_waiting, context.task)
+                with self._storage.lock(context.fingerprint.key, on_wait):
+                    result = self._scored_result(context, Compilation(artifact), examples)
+                self._results[key] = test, result
+        first_test, result = self._results[key]
+        return result if test == first_test else replace(result, usage=Usage(), seconds=0.0)
+
+    def _whole_result(self, context: TaskContext) -> TaskResult:
+        return self._result(context, context.task.dataset.test)
+
+    def _result(self, context: TaskContext, examples: Examples) -> TaskResult:
+        """Return the result of a task, which all its tests share, on held-out examples."""
+        key, test = self._result_key(context, examples), context.task.test
         if key not in self._results or can_continue(self._results[key][1].artifact):
-            self._results[key] = test, self._judged(context)
+            self._results[key] = test, self._judged(context, examples)
         first_test, result = self._results[key]
         if test == first_test:  # A plugin may run a test several times.
             return result
         # The report of the first test has the work and its usage.
         return replace(result, reasons=(), usage=Usage(), seconds=0.0, resumed=0, shared=first_test)
 
-    def _result_key(self, context: TaskContext) -> str:
+    def _result_key(self, context: TaskContext, examples: Examples) -> str:
         """Return what two tests with one result have in common."""
         task = context.task
-        examples = [example_digest(example) for example in task.dataset.test]
         # The compile key leaves the held-out examples out.
-        parts: list[JSON] = [context.fingerprint.key, examples, task.repeat, task.cluster]
+        parts: list[JSON] = [context.fingerprint.key, [*map(example_digest, examples)]]
+        parts += [task.repeat, task.cluster]
         # It leaves the further metrics out as well.
         parts += [task.metric_name, plain(further_metric_keys(task))]
         if self._policy.frozen:
@@ -228,42 +281,50 @@ class Session:
         parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
-    def _judged(self, context: TaskContext) -> TaskResult:
+    def _judged(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Return the accepted or the stored result, or work it out while others wait."""
         if self._policy.frozen:
             return self._references.frozen_result(context)
-        result = self._stored_result(context)
+        result = self._stored_result(context, examples)
         if result is None:
             on_wait = partial(self._callbacks.say_waiting, context.task)
             with self._storage.lock(context.fingerprint.key, on_wait):
                 # The process that held the lock may have done the work.
-                result = self._stored_result(context) or self._new_result(context)
+                result = self._stored_result(context, examples) or self._new_result(
+                    context, examples
+                )
         return result
 
-    def _stored_result(self, context: TaskContext) -> TaskResult | None:
+    def _stored_result(self, context: TaskContext, examples: Examples) -> TaskResult | None:
         """Return the result of a task if the store has all of it."""
         if self._policy.rescore:
             return None
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is None:
             return None
-        task = scored_task(context, artifact.state, self._policy)
+        task = on_examples(scored_task(context, artifact.state, self._policy), examples)
         programs = self._scorer.stored(task, restore_artifact(task, artifact))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
-    def _new_result(self, context: TaskContext) -> TaskResult:
+    def _new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Compile and score what the store lacks."""
         started = time.monotonic()
-        compilation = self._compilation(context)
-        task = scored_task(context, compilation.artifact.state, self._policy)
-        program = restore_artifact(task, compilation.artifact)
+        result = self._scored_result(context, self._compilation(context), examples)
+        return replace(result, seconds=time.monotonic() - started)
+
+    def _scored_result(
+        self, context: TaskContext, compilation: Compilation, examples: Examples
+    ) -> TaskResult:
+        started, artifact = time.monotonic(), compilation.artifact
+        task = on_examples(scored_task(context, artifact.state, self._policy), examples)
+        program = restore_artifact(task, artifact)
         if not compilation.reasons:
             self._announce_scoring(task, program)
         (baseline, compiled), usage = self._scorer.score(task, program)
         if compilation.reasons:
             self._callbacks.advise(advice_on_scores(baseline.scores, compiled.scores))
         return TaskResult(
-            artifact=compilation.artifact,
+            artifact=artifact,
             reasons=compilation.reasons,
             baseline=baseline,
             compiled=compiled,

@@ -7,6 +7,7 @@ from .callables import check_adapter as check_adapter
 from .callables import check_metric as check_metric
 from .callables import check_metrics as check_metrics
 from .callables import check_program as check_program
+from .callables import further_arguments as further_arguments
 from .callables import is_async_only as is_async_only
 from .callables import mismatch as mismatch
 from .clusters import clusters_of as clusters_of
@@ -34,4 +35,5 @@ from .task import Task as Task
 from .task import check_alpha_spending as check_alpha_spending
 from .task import check_cluster as check_cluster
 from .task import check_repeat as check_repeat
+from .task import check_sequential as check_sequential
 from .task import is_sampled as is_sampled

@@ -17,6 +17,8 @@ Metric: TypeAlias = Callable[..., Any]
 
 ALL_METRICS = "all"
 """The word that names all metrics of a task together."""
+_FURTHER = (None, None, None)
+"""The trace, the predictor's name and its trace, which metrics for ``dspy.GEPA`` take."""
 
 
 def mismatch(function: Callable[..., object], *arguments: object, **named: object) -> str:
@@ -138,12 +140,24 @@ def check_metric(value: object, label: str = "metric") -> None:
             "metric(example, prediction, trace=None) that returns a score"
         )
         raise DeclarationError(message)
-    if reason := mismatch(value, "example", "prediction"):
+    reason = mismatch(value, "example", "prediction")
+    if reason and mismatch(value, "example", "prediction", *_FURTHER):
         message = (
             f"{label}={_shown(value)} cannot be called with an example and a prediction: {reason}; "
             "expected metric(example, prediction, trace=None)"
         )
         raise DeclarationError(message)
+
+
+def further_arguments(metric: Metric, *trace: object) -> tuple[object, ...]:
+    """Return the arguments after the example and the prediction that ``metric`` is called with.
+
+    That is the trace, if there is one. A metric written for ``dspy.GEPA`` may require
+    five arguments; it gets None for those that there are not.
+    """
+    completed = (*trace, *_FURTHER[len(trace) :])
+    is_incomplete = mismatch(metric, None, None, *trace)
+    return completed if is_incomplete and not mismatch(metric, None, None, *completed) else trace
 
 
 def check_metrics(value: object) -> None:

@@ -44,6 +44,7 @@ class Task:
         first_rollout: The number of the first of these rollouts.
         cluster: The field whose equal values mark dependent held-out examples.
         alpha_spending: Whether all looks at the held-out examples share alpha.
+        sequential: Whether held-out examples are asked in batches until a verdict is clear.
         budget: The most that the task may spend in one run; None sets no limit.
         metric_name: The name of ``metric``; empty if it is declared without one.
         further_metrics: The metrics that score the held-out answers, too, by name.
@@ -68,6 +69,7 @@ class Task:
     first_rollout: int = 0
     cluster: str | None = None
     alpha_spending: bool = False
+    sequential: bool = False
     budget: Budget | None = None
     metric_name: str = ""
     further_metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -77,6 +79,13 @@ def check_alpha_spending(value: object) -> None:
     """Raise DeclarationError unless ``value`` is a bool."""
     if not isinstance(value, bool):
         message = f"alpha_spending={value!r:.80}: expected True or False"
+        raise DeclarationError(message)
+
+
+def check_sequential(value: object) -> None:
+    """Raise DeclarationError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        message = f"sequential={value!r:.80}: expected True or False"
         raise DeclarationError(message)
 
 

@@ -267,6 +267,7 @@ def drawn(number: int) -> Task:
             "max_labeled_demos": labelled,
             "metric_threshold": _choice("threshold", number, (None, None, 0.3)),
             "seed": _choice("seed", number, (0, 9, rng.randrange(10**6))),
+            "rounds": _choice("rounds", number, (0, 1, 2)),
         },
         arguments={
             "trainset": train,

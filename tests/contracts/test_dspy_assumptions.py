@@ -20,6 +20,7 @@ from dspy.dsp.utils.settings import DEFAULT_CONFIG
 from dspy.utils.callback import BaseCallback
 
 from pytest_mipro import dspy_internals
+from pytest_mipro.fingerprint import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ class TestCalls:
         callers: list[list[object]] = []
 
         class Watch(BaseCallback):
-            def on_module_start(self, **_: object) -> None:
+            def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
                 callers.append(dspy_internals.calling_modules())
 
         program = dspy.ChainOfThought("question -> answer")
@@ -266,7 +267,9 @@ class TestSettings:
         adapters: list[type] = []
 
         class Watch(BaseCallback):
-            def on_adapter_format_start(self, instance: object, **_: object) -> None:
+            def on_adapter_format_start(
+                self, call_id: str, instance: Any, inputs: dict[str, Any]
+            ) -> None:
                 adapters.append(type(instance))
 
         ask(adapter=None, callbacks=[Watch()])
@@ -279,7 +282,7 @@ class TestFieldValues:
 
     def test_a_value_is_written_and_read_back(self) -> None:
         """Texts stay, numbers and lists are JSON."""
-        field = dspy.Signature("a: list[int] -> b: bool").fields["a"]
+        field = signature_of(dspy.Predict("a: list[int] -> b: bool")).fields["a"]
         text = dspy_internals.format_field_value(field, [1, 2])
         assert dspy_internals.parse_value(text, field.annotation) == [1, 2]
         assert dspy_internals.get_annotation_name(list[int]) == "list[int]"
@@ -313,7 +316,7 @@ class TestAdapters:
 
     def test_a_rendered_prompt_is_a_list_of_messages(self) -> None:
         """Dictionaries with a role and a content, which demos of LineAdapter are, too."""
-        signature = dspy.Signature("question -> answer")
+        signature = signature_of(dspy.Predict("question -> answer"))
         messages = dspy.ChatAdapter().format(signature, [], {"question": "2 + 2"})
         assert [message["role"] for message in messages] == ["system", "user"]
         assert all(isinstance(message["content"], str) for message in messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ from pytest_mipro.report import COMMENT_LIMIT, MARKER
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples/github_actions").glob("*.yml"))
 WORKFLOWS = [*EXAMPLES, *sorted((ROOT / ".github/workflows").glob("*.yml"))]
+ACTION = ROOT / ".github/actions/mipro/action.yml"
+USED = "$/.github/actions/mipro"
+"""The action, as a workflow of the same repository names it."""
 PERMISSIONS = {
     "judge": {"contents": "read"},
     "comment": {"pull-requests": "write"},
@@ -27,6 +31,9 @@ PERMISSIONS = {
 }
 NODE = shutil.which("node")
 """Runs scripts the way actions/github-script does."""
+BASH = shutil.which("bash")
+RECORDER = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
+"""Prints its arguments and its environment, in place of Python."""
 HARNESS = """
 const [script, text, comments] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
 const warnings = [];
@@ -46,6 +53,7 @@ new AsyncFunction('github', 'context', 'core', 'require', script)(
   .then(() => console.log(JSON.stringify(done)));
 """
 
+each_file = pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 
@@ -57,8 +65,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
-    """Return all steps of a workflow."""
-    return [step for job in read(path)["jobs"].values() for step in job["steps"]]
+    """Return all steps of a workflow or an action, with those of our action in its place."""
+    content = read(path)
+    if path == ACTION:
+        own: list[dict[str, Any]] = content["runs"]["steps"]
+        return own
+    declared = [step for job in content["jobs"].values() for step in job["steps"]]
+    return [
+        inner
+        for step in declared
+        for inner in (steps(ACTION) if step.get("uses") == USED else [step])
+    ]
 
 
 def using(job_steps: list[dict[str, Any]], action: str) -> dict[str, Any]:
@@ -79,15 +96,15 @@ def audit(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
 
 
-@each_workflow
+@each_file
 def test_github_accepts_it(path: Path) -> None:
-    """The workflow is as GitHub's schema wants it."""
+    """The workflow, or the action, is as GitHub's schema wants it."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
-    result = audit(*command, "vendor.github-workflows", path)
+    result = audit(*command, f"vendor.github-{'actions' if path == ACTION else 'workflows'}", path)
     assert result.returncode == 0, result.stdout
 
 
-@each_workflow
+@each_file
 def test_an_audit_finds_nothing(path: Path) -> None:
     """Zizmor knows how workflows are attacked; it asks nobody else here."""
     zizmor = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
@@ -97,16 +114,16 @@ def test_an_audit_finds_nothing(path: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
-@each_workflow
+@each_file
 def test_actions_are_pinned(path: Path) -> None:
     """By commit, with the version beside it."""
     uses = re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))
     assert uses
-    for use in uses:
-        assert re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
+    for use in set(uses) - {USED}:
+        assert re.fullmatch(r"(actions|pypa)/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
 
 
-@each_workflow
+@each_file
 def test_no_expression_becomes_code(path: Path) -> None:
     """What a pull request can name reaches scripts through variables only."""
     for step in steps(path):
@@ -147,9 +164,59 @@ def test_only_the_step_that_asks_knows_the_key(path: Path) -> None:
     assert "secrets." not in json.dumps(workflow.get("env", {}))
     for job in workflow["jobs"].values():
         assert "secrets." not in json.dumps({**job, "steps": []})
-    for step in steps(path):
-        if "secrets." in json.dumps(step):
-            assert "pytest --mipro" in step["run"]
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if "secrets." in json.dumps(step):
+                assert step.get("uses") == USED or "pytest --mipro" in step["run"]
+
+
+def test_only_one_step_of_the_action_gets_its_secrets() -> None:
+    """That which runs pytest, as an environment variable and in no command."""
+    (step,) = [step for step in steps(ACTION) if "inputs.secrets" in json.dumps(step)]
+    assert "pytest --mipro" in step["run"]
+    assert step["env"]["SECRETS"] == "${{ inputs.secrets }}"
+
+
+@pytest.mark.skipif(BASH is None or os.name == "nt", reason="the script is for bash")
+@pytest.mark.parametrize(
+    "inputs, arguments",
+    [
+        ({}, []),
+        ({"FROZEN": "true"}, ["--mipro-frozen"]),
+        ({"BASE": "HEAD^1"}, ["--mipro-reference-from=HEAD^1"]),
+        ({"ARGUMENTS": "-n 2 tests/prompts"}, ["-n", "2", "tests/prompts"]),
+        ({"ARGUMENTS": "$(id) `id` ;id"}, ["$(id)", "`id`", ";id"]),
+    ],
+)
+def test_the_action_runs_pytest(
+    tmp_path: Path, inputs: dict[str, str], arguments: list[str]
+) -> None:
+    """With the inputs as arguments, and the secrets as variables under their own names."""
+    assert BASH is not None
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\n{RECORDER}", encoding="utf-8")
+    python.chmod(0o755)
+    (step,) = [step for step in steps(ACTION) if "run" in step]
+    environment = {
+        **dict.fromkeys(("ARGUMENTS", "BASE", "FROZEN"), ""),
+        "MAX_CALLS": "77",
+        "SECRETS": "OPENAI_API_KEY=a=b\nrm -rf=x\nEMPTY=\n",
+        **inputs,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [BASH, "-eo", "pipefail", "-c", step["run"]],
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+        encoding="utf-8",
+        env=environment,
+    )
+    command, variables = json.loads(done.stdout)
+    words = step["run"].replace("\\\n", "").partition("python ")[2].split()
+    assert command == [*(word.replace('"$MAX_CALLS"', "77") for word in words[:-1]), *arguments]
+    assert (variables["OPENAI_API_KEY"], variables["EMPTY"]) == ("a=b", "")
+    assert "SECRETS" not in variables
 
 
 @each_example
@@ -166,10 +233,9 @@ def test_every_flag_exists(path: Path) -> None:
 def test_nothing_is_compiled_without_a_key_or_at_night() -> None:
     """A pull request from a fork has no secrets; a model that drifted is no news to a search."""
     nightly, prompts = EXAMPLES
-    assert "${FROZEN:+--mipro-frozen}" in pytest_command(prompts)
-    (frozen,) = [step["env"]["FROZEN"] for step in steps(prompts) if "FROZEN" in str(step)]
+    (step,) = [step for step in read(prompts)["jobs"]["judge"]["steps"] if step.get("uses") == USED]
     condition = "github.event_name == 'pull_request' && secrets.OPENAI_API_KEY == ''"
-    assert frozen == f"${{{{ {condition} && 'yes' || '' }}}}"
+    assert step["with"]["frozen"] == f"${{{{ {condition} }}}}"
     assert {"--mipro-frozen", "--mipro-rescore"} <= set(pytest_command(nightly))
 
 
@@ -184,17 +250,16 @@ def test_every_report_is_kept(path: Path) -> None:
     assert {"mipro.html", "mipro.json"} <= written
 
 
-def test_the_cache_is_kept_as_the_readme_says() -> None:
+def test_the_cache_is_kept_as_the_documentation_says() -> None:
     """Restored everywhere, saved by the main branch only, under a key per run."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "ci.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     recipe = YAML(typ="safe").load(block)
-    (path,) = [path for path in EXAMPLES if "actions/cache" in path.read_text(encoding="utf-8")]
     for action in ("actions/cache/restore", "actions/cache/save"):
-        documented, used = using(recipe, action), using(steps(path), action)
+        documented, used = using(recipe, action), using(steps(ACTION), action)
         assert used["with"] == documented["with"]
         assert used.get("if") == documented.get("if")
-    assert using(steps(path), "actions/cache/save")["if"].startswith("always() && github.ref")
+    assert using(steps(ACTION), "actions/cache/save")["if"].startswith("always() && github.ref")
 
 
 SOUND = {

@@ -1,4 +1,4 @@
-"""The pictures of the README are made by a script from the example."""
+"""The pictures of the README and the documentation are made by a script from the example."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from pathlib import Path
 
 import pytest
 from browser import NAMES, refuse
+from documentation import PAGES
 from example import write_example
 
 pytest.importorskip("xllamacpp")
 
 ROOT = Path(__file__).parents[2]
-NAMED: list[str] = re.findall(
-    r"!\[[^\]]+\]\((docs/pictures/\S+\.png)\)", (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDER = ROOT / "docs" / "pictures"
+NAMED = sorted(
+    {
+        name
+        for page in PAGES
+        for name in re.findall(
+            r"!\[[^\]]+\]\(\S*?pictures/(\S+\.png)\)", (ROOT / page).read_text(encoding="utf-8")
+        )
+    }
 )
+FAILING = {"failing-terminal", "failing-comment", "failing-report"}
 
 
 def size(picture: Path) -> tuple[int, int]:
@@ -27,15 +36,16 @@ def size(picture: Path) -> tuple[int, int]:
     return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
 
 
-def test_the_pictures_of_the_readme_exist() -> None:
-    """It shows the overview, one task and a terminal, and all pictures are committed."""
-    assert sorted(Path(name).stem for name in NAMED) == ["overview", "task", "terminal"]
+def test_the_pictures_of_the_pages_exist() -> None:
+    """They show runs that pass and one that fails, and no picture is left over."""
+    assert {Path(name).stem for name in NAMED} == {"overview", "task", "terminal", *FAILING}
+    assert sorted(path.name for path in FOLDER.iterdir()) == NAMED
     for name in NAMED:
-        assert min(size(ROOT / name)) > 100
+        assert min(size(FOLDER / name)) > 100
 
 
 def test_the_script_makes_the_pictures(tmp_path: Path) -> None:
-    """The script runs a project and takes the pictures that the README shows."""
+    """The script runs a project and takes the pictures that the pages show."""
     if not any(map(shutil.which, NAMES)):
         refuse("no Chromium is installed")
     project, out = tmp_path / "question_type", tmp_path / "out"
@@ -43,9 +53,9 @@ def test_the_script_makes_the_pictures(tmp_path: Path) -> None:
     write_example(project)
     script = ROOT / "docs" / "pictures.py"
     subprocess.run([sys.executable, script, "--project", project, "--out", out], check=True)
-    assert {path.name for path in out.iterdir()} == {Path(name).name for name in NAMED}
+    assert sorted(path.name for path in out.iterdir()) == NAMED
     for name in NAMED:
-        picture, committed = size(out / Path(name).name), size(ROOT / name)
+        picture, committed = size(out / name), size(FOLDER / name)
         assert min(picture) > 100
         assert picture[0] == pytest.approx(committed[0], rel=0.3)
     assert not (project / ".mipro").exists(), "the project itself is unchanged"

@@ -8,7 +8,17 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
-from project import CONFTEST, LONGEST, OPTIONS, PROGRAM, SUPPORT, TEST, Project, start_pytest
+from project import (
+    CONFTEST,
+    LONGEST,
+    OPTIONS,
+    PROGRAM,
+    SILENT,
+    SUPPORT,
+    TEST,
+    Project,
+    start_pytest,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +26,6 @@ if TYPE_CHECKING:
     from forks import ForkServer
 
 REGRESSION = TEST.replace("beats_baseline", "no_regression")
-SILENT = TEST.replace("assert mipro.beats_baseline()", "pass")
-"""A test of the same task that judges nothing."""
 ENVIRONMENT = {
     "PYTHONPATH": str(SUPPORT),
     "PYTEST_ADDOPTS": OPTIONS,

@@ -11,7 +11,7 @@ FEW = """
 from pytest_mipro import mipro_optimize
 from program import Adder, right, ROWS
 
-DATASET = {"train": ROWS[:8], "val": ROWS[20:30], "test": ROWS[60:68]}
+DATASET = {"train": ROWS[:8], "val": ROWS[20:30], "test": ROWS[70:78]}
 
 @mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, minibatch=False)
 def test_adder(mipro):

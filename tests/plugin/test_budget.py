@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from project import MANY_ROWS
+
 if TYPE_CHECKING:
     from project import Project
 
@@ -24,6 +26,7 @@ def write_test(project: Project, limit: str) -> None:
 
 def test_a_cut_search_is_judged_and_continues_under_a_larger_budget(project: Project) -> None:
     """The same budget takes the stored artifact; a larger one continues the search."""
+    project.write(program=MANY_ROWS)
     write_test(project, "lm_calls=320")
     first = project.run("--mipro")
     first.assert_outcomes(passed=1)

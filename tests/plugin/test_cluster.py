@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from project import MANY_ROWS
+
 if TYPE_CHECKING:
     from project import Project
 
@@ -30,7 +32,7 @@ def test_adder(mipro):
 
 def test_the_verdict_counts_clusters(project: Project) -> None:
     """Both verdicts name the number of clusters, with ``--mipro-frozen``, too."""
-    project.write(test_adder=TEST)
+    project.write(program=MANY_ROWS, test_adder=TEST)
     project.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
     for flags in ((), ("--mipro-frozen",)):
         result = project.run("--mipro", "-v", *flags)

@@ -71,7 +71,7 @@ def test_a_dearer_prompt_fails_in_all_reports(metered: Project) -> None:
     data = json.loads((metered.path / "report.json").read_text(encoding="utf-8"))
     _, verdict = data["tasks"][0]["report"]["verdicts"]
     assert (verdict["kind"], verdict["comparison"]["unit"]) == ("costs_no_more", "tokens")
-    assert len(data["tasks"][0]["report"]["compiled"]["costs"]) == 60
+    assert len(data["tasks"][0]["report"]["compiled"]["costs"]) == 24
     for name in names[1:]:
         text = (metered.path / name).read_text(encoding="utf-8")
         assert "costs no more" in text

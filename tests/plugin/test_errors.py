@@ -45,7 +45,7 @@ def test_a_revoked_key_is_an_error_and_the_next_run_continues(compiled: Project)
     assert compiled.calls == 60
     repaired = compiled.run("--mipro", *store)
     repaired.assert_outcomes(passed=1)
-    line = "test_adder  60 * PASS *"
+    line = "test_adder  24 * PASS *"
     repaired.stdout.fnmatch_lines([line])
     whole.stdout.fnmatch_lines([line])
 
@@ -61,29 +61,30 @@ def test_a_metric_that_gives_no_score_is_an_error(project: Project) -> None:
     )
 
 
-def fail_on_sevens(project: Project) -> None:
-    """Have the program of ``project`` fail on the sums that begin with a seven."""
+def fail_on_nines(project: Project) -> None:
+    """Have the program of ``project`` fail on the sums that begin with a nine."""
     program = (project.path / "program.py").read_text()
     raising = """
-        if question.startswith("What is 7"):
-            raise LookupError("no sevens")
+        if question.startswith("What is 9"):
+            raise LookupError("no nines")
         return self.add"""
     project.write(program=program.replace("\n        return self.add", raising))
 
 
 def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None:
     """A row that the program fails on scores 0, and a failing test shows three tracebacks."""
-    fail_on_sevens(project)
+    fail_on_nines(project)
     test = (project.path / "test_adder.py").read_text()
-    project.write(test_adder=test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1"))
+    test = test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1")
+    project.write(test_adder=test.replace("=DATASET", "=DATASET, optimizer='labeled'"))
     result = project.run("--mipro")
     result.assert_outcomes(failed=1)
     line = (
-        "*the compiled program failed on 10 of 60 answers, the baseline program failed on 10 of 60*"
+        "*the compiled program failed on 4 of 24 answers, the baseline program failed on 4 of 24*"
     )
     result.stdout.fnmatch_lines([line])
-    assert sum(line.strip() == "LookupError: no sevens" for line in result.outlines) == 3
-    assert "the first 3 of 20" in result.stdout.str()
+    assert sum(line.strip() == "LookupError: no nines" for line in result.outlines) == 3
+    assert "the first 3 of 8" in result.stdout.str()
 
 
 SECRETS = """
@@ -98,7 +99,7 @@ class Leaky(Adder):
         self.client = Client()
 
     def forward(self, question):
-        if question.startswith("What is 7"):
+        if question.startswith("What is 9"):
             password = "canary-3"
             raise LookupError(
                 f"404: {os.environ['MY_PAT']} {JUDGE.kwargs['api_key']} "
@@ -120,6 +121,7 @@ def test_no_credential_of_a_failing_program_is_stored(
     project.write(program=f"import os\n{program}{SECRETS}")
     test = (project.path / "test_adder.py").read_text()
     test = test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1")
+    test = test.replace("=DATASET", "=DATASET, optimizer='labeled'")
     project.write(test_adder=test.replace("Adder", "Leaky"))
     reports = [word for name in ("r.html", "r.json", "r.md") for word in ("--mipro-report", name)]
     result = project.run("--mipro", "-vv", "-o", "mipro_redact=*_pin", "--junitxml=r.xml", *reports)
@@ -147,7 +149,7 @@ def test_a_program_with_threads_needs_the_context(project: Project) -> None:
     result.stdout.fnmatch_lines(["*is broken*", "*let dspy.Parallel start it, or run it with*"])
     project.write(program=code.replace("self.add, question", "context.run, self.add, question"))
     project.run("--mipro").assert_outcomes(passed=1)
-    assert project.calls > 250
+    assert project.calls > 120
 
 
 def test_an_exit_in_user_code_is_an_error_of_its_test_alone(project: Project) -> None:
@@ -189,7 +191,7 @@ def test_after(): pass
 
 def test_a_passing_test_shows_the_answers_that_failed(project: Project) -> None:
     """The summary has their number and the first error, and the next run asks again."""
-    fail_on_sevens(project)
+    fail_on_nines(project)
     for _ in range(2):
         result = project.run("--mipro")
         result.assert_outcomes(passed=1)

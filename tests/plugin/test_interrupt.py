@@ -15,11 +15,13 @@ from served import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from project import Project, Run
 
 LONGEST_END = 5.0
 """Seconds that a run may take to end after Ctrl-C: two, and three more on a busy machine."""
+DEFAULT_THREADS = 8
 LONGEST_CALL = 60.0
 """Seconds that the server holds a call back."""
 
@@ -59,9 +61,13 @@ def press_twice(process: Run) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
-@pytest.mark.parametrize("calls", [3, 30, 240])
-def test_the_message_is_shown_and_the_next_run_continues(project: Project, calls: int) -> None:
-    """After an interrupt in any phase, the next run does not repeat stored calls."""
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.9])
+def test_the_message_is_shown_and_the_next_run_continues(
+    project: Project, compiled_folder: Path, share: float
+) -> None:
+    """After an interrupt in any phase, the next run repeats only the calls that were under way."""
+    complete = len((compiled_folder / "calls.log").read_text().splitlines())
+    calls = round(share * complete)
     conftest = (project.path / "conftest.py").read_text()
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", latency=0.05)'))
     run = project.start("-p", "no:cacheprovider", "--mipro")
@@ -74,12 +80,10 @@ def test_the_message_is_shown_and_the_next_run_continues(project: Project, calls
     assert "stopped by Ctrl-C" in output
     assert "run the same command again" in output
     assert "Traceback" not in output
-    paid = project.calls
+    assert calls <= project.calls < complete
     project.write(conftest=conftest)  # Without latency, which is no part of a key.
     project.run("--mipro").assert_outcomes(passed=1)
-    (project.path / "calls.log").unlink()
-    project.run("--mipro", "--mipro-store", "sqlite:///fresh.db").assert_outcomes(passed=1)
-    assert paid < project.calls
+    assert complete <= project.calls <= complete + DEFAULT_THREADS
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")

@@ -30,7 +30,7 @@ def test_without_a_reference_the_test_fails_with_the_command(unaccepted: Project
     unaccepted.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
     result = unaccepted.run("--mipro", "-v")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["  no regression: PASS: nothing changed: the score is 0.*n = 60*"])
+    result.stdout.fnmatch_lines(["  no regression: PASS: nothing changed: the score is 0.*n = 24*"])
 
 
 def test_another_model_is_judged_by_the_accepted_scores(accepted: Project) -> None:
@@ -41,7 +41,7 @@ def test_another_model_is_judged_by_the_accepted_scores(accepted: Project) -> No
     result.stdout.fnmatch_lines(["E*assert FAIL: *; compiled 0.000, reference 0.*"])
     # pytest cuts the text of the assert, but not that of the section.
     output = " ".join(result.outlines)
-    assert re.search(r"no regression: FAIL: .*p = .*n = 60; worse.*a loss of.*-update ", output)
+    assert re.search(r"no regression: FAIL: .*p = .*n = 24; worse.*a loss of.*-update ", output)
     result.stdout.no_fnmatch_line("*scored again*")
 
 
@@ -80,13 +80,13 @@ def test_an_accepted_program_that_no_longer_fits_is_a_failure(accepted: Project)
 
 def test_a_reference_without_common_examples_is_a_failure(unaccepted: Project) -> None:
     """The failure shows the command that accepts the reference anew."""
-    change(unaccepted, "program", '"test": ROWS[60:]', '"test": ROWS[60:90]')
+    change(unaccepted, "program", '"test": ROWS[70:94]', '"test": ROWS[70:82]')
     unaccepted.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(unaccepted, "program", '"test": ROWS[60:90]', '"test": ROWS[90:]')
+    change(unaccepted, "program", '"test": ROWS[70:82]', '"test": ROWS[82:94]')
     result = unaccepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E*none of the 30 held-out examples is in the reference*-update *"]
+        ["E*none of the 12 held-out examples is in the reference*-update *"]
     )
     result.stdout.no_fnmatch_line("*pytest_mipro/*")
 

@@ -24,7 +24,7 @@ def test_a_dry_run_makes_no_call_and_its_bound_holds(project: Project) -> None:
             "*  propose: *",
             "*  search: *",
             "*  final: *",
-            "*  held-out: at most 120 LM calls*",
+            "*  held-out: at most 48 LM calls*",
             "*  together: *; tokens estimated from the prompts",
             "SKIPPED*--mipro-dry-run: would compile: *; at most * LM calls",
         ]
@@ -44,8 +44,8 @@ def test_a_stored_task_is_judged(compiled: Project) -> None:
     rescored.assert_outcomes(skipped=1)
     rescored.stdout.fnmatch_lines(
         [
-            "mipro: test_adder: would score 120 held-out rows",
-            "*  together: at most 120 LM calls, * tokens, about $0.*; tokens as in * stored rows",
+            "mipro: test_adder: would score 48 held-out rows",
+            "*  together: at most 48 LM calls, * tokens, about $0.*; tokens as in * stored rows",
         ]
     )
     assert compiled.calls == paid

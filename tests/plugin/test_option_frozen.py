@@ -34,7 +34,7 @@ def test_a_reference_is_enough(accepted: Project) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_adder  60 * PASS *  0    $0  from the reference",
+            "test_adder  24 * PASS *  0    $0  from the reference",
             "  no regression: PASS: nothing changed: *",
             "  beats baseline: PASS: *",
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from project import MANY_ROWS
 
 if TYPE_CHECKING:
     from project import Project
@@ -27,13 +28,13 @@ THREADS = 8
 def test_the_tasks_of_a_session_share_its_limit(project: Project) -> None:
     """The first task uses the limit up, and the second is compiled in the next run."""
     project.write(test_adder=TWO_TASKS)
-    first = project.run("--mipro", "--mipro-max-calls", "400")
+    first = project.run("--mipro", "--mipro-max-calls", "330")
     first.assert_outcomes(passed=1, errors=1)
-    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 400 is*, and not all held-out*"])
-    assert project.calls < 400 + THREADS
-    second = project.run("--mipro", "-o", "mipro_max_calls=400")
+    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 330 is*, and not all held-out*"])
+    assert project.calls < 330 + THREADS
+    second = project.run("--mipro", "-o", "mipro_max_calls=330")
     second.assert_outcomes(passed=2)
-    assert project.calls < 2 * (400 + THREADS)
+    assert project.calls < 2 * (330 + THREADS)
 
 
 def test_workers_share_the_limit(project: Project) -> None:
@@ -46,6 +47,7 @@ def test_workers_share_the_limit(project: Project) -> None:
 
 def test_the_limit_of_cost_uses_the_price_of_the_ini_file(project: Project) -> None:
     """The summary shows the cost of the calls, with 12 tokens each, and that it cut the search."""
+    project.write(program=MANY_ROWS)
     project.pytester.makeini("[pytest]\nmipro_price = scripted: 1000 1000\n")
     result = project.run("--mipro", "--mipro-max-cost", "3.84")
     result.assert_outcomes(passed=1)

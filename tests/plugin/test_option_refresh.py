@@ -31,7 +31,7 @@ def test_refresh_repeats_the_calls(project: Project) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*compiling: again, as asked for (--mipro-refresh)"])
     # The store has the held-out rows of the same program.
-    assert project.calls == 2 * compile_and_score - 120
+    assert project.calls == 2 * compile_and_score - 48
     paid = project.calls
     project.write(conftest=conftest.replace('"calls.log")', '"calls.log", base=31)'))
     project.run("--mipro", "--mipro-refresh").assert_outcomes(passed=1)
@@ -47,4 +47,4 @@ def test_workers_refresh_once(compiled: Project) -> None:
     compile_and_score = compiled.calls
     result = compiled.run("--mipro", "--mipro-refresh", "-n", "2")
     result.assert_outcomes(passed=2)
-    assert compiled.calls == 2 * compile_and_score - 120
+    assert compiled.calls == 2 * compile_and_score - 48

@@ -43,7 +43,9 @@ import pathlib
 from pytest_mipro import mipro_optimize
 from program import Adder, right, DATASET
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+FEW_DEMOS = {"optimizer": "labeled", "optimizer_options": {"k": 4}}
+
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **FEW_DEMOS)
 def test_adder(mipro):
     results = {"repeat": mipro.task.repeat, "scores": mipro.compiled.scores}
     results["n"] = mipro.comparison.n
@@ -59,7 +61,7 @@ from program import Adder, right, DATASET
 def test_adder(mipro):
     assert mipro.no_regression()
 """
-ROWS = 2 * 60
+ROWS = 2 * 24
 """The rows of both programs on the held-out examples."""
 
 
@@ -84,9 +86,9 @@ def test_only_new_rollouts_cost_calls(sampled: Project) -> None:
     paid, single = sampled.calls, results(sampled)
     result = sampled.run(*flags, "--mipro-repeat", "3")
     assert sampled.calls == paid + 2 * ROWS
-    result.stdout.fnmatch_lines(["*beats baseline: *, n = 60 x 3 rollouts; *"])
+    result.stdout.fnmatch_lines(["*beats baseline: *, n = 24 x 3 rollouts; *"])
     triple = results(sampled)
-    assert (triple["repeat"], triple["n"]) == (3, 60)
+    assert (triple["repeat"], triple["n"]) == (3, 24)
     assert not set(triple["scores"]) <= {0.0, 1.0}
     assert all(3 * score == pytest.approx(round(3 * score)) for score in triple["scores"])
     pairs = zip(single["scores"], triple["scores"], strict=True)

@@ -37,15 +37,15 @@ def test_drift_is_found(guarded: Project) -> None:
     paid = guarded.calls
     rescored = guarded.run("--mipro", "--mipro-rescore")
     rescored.assert_outcomes(passed=1)
-    rescored.stdout.fnmatch_lines(["test_adder *  120 * from the store"])
-    assert guarded.calls == paid + 120
+    rescored.stdout.fnmatch_lines(["test_adder *  48 * from the store"])
+    assert guarded.calls == paid + 48
     (guarded.path / "drifted").touch()
     guarded.run("--mipro").assert_outcomes(passed=1)
-    assert guarded.calls == paid + 120
+    assert guarded.calls == paid + 48
     result = guarded.run("--mipro", "--mipro-rescore", "--mipro-frozen")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["no regression: FAIL: *; compiled 0.000, *", "test_adder *  120 * from the reference"]
+        ["no regression: FAIL: *; compiled 0.000, *", "test_adder *  48 * from the reference"]
     )
     # The store keeps the earlier answers.
     guarded.run("--mipro").stdout.fnmatch_lines(["test_adder *  0    $0  from the store"])
@@ -59,7 +59,7 @@ def test_workers_rescore_once(compiled: Project) -> None:
     for _ in range(2):  # The second run does not use the answers of the first.
         result = compiled.run("--mipro", "--mipro-rescore", "-n2")
         result.assert_outcomes(passed=2)
-        paid += 120
+        paid += 48
         assert compiled.calls == paid
         lines = [line for line in result.outlines if line.startswith(("test_adder", "test_other"))]
-        assert sorted(line.split()[8] for line in lines) == ["0", "120"]
+        assert sorted(line.split()[8] for line in lines) == ["0", "48"]

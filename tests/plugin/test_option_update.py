@@ -60,9 +60,9 @@ def test_an_update_writes_three_files_and_shows_them(unaccepted: Project) -> Non
         [
             "  no regression: PASS: the reference was accepted now; nothing changed: *",
             "test_adder: first reference: *test_adder.json and *.program.json and *.history.json",
-            "  scores: baseline 0.*, compiled 0.* (n = 60)",
+            "  scores: baseline 0.*, compiled 0.* (n = 24)",
             "  instruction of add:",
-            "    + Given*",
+            "    + *",
             "  demos of add:",
             "    + question: What is * | answer: *",
         ]
@@ -78,13 +78,13 @@ def test_an_update_writes_three_files_and_shows_them(unaccepted: Project) -> Non
 def test_a_change_is_shown_as_a_diff(accepted: Project) -> None:
     """The summary compares the earlier with the accepted reference."""
     program = (accepted.path / "program.py").read_text()
-    accepted.write(program=program.replace("ROWS[:20]", "ROWS[2:20]"))
+    accepted.write(program=program.replace("ROWS[:20]", "ROWS[4:20]"))
     result = accepted.run("--mipro", "--mipro-update")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
             "test_adder: accepted: __mipro__/*",
-            "  scores: baseline 0.* (n = 60) -> baseline 0.* (n = 60)",
+            "  scores: baseline 0.* (n = 24) -> baseline 0.* (n = 24)",
             "  examples by compiled score: *",
             "  demos of add:",
             "    - question: *",

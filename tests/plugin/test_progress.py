@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pyte
 import pytest
-from project import CONFTEST, LONGEST, TEST
+from project import CONFTEST, LONGEST, PROGRAM, SILENT
 
 from pytest_mipro.plugin.progress import ProgressReporter, _PhaseRate
 from pytest_mipro.records import Progress
@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 
     from project import Project
 
-pytestmark = pytest.mark.uses("pytest")
-
 on_a_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
 """The marker of tests that need a terminal."""
 
-SLOW = CONFTEST.replace('"calls.log")', '"calls.log", latency=0.1)')
-"""A conftest file whose model makes a compile take seconds."""
+FEW = PROGRAM.replace("ROWS[70:94]", "ROWS[70:78]")
+"""A program with few held-out rows: the progress of more is the same."""
+SLOW = (
+    CONFTEST.replace('"calls.log")', '"calls.log", latency=0.1)')
+    + """
+from pytest_mipro.plugin import progress
+
+progress._LINE_INTERVAL = 0.1
+"""
+)
+"""A conftest file whose model is slower than the live line."""
 UNREACHABLE = """
 import os
 import time
@@ -61,6 +68,13 @@ PLAIN = re.compile(r"^mipro: test_adder: (bootstrapping|proposing|searching|scor
 VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS")
 """The variables that describe the terminal of the test run."""
 LINES = 60
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    """Write a project that is compiled quickly."""
+    project.write(program=FEW, test_adder=SILENT)
+    return project
 
 
 @dataclass
@@ -151,6 +165,7 @@ def chunks(terminal: int) -> Iterator[bytes]:
         yield chunk
 
 
+@pytest.mark.uses("pytest")
 @on_a_terminal
 @pytest.mark.parametrize("columns", [50, 100])
 def test_the_live_line_is_written_over_and_cleared(project: Project, columns: int) -> None:
@@ -176,13 +191,14 @@ def test_the_live_line_is_written_over_and_cleared(project: Project, columns: in
 @on_a_terminal
 def test_the_live_line_fits_a_wide_name(project: Project) -> None:
     """A line with letters of two columns does not wrap onto the next line."""
-    project.write(conftest=SLOW, test_adder=TEST.replace("dataset=", f"name={LONG!r}, dataset="))
+    project.write(conftest=SLOW, test_adder=SILENT.replace("dataset=", f"name={LONG!r}, dataset="))
     recording = record(project, columns=60)
     counts = [sum("…: " in line for line in screen) for screen in recording.screens]
     assert max(counts) == 1
     assert any("…: searching" in line for screen in recording.screens for line in screen)
 
 
+@pytest.mark.uses("pytest", "pytest-xdist")
 @on_a_terminal
 @pytest.mark.parametrize(
     "arguments, variables",
@@ -198,7 +214,7 @@ def test_permanent_lines(
     project: Project, arguments: tuple[str, ...], variables: dict[str, str]
 ) -> None:
     """Each phase has a line of its own if other output is possible or no user watches."""
-    printing = TEST.replace("DATASET\n", "DATASET\nprint('imported')\n", 1)
+    printing = SILENT.replace("DATASET\n", "DATASET\nprint('imported')\n", 1)
     project.write(test_adder=printing)
     recording = record(project, *arguments, variables=variables)
     phases = [match[1] for line in recording.end if (match := PLAIN.match(line))]
@@ -207,6 +223,7 @@ def test_permanent_lines(
     assert "\r" not in recording.raw.replace("\r\n", "").partition("compiling")[2]
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_lines_between_the_dots_of_xdist(project: Project) -> None:
     """A progress line begins on a new line after the dots."""
     quick = "import pytest, time\n"
@@ -221,6 +238,7 @@ def test_lines_between_the_dots_of_xdist(project: Project) -> None:
     assert any(set(line) == {"."} for line in result.outlines)
 
 
+@pytest.mark.uses("pytest")
 @on_a_terminal
 def test_output_of_pytest_after_the_live_line(project: Project) -> None:
     """Output in the middle of a test begins on a new line, too."""

@@ -46,15 +46,15 @@ def test_several_changes_are_all_named(compiled: Project) -> None:
 def test_held_out_rows_are_scored_without_a_compile(compiled: Project) -> None:
     """A new held-out row costs a call for each program, a corrected label costs none."""
     paid = compiled.calls
-    edit(compiled, ("range(120)", "range(121)"))
+    edit(compiled, ("ROWS[70:94]", "ROWS[70:95]"))
     grown = compiled.run("--mipro")
     assert reasons(grown) == []
-    grown.stdout.fnmatch_lines(["test_adder  61 *"])
+    grown.stdout.fnmatch_lines(["test_adder  25 *"])
     assert compiled.calls == paid + 2
-    edit(compiled, ("answer=2 * i + 3)", "answer=2 * i + 3 + (i == 70))"))
+    edit(compiled, ("answer=2 * i + 3)", "answer=2 * i + 3 + (i == 80))"))
     corrected = compiled.run("--mipro")
     assert reasons(corrected) == []
-    corrected.stdout.fnmatch_lines(["test_adder  61 *"])
+    corrected.stdout.fnmatch_lines(["test_adder  25 *"])
     assert compiled.calls == paid + 2
 
 
@@ -64,7 +64,7 @@ def test_irrelevant_changes_cause_no_work(compiled: Project, tmp_path: Path) -> 
     edit(
         compiled,
         ("def right(", "# Say whether the sum is right.\n\n\ndef right("),
-        ('"test": ROWS[60:]', '"test": ROWS[60:][::-1]'),
+        ('"test": ROWS[70:94]', '"test": ROWS[70:94][::-1]'),
     )
     copy = tmp_path / "a copy"
     shutil.copytree(compiled.path, copy, copy_function=shutil.copyfile)

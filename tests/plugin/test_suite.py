@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from project import MANY_ROWS
 
 from pytest_mipro.reference import (
     ReferenceLocation,
@@ -60,14 +61,14 @@ def pytest_mipro_optimize(task):
 
 
 @pytest.fixture
-def suite(compiled: Project) -> Project:
-    """Write a compiled whose tests have lost more or less against their references."""
-    conftest = (compiled.path / "conftest.py").read_text()
-    compiled.write(conftest=conftest + OPTIMIZER, test_adder=TESTS)
-    compiled.run("--mipro", "--mipro-update", "--runxfail").assert_outcomes(passed=5)
+def suite(project: Project) -> Project:
+    """Write a project whose tests have lost more or less against their references."""
+    conftest = (project.path / "conftest.py").read_text()
+    project.write(program=MANY_ROWS, conftest=conftest + OPTIMIZER, test_adder=TESTS)
+    project.run("--mipro", "--mipro-update", "--runxfail").assert_outcomes(passed=5)
     for name, losses in LOSSES.items():
-        improve_reference(compiled, name, losses)
-    return compiled
+        improve_reference(project, name, losses)
+    return project
 
 
 def improve_reference(project: Project, name: str, count: int) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from project import CONFTEST, LONGEST, PROGRAM, SUPPORT, TEST
+from project import CONFTEST, LONGEST, MANY_ROWS, SUPPORT, TEST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from forks import ForkServer
 
-pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no forks"), pytest.mark.uses("pytest")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
 
 BAD = TEST.replace("beats_baseline()", "beats_baseline(margin=0.6)")
 SCORED = TEST.replace("beats_baseline()", "compiled.score > 0.99")
@@ -55,7 +55,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -
     """Write a project and compile it, so that all later runs are quick."""
     path = tmp_path_factory.mktemp("failing")
     files = {
-        "program": PROGRAM,
+        "program": MANY_ROWS,
         "conftest": CONFTEST,
         "test_bad": BAD,
         "test_three": BAD
@@ -79,6 +79,7 @@ def failure_section(text: str) -> str:
     return re.split(r"^[=_]+ ", FAILURE.split(text)[1], flags=re.MULTILINE)[0].strip("\n")
 
 
+@pytest.mark.uses("pytest")
 def test_a_failure_and_the_table(failing: FailingProject) -> None:
     """A failure shows the verdict, the worst examples and the prompt; the table follows."""
     text = failing.output()
@@ -109,12 +110,14 @@ def test_verbosity(failing: FailingProject) -> None:
     assert "store sqlite" not in quiet
 
 
+@pytest.mark.uses("pytest")
 @pytest.mark.parametrize("style", ["auto", "short", "native"])
 def test_styles_of_tracebacks(failing: FailingProject, style: str) -> None:
     """Each style of traceback has the section below the failure."""
     assert WORST in failure_section(failing.output(f"--tb={style}"))
 
 
+@pytest.mark.uses("pytest")
 def test_tracebacks_of_one_line(failing: FailingProject) -> None:
     """With ``--tb=line``, the table follows pytest's lines."""
     text = failing.output("--tb=line")
@@ -122,6 +125,7 @@ def test_tracebacks_of_one_line(failing: FailingProject) -> None:
     assert section(text).startswith("FAIL          test_adder\n")
 
 
+@pytest.mark.uses("pytest")
 def test_without_tracebacks_or_header(failing: FailingProject) -> None:
     """With ``--tb=no --no-header``, the run shows only the table."""
     text = failing.output("--tb=no", "--no-header")
@@ -130,6 +134,7 @@ def test_without_tracebacks_or_header(failing: FailingProject) -> None:
     assert "store sqlite" not in text
 
 
+@pytest.mark.uses("pytest")
 @pytest.mark.parametrize(
     "arguments, variables, is_painted",
     [
@@ -161,6 +166,7 @@ def test_widths(failing: FailingProject, columns: int) -> None:
     assert ("difference" in table.splitlines()[0]) == (columns == 160)
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_workers(failing: FailingProject) -> None:
     """The output with a worker of xdist equals that without."""
     alone, spread = (failing.output(*flags, COLUMNS="100") for flags in ((), ("-n1",)))

@@ -5,27 +5,31 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from paid import CALLS_PER_ROW, RANDOM_SEARCH, TESTS, THREADS, artifact, start, write
+from paid import (
+    CALLS_PER_ROW,
+    RANDOM_SEARCH,
+    TESTS,
+    THREADS,
+    artifact,
+    output_of,
+    read_until,
+    start,
+    write,
+)
 from served import Model
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from project import Project, Run
+    from project import Project
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
-    pytest.mark.uses("pytest-xdist"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 
-LONGEST_WAIT = 60.0
-"""Seconds that a run has to print an expected line."""
 LONGEST_TAKEOVER = 10.0
 """Seconds from the death of the compiling process to the first calls of another one."""
 HELD = 40
@@ -46,12 +50,6 @@ def model() -> Generator[Model]:
     """Serve a model for several processes."""
     with Model.running(pause=0.02) as served:
         yield served
-
-
-def output_of(run: Run) -> str:
-    """Return the output of a run once it has ended."""
-    output, _ = run.communicate(timeout=120)
-    return output
 
 
 def scores(output: str) -> list[str]:
@@ -79,21 +77,7 @@ def takeover_seconds(model: Model) -> float:
     return time.monotonic() - start_time
 
 
-def read_until(run: Run, text: str) -> str:
-    """Read the output of a run until a line has ``text``."""
-    output = ""
-    timer = threading.Timer(LONGEST_WAIT, run.kill)
-    timer.start()
-    try:
-        for line in run.stdout or ():
-            output += line
-            if text in line:
-                return output
-    finally:
-        timer.cancel()
-    raise AssertionError(output)
-
-
+@pytest.mark.uses("pytest-xdist")
 def test_four_workers_compile_once(project: Project, model: Model) -> None:
     """Calls, verdicts and artifact equal those of one process; progress is shown once."""
     write(project, tests=TESTS)
@@ -124,6 +108,7 @@ def test_workers_compile_once_with_an_optimizer_of_dspy(project: Project, model:
     assert artifact(project, "spread") == artifact(project, "alone")
 
 
+@pytest.mark.uses("pytest-xdist")
 def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
     """Only the test of the dead worker fails, and another worker goes on compiling soon."""
     write(project, tests=TESTS, conftest=WRITE_PID)

@@ -70,6 +70,7 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "repeat": ((), of_task(repeat=3)),
     "cluster": ((), of_task(cluster="queue")),
     "alpha spending": ((), of_task(alpha_spending=True)),
+    "sequential": ((), of_task(sequential=True)),
     "budget": ((), of_task(budget=Budget(lm_calls=3))),
     "option": (("option seed changed",), of_task(options=Options(seed=3))),
     "metric": (
@@ -223,6 +224,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "options": ("option",),
     "optimizer": (),  # the same
     "alpha_spending": ("alpha spending",),
+    "sequential": ("sequential",),
     "threads": ("threads",),
     "version": ("version",),
     "repeat": ("repeat",),
@@ -235,7 +237,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Alterations of each field of a task."""
 
 INDEPENDENT: tuple[tuple[str, ...], ...] = (
-    ("name", "test", "threads", "repeat", "cluster", "budget", "alpha spending"),
+    ("name", "test", "threads", "repeat", "cluster", "budget", "alpha spending", "sequential"),
     ("version",),
     ("option",),
     ("metric", "metric made again"),

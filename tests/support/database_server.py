@@ -17,7 +17,7 @@ import time
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -168,10 +168,10 @@ class Server:
         return True
 
     @property
-    def _owner(self) -> dict[str, object]:
+    def _owner(self) -> dict[str, Any]:
         """How a process is started as the user that owns the databases."""
         user = user_of_server()
-        owner: dict[str, object] = {"cwd": str(self.folder)}
+        owner: dict[str, Any] = {"cwd": str(self.folder)}
         if user is not None:
             owner |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         return owner

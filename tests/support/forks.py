@@ -34,13 +34,25 @@ if TYPE_CHECKING:
 _IMPORTS = """
 import importlib
 import pkgutil
+from contextlib import suppress
 
+import dspy.clients.engines.streaming
+import dspy.clients.execution
 import dspy.teleprompt
+import filelock
+import numpy.random
 import pytest_mipro
 import sqlalchemy.dialects.sqlite
+from pytest_mipro.canonical import Record
 
 for module in pkgutil.walk_packages(pytest_mipro.__path__, "pytest_mipro."):
     importlib.import_module(module.name)
+for name in ("altair", "jinja2", "vl_convert", "xdist.dsession", "xdist.remote"):
+    with suppress(ImportError):
+        importlib.import_module(name)
+filelock.FileLock
+for record in Record.__subclasses__():
+    record._adapter()
 """
 """A test module: pytest imports what it imports as in a run, with asserts rewritten."""
 _REQUEST = 1 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ TESTS = 8
 """The most tests in a project."""
 THREADS = 4
 CALLS_PER_ROW = 2
+LONGEST_WAIT = 60.0
+"""Seconds that a run has to print an expected line."""
 
 _PROGRAM = '''
 import dspy
@@ -113,8 +116,9 @@ def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
 
 
 def options(store: str = "store") -> list[str]:
-    """Return the options of a run with the store of that name."""
-    flags = ["--mipro-store", f"sqlite:///{store}.db", "--mipro-threads", str(THREADS)]
+    """Return the options of a run with the store of that name, or at that URL."""
+    url = store if "://" in store else f"sqlite:///{store}.db"
+    flags = ["--mipro-store", url, "--mipro-threads", str(THREADS)]
     # Without a basetemp, pytest would delete the folders of other runs at the end.
     return ["--mipro", "--basetemp=tmp", "-p", "no:cacheprovider", *flags]
 
@@ -131,3 +135,24 @@ def artifact(project: Project, store: str = "store") -> bytes:
         artifacts = [item for test in tests for item in database.artifacts.recent(test)]
     (stored,) = artifacts
     return json.dumps(stored.state).encode()
+
+
+def output_of(run: Run) -> str:
+    """Return the output of a run once it has ended."""
+    output, _ = run.communicate(timeout=120)
+    return output
+
+
+def read_until(run: Run, text: str) -> str:
+    """Read the output of a run until a line has ``text``."""
+    output = ""
+    timer = threading.Timer(LONGEST_WAIT, run.kill)
+    timer.start()
+    try:
+        for line in run.stdout or ():
+            output += line
+            if text in line:
+                return output
+    finally:
+        timer.cancel()
+    raise AssertionError(output)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUPPORT = Path(__file__).parent
 LONGEST = 300.0
 """Seconds after which a run is killed."""
-OPTIONS = "-W 'ignore:40 validation examples hardly'"
+OPTIONS = "-W 'ignore:40 labelled examples'"
 """Hide the warning that the project has few examples."""
 
 PROGRAM = '''
@@ -46,8 +46,11 @@ ROWS = [
     dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3).with_inputs("question")
     for i in range(120)
 ]
-DATASET = {"train": ROWS[:20], "val": ROWS[20:60], "test": ROWS[60:]}
+DATASET = {"train": ROWS[:20], "val": ROWS[20:40], "test": ROWS[70:94]}
 '''
+
+MANY_ROWS = PROGRAM.replace("ROWS[20:40]", "ROWS[20:60]").replace("ROWS[70:94]", "ROWS[60:]")
+"""The program with more rows, which most tests do not need."""
 
 CONFTEST = """
 import pathlib
@@ -67,6 +70,9 @@ from program import Adder, right, DATASET
 def test_adder(mipro):
     assert mipro.beats_baseline()
 """
+
+SILENT = TEST.replace("assert mipro.beats_baseline()", "pass")
+"""A test of the same task that judges nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
 
@@ -43,7 +43,7 @@ class RoundTrips(socketserver.ThreadingTCPServer):
 
 class _Connection(socketserver.BaseRequestHandler):
     server: RoundTrips
-    request: ClassVar[socket.socket]
+    request: socket.socket
 
     def handle(self) -> None:
         with socket.create_connection(self.server.address) as upstream:

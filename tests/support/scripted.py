@@ -34,7 +34,7 @@ class ScriptedEngine:
         base: The percentage of right sums without demos.
         per_demo: The percentage that a demo adds.
         latency: The most seconds of a call; the seconds of a call are random.
-        teams: The answer for the field ``team`` by a word in the request.
+        teams: The answer for the field ``team`` or ``kind`` by a word in the request.
     """
 
     supports_response_schema = False
@@ -109,6 +109,8 @@ class AsyncScriptedEngine:
         return self._engine.dump_state()
 
 
+_LABELS = frozenset({"team", "kind"})
+"""The fields that are answered with a label."""
 _AGENT = {"next_tool_name": "finish", "next_tool_args": "{}"}
 """The fields with which an agent finishes."""
 
@@ -131,7 +133,7 @@ def _value(name: str, turn: str, chance: int, *, right: bool, teams: Mapping[str
     sums = _SUM.findall(turn)
     if name in _AGENT:
         return _AGENT[name]
-    if name == "team":
+    if name in _LABELS:
         answers = [team for word, team in teams.items() if word in turn]
         wrong_answers = [team for team in teams.values() if team not in answers]
         return (answers if right else wrong_answers)[0]

@@ -22,7 +22,9 @@ from pytest_mipro.reference import (
     write_history,
 )
 from pytest_mipro.session import (
+    Batches,
     Callbacks,
+    InterimResults,
     Outcome,
     Policy,
     ReferenceProgram,
@@ -205,6 +207,7 @@ class Recorder:
             show_progress=self._show_progress,
             warn_test=self.warnings.append,
             warn_task=self.advice.append,
+            run_in_test=lambda work: work(),
         )
 
     @property
@@ -312,7 +315,7 @@ class Checkout:
         store_url: str | None = None,
         account: Account | None = None,
         shared_folder: Path | None = None,
-        **policy: bool,
+        **policy: Any,
     ) -> Generator[Run]:
         """Start a run; ``policy`` has what the user sets for all its tests."""
         session = Session(
@@ -454,17 +457,27 @@ def outcome_of(
     anchor: AnchorState | None = None,
     look: LookCount | None = None,
     stale: str = "",
+    tones: tuple[Scorecard, Scorecard] | None = None,
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
     holds_fails: bool = False,
     warn: Callable[..., None] | None = None,
 ) -> Outcome:
-    """Return the outcome of programs with these scores."""
+    """Return the outcome of programs with these scores, and these by the further metric tone."""
     checkout = Checkout(root)
     task = checkout.task(dataset=held_out(*HELD_OUT[: len(compiled.scores)]))
+    result = result_of(task, optimizer(task), baseline, compiled)
+    if tones is not None:
+        task = replace(task, metric_name="exact", further_metrics={"tone": right})
+        programs = zip((result.baseline, result.compiled), tones, strict=True)
+        first, second = (
+            replace(program, further={"tone": tone}, metric_name="exact")
+            for program, tone in programs
+        )
+        result = replace(result, baseline=first, compiled=second)
     return Outcome(
         task,
-        result_of(task, optimizer(task), baseline, compiled),
+        InterimResults(Batches.of(task), 1, result, lambda _: result),
         ReferenceState(checkout.location(), reference, acceptance, stale, anchor=anchor),
         look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",

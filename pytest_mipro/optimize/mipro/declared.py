@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize.bound import Bound, CallProfile
     from pytest_mipro.optimize.mipro.optimizer import MIPROv2
+    from pytest_mipro.optimize.mipro.pipeline import PipelineResult
     from pytest_mipro.optimize.optimizer import CompileRequest, Optimizer
     from pytest_mipro.task import OptimizerChoice, Task
 
@@ -62,7 +64,14 @@ class DeclaredMIPRO:
                 if name not in _CONSTRUCTOR_OPTIONS
             },
         )
-        return CompileResult(program, mipro.usage, mipro.cut, mipro.search, mipro.resumed)
+        return CompileResult(
+            program,
+            mipro.usage,
+            mipro.cut,
+            mipro.search,
+            mipro.resumed,
+            write_study=None if mipro.result is None else partial(_write_study, mipro.result),
+        )
 
     def shape(self, task: Task) -> dspy.Module:
         """See ``Optimizer``."""
@@ -76,6 +85,13 @@ class DeclaredMIPRO:
         return bounds_of_compile(
             task.program, task.options, task.dataset.train, task.dataset.val, profile
         )
+
+
+def _write_study(result: PipelineResult, url: str, name: str) -> None:
+    # ruff: ignore[import-outside-top-level]: most sessions write none
+    from pytest_mipro.optimize.mipro.study import write_study
+
+    write_study(result, url, name)
 
 
 def _mipro(request: CompileRequest) -> MIPROv2:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_mipro.optimize.bound import Bound
 from pytest_mipro.optimize.mipro.plan import Plan
 from pytest_mipro.optimize.mipro.propose import most_requests
+from pytest_mipro.optimize.mipro.search_limits import ATTEMPTS, WRITERS
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
@@ -103,12 +104,15 @@ def bounds_of_compile(
     plan = Plan.make(options, predictors, trainset, valset)
     attempts = plan.demos.most_attempts(len(plan.trainset))
     requests = most_requests(student, options, len(plan.trainset), plan.instructions)
+    requests += plan.limits.rounds * WRITERS * predictors
     demo_sets = 1 if options.zero_shot else plan.demos.sets
     rows = plan.limits.most_rows(predictors, plan.instructions, demo_sets, len(plan.valset))
+    learning = rows.rounds + plan.limits.rounds * min(ATTEMPTS, len(plan.trainset))
     return (
         Bound("bootstrap", attempts, attempts * profile.calls, profile.teacher),
         Bound("propose", requests, requests, profile.prompt),
         Bound("search", rows.search, rows.search * profile.calls, profile.model),
+        *([Bound("rounds", learning, learning * profile.calls, profile.model)] if learning else ()),
         Bound("final", rows.final, rows.final * profile.calls, profile.model),
     )
 

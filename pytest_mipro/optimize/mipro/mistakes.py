@@ -146,8 +146,8 @@ def _without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Modul
     if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
         return program
     copied: dspy.Module = program.deepcopy()
-    for predictor, others in zip(copied.predictors(), demos, strict=True):
-        predictor.demos = others
+    for predictor, kept_demos in zip(copied.predictors(), demos, strict=True):
+        predictor.demos = kept_demos
     return copied
 
 
@@ -159,8 +159,8 @@ def confusions(mistakes: Sequence[Mistake], trainset: Sequence[dspy.Example]) ->
         chain.from_iterable(_confused(mistake, name) for mistake in mistakes for name in names)
     )
     return "\n".join(
-        f"{json.dumps(answered)} instead of {json.dumps(wanted)} ({name}): {count}"
-        for (name, wanted, answered), count in pairs.most_common(_MOST_CONFUSIONS)
+        f"{json.dumps(answered)} instead of {json.dumps(label)} ({name}): {count}"
+        for (name, label, answered), count in pairs.most_common(_MOST_CONFUSIONS)
     )
 
 
@@ -179,10 +179,10 @@ def _classes(labels: Sequence[Mapping[str, Any]]) -> list[str]:
 def _confused(mistake: Mistake, name: str) -> list[tuple[str, str, str]]:
     prediction = mistake.trace.prediction
     answered = prediction.get(name) if isinstance(prediction, dict) else None
-    wanted = demo_fields(mistake.example.labels())[name]
-    if not isinstance(answered, str) or len(answered) > _LONGEST_LABEL or answered == wanted:
+    label = demo_fields(mistake.example.labels())[name]
+    if not isinstance(answered, str) or len(answered) > _LONGEST_LABEL or answered == label:
         return []
-    return [(name, wanted, answered)]
+    return [(name, label, answered)]
 
 
 def _value(trace: Trace) -> float:

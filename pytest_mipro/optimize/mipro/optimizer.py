@@ -189,6 +189,7 @@ class MIPROv2(Teleprompter):
         self.cut: BudgetCut | None = None
         self.resumed = 0
         self.search: SearchLog | None = None
+        self.result: PipelineResult | None = None
         self.held_out = held_out
         self.rounds = rounds
         self.version = version
@@ -355,7 +356,7 @@ class MIPROv2(Teleprompter):
             bootstrap=bootstrap,
             proposer=proposer,
             search=Search(rows, plan.valset, plan.limits, reporter.report, budget),
-            rounds=Rounds(runs, proposer, workers, plan.limits.seed, plan.rounds),
+            rounds=Rounds(runs, proposer, workers, plan.limits),
             budget=budget,
             workers=workers,
             reporter=reporter,
@@ -382,7 +383,7 @@ class MIPROv2(Teleprompter):
         return Evaluator(self.metric, settings, key, answers)
 
     def _run(self, pipeline: Pipeline, workers: WorkerPool) -> PipelineResult:
-        self.cut = self.search = None
+        self.cut = self.search = self.result = None
         try:
             result = run_to_completion(pipeline.run(), workers)
         except InfrastructureError as error:
@@ -396,7 +397,7 @@ class MIPROv2(Teleprompter):
             self.total_calls = workers.usage.calls
             self.prompt_model_total_calls = workers.usage_of(Proposal).calls
             self.resumed = workers.resumed
-        self.cut, self.search = result.cut, result.log
+        self.cut, self.search, self.result = result.cut, result.log, result
         return result
 
     def _program(self, result: PipelineResult) -> dspy.Module:

@@ -39,7 +39,6 @@ class Plan:
         instructions: Instructions per predictor, its own included.
         demos: Demo sets to make.
         limits: How much to search.
-        rounds: Most rounds of instructions that are written from mistakes.
     """
 
     trainset: tuple[dspy.Example, ...]
@@ -47,7 +46,6 @@ class Plan:
     instructions: int
     demos: DemoPlan
     limits: SearchLimits
-    rounds: int
 
     @classmethod
     def make(
@@ -87,8 +85,8 @@ class Plan:
                 _minibatch_rows(options, val, minibatch=len(val) > _SMALL_VALSET),
                 options.seed,
                 candidates=2 * trials,
+                rounds=ROUNDS[options.auto] if options.rounds is None else options.rounds,
             ),
-            rounds=ROUNDS[options.auto] if options.rounds is None else options.rounds,
         )
 
     @classmethod
@@ -113,9 +111,14 @@ class Plan:
             valset=val,
             instructions=count,
             demos=_demo_plan(options, count),
-            limits=SearchLimits(trials, rows, options.seed, candidates=trials),
-            # A predictor that keeps its own instruction gets no other one.
-            rounds=0 if count == 1 else options.rounds or 0,
+            limits=SearchLimits(
+                trials,
+                rows,
+                options.seed,
+                candidates=trials,
+                # A predictor that keeps its own instruction gets no other one.
+                rounds=0 if count == 1 else options.rounds or 0,
+            ),
         )
 
 

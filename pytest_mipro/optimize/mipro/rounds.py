@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.evaluate import gather
 from pytest_mipro.optimize.mipro.mistakes import confusions
+from pytest_mipro.optimize.mipro.search_limits import ATTEMPTS, WRITERS
 from pytest_mipro.records import Candidate, Proposal, Trace, WrittenInstruction
 
 if TYPE_CHECKING:
@@ -32,19 +33,10 @@ if TYPE_CHECKING:
     from pytest_mipro.evaluate import WorkerPool
     from pytest_mipro.optimize.mipro.mistakes import Mistake, TrainingRuns
     from pytest_mipro.optimize.mipro.propose import GroundedProposer, Grounding
+    from pytest_mipro.optimize.mipro.search_limits import SearchLimits
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Usage
 
-ATTEMPTS = 20
-"""Training examples that the best candidate is run on in a round."""
-WRITERS = 3
-"""Instructions that are written for a predictor in a round."""
-FIRST = 10
-"""Validation rows that a new instruction is measured on at first."""
-PROMISING = 2
-"""Candidates that are measured on more rows at the end of a round."""
-MORE = 20
-"""Validation rows that these are measured on."""
 LEAST_GAIN = 0.01
 """Expected gain of a round that counts as one."""
 PATIENCE = 2
@@ -93,8 +85,7 @@ class Rounds:
         runs: TrainingRuns,
         proposer: GroundedProposer,
         workers: WorkerPool,
-        seed: int,
-        most: int,
+        limits: SearchLimits,
     ) -> None:
         """Prepare to ask ``proposer``.
 
@@ -102,16 +93,16 @@ class Rounds:
             runs: Runs candidates on training examples.
             proposer: Asks the prompt model.
             workers: Count what the rounds cost.
-            seed: Decides the order of the training examples.
-            most: How many rounds there may be.
+            limits: How many rounds there may be, and the seed of the order of the
+                training examples.
         """
-        self._most = most
+        self._most = limits.rounds
         self._runs = runs
         self._proposer = proposer
         self._workers = workers
         self._ledger = _Ledger()
         count = len(runs.trainset)
-        self._order = random.Random(f"{seed}/rounds").sample(range(count), count)
+        self._order = random.Random(f"{limits.seed}/rounds").sample(range(count), count)
         self._grounding: Grounding | None = None
         self._round = 0
 

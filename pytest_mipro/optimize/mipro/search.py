@@ -43,9 +43,17 @@ from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.evaluate import cancel_all, first_result, gather
 from pytest_mipro.optimize.mipro.acquisition import Acquisition
 from pytest_mipro.optimize.mipro.measurements import Measurements
-from pytest_mipro.optimize.mipro.rounds import FIRST, LEAST_GAIN, MORE, PATIENCE, PROMISING, WRITERS
+from pytest_mipro.optimize.mipro.rounds import LEAST_GAIN, PATIENCE
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
-from pytest_mipro.optimize.mipro.search_limits import OPENING, RIVAL_TURNS, RIVALS
+from pytest_mipro.optimize.mipro.search_limits import (
+    FIRST,
+    MORE,
+    OPENING,
+    PROMISING,
+    RIVAL_TURNS,
+    RIVALS,
+    WRITERS,
+)
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:

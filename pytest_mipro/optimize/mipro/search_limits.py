@@ -18,12 +18,23 @@ RIVALS = 2
 """Candidates measured side by side because they may be better than the best one in full."""
 RIVAL_TURNS = 6
 """Most times that rivals are measured."""
+ATTEMPTS = 20
+"""Training examples that the best candidate is run on in a round."""
+WRITERS = 3
+"""Instructions that are written for a predictor in a round."""
+FIRST = 10
+"""Validation rows that a new instruction is measured on at first."""
+PROMISING = 2
+"""Candidates that are measured on more rows at the end of a round."""
+MORE = 20
+"""Validation rows that these are measured on."""
 
 
 class SearchBound(NamedTuple):
-    """The most rows that a search evaluates, and then its final evaluation."""
+    """The most rows that a search evaluates: at first, in its rounds, and in the final."""
 
     search: int
+    rounds: int
     final: int
 
 
@@ -36,12 +47,14 @@ class SearchLimits:
         rows: Validation rows that the paper's schedule measures a trial on.
         seed: Decides every draw.
         candidates: Most candidates to try besides the baseline.
+        rounds: Most rounds of instructions that are written from mistakes.
     """
 
     trials: int
     rows: int
     seed: int
     candidates: int
+    rounds: int = 0
 
     def row_budget(self, options: int, valset: int) -> int:
         """Return how many rows to spend on comparing candidates.
@@ -69,12 +82,15 @@ class SearchLimits:
             demo_sets: Demo sets per predictor.
             valset: Rows of the validation set.
         """
-        size = (instructions * demo_sets) ** predictors
-        all_rows = min(size, self.candidates + 1 + RIVALS) * valset
+        size = ((instructions + self.rounds * WRITERS) * demo_sets) ** predictors
+        added = self.rounds * (WRITERS + 1 + PROMISING)
+        all_rows = min(size, self.candidates + 1 + added + RIVALS) * valset
         # A minibatch doubles the rows of a candidate.
         largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
         begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
         spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
         searched = max(begun, spent, begun + (instructions - 1) * largest)
         final = 2 * valset + RIVAL_TURNS * RIVALS * math.ceil(valset / 2)
-        return SearchBound(min(searched, all_rows), min(final, all_rows))
+        compared = (WRITERS + 1) * min(FIRST, valset) + PROMISING * min(MORE, valset)
+        learned = self.rounds * compared
+        return SearchBound(*(min(rows, all_rows) for rows in (searched, learned, final)))

@@ -178,7 +178,7 @@ def test_the_users_cache_comes_back() -> None:
 def test_a_store_that_cannot_be_used(store: Store) -> None:
     """A call raises it as an error of the infrastructure, not of the program."""
     with cached_responses(store):
-        store.responses._connect = refuse
+        store.responses._connections.reading = refuse  # type: ignore[method-assign]
         with pytest.raises(InfrastructureError, match="gone"):
             lm_of(Engine())(QUESTION)
 

@@ -151,6 +151,18 @@ def test_a_metric_gets_example_and_prediction() -> None:
     assert [arguments[2:] for arguments in calls] == [(), (["step"],)]
 
 
+def test_a_metric_may_take_the_five_arguments_of_gepa() -> None:
+    """A metric that requires a predictor's name and trace gets None for them."""
+
+    def metric(gold: Any, pred: Any, trace: Any, pred_name: Any, pred_trace: Any) -> Any:
+        assert (pred_name, pred_trace) == (None, None)
+        score = gold.answer == pred.answer
+        return dspy.Prediction(score=score, feedback=f"traced: {trace is not None}")
+
+    assert call_metric(metric, EXAMPLE, PREDICTION) == Grade(1.0, "traced: False")
+    assert call_metric(metric, EXAMPLE, PREDICTION, []) == Grade(1.0, "traced: True")
+
+
 def test_a_metric_needs_no_trace_parameter() -> None:
     """Without a trace, a metric of two parameters is called with two arguments."""
     assert call_metric(lambda example, prediction: 1, EXAMPLE, PREDICTION).score == 1

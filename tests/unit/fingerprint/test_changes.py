@@ -364,3 +364,27 @@ def test_all_kinds_of_parts_have_words() -> None:
         assert "some.owner" not in words(Part(kind, "some.name"))
     assert words(Part(Kind.VALUE, "LIMIT", "routing.clean")) == "value of LIMIT in routing.clean"
     assert words(Part(Kind.FIELDS, "route", "teacher")) == "teacher fields of route"
+
+
+MODEL, DSPY = Part(Kind.MODEL), Part(Kind.VERSION, "DSPy")
+CHOSEN, METRIC = Part(Kind.VERSION, "declared"), Part(Kind.METRIC)
+
+
+@pytest.mark.parametrize(
+    "changed, moves",
+    [
+        (set(), set()),
+        ({MODEL, DSPY}, {MODEL, DSPY}),
+        ({MODEL, METRIC}, {MODEL}),
+        ({CHOSEN}, set()),
+    ],
+)
+def test_models_adapters_and_versions_of_packages_are_moves(
+    changed: set[Part], moves: set[Part]
+) -> None:
+    """The version that a task declares is none, nor is anything of the program or the data."""
+    digests = dict.fromkeys([MODEL, DSPY, CHOSEN, METRIC], "now")
+    accepted = Fingerprint({**digests, **dict.fromkeys(changed, "then")}).parts
+    fingerprint = Fingerprint(digests)
+    assert fingerprint.moves(accepted) == moves
+    assert fingerprint.has_only_moved(accepted) == (changed == moves)

@@ -183,6 +183,7 @@ OPTIONS = {
     "data_aware_proposer": False,
     "tip_aware_proposer": False,
     "fewshot_aware_proposer": False,
+    "rounds": 0,
 }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMMAND = "pytest --mipro --mipro-update test_x.py --mipro-new-anchor"
 N = 50
+WITHIN = "within the tolerance of the anchor"
 ADVICE = f"undo what changed, or accept it as the new anchor with: {COMMAND}"
 
 
@@ -71,8 +72,21 @@ def test_the_comparison_is_that_of_the_word() -> None:
 def test_the_tolerance_itself_is_tolerated() -> None:
     """A loss of as much as the tolerance is within it, whatever the sum's last digits are."""
     for lost in range(1, 10):
-        assert not judge(40 - lost, tolerance=lost / N).is_low
-        assert judge(40 - lost, tolerance=(lost - 0.5) / N).is_low
+        assert judge(40 - lost, tolerance=lost / N).clauses[-1] == WITHIN
+        assert judge(40 - lost, tolerance=(lost - 0.5) / N).clauses[-1] != WITHIN
+
+
+@pytest.mark.parametrize("count, is_low", [(50, True), (200, False)])
+def test_enough_examples_show_that_a_measured_loss_is_small(count: int, is_low: bool) -> None:
+    """Three points below the anchor holds a program up unless ten points are excluded."""
+    anchor = AnchorScores(card(count * 4 // 5, count), 7, COMMAND)
+    program = card(count * 4 // 5 - count * 3 // 100 - 1, count)
+    judgement = judge_against_anchor(anchor, program, tolerance=0.02, alpha=0.025)
+    assert judgement.is_low is is_low
+    word = "INCONCLUSIVE" if is_low else "PASS"
+    assert judgement.applied_to(verdict("PASS")).word == word
+    shown = judgement.clauses[-1] == "shown to be less than 5 tolerances of 0.020 below the anchor"
+    assert shown is not is_low
 
 
 def test_common_examples_are_compared() -> None:

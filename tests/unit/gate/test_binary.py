@@ -13,7 +13,7 @@ from pytest_mipro.gate.paired import compare
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which a rate is estimated."""
 
 

@@ -17,7 +17,7 @@ from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which a rate is estimated."""
 FREE = 0.0
 ADVICE = "ask for fewer demos"

@@ -12,6 +12,7 @@ from hypothesis import settings
 from scipy import stats
 
 from pytest_mipro.gate import graded
+from pytest_mipro.gate.graded import typical_shortfall
 from pytest_mipro.gate.inversion import Search, confidence_interval
 from pytest_mipro.gate.paired import compare
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which a rate is estimated."""
 
 
@@ -183,6 +184,13 @@ def test_the_interval_covers_skewed_differences(n: int) -> None:
         comparison = compare([0.5] * n, (0.5 + differences).tolist())
         covered += comparison.low <= 0 <= comparison.high
     assert covered / REPETITIONS >= 0.9 - 3 * math.sqrt(0.1 * 0.9 / REPETITIONS)
+
+
+def test_small_samples_mostly_understate_the_spread() -> None:
+    """The median of SciPy's distribution of the standard deviation says by how much."""
+    for n in (4, 8, 20, 200):
+        median = math.sqrt(stats.chi2(n - 1).median() / (n - 1))
+        assert typical_shortfall(n) == pytest.approx(median, abs=4e-3)
 
 
 def test_strong_evidence_has_a_tiny_p_value() -> None:

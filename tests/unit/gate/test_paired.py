@@ -14,7 +14,7 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 16 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which an error rate is estimated."""
 SCORES = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
 BINARY = st.sampled_from([0.0, 1.0])
@@ -198,7 +198,7 @@ class TestClusters:
     def test_clusters_are_no_stronger_evidence_than_examples(self) -> None:
         """The p-value of binary scores in clusters is at least that of independent examples."""
         rng = random.Random(0)
-        for _ in range(20):
+        for _ in range(6):
             scores = [[float(rng.random() < 0.5) for _ in range(24)] for _ in range(2)]
             for margin in (-0.05, 0.0):
                 grouped = compare(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from pytest_mipro.gate.graded import SamplingUnits
-from pytest_mipro.gate.rare import changes, count_test, unseen
+from pytest_mipro.gate.rare import changes, count_test, enough_changes, unseen
 
 pytestmark = pytest.mark.uses("numpy")
 
@@ -51,6 +53,19 @@ def test_samples_with_enough_changes_have_another_test(differences: list[float])
 def test_changes_are_counted_beyond_rounding() -> None:
     """0.1 + 0.2 against 0.3 is no change."""
     assert changes(units(0.1 + 0.2 - 0.3, 0.5, -0.5, -0.1), 1.0) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("n", [6, 8, 80])
+def test_so_many_changes_are_enough_four_times_in_five(n: int) -> None:
+    """SciPy's binomial distribution has as many changes as another test needs."""
+    share = enough_changes(n, 0.05, 0.8)
+    assert stats.binom.sf(5 - 1, n, share) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_too_few_units_never_change_enough() -> None:
+    """Four sign flips out of four happen once in sixteen cases."""
+    assert enough_changes(4, 0.05, 0.8) == math.inf
+    assert enough_changes(4, 0.1, 0.8) < 1
 
 
 def test_what_a_sample_may_not_contain() -> None:

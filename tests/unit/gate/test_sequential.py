@@ -23,7 +23,7 @@ from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
 pytestmark = pytest.mark.uses("numpy")
 
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 DESIGN = SequentialDesign.of(200, 0.05)
 
@@ -103,20 +103,20 @@ class TestDesign:
         assert SequentialDesign.of(1, 0.05).inflation == pytest.approx(1)
 
 
-class TestStop:
+class TestFutility:
     @pytest.mark.parametrize(
-        "number, p_value, p_opposite, awaited, stops",
+        "number, p_value, p_opposite, awaited, is_futile",
         [
-            (1, 0.01, 0.99, "either", False),
-            (1, 1e-5, 1.0, "PASS", True),
-            (1, 1.0, 1e-5, "PASS", True),
-            (2, 0.9, 0.1, "PASS", True),
+            (1, 0.01, 0.99, "PASS", False),
             (1, 0.9, 0.1, "PASS", False),
             (1, 0.9, 0.1, "FAIL", False),
-            (1, 0.9, 0.1, "either", False),
-            (3, 0.5, 0.5, "either", True),
+            (2, 0.9, 0.1, "PASS", True),
+            (2, 0.9, 0.1, "FAIL", False),
             (2, 0.5, 0.5, "PASS", False),
-            (4, 0.3, 0.7, "either", True),
+            (3, 0.5, 0.5, "PASS", True),
+            (3, 0.5, 0.5, "FAIL", True),
+            (2, 0.8, 1.0, "PASS", False),
+            (2, 0.8, 1.0, "FAIL", False),
         ],
     )
     def test_rule(
@@ -124,12 +124,13 @@ class TestStop:
         number: int,
         p_value: float,
         p_opposite: float,
-        awaited: Literal["PASS", "FAIL", "either"],
-        stops: bool,
+        awaited: Literal["PASS", "FAIL"],
+        is_futile: bool,
     ) -> None:
-        """It stops at a boundary, at the last look, and where no awaited word is likely."""
-        comparison = comparison_of(p_value, p_opposite)
-        assert InterimLook(DESIGN, number).should_stop(comparison, awaited) is stops
+        """Asking is futile where the awaited word is unlikely."""
+        look = InterimLook(DESIGN, number)
+        repeated = comparison_of(look.repeated_p(p_value), look.repeated_p(p_opposite))
+        assert look.is_futile(repeated, awaited) is is_futile
 
 
 class TestRepeatedPValue:
@@ -166,7 +167,7 @@ def test_a_look_is_judged_by_its_own_numbers() -> None:
             assert comparison is not None
             assert (comparison.p_value < 0.05) is (comparison.low > comparison.margin)
             assert (comparison.p_opposite < 0.05) is (comparison.high < comparison.margin)
-            assert f"look {number} of 4: {size} of 200 held-out" in verdict.sentence
+            assert f"look {number} of 4, at {size} of 200 held-out" in verdict.sentence
             assert "at 90%" in verdict.sentence
 
 
@@ -194,7 +195,7 @@ def test_sequential_verdicts_keep_alpha_and_save_rows() -> None:
             p_value = stats.ttest_rel(
                 compiled[:size], baseline[:size], alternative="greater"
             ).pvalue
-            if look.should_stop(comparison_of(p_value, 1 - p_value), "PASS"):
+            if p_value < look.level or p_value > DESIGN.futile[number - 1] or look.is_last:
                 passed += p_value < look.level
                 rows += size
                 break

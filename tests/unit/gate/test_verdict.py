@@ -20,9 +20,7 @@ from pytest_mipro.gate.verdict import (
 from pytest_mipro.gate.wording import p_text
 from pytest_mipro.records import PairedComparison, Scorecard, Usage, Verdict
 
-pytestmark = pytest.mark.uses("numpy")
-
-REPETITIONS = 8 * settings().max_examples
+REPETITIONS = 4 * settings().max_examples
 """Samples from which an error rate is estimated."""
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 
@@ -469,7 +467,7 @@ def test_no_verdict_contradicts_its_own_numbers(kind: str) -> None:
     """Word, p-value and interval of random verdicts agree as they are printed."""
     rng = random.Random(kind)
     words = set()
-    for _ in range(2 * settings().max_examples):
+    for _ in range(settings().max_examples):
         pair = random_pair(rng, kind)
         limit = rng.choice([0.0, 0.0, 0.02, 0.1, rng.uniform(0, 0.3)])
         alpha = rng.choice([0.05, 0.05, 0.2, 0.01, 0.1])

@@ -213,6 +213,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         r"cluster='answer': all 1 held-out examples are in one cluster, '43'",
     ),
     "cluster of another type": ({"cluster": 3}, r"cluster=3: expected the name of a field"),
+    "sequential of another type": (
+        {"sequential": "yes"},
+        r"sequential='yes': expected True or False",
+    ),
     "alpha_spending of another type": (
         {"alpha_spending": 1},
         r"alpha_spending=1: expected True or False",

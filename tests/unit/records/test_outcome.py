@@ -40,6 +40,7 @@ from pytest_mipro.records import (
     Trial,
     Usage,
     Verdict,
+    WrittenInstruction,
 )
 
 pytestmark = pytest.mark.uses("pydantic")
@@ -83,7 +84,12 @@ SCORECARD = st.builds(
     costs=tuples(st.none() | COST),
 )
 TRIAL = st.builds(Trial, COUNT, CANDIDATE, COUNT, NUMBER, st.booleans())
-SEARCH_LOG = st.builds(SearchLog, COUNT, tuples(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER)
+WRITTEN = st.builds(
+    WrittenInstruction, COUNT, TEXT, COUNT, COUNT, TEXT, tuples(COUNT), COUNT, NUMBER
+)
+SEARCH_LOG = st.builds(
+    SearchLog, COUNT, tuples(TRIAL), CANDIDATE, st.none() | NUMBER, NUMBER, tuples(WRITTEN)
+)
 RESULT = st.builds(ExampleResult, NUMBER, tuples(JSON_DATA), tuples(FAILURE), tuples(TEXT))
 HELD_OUT = st.builds(HeldOutExample, TEXT, FIELDS, FIELDS, RESULT, RESULT, st.none() | NUMBER)
 COMPARISON = st.builds(
@@ -145,11 +151,14 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | SCORE,
         st.dictionaries(KEY, st.lists(FIELDS, max_size=2), max_size=2),
         USAGE,
+        prediction=JSON_DATA,
+        feedback=TEXT,
     ),
     Proposal: st.builds(Proposal, TEXT, TEXT, USAGE),
     Candidate: CANDIDATE,
     Trial: TRIAL,
     SearchLog: SEARCH_LOG,
+    WrittenInstruction: WRITTEN,
     ExampleResult: RESULT,
     HeldOutExample: HELD_OUT,
     MetricScores: METRIC_SCORES,

@@ -22,6 +22,7 @@ from pytest_mipro.records import (
     Trial,
     Usage,
     Verdict,
+    WrittenInstruction,
 )
 from pytest_mipro.report import charts, html
 from pytest_mipro.report.html import MOST_BYTES, render_html, require_html
@@ -426,6 +427,16 @@ def test_a_search_without_trials_has_words_only() -> None:
     text = shown(summaries.task_summary(summaries.report(search=log, cut=cut)))
     assert "the baseline was not measured" in text
     assert "at --mipro-max-calls 5: 5 calls were left for it" in text
+
+
+def test_written_instructions_say_what_they_come_from() -> None:
+    """A written instruction has its round, its training examples and what it gained."""
+    written = WrittenInstruction(2, "route", 5, 1, "Mind <b>refunds</b>.", (3, 17), 20, 0.15)
+    log = SearchLog(80, (), Candidate((5,), (0,)), 0.5, 0.65, (written,))
+    page = render_html(summaries.summary(summaries.task_summary(summaries.report(search=log))))
+    assert "Mind &lt;b&gt;refunds&lt;/b&gt;." in page
+    assert "<td>3, 17</td>" in page
+    assert "+0.150</td>" in page
 
 
 def test_unknown_costs_are_called_unknown() -> None:

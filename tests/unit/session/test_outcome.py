@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from sessions import COMMAND, Adder, instructed, outcome_of, right, scorecard, unchanged
+from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchanged
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
@@ -319,14 +319,7 @@ def test_a_report_names_its_task_and_survives_the_round_trip(tmp_path: Path) -> 
 
 def with_tone(root: Path, tone: Sequence[float], **values: Any) -> Outcome:
     """Return an outcome whose answers are as right as accepted ones, and scored for their tone."""
-    result = outcome(root, **values)
-    further = {"tone": scorecard(tone)}
-    result.task = replace(result.task, metric_name="exact", further_metrics={"tone": right})
-    result.compiled = replace(result.compiled, further=further, metric_name="exact")
-    result.baseline = replace(
-        result.baseline, further={"tone": scorecard(LOST)}, metric_name="exact"
-    )
-    return result
+    return outcome(root, tones=(scorecard(LOST), scorecard(tone)), **values)
 
 
 def test_a_verdict_judges_one_metric_or_all(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from database_server import Server
+    from dspy import lm15
     from sessions import FirstRun
 
 
@@ -259,11 +260,17 @@ def test_a_server_that_stays_away(
     monkeypatch.setattr("pytest_mipro.store.postgresql.RECONNECTION", 0.1)
     monkeypatch.setattr("pytest_mipro.store.postgresql._POLL", 0.01)
 
-    def stop(event: str) -> None:
-        if event == "propose":
-            postgresql.stop(keep=True)
+    class Stopping:
+        def complete(self, request: lm15.Request) -> lm15.Response:
+            if checkout.model.calls == 6:
+                postgresql.stop(keep=True)
+            return engine.complete(request)
 
-    checkout.recorder.on_event = stop
+    checkout.caches_responses = (
+        True  # The default: each call asks the store for its response first.
+    )
+    engine = checkout.model._engine
+    checkout.model._engine = Stopping()  # type: ignore[assignment]
     try:
         with pytest.raises(StoreError, match="make sure that the server can be reached") as error:
             checkout.outcome(store_url=postgresql_url)
@@ -272,8 +279,8 @@ def test_a_server_that_stays_away(
     assert PASSWORD not in str(error.value)
     calls = checkout.calls
     assert 0 < calls < COMPILE
-    checkout.recorder.on_event = lambda _: None
-    assert checkout.report(store_url=postgresql_url).resumed > 0
+    checkout.model._engine = engine
+    checkout.outcome(store_url=postgresql_url)
     assert checkout.calls <= COMPILE + ROWS + checkout.task().threads
 
 

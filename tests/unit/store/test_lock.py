@@ -221,6 +221,8 @@ class ProcessLockContract(LockContract):
         with store.compile_lock("key", "fourth").wait(on_wait=refuse_to_wait):
             pass
 
+
+class TestFileLock(ProcessLockContract):
     @pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")
     def test_a_stopped_holder_keeps_the_lock(
         self, url: str, store: Store, sleeps: threading.Semaphore
@@ -236,10 +238,6 @@ class ProcessLockContract(LockContract):
             process.communicate(timeout=PATIENCE)
         waiter.finish()
         assert process.returncode == 0
-
-
-class TestFileLock(ProcessLockContract):
-    pass
 
 
 class TestMemoryLock(LockContract):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -28,18 +27,6 @@ pytestmark = pytest.mark.uses("psycopg", "sqlalchemy")
 _PID = text("SELECT pg_backend_pid()")
 
 
-MISSING = """
-import sys
-sys.modules["psycopg"] = None
-from pytest_mipro.errors import StoreError
-from pytest_mipro.store import Store
-try:
-    Store.open("postgresql://me:hunter2@host/db")
-except StoreError as error:
-    print(error)
-"""
-
-
 @pytest.fixture
 def url(postgresql_url: str) -> str:
     """Return the URL of a database on a server."""
@@ -59,14 +46,13 @@ def test_names_the_database_without_credentials() -> None:
     assert backend.secrets == ["hunter2", "hunter3"]
 
 
-def test_a_missing_driver() -> None:
+def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has the command that installs it, and no password."""
-    done = subprocess.run(
-        [sys.executable, "-c", MISSING], check=True, capture_output=True, text=True
-    )
-    assert "the store postgresql://host/db needs psycopg" in done.stdout
-    assert 'python -m pip install "pytest-mipro[postgresql]"' in done.stdout
-    assert "hunter2" not in done.stdout
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    message = refusal("postgresql://me:hunter2@host/db")
+    assert "the store postgresql://host/db needs psycopg" in message
+    assert 'python -m pip install "pytest-mipro[postgresql]"' in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "nosuchdriver"])
@@ -203,6 +189,15 @@ def test_a_server_that_is_gone(url: str) -> None:
         port = closed.getsockname()[1]
         message = refusal(make_url(url).set(port=port).render_as_string(hide_password=False))
     assert "Connection refused" in message
+    assert "make sure that the server can be reached" in message
+
+
+def test_a_server_that_does_not_answer() -> None:
+    """It is given up after the time that the URL sets."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        message = refusal(f"postgresql://me:hunter2@127.0.0.1:{port}/db?connect_timeout=2")
+    assert "timeout" in message
     assert "make sure that the server can be reached" in message
 
 

@@ -19,7 +19,8 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     run_to_completion,
 )
-from pytest_mipro.optimize.mipro.search import OPENING, Search, SearchLimits, opening
+from pytest_mipro.optimize.mipro.search import Search, opening
+from pytest_mipro.optimize.mipro.search_limits import OPENING, SearchLimits
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store

@@ -152,3 +152,16 @@ def test_late_demo_sets_come_last() -> None:
     assert names(space) == [[], ["a"], ["b"]]
     assert space.early == (2,)
     assert space_with(*early).early == (2,)
+
+
+def test_further_instructions_have_parents(space: Space) -> None:
+    """A space with further instructions keeps its candidates; repeated texts stand for parents."""
+    repeated = space.instructions[0][0]
+    extended, indexes = space.with_instructions(
+        [["New.", repeated, "New.", ""], ["Other."]], [0, 0]
+    )
+    new = len(space.instructions[0])
+    assert indexes == [[new, 0, new, 0], [len(space.instructions[1])]]
+    assert extended.instructions[0] == (*space.instructions[0], "New.")
+    assert extended.inheritance == ((0, new, 0), (1, len(space.instructions[1]), 0))
+    assert extended.texts(extended.baseline) == space.texts(space.baseline)

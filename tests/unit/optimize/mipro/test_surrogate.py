@@ -22,6 +22,15 @@ def test_a_candidate_inherits_the_effects_of_its_choices() -> None:
     assert means[0, 0] < means[2, 0] < means[1, 0]
 
 
+def test_a_rewritten_instruction_inherits_the_effect_of_its_parent() -> None:
+    """An instruction without a score is expected to be as good as the one it is written from."""
+    layout = Layout(LAYOUT.sizes, LAYOUT.spreads, inheritance=((0, 2, 1),))
+    surrogate = Surrogate(layout, {(0, 0): BAD, (1, 0): GOOD})
+    bad, good, child = surrogate.means([(0, 1), (1, 1), (2, 1)])
+    assert bad < child < good + 1e-9
+    assert good - child < child - bad
+
+
 def test_the_difficulty_of_rows_is_subtracted() -> None:
     """A candidate that is measured on the hard first rows only is not expected to be worse."""
     hard_then_easy = [0.0] * 8 + [1.0] * 8

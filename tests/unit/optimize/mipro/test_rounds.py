@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from compiles import (
+    TRAIN,
+    RecordingEngine,
+    TwoStep,
+    average_lm,
+    calls_of,
+    compiled,
+    dumped,
+    lm_on,
+    small_optimizer,
+    sums,
+)
+
+from pytest_mipro.errors import BudgetExceeded
+from pytest_mipro.records import Candidate
+from pytest_mipro.spending import Account, Limit
+from pytest_mipro.store import Store
+
+if TYPE_CHECKING:
+    import dspy
+    from dspy import lm15
+
+FIELDS = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+SECRET = sums(30, 771_000)
+"""Validation examples, all of whose numbers begin with the same digits."""
+
+
+def texts_of(request: lm15.Request) -> str:
+    """Return all that a model is shown."""
+    return "\n".join([str(request.system), *(message.text or "" for message in request.messages)])
+
+
+def account(calls: int) -> Account:
+    """Return an account for so many calls."""
+    return Account([Limit("calls", calls, "--mipro-max-calls")])
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[dspy.Module, RecordingEngine]:
+    """Return a program of two predictors compiled with two rounds, and the requests it took."""
+    engine = RecordingEngine()
+    optimizer = small_optimizer(lm_on(engine), num_candidates=3, rounds=2)
+    return compiled(optimizer, TwoStep(), valset=SECRET), engine
+
+
+def test_no_writer_sees_a_validation_row(recorded: tuple[dspy.Module, RecordingEngine]) -> None:
+    """No request to the prompt model has an input, a label or an answer of a validation row."""
+    _, engine = recorded
+    texts = [texts_of(request) for request in engine.requests]
+    writers = [
+        text for text in texts if not {"answer", "thought"} & set(FIELDS.findall(text[-500:]))
+    ]
+    rows = [text for text in texts if text not in writers]
+    assert any("771" in text for text in rows)
+    assert any("[[ ## mistakes ## ]]" in text for text in writers)
+    assert not any("771" in text for text in writers)
+
+
+def test_writers_see_different_mistakes(recorded: tuple[dspy.Module, RecordingEngine]) -> None:
+    """Requests of a round show training examples with their labels, not all the same ones."""
+    _, engine = recorded
+    shown = {
+        turn.partition("[[ ## mistakes ## ]]\n")[2].partition("\n\n")[0]
+        for turn in (request.messages[-1].text or "" for request in engine.requests)
+        if "[[ ## mistakes ## ]]" in turn
+    }
+    assert len(shown) > 1
+    questions = {example.question for example in TRAIN}
+    for mistakes in shown:
+        lines = mistakes.splitlines()
+        assert 1 <= len(lines) <= 4
+        assert all('"wanted"' in line and '"result"' in line for line in lines)
+        assert all(any(question in line for question in questions) for line in lines)
+
+
+def test_the_log_says_what_was_written_from_what() -> None:
+    """The search log has the round, parent, examples and gain of each written instruction."""
+    optimizer = small_optimizer(average_lm(per_demo=2), rounds=2)
+    compiled(optimizer)
+    search = optimizer.search
+    assert search is not None
+    assert search.written
+    for instruction in search.written:
+        assert instruction.round in {1, 2}
+        assert instruction.parent < instruction.index
+        assert set(instruction.examples) <= set(range(len(TRAIN)))
+        assert instruction.text.startswith("text")
+        assert -1 <= instruction.gain <= 1
+
+
+def test_threads_and_a_second_compile_change_nothing() -> None:
+    """The program is the same at any number of threads, and a second compile asks nothing."""
+    programs = []
+    for threads in (1, 16):
+        store, lm = Store.in_memory(), average_lm(per_demo=2)
+        programs.append(
+            dumped(compiled(small_optimizer(lm, num_threads=threads, rounds=2, store=store)))
+        )
+        calls = calls_of(lm)
+        again = dumped(compiled(small_optimizer(lm, num_threads=4, rounds=2, store=store)))
+        assert (again, calls_of(lm)) == (programs[0], calls)
+        store.close()
+    assert programs[0] == programs[1]
+
+
+def test_without_rounds_nothing_is_written() -> None:
+    """With explicit sizes there are no rounds unless they are asked for."""
+    programs = []
+    for options in ({}, {"rounds": 0}):
+        optimizer = small_optimizer(average_lm(per_demo=2), **options)
+        programs.append(dumped(compiled(optimizer)))
+        assert optimizer.search is not None
+        assert optimizer.search.written == ()
+    assert programs[0] == programs[1]
+
+
+def test_a_budget_ends_the_rounds_first() -> None:
+    """A budget that suffices for a search without rounds ends the rounds, and there is a winner."""
+    lm = average_lm(per_demo=2)
+    compiled(small_optimizer(lm))
+    limit = calls_of(lm) + 15
+    cut_lm = average_lm(per_demo=2)
+    optimizer = small_optimizer(cut_lm, rounds=5)
+    with account(limit).current():
+        compiled(optimizer)
+    assert optimizer.cut is not None
+    assert calls_of(cut_lm) <= limit
+    assert optimizer.search is not None
+    assert isinstance(optimizer.search.winner, Candidate)
+    with pytest.raises(BudgetExceeded), account(12).current():
+        compiled(small_optimizer(average_lm(per_demo=2), rounds=5))
