@@ -75,4 +75,4 @@ class StoredWork(Generic[R]):
     async def _write(self) -> None:
         """Store the records that have arrived since the last write, in one transaction."""
         records, self._unwritten, self._write_task = self._unwritten, [], None
-        self._table.put(*records)
+        self._workers.write(self._table, records)

@@ -21,6 +21,10 @@ RANDOM = random.SystemRandom()
 """Not the global generator, which a program or an optimizer may have seeded."""
 JITTER = 0.5
 """Maximum random addition to a wait, as a share of it, so that threads do not resume together."""
+LONGEST_WRITE = 1.0
+"""Seconds after which a write to the store holds back new work: its server may be away."""
+_HOLD = 0.1
+"""Seconds between two looks at whether the write is over."""
 _SILENCE = 2.0
 """Seconds without a response after which the error of a retried call is reported."""
 
@@ -32,11 +36,15 @@ class Throttle:
 
     Args:
         policy: The retry policy of the task.
+
+    Attributes:
+        writing_since: When the write to the store that is under way began; None if none is.
     """
 
     def __init__(self, policy: RetryPolicy = DEFAULT) -> None:
         self.policy = policy
         self.last_response = 0.0
+        self.writing_since: float | None = None
         self._errors: dict[object, str] = {}
         self._paused_until = 0.0
         self._jitter = 0.0
@@ -90,6 +98,18 @@ class Throttle:
                 return False
         return True
 
+    def wait_for_write(self) -> bool:
+        """Wait while a write takes long, and return whether the run goes on.
+
+        What is paid for meanwhile would be lost if the store's server stayed away.
+        """
+        while (since := self.writing_since) is not None:
+            if time.monotonic() - since < LONGEST_WRITE:
+                break
+            if not self.wait(_HOLD):
+                return False
+        return not self.stopped
+
     def record_response(self) -> None:
         """Record that a call succeeded now."""
         self.last_response = time.monotonic()
@@ -127,7 +147,7 @@ def throttled(throttle: Throttle, work: Callable[P, T], *args: P.args, **kwargs:
     Raises:
         InfrastructureError: The run stopped before the work began.
     """
-    if throttle.stopped:
+    if not throttle.wait_for_write():
         raise throttle.stop_error()
     token = _THROTTLE.set(throttle)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_mipro.evaluate.async_tasks import retrieve_error
@@ -13,9 +14,10 @@ from pytest_mipro.evaluate.throttle import Throttle, throttled
 from pytest_mipro.records import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pytest_mipro.evaluate.work import R, Work, WorkRunner
+    from pytest_mipro.store import RecordTable
     from pytest_mipro.task import ExecutorSource
 
 
@@ -91,6 +93,16 @@ class WorkerPool:
         self.new_records += 1
         self.on_record()
         return record
+
+    def write(self, table: RecordTable[Any], records: Sequence[R]) -> None:
+        """Write records to the store; while that takes long, no work begins.
+
+        Raises:
+            StoreError: The store cannot be written; no work begins any more, as the run ends.
+        """
+        self._throttle.writing_since = time.monotonic()
+        table.put(*records)
+        self._throttle.writing_since = None
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that runs work on this pool; ``finish`` waits for it."""

@@ -82,6 +82,10 @@ class Fingerprint:
         """
         return {part for part in self._changed(_by_part(parts)) if _is_move(part)}
 
+    def describe_moves(self, parts: Mapping[str, str]) -> str:
+        """Return in words what ``moves`` returns, such as ``adapter changed, model changed``."""
+        return ", ".join(f"{name} changed" for name in sorted(map(words, self.moves(parts))))
+
     def changes_since(self, parts: Mapping[str, str]) -> tuple[str, ...]:
         """Return in words how this fingerprint differs from one with ``parts``."""
         earlier = _by_part(parts)

@@ -195,11 +195,7 @@ class Settings:
     ]
     study: Annotated[
         str | None,
-        Text(
-            "SQLAlchemy URL of a database that searches are written to as Optuna studies.",
-            parse=_database_url,
-            has_flag=False,
-        ),
+        Text("URL of the database of Optuna studies.", parse=_database_url, has_flag=False),
     ]
     update: Annotated[
         bool, Switch("Accept each outcome as the test's reference, in __mipro__ beside the test.")

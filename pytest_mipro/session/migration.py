@@ -59,7 +59,7 @@ class Migrator:
         return Migration(
             accepted_model=reference.model,
             model=context.task.lm.model,
-            moves=moves_in_words(context) or "settings of the model, the adapter or DSPy changed",
+            moves=moves_in_words(context) or context.fingerprint.describe_moves(reference.parts),
             accepted=accepted,
             moved=moved,
             recompiled=recompiled,

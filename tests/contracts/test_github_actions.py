@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples/github_actions").glob("*.yml"))
 WORKFLOWS = [*EXAMPLES, *sorted((ROOT / ".github/workflows").glob("*.yml"))]
 ACTION = ROOT / ".github/actions/mipro/action.yml"
+COMMENT_ACTION = ROOT / ".github/actions/mipro-comment/action.yml"
 USED = "$/.github/actions/mipro"
-"""The action, as a workflow of the same repository names it."""
+"""The first action, as a workflow of the same repository names it."""
+ACTIONS = {USED: ACTION, f"{USED}-comment": COMMENT_ACTION}
 PERMISSIONS = {
     "judge": {"contents": "read"},
     "comment": {"pull-requests": "write"},
@@ -53,7 +55,13 @@ new AsyncFunction('github', 'context', 'core', 'require', script)(
   .then(() => console.log(JSON.stringify(done)));
 """
 
-each_file = pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+
+def shown(path: Path) -> str:
+    """Return the path of a file as a test's name has it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+each_file = pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS.values()], ids=shown)
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 
@@ -67,14 +75,14 @@ def read(path: Path) -> dict[str, Any]:
 def steps(path: Path) -> list[dict[str, Any]]:
     """Return all steps of a workflow or an action, with those of our action in its place."""
     content = read(path)
-    if path == ACTION:
+    if path in ACTIONS.values():
         own: list[dict[str, Any]] = content["runs"]["steps"]
         return own
     declared = [step for job in content["jobs"].values() for step in job["steps"]]
     return [
         inner
         for step in declared
-        for inner in (steps(ACTION) if step.get("uses") == USED else [step])
+        for inner in (steps(ACTIONS[step["uses"]]) if step.get("uses") in ACTIONS else [step])
     ]
 
 
@@ -100,7 +108,8 @@ def audit(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def test_github_accepts_it(path: Path) -> None:
     """The workflow, or the action, is as GitHub's schema wants it."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
-    result = audit(*command, f"vendor.github-{'actions' if path == ACTION else 'workflows'}", path)
+    kind = "actions" if path in ACTIONS.values() else "workflows"
+    result = audit(*command, f"vendor.github-{kind}", path)
     assert result.returncode == 0, result.stdout
 
 
@@ -119,7 +128,7 @@ def test_actions_are_pinned(path: Path) -> None:
     """By commit, with the version beside it."""
     uses = re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))
     assert uses
-    for use in set(uses) - {USED}:
+    for use in set(uses) - ACTIONS.keys():
         assert re.fullmatch(r"(actions|pypa)/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
 
 
@@ -148,13 +157,16 @@ def test_permissions_are_least(path: Path) -> None:
 
 
 def test_a_job_that_may_write_runs_no_code_of_a_pull_request() -> None:
-    """It checks nothing out, runs no command, and knows no secret."""
+    """It has one step, which checks nothing out, runs no command, and knows no secret."""
     for path in EXAMPLES:
         for job in read(path)["jobs"].values():
             if "write" in job["permissions"].values():
                 assert "secrets." not in json.dumps(job)
-                assert not [step for step in job["steps"] if "run" in step]
-                assert not [step for step in job["steps"] if "checkout" in step["uses"]]
+                assert [step["uses"] for step in job["steps"]] == [f"{USED}-comment"]
+    for step in steps(COMMENT_ACTION):
+        assert "run" not in step
+        assert "checkout" not in step["uses"]
+    assert "secrets" not in COMMENT_ACTION.read_text(encoding="utf-8")
 
 
 @each_example
@@ -286,8 +298,7 @@ def report(*tasks: object) -> str:
 
 def script() -> str:
     """Return the script that comments."""
-    job_steps = steps(ROOT / "examples/github_actions/prompts.yml")
-    text: str = using(job_steps, "actions/github-script")["with"]["script"]
+    text: str = using(steps(COMMENT_ACTION), "actions/github-script")["with"]["script"]
     return text
 
 

@@ -103,7 +103,7 @@ def run_once(folder: Path, test: str, server: ForkServer | None, *arguments: str
     run = start_pytest(
         server, "-p", "no:cacheprovider", "--mipro", *arguments, cwd=folder, env=environment
     )
-    output, _ = run.communicate(LONGEST)
+    output, _ = run.communicate(timeout=LONGEST)
     assert run.returncode == pytest.ExitCode.OK, output
     for name in files:
         (folder / f"{name}.py").unlink()

@@ -62,8 +62,8 @@ def test_a_stale_reference_is_an_error_with_the_reason(accepted: Project) -> Non
     result.stdout.fnmatch_lines([f"*is out of date: 1 train row removed*; *anew with: {COMMAND}"])
     assert accepted.calls == paid
     flags = ("--mipro-update", "--mipro-new-anchor")
-    accepted = accepted.run("--mipro", *flags, "-o", "mipro_frozen=true")
-    accepted.assert_outcomes(passed=1)
+    result = accepted.run("--mipro", *flags, "-o", "mipro_frozen=true")
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("contrary", ["update", "refresh"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from project import MANY_ROWS
+
 if TYPE_CHECKING:
     from project import Project
 
@@ -61,7 +63,7 @@ def mipro_lm():
 
 def test_a_clear_verdict_saves_calls(project: Project) -> None:
     """A marker is stronger than the ini file, and the report says how far asking went."""
-    project.write(test_adder=TEST, conftest=SURE)
+    project.write(program=MANY_ROWS, test_adder=TEST, conftest=SURE)
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=false")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 15
@@ -73,7 +75,7 @@ def test_the_ini_file_is_for_tests_that_say_nothing(project: Project) -> None:
     test = TEST.replace("sequential=True,", "").replace(
         "    assert", "    assert mipro.compiled.score == 1\n    assert"
     )
-    project.write(test_adder=test, conftest=SURE)
+    project.write(program=MANY_ROWS, test_adder=test, conftest=SURE)
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=true")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 60
@@ -82,7 +84,7 @@ def test_the_ini_file_is_for_tests_that_say_nothing(project: Project) -> None:
 
 def test_a_model_that_fails_while_the_test_runs_is_an_error(project: Project) -> None:
     """It is no failure of the test, neither on the terminal nor in JUnit's XML."""
-    project.write(test_adder=TEST, conftest=LIMITED)
+    project.write(program=MANY_ROWS, test_adder=TEST, conftest=LIMITED)
     result = project.run("--mipro", "--junitxml=junit.xml")
     result.assert_outcomes(errors=1)
     lines = ["*ERROR at setup of test_adder*", "*the key was revoked*", "test_adder *  ERROR *"]

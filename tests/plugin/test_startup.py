@@ -55,7 +55,7 @@ def test_a_warm_session_loads_no_optimizer_and_no_scipy(project: Project) -> Non
     result = project.unforked.run("--mipro", "-s", "-p", "no:hypothesispytest", "-p", "no:anyio")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["*LOADED []*"])
-    # The collector runs, and leaves the modules out that are loaded once and for all.
+    # The collector runs, and leaves out the objects of the modules that were loaded first.
     result.stdout.fnmatch_lines(["*COLLECTOR True True*"])
     assert project.calls == calls
 

@@ -295,7 +295,7 @@ def _end(status: str | int | None) -> NoReturn:
     """
     if not isinstance(status, int):  # The interpreter prints it.
         raise SystemExit(status)
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]  # Typeshed leaves it out.
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

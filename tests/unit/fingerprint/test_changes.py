@@ -388,3 +388,5 @@ def test_models_adapters_and_versions_of_packages_are_moves(
     fingerprint = Fingerprint(digests)
     assert fingerprint.moves(accepted) == moves
     assert fingerprint.has_only_moved(accepted) == (changed == moves)
+    text = "DSPy version changed, model changed" if DSPY in moves else "model changed" * bool(moves)
+    assert fingerprint.describe_moves(accepted) == text
