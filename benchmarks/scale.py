@@ -138,7 +138,7 @@ def serve_cluster(workers: int, threads: int, connection: Connection) -> None:
     from distributed import LocalCluster  # ruff: ignore[import-outside-top-level] - not all need it
 
     with LocalCluster(
-        n_workers=workers, threads_per_worker=threads, dashboard_address=None, silence_logs=50
+        n_workers=workers, threads_per_worker=threads, dashboard_address=":0", silence_logs=50
     ) as cluster:
         connection.send(cluster.scheduler_address)
         connection.recv()

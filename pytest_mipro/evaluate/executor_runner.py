@@ -244,7 +244,7 @@ def _lost(name: str, message: str, sent: _Sent, *, last: bool) -> ReportedError:
         name,
         f"{message}{times}",
         is_temporary=not last,
-        description="running work, which it did not report about",
+        description="running a row",
         source="the executor",
     )
 

@@ -61,7 +61,7 @@ def test_adder_again(mipro):
 def cluster() -> Iterator[LocalCluster]:
     """Return a cluster of Dask with two processes."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=2, dashboard_address=":0", silence_logs=50
     ) as running:
         yield running
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -293,6 +294,18 @@ def test_engine_state_round_trips_without_paths() -> None:
     assert loaded.engine.model_file == lm.engine.model_file
     assert loaded.dump_state()["async_engine"] == state["async_engine"]
     assert loaded.kwargs == lm.kwargs
+
+
+def test_a_pickled_engine_takes_the_model_file_of_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that a worker gets has the driver's path, if that exists there."""
+    here, elsewhere = tmp_path / "here.gguf", tmp_path / "elsewhere.gguf"
+    here.touch()
+    monkeypatch.setattr(engine, "_find_model", lambda: here)
+    for model_file in (here, elsewhere):
+        pickled = pickle.dumps(LlamaEngine(model_file))
+        assert pickle.loads(pickled).model_file == here
 
 
 def test_state_of_another_model_is_refused() -> None:
