@@ -55,6 +55,7 @@ COLUMNS = {
     "wall/limit": 0,
     "plain/limit": 0,
     "cpu s": 6,
+    "cpu/plain cpu": 0,
     "server cpu s": 0,
     "held-out": 0,
     "dspy/ours": 0,
@@ -74,6 +75,7 @@ class Measured:
         plain: Wall time, as a multiple of the limit, of threads that only run
             the program as often.
         cpu: Processor time of the client in seconds.
+        share: Its processor time per call, as a multiple of that of these threads.
         counts: The counts of the server.
         score: The true score of the program.
     """
@@ -81,6 +83,7 @@ class Measured:
     wall: float
     plain: float
     cpu: float
+    share: float
     counts: Counts
     score: float
 
@@ -101,13 +104,22 @@ def measure(work: Work, model: str, address: str, landscape: str) -> Measured:
     program = work.compile(lm)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     counts = server.counts.since(counts)
-    plain = _run_plainly(work, program, lm, server, counts.task // work.predictors)
-    return Measured(wall, plain, cpu, counts, true_score(program, Landscape.named(landscape)))
+    rows = counts.task // work.predictors
+    plain, plain_cpu = _run_plainly(work, program, lm, server, rows)
+    share = cpu / (counts.task + counts.prompt) / plain_cpu
+    score = true_score(program, Landscape.named(landscape))
+    return Measured(wall, plain, cpu, share, counts, score)
 
 
-def _run_plainly(work: Work, program: dspy.Module, lm: dspy.LM, server: Server, rows: int) -> float:
-    """Return the wall time, in limits, of running ``program`` on so many new rows."""
-    counts, start = server.counts, time.perf_counter()
+def _run_plainly(
+    work: Work, program: dspy.Module, lm: dspy.LM, server: Server, rows: int
+) -> tuple[float, float]:
+    """Run ``program`` on so many new rows.
+
+    Returns:
+        The wall time in limits, and the processor time per call.
+    """
+    counts, cpu, start = server.counts, time.process_time(), time.perf_counter()
     with dspy.context(lm=lm), ThreadPoolExecutor(work.threads) as pool:
         # DSPy's settings are those of a context, which only one thread at a time can enter.
         futures = [
@@ -116,8 +128,9 @@ def _run_plainly(work: Work, program: dspy.Module, lm: dspy.LM, server: Server, 
         ]
         for future in futures:
             future.result()
-    wall = time.perf_counter() - start
-    return wall * work.threads / server.counts.since(counts).waited
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    counts = server.counts.since(counts)
+    return wall * work.threads / counts.waited, cpu / (counts.task + counts.prompt)
 
 
 def _run_once(program: dspy.Module, example: dspy.Example) -> None:
@@ -150,7 +163,7 @@ def _cells(
 ) -> list[object]:
     configuration = [work.auto, work.predictors, work.threads, model, work.optimizer]
     if measured is None:
-        return [*configuration, "", "", "timeout", *[""] * 8]
+        return [*configuration, "", "", "timeout", *[""] * 9]
     counts = measured.counts
     limit = counts.waited / work.threads
     return [
@@ -158,7 +171,8 @@ def _cells(
         *(counts.task + counts.prompt, counts.prompt),
         *(f"{measured.wall:.2f}", f"{limit:.2f}", f"{measured.wall / limit:.2f}"),
         f"{measured.plain:.2f}",
-        *(f"{measured.cpu:.2f}", f"{counts.cpu:.2f}", f"{measured.score:.1f}"),
+        *(f"{measured.cpu:.2f}", f"{measured.share:.2f}"),
+        *(f"{counts.cpu:.2f}", f"{measured.score:.1f}"),
         *_ratios(measured, reference, work.threads),
     ]
 

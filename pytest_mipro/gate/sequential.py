@@ -82,14 +82,11 @@ class SequentialDesign:
     @cached_property
     def inflation(self) -> float:
         """How many times as large a difference has to be for the power of a single look."""
-        upper = boundaries(self.fractions, self.alpha)
-        drift = _least(lambda value: power(self.fractions, upper, self._futility, value) >= POWER)
-        return drift / (_NORMAL.inv_cdf(1 - self.alpha) + _NORMAL.inv_cdf(POWER))
+        return inflation(self.fractions, self.alpha)
 
     @property
     def _futility(self) -> tuple[float, ...]:
-        misses = tuple(spent(_MISSED, fraction) for fraction in self.fractions)
-        return futility(self.fractions, self.alpha, misses)[0]
+        return _futility(self.fractions, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -219,6 +216,19 @@ def futility(
 
     drift = _least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
     return _lower_bounds(fractions, upper, misses, drift), drift
+
+
+def _futility(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
+    misses = tuple(spent(_MISSED, fraction) for fraction in fractions)
+    return futility(fractions, alpha, misses)[0]
+
+
+@lru_cache(maxsize=64)
+def inflation(fractions: tuple[float, ...], alpha: float) -> float:
+    """Return how many times as large a difference has to be for the power of a single look."""
+    upper, lower = boundaries(fractions, alpha), _futility(fractions, alpha)
+    drift = _least(lambda value: power(fractions, upper, lower, value) >= POWER)
+    return drift / (_NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(POWER))
 
 
 def _lower_bounds(

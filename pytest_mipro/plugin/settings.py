@@ -217,11 +217,7 @@ class Settings:
     ]
     sequential: Annotated[
         bool,
-        Switch(
-            "Ask held-out examples in batches until a verdict is clear, unless a marker says it.",
-            has_flag=False,
-            has_ini=True,
-        ),
+        Switch("Ask held-out rows in batches until it is clear.", has_flag=False, has_ini=True),
     ]
     frozen: Annotated[
         bool,

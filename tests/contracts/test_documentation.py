@@ -285,6 +285,16 @@ def test_the_look_that_is_explained_is_one_of_the_plugin() -> None:
     assert sentence.startswith(f"{clause}; ")
 
 
+def test_each_argument_is_explained() -> None:
+    """The table of the arguments is written by hand; that of the search's options is not."""
+    from pytest_mipro.plugin.declaration import NAMES
+    from pytest_mipro.task.options import OPTION_NAMES
+
+    text = (ROOT / "docs" / "reference" / "declaration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(rows) == sorted(set(NAMES).difference(OPTION_NAMES))
+
+
 def test_each_page_has_one_title() -> None:
     """The list of pages for language models takes it from there."""
     from documentation import PAGES

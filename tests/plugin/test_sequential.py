@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 TEST = """
 import dspy
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right
+
+ROWS = [
+    dspy.Example(question=f"What is {i} + {i + 3}?", answer=2 * i + 3).with_inputs("question")
+    for i in range(120)
+]
+DATASET = {"train": ROWS[:20], "val": ROWS[20:60], "test": ROWS[60:]}
 
 @mipro_optimize(
     program=Adder,

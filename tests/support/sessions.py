@@ -155,6 +155,10 @@ class Model:
         self.questions.append(request.messages[-1].text or "")
         return self._engine.complete(request)
 
+    def __deepcopy__(self, _memo: object) -> Model:
+        """Return this model: copies of a program share it, so that it counts all calls."""
+        return self
+
     def drift_to(self, engine: ScriptedEngine) -> None:
         """Answer like another engine from now on, under the same name."""
         self._engine = engine

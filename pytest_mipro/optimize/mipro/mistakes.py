@@ -99,11 +99,12 @@ class TrainingRuns:
         """Run ``program`` on training examples and return its mistakes, the worst first."""
         traces = await gather([self._trace(program, index) for index in indexes])
         self._failure_limit.check(traces)
-        best = max((trace.score for trace in traces if trace.score is not None), default=0.0)
+        # Most metrics end at 1; of others, the best run shows how high a score can be.
+        best = max([1.0, *map(_value, traces)])
         mistakes = [
             Mistake(index, self.trainset[index], trace)
             for index, trace in zip(indexes, traces, strict=True)
-            if _value(trace) <= 0 or _value(trace) < best
+            if _value(trace) < best
         ]
         return sorted(mistakes, key=lambda mistake: _value(mistake.trace))
 

@@ -95,8 +95,8 @@ class SearchResult:
     trials: tuple[Trial, ...]
     cut: str
     scores: dict[Candidate, list[float]] = field(hash=False)
-    space: Space = field(hash=False)
-    drafts: tuple[Draft, ...] = field(default=(), hash=False)
+    space: Space = field(hash=False, compare=False)
+    drafts: tuple[Draft, ...] = field(default=(), hash=False, compare=False)
 
 
 def opening(space: Space) -> list[Candidate]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.gate.sequential import InterimLook, SequentialDesign
 from pytest_mipro.gate.verdict import (
     VERDICT_KINDS,
     AcceptedScores,
@@ -475,6 +476,26 @@ def test_no_verdict_contradicts_its_own_numbers(kind: str) -> None:
             improvement(*pair, margin=limit, alpha=alpha),
             regression(*pair, tolerance=limit, alpha=alpha),
         ):
+            assert not contradicts(verdict, alpha), repr(verdict)
+            words.add(verdict.word)
+    assert words >= {"PASS", "INCONCLUSIVE"}
+
+
+def test_no_verdict_of_a_look_contradicts_its_own_numbers() -> None:
+    """Its p-value and interval, which hold at all looks, agree with its word as well."""
+    rng = random.Random(3)
+    words = set()
+    for _ in range(settings().max_examples // 2):
+        baseline, compiled = random_pair(rng, rng.choice(["binary", "graded", "clusters"]))
+        n, alpha = len(baseline.scores), rng.choice([0.05, 0.2])
+        sizes = tuple(sorted({(n + 1) // 2, n, 2 * n}))
+        look = InterimLook(SequentialDesign(sizes, alpha), sizes.index(n) + 1)
+        better = beats_baseline(
+            baseline, compiled, margin=0.0, alpha=alpha, unchanged=False, look=look
+        )
+        accepted = AcceptedScores(baseline, COMMAND)
+        as_good = no_regression(accepted, compiled, tolerance=0.1, alpha=alpha, look=look)
+        for verdict in (better, as_good):
             assert not contradicts(verdict, alpha), repr(verdict)
             words.add(verdict.word)
     assert words >= {"PASS", "INCONCLUSIVE"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import dspy
 
@@ -8,12 +9,10 @@ from pytest_mipro.optimize.mipro.mistakes import Mistake, confusions
 from pytest_mipro.records import Failure, Trace
 
 
-def mistake(
-    answer: object, label: str = "billing", text: str = "ticket", **trace: object
-) -> Mistake:
+def mistake(answer: object, label: str = "billing", text: str = "ticket", **trace: Any) -> Mistake:
     """Return the mistake of a program of one predictor."""
     example = dspy.Example(text=text, team=label).with_inputs("text")
-    fields = {"score": 0.0, "prediction": {"team": answer}, **trace}
+    fields: dict[str, Any] = {"score": 0.0, "prediction": {"team": answer}, **trace}
     demos = {"self": [{"augmented": True, "text": text, "team": answer}]}
     return Mistake(0, example, Trace("key", demos=demos, **fields))
 
