@@ -36,6 +36,7 @@ def same_kind(example: dspy.Example, prediction: dspy.Prediction, trace: object 
     inputs=["question"],
     split="split",
     data_aware_proposer=False,
+    rounds=0,
     seed=7,
 )
 def test_question_type(mipro: Outcome) -> None:
