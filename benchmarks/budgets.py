@@ -106,7 +106,7 @@ class Case:
         return len(engine.replies), "whole" if optimizer.cut is None else "cut"
 
 
-_CONSTRUCTOR = ("auto", "num_candidates", "init_temperature", "metric_threshold")
+_CONSTRUCTOR = ("auto", "num_candidates", "init_temperature", "metric_threshold", "rounds")
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_a_reference_without_common_examples_is_a_failure(unaccepted: Project) -
     """The failure shows the command that accepts the reference anew."""
     change(unaccepted, "program", '"test": ROWS[70:94]', '"test": ROWS[70:82]')
     unaccepted.run("--mipro", "--mipro-update").assert_outcomes(passed=1)
-    change(unaccepted, "program", '"test": ROWS[70:82]', '"test": ROWS[82:94]')
+    change(unaccepted, "program", '"test": ROWS[70:82]', '"test":  ROWS[82:94]')
     result = unaccepted.run("--mipro")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

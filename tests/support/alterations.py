@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
 from dspy import lm15
 
-from pytest_mipro.task import Budget, Dataset, Options
+from pytest_mipro.task import Budget, Dataset, ExecutorSource, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,7 @@ ALTERATIONS: dict[str, tuple[tuple[str, ...], Alter]] = {
     "name": ((), of_task(name="other")),
     "test": ((), of_task(test="test_other.py::test_other")),
     "threads": ((), of_task(threads=1)),
+    "executor": ((), of_task(executor=ExecutorSource.of(ThreadPoolExecutor))),
     "repeat": ((), of_task(repeat=3)),
     "cluster": ((), of_task(cluster="queue")),
     "alpha spending": ((), of_task(alpha_spending=True)),
@@ -226,6 +228,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "alpha_spending": ("alpha spending",),
     "sequential": ("sequential",),
     "threads": ("threads",),
+    "executor": ("executor",),
     "version": ("version",),
     "repeat": ("repeat",),
     "first_rollout": (),  # in the tests of rollouts
@@ -238,6 +241,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 
 INDEPENDENT: tuple[tuple[str, ...], ...] = (
     ("name", "test", "threads", "repeat", "cluster", "budget", "alpha spending", "sequential"),
+    ("executor",),
     ("version",),
     ("option",),
     ("metric", "metric made again"),
