@@ -274,7 +274,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.models, arguments.auto, arguments.predictors = 1, ["light"], [1]
-        arguments.feedback, arguments.only = ["yes"], ["mipro", "ours", "gepa"]
+        arguments.feedback, arguments.only = ["yes"], ["ours", "gepa"]
     return arguments
 
 

@@ -226,7 +226,7 @@ def report(pairs: Sequence[Pair]) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare what both optimizers find.")
-    parser.add_argument("--quick", action="store_true", help="two landscapes, one configuration")
+    parser.add_argument("--quick", action="store_true", help="one landscape, one configuration")
     parser.add_argument("--landscapes", type=int, default=20, help="how many; default 20")
     parser.add_argument("--seeds", type=int, default=3, help="compiles per landscape; default 3")
     parser.add_argument("--auto", type=Listed(str, list(VALSET)), default=["light", "medium"])
@@ -236,7 +236,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--known", type=Path, help="JSON file that stores the outcomes of dspy")
     arguments = parser.parse_args(argv)
     if arguments.quick:
-        arguments.landscapes, arguments.seeds, arguments.jobs = 2, 1, 1
+        arguments.landscapes, arguments.seeds, arguments.jobs = 1, 1, 1
         arguments.auto, arguments.predictors = ["light"], [1]
     return arguments
 

@@ -63,7 +63,7 @@ class Draft:
 
 
 @dataclass
-class _Ledger:
+class _SeenExamples:
     """What is known of the training examples.
 
     Attributes:
@@ -100,7 +100,7 @@ class Rounds:
         self._runs = runs
         self._proposer = proposer
         self._workers = workers
-        self._ledger = _Ledger()
+        self._seen = _SeenExamples()
         count = len(runs.trainset)
         self._order = random.Random(f"{limits.seed}/rounds").sample(range(count), count)
         self._grounding: Grounding | None = None
@@ -133,13 +133,13 @@ class Rounds:
         First those that an earlier candidate failed on, unless its instruction was written from
         them, then those that no candidate was run on.
         """
-        ledger = self._ledger
+        seen = self._seen
         shown = self._shown_to(leader)
-        open_ones = [index for index in ledger.failed if index not in shown]
-        tried = {*ledger.failed, *ledger.passed}
+        unaddressed = [index for index in seen.failed if index not in shown]
+        tried = {*seen.failed, *seen.passed}
         untried = [index for index in self._order if index not in tried]
-        again = [index for index in ledger.failed if index in shown]
-        return [*open_ones, *untried, *again][:ATTEMPTS]
+        again = [index for index in seen.failed if index in shown]
+        return [*unaddressed, *untried, *again][:ATTEMPTS]
 
     def count_new(self, space: Space, leader: Candidate, attempts: Sequence[int]) -> int:
         """Count the runs on training examples that cost something."""
@@ -177,8 +177,7 @@ class Rounds:
     async def _rewrite(
         self, instruction: str, place: int, shown: Sequence[Mistake], confused: str, writer: int
     ) -> str:
-        if self._grounding is None:
-            raise AssertionError(place)
+        assert self._grounding is not None  # Rounds have begun.
         path = self._proposer.paths[place]
         evidence = {
             "mistakes": "\n".join(mistake.shown(path) for mistake in shown),
@@ -202,25 +201,25 @@ class Rounds:
         for candidate, of_writer in by_candidate.items():
             shown = self._shown_to(leader).union(of_writer)
             for place, index in enumerate(candidate.instructions):
-                self._ledger.shown.setdefault((place, index), shown)
+                self._seen.shown.setdefault((place, index), shown)
         if not by_candidate:
             return None
         return Draft(leader, space, tuple(by_candidate), tuple(by_candidate.values()))
 
     def _shown_to(self, candidate: Candidate) -> frozenset[int]:
         """Return the training examples that a candidate's instructions were written from."""
-        shown = self._ledger.shown
+        shown = self._seen.shown
         return frozenset(
             chain.from_iterable(shown.get(place, ()) for place in enumerate(candidate.instructions))
         )
 
     def _note(self, attempts: Sequence[int], mistakes: Sequence[Mistake]) -> None:
-        ledger = self._ledger
+        seen = self._seen
         failed = {mistake.index for mistake in mistakes}
         for index in attempts:
-            ledger.failed.pop(index, None)
-            ledger.passed.pop(index, None)
-            (ledger.failed if index in failed else ledger.passed)[index] = None
+            seen.failed.pop(index, None)
+            seen.passed.pop(index, None)
+            (seen.failed if index in failed else seen.passed)[index] = None
 
 
 def written_instructions(

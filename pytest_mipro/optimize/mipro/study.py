@@ -125,14 +125,12 @@ def _opened(url: str) -> Generator[optuna.storages.RDBStorage]:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Keep Optuna's news of a study off stderr; its verbosity is a setting of the user."""
-    loggers = [logging.getLogger(module) for module in (optuna.storages.RDBStorage.__module__,)]
-    for logger in loggers:
-        logger.addFilter(_deny)
+    logger = logging.getLogger(optuna.storages.RDBStorage.__module__)
+    logger.addFilter(_deny)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(_deny)
+        logger.removeFilter(_deny)
 
 
 def _deny(record: logging.LogRecord) -> bool:
