@@ -88,7 +88,7 @@ def test_adder(mipro, number):
 
 MIPRO = (
     "auto=None, num_candidates=4, num_trials=8, minibatch_size=10, max_bootstrapped_demos=2, "
-    "max_labeled_demos=2"
+    "max_labeled_demos=2, rounds=1"
 )
 RANDOM_SEARCH = (
     'optimizer="random_search", optimizer_options={"num_candidate_programs": 1, '
