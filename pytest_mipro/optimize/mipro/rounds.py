@@ -63,7 +63,7 @@ class Draft:
 
 
 @dataclass
-class _SeenExamples:
+class _TrainingState:
     """What is known of the training examples.
 
     Attributes:
@@ -100,7 +100,7 @@ class Rounds:
         self._runs = runs
         self._proposer = proposer
         self._workers = workers
-        self._seen = _SeenExamples()
+        self._state = _TrainingState()
         count = len(runs.trainset)
         self._order = random.Random(f"{limits.seed}/rounds").sample(range(count), count)
         self._grounding: Grounding | None = None
@@ -133,12 +133,12 @@ class Rounds:
         First those that an earlier candidate failed on, unless its instruction was written from
         them, then those that no candidate was run on.
         """
-        seen = self._seen
+        state = self._state
         shown = self._shown_to(leader)
-        unaddressed = [index for index in seen.failed if index not in shown]
-        tried = {*seen.failed, *seen.passed}
+        unaddressed = [index for index in state.failed if index not in shown]
+        tried = {*state.failed, *state.passed}
         untried = [index for index in self._order if index not in tried]
-        again = [index for index in seen.failed if index in shown]
+        again = [index for index in state.failed if index in shown]
         return [*unaddressed, *untried, *again][:ATTEMPTS]
 
     def count_new(self, space: Space, leader: Candidate, attempts: Sequence[int]) -> int:
@@ -201,25 +201,25 @@ class Rounds:
         for candidate, of_writer in by_candidate.items():
             shown = self._shown_to(leader).union(of_writer)
             for place, index in enumerate(candidate.instructions):
-                self._seen.shown.setdefault((place, index), shown)
+                self._state.shown.setdefault((place, index), shown)
         if not by_candidate:
             return None
         return Draft(leader, space, tuple(by_candidate), tuple(by_candidate.values()))
 
     def _shown_to(self, candidate: Candidate) -> frozenset[int]:
         """Return the training examples that a candidate's instructions were written from."""
-        shown = self._seen.shown
+        shown = self._state.shown
         return frozenset(
             chain.from_iterable(shown.get(place, ()) for place in enumerate(candidate.instructions))
         )
 
     def _note(self, attempts: Sequence[int], mistakes: Sequence[Mistake]) -> None:
-        seen = self._seen
+        state = self._state
         failed = {mistake.index for mistake in mistakes}
         for index in attempts:
-            seen.failed.pop(index, None)
-            seen.passed.pop(index, None)
-            (seen.failed if index in failed else seen.passed)[index] = None
+            state.failed.pop(index, None)
+            state.passed.pop(index, None)
+            (state.failed if index in failed else state.passed)[index] = None
 
 
 def written_instructions(
