@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 
+from debian import install
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-COMMANDS = (
-    ("apt-get", "update"),
-    ("apt-get", "install", "--yes", "--no-install-recommends", "chromium"),
-)
-UNATTENDED = {"DEBIAN_FRONTEND": "noninteractive"}
-
-
-def install() -> str:
-    """Return why there is no browser; empty if there is one now."""
-    if any(map(shutil.which, NAMES)):
-        return ""
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        return "only root on a Debian can install it here"
-    for command in COMMANDS:
-        # ruff: ignore[subprocess-without-shell-equals-true]: the commands are those above
-        done = subprocess.run(command, check=False, env={**os.environ, **UNATTENDED})
-        if done.returncode:
-            return f"`{' '.join(command)}` failed"
-    return ""
-
 
 if __name__ == "__main__":
-    reason = install()
-    if reason:
+    is_there = any(map(shutil.which, NAMES))
+    if not is_there and (reason := install("chromium")):
         sys.stderr.write(f"no Chromium: {reason}; the tests that need one are skipped\n")
