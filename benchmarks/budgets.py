@@ -23,7 +23,7 @@ import dspy
 
 import pytest_mipro
 from benchmarks.landscape import SHAPES, Landscape
-from benchmarks.optimizers import STUDENTS, LandscapeEngine, exact, examples, local_lm
+from benchmarks.optimizers import STUDENTS, SimulatedEngine, exact, examples, local_lm
 from benchmarks.printing import Table
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.optimize import CallProfile, bounds_of_compile
@@ -89,7 +89,7 @@ class Case:
     def spend(self, limit: int | None) -> tuple[int, str]:
         """Compile under a limit of LM calls; return the calls made and how the compile ended."""
         limits = [] if limit is None else [Limit("calls", limit, "lm_calls")]
-        engine = LandscapeEngine(Landscape.named(self.landscape))
+        engine = SimulatedEngine(Landscape.named(self.landscape))
         options = dict(vars(self.options))
         constructor = {name: options.pop(name) for name in _CONSTRUCTOR}
         with Account(limits).current(), dspy.context(lm=local_lm(engine, cache=False)):

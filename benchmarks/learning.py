@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import dspy
-from dspy import lm15
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import pytest_mipro
 from benchmarks.landscape import answer
-from benchmarks.optimizers import STUDENTS, VALSET, mute
+from benchmarks.optimizers import STUDENTS, VALSET, Outcome, SimulatedEngine, local_lm, mute
 from benchmarks.printing import Listed, Table
-from benchmarks.rules import RulesModel, RulesReply, question
+from benchmarks.rules import RulesModel, question
 from pytest_mipro.gate import student_critical
 
 if TYPE_CHECKING:
@@ -57,38 +56,6 @@ _LARGE = 1500
 """Calls of the larger ``dspy.GEPA``, per predictor."""
 
 
-class RulesEngine:
-    """Answers a ``dspy.LM`` in this process.
-
-    Attributes:
-        replies: The replies so far.
-    """
-
-    supports_response_schema = False
-    supported_params: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens"})
-
-    def __init__(self, model: RulesModel) -> None:
-        self.replies: list[RulesReply] = []
-        self._model = model
-
-    def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answer ``request``."""
-        turns = [message.text or "" for message in request.messages]
-        reply = self._model.reply(str(request.system or ""), turns)
-        self.replies.append(reply)
-        return lm15.Response(
-            id="rules",
-            model=request.model,
-            message=lm15.Message.assistant(reply.text),
-            finish_reason="stop",
-            usage=lm15.Usage(input_tokens=10, output_tokens=2, total_tokens=12),
-        )
-
-    def dump_state(self) -> dict[str, str]:
-        """Return the name of the model, which decides the answers."""
-        return {"rules": self._model.name}
-
-
 @dataclass(frozen=True)
 class Job:
     """The compiles on one model.
@@ -110,23 +77,6 @@ class Job:
     rows: int
     only: tuple[str, ...]
     rounds: int | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The figures of one compile.
-
-    Attributes:
-        task_calls: Calls for the program.
-        prompt_calls: All other calls.
-        start: The true score of the student.
-        score: The true score of the compiled program.
-    """
-
-    task_calls: int
-    prompt_calls: int
-    start: float
-    score: float
 
 
 def examples(name: str, count: int) -> list[dspy.Example]:
@@ -176,8 +126,8 @@ def run(job: Job) -> tuple[Job, dict[str, Outcome]]:
 
 def _outcome(job: Job, name: str, budget: int) -> Outcome:
     model = RulesModel(job.model)
-    engine = RulesEngine(model)
-    lm = dspy.LM("rules", engine=engine)
+    engine = SimulatedEngine(model)
+    lm = local_lm(engine)
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     student = STUDENTS[job.predictors]()
     with dspy.context(lm=lm):
@@ -217,8 +167,8 @@ def _optimizer(job: Job, name: str, budget: int, lm: dspy.LM) -> tuple[Any, dict
 
 def _true_score(model: RulesModel, program: dspy.Module) -> float:
     """Run the program once, to get the levels of its prompts from the model's replies."""
-    engine = RulesEngine(model)
-    with dspy.context(lm=dspy.LM("rules", engine=engine, cache=False)):
+    engine = SimulatedEngine(model)
+    with dspy.context(lm=local_lm(engine, cache=False)):
         program(question=question("held-out", 0))
     return model.score([reply.levels for reply in engine.replies if reply.levels is not None])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import dspy
 from dspy import lm15
@@ -79,7 +79,29 @@ STUDENTS = {1: OneStep, 2: TwoSteps}
 """Programs by their number of predictors."""
 
 
-class LandscapeEngine:
+class SimulatedReply(Protocol):
+    """An answer of a simulated model."""
+
+    @property
+    def text(self) -> str:
+        """The answer, in the format that the request asks for."""
+
+
+R_co = TypeVar("R_co", bound=SimulatedReply, covariant=True)
+
+
+class SimulatedModel(Protocol[R_co]):
+    """A model whose answers depend on the prompt in a way that is known."""
+
+    @property
+    def name(self) -> str:
+        """The name, which decides the answers."""
+
+    def reply(self, system: str, turns: Sequence[str], /) -> R_co:
+        """Return the answer to a system message and the turns that follow."""
+
+
+class SimulatedEngine(Generic[R_co]):
     """Answers a ``dspy.LM`` in this process, without a network.
 
     Attributes:
@@ -89,17 +111,17 @@ class LandscapeEngine:
     supports_response_schema = False
     supported_params: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens"})
 
-    def __init__(self, landscape: Landscape) -> None:
-        self.replies: list[Reply] = []
-        self._landscape = landscape
+    def __init__(self, model: SimulatedModel[R_co]) -> None:
+        self.replies: list[R_co] = []
+        self._model = model
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer ``request``."""
         turns = [message.text or "" for message in request.messages]
-        reply = self._landscape.reply(str(request.system or ""), turns)
+        reply = self._model.reply(str(request.system or ""), turns)
         self.replies.append(reply)
         return lm15.Response(
-            id="landscape",
+            id="simulated",
             model=request.model,
             message=lm15.Message.assistant(reply.text),
             finish_reason="stop",
@@ -107,8 +129,25 @@ class LandscapeEngine:
         )
 
     def dump_state(self) -> dict[str, str]:
-        """Return the name of the landscape, which decides the answers."""
-        return {"landscape": self._landscape.name}
+        """Return the name of the model."""
+        return {"name": self._model.name}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The figures of one compile.
+
+    Attributes:
+        task_calls: Calls for the program.
+        prompt_calls: All other calls.
+        start: The true score of the student.
+        score: The true score of the compiled program.
+    """
+
+    task_calls: int
+    prompt_calls: int
+    start: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +176,7 @@ class Work:
 
     def rehearse(self) -> None:
         """Compile a tiny program in this process, so that all code is loaded."""
-        lm = local_lm(LandscapeEngine(Landscape("plain", -1)))
+        lm = local_lm(SimulatedEngine(Landscape("plain", -1)))
         self._compile(lm, 10, {"auto": None, "num_candidates": 3}, {"num_trials": 2})
 
     def _compile(
@@ -158,9 +197,9 @@ class Work:
         return program
 
 
-def local_lm(engine: LandscapeEngine, *, cache: bool = True) -> dspy.LM:
+def local_lm(engine: SimulatedEngine[Any], *, cache: bool = True) -> dspy.LM:
     """Return a language model that answers from ``engine``."""
-    return dspy.LM("landscape", engine=engine, cache=cache)
+    return dspy.LM("simulated", engine=engine, cache=cache)
 
 
 def examples(name: str, count: int) -> list[dspy.Example]:
@@ -184,7 +223,7 @@ def true_score(program: dspy.Module, landscape: Landscape) -> float:
     replies; the landscape's formula gives the score of all held-out questions.
     """
     held_out = examples("held-out", _HELD_OUT)
-    engine = LandscapeEngine(landscape)
+    engine = SimulatedEngine(landscape)
     with dspy.context(lm=local_lm(engine, cache=False)):
         program(**held_out[0].inputs())
     effects = [reply.effect for reply in engine.replies if reply.effect is not None]

@@ -33,7 +33,8 @@ from benchmarks.optimizers import (
     OPTIMIZERS,
     STUDENTS,
     VALSET,
-    LandscapeEngine,
+    Outcome,
+    SimulatedEngine,
     Work,
     calls,
     local_lm,
@@ -73,23 +74,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The figures of one compile.
-
-    Attributes:
-        task_calls: Calls for the program.
-        prompt_calls: All other calls.
-        start: The true score of the student.
-        score: The true score of the compiled program.
-    """
-
-    task_calls: int
-    prompt_calls: int
-    start: float
-    score: float
-
-
-@dataclass(frozen=True)
 class Pair:
     """Both optimizers on the same landscape, size, program and seed."""
 
@@ -107,7 +91,7 @@ class Pair:
 def run(job: Job) -> tuple[Job, Outcome]:
     """Compile, count, and compute the true score."""
     landscape = Landscape.named(job.landscape)
-    engine = LandscapeEngine(landscape)
+    engine = SimulatedEngine(landscape)
     program = job.work.compile(local_lm(engine))
     start = true_score(STUDENTS[job.work.predictors](), landscape)
     return job, Outcome(*calls(engine.replies), start, true_score(program, landscape))
