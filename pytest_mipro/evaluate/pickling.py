@@ -31,7 +31,7 @@ _DEEPEST = 12
 """Most steps of the path to an object that cannot be pickled."""
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Leaves out the history of language models: prompts of earlier calls, which can be many."""
 
     def reducer_override(self, value: Any) -> Any:  # ruff: ignore[any-type] - any object
@@ -121,7 +121,7 @@ def _culprit(value: object, named: Mapping[str, object], error: Exception) -> tu
 def _error_of(value: object) -> Exception | None:
     try:
         _dumps(value)
-    except Exception as error:  # ruff: ignore[blind-except] - as above
+    except Exception as error:  # ruff: ignore[blind-except] - a user's ``__reduce__``
         return error
     return None
 
@@ -164,7 +164,7 @@ def _state(value: object) -> dict[str, object]:
     state = getattr(value, "__dict__", {})
     try:
         reduced = value.__reduce_ex__(4)
-    except Exception:  # ruff: ignore[blind-except] - as above
+    except Exception:  # ruff: ignore[blind-except] - a user's ``__reduce__``
         return dict(state)
     # What ``__getstate__`` leaves out is no part that is pickled.
     own = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 else state  # ruff: ignore[magic-value-comparison] - the state's place

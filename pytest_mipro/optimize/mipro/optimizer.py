@@ -150,7 +150,7 @@ class MIPROv2(Teleprompter):
             DeclarationError: An option is wrong, or there is no model. It is a
                 ``ValueError`` too.
         """
-        super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy has no types for it
         Options.checked(
             auto=auto,
             num_candidates=num_candidates,
