@@ -83,7 +83,7 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
     }
     locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
     digests = {part: digest(content) for part, content in parts.items()}
-    return Fingerprint(digests, locations, walker.hints)
+    return Fingerprint(digests, locations, walker.hints, walker.unversioned)
 
 
 def evaluation_key(

@@ -14,7 +14,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.accepted_failures import check_failures
-from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_package, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.batches import Batches, on_examples
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -88,6 +88,7 @@ class Session:
         self._references = References(self._storage, self._scorer, policy, callbacks)
         self._ledger = Ledger(self._storage, policy)
         self._results: dict[str, tuple[str, TaskResult]] = {}
+        self._unversioned: set[str] = set()
 
     @property
     def store_name(self) -> str:
@@ -190,7 +191,12 @@ class Session:
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
-        return task_fingerprint(task, self._callbacks.fingerprint(task))
+        fingerprint = task_fingerprint(task, self._callbacks.fingerprint(task))
+        for package in fingerprint.unversioned:
+            if package not in self._unversioned:
+                self._unversioned.add(package)
+                self._callbacks.advise(f"{task.name}: {advice_on_package(package)}")
+        return fingerprint
 
     def _account_of(self, task: Task) -> Account:
         return Account(
