@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 APPLICATION = "pytest-mipro"
-VERSION = 4
+VERSION = 5
 """The format of the tables; a store of another format is refused."""
 
 METADATA = MetaData()
