@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text, insert
@@ -10,7 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 if TYPE_CHECKING:
     from typing import Any
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
 
 APPLICATION = "pytest-mipro"
 VERSION = 4
@@ -75,8 +76,15 @@ def lookup_columns(table: Table) -> list[Column[str]]:
 
 def create(connection: Connection) -> None:
     """Create all tables, and write the application and the format of the store."""
-    for table in METADATA.tables.values():
-        connection.execute(CreateTable(table))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index))
+    for statement in _definitions(type(connection.dialect)):
+        connection.exec_driver_sql(statement)
     connection.execute(insert(ABOUT).values(id=1, application=APPLICATION, version=VERSION))
+
+
+@lru_cache
+def _definitions(dialect: type[Dialect]) -> tuple[str, ...]:
+    """Return the statements that create the tables and their indexes, in a database's language."""
+    tables = METADATA.tables.values()
+    indexes = (index for table in tables for index in table.indexes)
+    definitions = (*map(CreateTable, tables), *map(CreateIndex, indexes))
+    return tuple(str(definition.compile(dialect=dialect())) for definition in definitions)
