@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-version = lru_cache(metadata.version)  # It parses a long file each time.
+version = lru_cache(metadata.version)
+"""The version of an installed package, which the library reads from a long file each time."""
 ALGORITHM = 6
 """The version of the search; a change that can give another artifact raises it by one."""
 

@@ -56,7 +56,8 @@ class RecordTable(Generic[RecordT]):
         self._seal = environment_seal()
         self._unbelieved: dict[str, str] = {}
 
-    # Statements are built at their first use: building all takes longer than opening a store.
+    # Statements are built at their first use: a session needs few, and building all takes a third
+    # of the time of opening a new store.
 
     @cached_property
     def _insert(self) -> Insert:
