@@ -45,6 +45,7 @@ READERS = {
     "what is installed: the package, the embedded model, metadata of others": {
         "fingerprint/packages.py",
         "models/local/engine.py",
+        "models/local/server.py",
         "optimize/registry.py",
         "report/html.py",
     },
