@@ -266,7 +266,7 @@ def test_the_verdict_that_is_explained_is_one_of_the_plugin() -> None:
 
     def verdict(shared: int) -> str:
         """Return the sentence where both programs are right on ``shared`` of the examples."""
-        right = [(1.0, 1.0)] * shared + [(1.0, 0.0)] * (35 - shared) + [(0.0, 1.0)] * (93 - shared)
+        right = [(1.0, 1.0)] * shared + [(1.0, 0.0)] * (35 - shared) + [(0.0, 1.0)] * (102 - shared)
         rows = right + [(0.0, 0.0)] * (120 - len(right))
         cards = [
             Scorecard(examples, tuple(row[program] for row in rows), Usage()) for program in (0, 1)

@@ -67,8 +67,12 @@ def test_the_script_makes_the_pictures(tmp_path: Path) -> None:
     write_example(project)
     (project / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (project / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    command = [sys.executable, ROOT / "docs" / "pictures.py", "--project", project, "--out", out]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": SUPPORT})
+    script = ROOT / "docs" / "pictures.py"
+    subprocess.run(
+        [sys.executable, script, "--project", project, "--out", out],
+        check=True,
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+    )
     assert sorted(path.name for path in out.iterdir()) == NAMED
     for name in NAMED:
         picture, committed = size(out / name), size(FOLDER / name)

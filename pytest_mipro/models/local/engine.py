@@ -114,8 +114,8 @@ class LocalLM(dspy.LM):
 class LlamaEngine:
     """A DSPy engine that answers with llama.cpp in this process.
 
-    Engines of one model file share its `LlamaServers`, so copies of an LM, and
-    several LMs, load the model once for all.
+    Engines of one model file share its `LlamaServers`: copies of an LM, and
+    several LMs, load no model of their own.
 
     Args:
         model_file: The model, as GGUF.

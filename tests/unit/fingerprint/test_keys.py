@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dspy import lm15
     from fingerprints import Load
 
-pytestmark = pytest.mark.uses("dspy", "pydantic")
-
 
 def load_task(load: Load, project: str) -> Task:
     """Return the task of a version of the routing project."""

@@ -17,8 +17,6 @@ from pytest_mipro.errors import LocalModelMissing
 from pytest_mipro.models.local import engine
 from pytest_mipro.models.local.engine import LlamaEngine, grammar_format, local_lm
 
-pytestmark = pytest.mark.uses("xllamacpp")
-
 GRAMMAR = 'root ::= " " ("person" | "place" | "number" | "date")'
 
 
@@ -116,6 +114,7 @@ def test_nothing_is_loaded_before_the_first_call(elsewhere: Elsewhere) -> None:
     assert elsewhere.loaded == [[], False]
 
 
+@pytest.mark.uses("xllamacpp")
 def test_two_models_share_their_servers_and_close_frees_them(lm: dspy.LM) -> None:
     """The second LM finds the model loaded; after close the next call loads it again."""
     ask(lm, "Hello")
@@ -158,6 +157,7 @@ def test_awaited_answers_are_those_of_other_calls(lm: dspy.LM) -> None:
     assert asyncio.run(another.acall("Name a tea.")) != sampled("Name a tea.")
 
 
+@pytest.mark.uses("xllamacpp")
 def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:
     """The answer is the prefix and one of the grammar's alternatives, never anything else."""
     format_ = grammar_format(GRAMMAR, prefix="Kind:")
@@ -167,6 +167,7 @@ def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:
     assert answers <= {f"Kind: {kind}" for kind in ("person", "place", "number", "date")}
 
 
+@pytest.mark.uses("xllamacpp")
 def test_json_schema_is_followed(lm: dspy.LM) -> None:
     """A plain JSON schema becomes a grammar, so that JSONAdapter works."""
     schema = {
@@ -180,6 +181,7 @@ def test_json_schema_is_followed(lm: dspy.LM) -> None:
     assert json.loads(response.text or "")["size"] in {"small", "big"}
 
 
+@pytest.mark.uses("xllamacpp")
 def test_usage_is_reported_and_repeats(lm: dspy.LM) -> None:
     """Tokens are counted, and a warm prompt cache does not change the count."""
     first = ask(lm, "Count to three.").usage
@@ -191,6 +193,7 @@ def test_usage_is_reported_and_repeats(lm: dspy.LM) -> None:
     assert first == again
 
 
+@pytest.mark.uses("xllamacpp")
 def test_truncated_answer_says_so(lm: dspy.LM) -> None:
     """An answer cut at max_tokens has the finish reason "length"."""
     response = ask(lm, "Tell me a long story.", max_tokens=3)
@@ -198,6 +201,7 @@ def test_truncated_answer_says_so(lm: dspy.LM) -> None:
     assert response.usage.output_tokens == 3
 
 
+@pytest.mark.uses("xllamacpp")
 def test_context_overflow_is_dspys_error(lm: dspy.LM) -> None:
     """A prompt longer than the context raises the error DSPy programs know."""
     with pytest.raises(dspy.ContextWindowExceededError, match="context size"):
@@ -215,6 +219,7 @@ def test_unsupported_options_are_refused(lm: dspy.LM, options: dict[str, Any]) -
         ask(lm, "Hello", **options)
 
 
+@pytest.mark.uses("xllamacpp")
 def test_bad_grammar_is_an_error_without_retries(
     lm: dspy.LM, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +231,7 @@ def test_bad_grammar_is_an_error_without_retries(
     assert "root" in capfd.readouterr().err
 
 
+@pytest.mark.uses("xllamacpp")
 def test_unreadable_model_file_is_a_provider_error(tmp_path: Path) -> None:
     """A damaged model file is reported with its path."""
     pytest.importorskip("xllamacpp")

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.search import SearchResult
     from pytest_mipro.records import Progress
 
-pytestmark = pytest.mark.uses("optuna", "numpy")
-
 QUALITY = re.compile(r"quality (\d+)")
 
 
