@@ -190,7 +190,7 @@ class SuiteDecision:
         failed.outcome = "failed"
         failed.longrepr = task.message
         failed.sections = list(held.sections)
-        attach(failed, task.to_dict())
+        attach(failed, task)
         self._config.hook.pytest_runtest_logreport(report=failed)
 
 

@@ -28,7 +28,6 @@ from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
 from pytest_mipro.redaction import SECRETS
-from pytest_mipro.report import render_dry_run, skip_reason
 from pytest_mipro.session import Callbacks, Policy, Session
 
 if TYPE_CHECKING:
@@ -211,6 +210,8 @@ class TaskRunner:
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""
+        from pytest_mipro.report import render_dry_run, skip_reason
+
         for line in render_dry_run(task.name, estimate).splitlines():
             self.say(line)
         pytest.skip(skip_reason(estimate))

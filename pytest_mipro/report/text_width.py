@@ -5,19 +5,23 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-import wcwidth
-
 from pytest_mipro.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-columns = wcwidth.width
-"""Return how many columns a text takes that is safe for a terminal."""
-
 _WINDOW = 8
 """Characters that are read for each column of a line: many may take no room."""
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes that is safe for a terminal."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import width
+
+    return width(text)
 
 
 def cut(text: str, width: int) -> str:
@@ -29,7 +33,8 @@ def cut(text: str, width: int) -> str:
 
 def filled(text: str, width: int) -> str:
     """Return ``text``, cut and filled to be ``width`` columns wide."""
-    return wcwidth.ljust(cut(text, width), width)
+    text = cut(text, width)
+    return text + " " * (width - columns(text))
 
 
 def cut_middle(text: str, width: int) -> str:
@@ -63,15 +68,24 @@ def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]
 
 def _beginning(text: str, width: int) -> str:
     """Return as much of the beginning of ``text`` as fits, without half a wide character."""
+    window = text[: _WINDOW * max(width, 1)]
+    if window.isascii():
+        return window[: max(width, 0)]
+    from wcwidth import clip
+
     # Where half of a character is clipped off, wcwidth puts a space.
-    clipped = wcwidth.clip(text[: _WINDOW * max(width, 1)], 0, max(width, 0))
+    clipped = clip(window, 0, max(width, 0))
     return clipped if text.startswith(clipped) else clipped[:-1]
 
 
 def _end(text: str, width: int) -> str:
     window = text[-_WINDOW * max(width, 1) :]
     total = columns(window)
-    clipped = wcwidth.clip(window, total - width, total)
+    if window.isascii():
+        return window[total - width :]
+    from wcwidth import clip
+
+    clipped = clip(window, total - width, total)
     return clipped if text.endswith(clipped) else clipped[1:]
 
 

@@ -139,7 +139,6 @@ class Session:
         Raises:
             MiproError: It cannot be measured.
         """
-        # ruff: ignore[import-outside-top-level]: most sessions migrate nothing
         from pytest_mipro.session.migration import Migrator
 
         fingerprint = self._fingerprint(task)
@@ -158,7 +157,6 @@ class Session:
         Raises:
             MiproError: ``outcome`` would raise it before it asks a model.
         """
-        # ruff: ignore[import-outside-top-level]: only a dry run needs the optimizer's bounds
         from pytest_mipro.session.dry_run import estimate_task, pending_work
 
         fingerprint = self._fingerprint(task)
@@ -195,7 +193,6 @@ class Session:
     ) -> ReferenceState:
         if self._policy.update:
             check_failures(context.task, result, self._callbacks.warn_task)
-            # ruff: ignore[import-outside-top-level]: most sessions accept nothing
             from pytest_mipro.session.acceptance import Acceptor
 
             anchors = Anchors(self._scorer, self._callbacks)
