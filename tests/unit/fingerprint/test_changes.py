@@ -344,6 +344,21 @@ def test_changes_are_in_order() -> None:
     )
 
 
+def test_options_that_came_with_another_optimizer_are_not_listed() -> None:
+    """Another optimizer is one change; an option of both that changed is another."""
+    optimizer, k, seed = Part(Kind.OPTIMIZER), Part(Kind.OPTIMIZER, "k"), Part(Kind.OPTION, "seed")
+    mipro = {optimizer: "mipro", seed: "1", Part(Kind.OPTION, "auto"): "light"}
+    labeled = Fingerprint({optimizer: "labeled", seed: "2", k: "3"})
+
+    assert labeled.changes_since(Fingerprint(mipro).parts) == (
+        "optimizer changed",
+        "option seed changed",
+    )
+    assert Fingerprint({optimizer: "labeled", seed: "2"}).changes_since(labeled.parts) == (
+        "optimizer k removed",
+    )
+
+
 def test_key_ignores_the_order_of_parts_and_their_locations() -> None:
     """The key is about content alone."""
     metric, model_part = Part(Kind.METRIC), Part(Kind.MODEL)
