@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from importlib.metadata import version
+from functools import lru_cache, singledispatch
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
+version = lru_cache(metadata.version)
+"""The version of an installed package, which the library reads from a long file each time."""
 ALGORITHM = 6
 """The version of the search; a change that can give another artifact raises it by one."""
 
