@@ -107,9 +107,9 @@ def search(
     space: Space,
     *,
     trials: int = 10,
-    rows: int = 20,
+    rows: int = 12,
     seed: int = 9,
-    val: int = 40,
+    val: int = 24,
     threads: int = 4,
     metric: object = None,
     reports: list[Progress] | None = None,
@@ -247,7 +247,7 @@ class TestTermination:
         result = search(store, space, trials=10)
         assert result.winner.is_baseline
         assert result.trials == ()
-        assert len(result.scores[space.baseline]) == 40
+        assert len(result.scores[space.baseline]) == 24
 
     @pytest.mark.parametrize("size", [2, 3, 7])
     def test_fewer_candidates_than_trials(self, store: Store, size: int) -> None:
