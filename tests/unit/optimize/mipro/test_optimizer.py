@@ -510,7 +510,7 @@ from compiles import dumped, optimizer_on, sums
 from scripted import scripted_lm
 
 result = optimizer_on(scripted_lm(), num_threads=8).compile(
-    dspy.ChainOfThought("question -> answer"), trainset=sums(12), valset=sums(30, 100)
+    dspy.ChainOfThought("question -> answer"), trainset=sums(6), valset=sums(16, 100)
 )
 Path(sys.argv[1]).write_text(dumped(result))
 """
