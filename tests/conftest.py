@@ -21,6 +21,7 @@ settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI"))
 )
 settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.register_profile("exhaustive", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
 
 

@@ -13,6 +13,7 @@ from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    difference_text,
     more_examples,
     p_text,
     rare_losses,
@@ -229,8 +230,8 @@ def _figures(
     p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
         f"an answer takes {amount(comparison.compiled, unit)}, of the {name} "
-        f"{amount(comparison.baseline, unit)}: {comparison.times(comparison.difference):.2f} times "
-        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:g} "
+        f"{amount(comparison.baseline, unit)}: {difference_text(comparison)} times "
+        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:.12g} "
         f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
         f"{sample_size(comparison)}"
     )

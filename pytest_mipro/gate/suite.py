@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.verdict import COSTS_NO_MORE
+from pytest_mipro.gate.wording import p_text
 from pytest_mipro.records import FailStreak, Verdict
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ def corrected_by_holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
     verdict = replace(verdict, p_corrected=p_value)
-    if verdict.word != "FAIL":
+    if verdict.word != "FAIL" or verdict.p_fail is None:
         return verdict
+    raw, corrected = (p_text(p, verdict.alpha) for p in (verdict.p_fail, p_value))
     by_holm = (
-        f"by Holm's correction over the {count} verdicts of this session p = {verdict.p_fail:.2g} "
-        f"becomes {p_value:.2g}"
+        f"by Holm's correction over the {count} verdicts of this session p = {raw} "
+        f"becomes {corrected}"
     )
     if p_value < verdict.alpha:
         return _with_clause(replace(verdict, held=False), f"{by_holm}, and the FAIL stands")

@@ -108,7 +108,7 @@ class PairedComparison(Record):
     def times(self, difference: float) -> float:
         """Return the ratio to the baseline of the baseline plus ``difference``."""
         if not self.baseline:
-            return math.inf if difference else 1.0
+            return 1.0 if not difference else math.inf if difference > 0 else 0.0
         return 1 + difference / self.baseline
 
 
