@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-ALGORITHM = 6
+ALGORITHM = 7
 """The version of the search; a change that can give another artifact raises it by one."""
 
 SHAPE = "mipro_shape"
