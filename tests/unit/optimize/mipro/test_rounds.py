@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from compiles import (
@@ -121,8 +121,27 @@ def test_without_rounds_nothing_is_written() -> None:
     assert programs[0] == programs[1]
 
 
-def test_a_budget_ends_the_rounds_first() -> None:
-    """A budget that suffices for a search without rounds ends the rounds, and there is a winner."""
+def test_a_budget_leaves_something_for_rounds() -> None:
+    """Where a search without rounds would spend it, instructions are written, and measured."""
+    long: dict[str, Any] = {"valset": sums(40)[20:], "num_trials": 40, "minibatch_size": 20}
+    lm = average_lm(per_demo=2)
+    compiled(small_optimizer(lm), **long)
+    limit, outcomes = calls_of(lm), []
+    for threads in (1, 16):
+        cut_lm = average_lm(per_demo=2)
+        optimizer = small_optimizer(cut_lm, num_threads=threads, rounds=5)
+        with account(limit).current():
+            program = dumped(compiled(optimizer, **long))
+        assert optimizer.cut is not None
+        assert optimizer.search is not None
+        assert optimizer.search.written
+        outcomes.append((program, calls_of(cut_lm)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1] <= limit
+
+
+def test_a_budget_ends_the_rounds() -> None:
+    """A little more than a search without rounds needs ends the rounds, and there is a winner."""
     lm = average_lm(per_demo=2)
     compiled(small_optimizer(lm))
     limit = calls_of(lm) + 15

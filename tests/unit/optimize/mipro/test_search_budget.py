@@ -8,7 +8,7 @@ from scripted import scripted_lm
 from pytest_mipro import MIPROv2
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
-from pytest_mipro.records import Usage
+from pytest_mipro.records import Row, Usage
 from pytest_mipro.spending import Account, Limit
 
 EXAMPLES = sums(30)
@@ -48,12 +48,23 @@ def test_too_little_for_a_winner_is_refused() -> None:
         compile_under(Limit("calls", 50, "lm_calls"), 4)
 
 
+def test_calls_that_a_cache_answered_are_not_relied_on() -> None:
+    """The next row may find nothing in the cache, so it is expected to make all its calls."""
+    budget = SearchBudget(Account([Limit("calls", 10, "lm_calls")]), calls=1)
+    budget.begin(2)
+    cached = Row("cached", 1.0, usage=Usage(1))
+    budget.finish([cached, Row("uncached", 1.0, usage=Usage(3), spent=Usage(3))])
+    assert budget.limit_against(2) is None
+    assert budget.limit_against(3) is not None
+    assert budget.part(0.5, 10, beside=0) == 1
+
+
 def test_rows_under_way_cost_as_much_as_finished_rows() -> None:
     """After a row of 2 calls, 3 rows under way leave one more row within 10 calls."""
     budget = SearchBudget(Account([Limit("calls", 10, "lm_calls")]), calls=1)
     assert budget.limit_against(10) is None
     assert budget.limit_against(11) is not None
     budget.begin(4)
-    budget.finish([Usage(2)])
+    budget.finish([Row("row", 1.0, usage=Usage(2))])
     assert budget.limit_against(1) is None
     assert budget.limit_against(2) is not None
