@@ -126,7 +126,7 @@ def costs_no_more(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     return Verdict(COSTS_NO_MORE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 
-def amount(value: float, unit: Unit) -> str:
+def cost_text(value: float, unit: Unit) -> str:
     """Return the cost of an answer with its unit."""
     return f"${value:.6f}" if unit == "usd" else f"{value:,.0f} tokens"
 
@@ -227,9 +227,10 @@ def _figures(
     """Return costs, their ratio, interval, p and n in one clause."""
     unit = comparison.unit
     p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
+    ratio_text = f"{comparison.times(comparison.difference):.2f}"
     return (
-        f"an answer takes {amount(comparison.compiled, unit)}, of the {name} "
-        f"{amount(comparison.baseline, unit)}: {comparison.times(comparison.difference):.2f} times "
+        f"an answer takes {cost_text(comparison.compiled, unit)}, of the {name} "
+        f"{cost_text(comparison.baseline, unit)}: {ratio_text} times "
         f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:g} "
         f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
         f"{sample_size(comparison)}"
