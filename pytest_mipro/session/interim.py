@@ -47,11 +47,6 @@ class InterimResults:
         self._ask = ask
 
     @property
-    def is_complete(self) -> bool:
-        """Whether all held-out examples are asked."""
-        return self._number == len(self.batches.sizes)
-
-    @property
     def latest(self) -> TaskResult:
         """The result with all rows so far."""
         return self._restricted(self._number)
@@ -94,7 +89,7 @@ class InterimResults:
         return self.at(len(self.batches.sizes))
 
     def _restricted(self, number: int) -> TaskResult:
-        result, names = self._result, self.batches.names_at(number)
+        result, names = self._result, set(self.batches.names_at(number))
         total = len(self.batches.examples)
         if len(names) == total:
             return result
