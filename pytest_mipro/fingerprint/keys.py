@@ -98,7 +98,7 @@ def evaluation_key(
     """Return the key that all rows of a task share: code, metric, model and adapter.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     answers = predictions_key(program, lm, row_adapter, declared)
     return digest([answers, metric_key(metric, declared)])
@@ -108,7 +108,7 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
     """Return the key of a metric.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return key_once(_metric_key, metric, declared)
 
@@ -124,7 +124,7 @@ def function_key(function: Callable[..., object], declared: str | None = None) -
     """Return the key of a function: its code, and the code and values that it reaches.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return metric_key(function, declared)
 
@@ -138,7 +138,7 @@ def predictions_key(
     """Return the key that all predictions of a task share, under any metric.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return key_once(_predictions_key, program, lm, row_adapter, declared)
 

@@ -124,7 +124,7 @@ class SuiteDecision:
         if self._settings.suite_correction == "holm":
             suite = _with_verdicts(suite, corrected_by_holm([entry.verdict for entry in suite]))
         else:
-            suite = _with_verdicts(suite, list(map(_let_go, suite)))
+            suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
         if self._settings.confirm > 1:
             suite = self._with_confirmation(suite)
         for node_id, task in list(self._reports.tasks.items()):
@@ -206,7 +206,3 @@ def _with_verdicts(
 ) -> list[_SuiteVerdict]:
     pairs = zip(suite, decided, strict=True)
     return [replace(entry, verdict=verdict) for entry, verdict in pairs]
-
-
-def _let_go(entry: _SuiteVerdict) -> Verdict:
-    return replace(entry.verdict, held=False)

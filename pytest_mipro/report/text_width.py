@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING
 
 from pytest_mipro.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+_GAP = "  "
 _WINDOW = 8
 """Characters that are read for each column of a line: many may take no room."""
 
@@ -43,6 +44,12 @@ def cut_middle(text: str, width: int) -> str:
         return text
     half = (width - 1) // 2
     return _beginning(text, width - 1 - half) + ELLIPSIS + _end(text, half)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are safe to show, each column as wide as needed."""
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    return [_GAP.join(starmap(filled, zip(cells, widths, strict=True))).rstrip() for cells in rows]
 
 
 def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]:

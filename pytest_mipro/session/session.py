@@ -276,7 +276,7 @@ class Session:
         """Return the result of a task, which all its tests share, on held-out examples."""
         key, test = self._result_key(context, examples), context.task.test
         if key not in self._results or can_continue(self._results[key][1].artifact):
-            self._results[key] = test, self._judged(context, examples)
+            self._results[key] = test, self._stored_or_new_result(context, examples)
         first_test, result = self._results[key]
         if test == first_test:  # A plugin may run a test several times.
             return result
@@ -297,7 +297,7 @@ class Session:
         parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
-    def _judged(self, context: TaskContext, examples: Examples) -> TaskResult:
+    def _stored_or_new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Return the accepted or the stored result, or work it out while others wait."""
         if self._policy.frozen:
             return self._references.frozen_result(context)

@@ -251,10 +251,11 @@ class RecordTable(Generic[RecordT]):
         for batch in batches:
             for values in connection.execute(query, batch):
                 names = tuple(values[:count])
-                if not self._is_believed(names, *values[count:]):
+                created, written, seal, is_stale, text = values[count:]
+                if not self._is_believed(names, created, text, seal):
                     continue
-                records.append((names, self._checked(names, *values[count:])))
-                if values[-2]:
+                records.append((names, self._checked(names, created, text, written)))
+                if is_stale:
                     stale_keys[names[0]] = None
         return records, stale_keys
 
@@ -262,29 +263,16 @@ class RecordTable(Generic[RecordT]):
         """Return what a seal is on; the table, so that no record can be moved to another one."""
         return [self._table.name, *names, created, text]
 
-    def _is_believed(
-        self,
-        names: Sequence[Any],
-        created: object,
-        _checksum: object,
-        seal: str,
-        _stale: object,
-        text: object,
-    ) -> bool:
+    def _is_believed(self, names: Sequence[Any], created: object, text: str, seal: str) -> bool:
         if self._seal is None or self._seal.is_on(seal, self._sealed(names, created, text)):
             return True
         self._unbelieved[names[0]] = seal
         return False
 
     def _checked(
-        self,
-        names: Sequence[object],
-        created: object,
-        written: object,
-        _seal: object,
-        _stale: object,
-        text: str,
+        self, names: Sequence[object], created: object, text: str, written: object
     ) -> RecordT:
+        """Return the record of a text, or raise DamagedRecord if its checksum is another one."""
         label = "/".join(map(str, (self._table.name, *names)))
         if checksum(names, created, text) != written:
             message = f"{label} is not what was written"
