@@ -4,9 +4,9 @@ from .anchor import is_shown_better as is_shown_better
 from .anchor import judge_against_anchor as judge_against_anchor
 from .costs import RESCORE as RESCORE
 from .costs import CostComparator as CostComparator
-from .costs import amount as amount
 from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
+from .costs import cost_text as cost_text
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
 from .failure_clause import failed_answers as failed_answers

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare, score_range
-from pytest_mipro.gate.sequential import InterimLook, compare_at
 from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
@@ -29,8 +28,9 @@ from pytest_mipro.gate.wording import (
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from pytest_mipro.gate.sequential import InterimLook
     from pytest_mipro.records import Unit, VerdictWord
 
 _MOST_ALPHA = 0.5
@@ -104,8 +104,9 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     __tracebackhide__ = True
     _check_margin(margin, baseline.scores, compiled.scores)
     check_alpha(alpha)
-    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
-    comparison = judge(baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters)
+    comparison = _comparer(alpha, look)(
+        baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters
+    )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
@@ -159,8 +160,9 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     check_no_regression(tolerance, alpha)
     accepted_scores, scores, clusters = common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
-    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
-    comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
+    comparison = _comparer(alpha, look)(
+        accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True
+    )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged and accepted_scores == scores:
         word: VerdictWord = "PASS"
@@ -181,6 +183,15 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     if counts_as_passed:
         clauses.append("this counts as passed")
     return Verdict(NO_REGRESSION.key, word, "; ".join(filter(None, clauses)), comparison, tolerated)
+
+
+def _comparer(alpha: float, look: InterimLook | None) -> Callable[..., PairedComparison]:
+    """Return the function that compares scores: those of all examples, or those of a look."""
+    if look is None:
+        return partial(compare, alpha=alpha)
+    from pytest_mipro.gate.sequential import compare_at
+
+    return partial(compare_at, look)
 
 
 def no_reference(command: str, kind: VerdictKind = NO_REGRESSION) -> Verdict:

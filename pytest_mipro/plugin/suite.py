@@ -133,7 +133,7 @@ class SuiteDecision:
             questions = [entry.question for entry in suite]
             suite = _with_verdicts(suite, corrected_by_holm(judged, questions))
         else:
-            suite = _with_verdicts(suite, list(map(_let_go, suite)))
+            suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
         if self._settings.confirm > 1:
             suite = self._with_confirmation(suite)
         for node_id, task in list(self._reports.tasks.items()):
@@ -199,7 +199,7 @@ class SuiteDecision:
         failed.outcome = "failed"
         failed.longrepr = task.message
         failed.sections = list(held.sections)
-        attach(failed, task.to_dict())
+        attach(failed, task)
         self._config.hook.pytest_runtest_logreport(report=failed)
 
 
@@ -215,7 +215,3 @@ def _with_verdicts(
 ) -> list[_SuiteVerdict]:
     pairs = zip(suite, decided, strict=True)
     return [replace(entry, verdict=verdict) for entry, verdict in pairs]
-
-
-def _let_go(entry: _SuiteVerdict) -> Verdict:
-    return replace(entry.verdict, held=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pytest_mipro.canonical import Record
@@ -46,6 +47,17 @@ class Scorecard(Record):
     def score(self) -> float:
         """The mean score."""
         return math.fsum(self.scores) / len(self.scores)
+
+    def restricted_to(self, examples: Collection[str]) -> Scorecard:
+        """Return the scores and costs of some examples; usage and failures stay those of all."""
+        positions = [index for index, name in enumerate(self.examples) if name in examples]
+        return replace(
+            self,
+            examples=tuple(self.examples[position] for position in positions),
+            scores=tuple(self.scores[position] for position in positions),
+            clusters=tuple(self.clusters[position] for position in positions if self.clusters),
+            costs=tuple(self.costs[position] for position in positions if self.costs),
+        )
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class InterimResults:
         return self.at(len(self.batches.sizes))
 
     def _restricted(self, number: int) -> TaskResult:
-        result, names = self._result, self.batches.names_at(number)
+        result, names = self._result, set(self.batches.names_at(number))
         total = len(self.batches.examples)
         if len(names) == total:
             return result

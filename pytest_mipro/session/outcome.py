@@ -377,7 +377,7 @@ class Outcome:
 
     def _note(self, reference: ReferenceProgram, metric: str) -> str:
         """Return where the accepted scores come from, if not from an earlier acceptance."""
-        if metric in reference.rescored:
+        if metric in reference.rescored_metrics:
             return "the metric changed since the reference was accepted, so it was scored again"
         return "" if self._state.acceptance is None else "the reference was accepted now"
 

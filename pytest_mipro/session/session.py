@@ -14,7 +14,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.accepted_failures import check_failures
-from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_package, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.batches import Batches, on_examples
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -89,6 +89,7 @@ class Session:
         self._references = References(self._storage, self._scorer, policy, callbacks)
         self._ledger = Ledger(self._storage, policy)
         self._results: dict[str, tuple[str, TaskResult]] = {}
+        self._unversioned: set[str] = set()
 
     @property
     def store_name(self) -> str:
@@ -138,7 +139,6 @@ class Session:
         Raises:
             MiproError: It cannot be measured.
         """
-        # ruff: ignore[import-outside-top-level]: most sessions migrate nothing
         from pytest_mipro.session.migration import Migrator
 
         fingerprint = self._fingerprint(task)
@@ -157,7 +157,6 @@ class Session:
         Raises:
             MiproError: ``outcome`` would raise it before it asks a model.
         """
-        # ruff: ignore[import-outside-top-level]: only a dry run needs the optimizer's bounds
         from pytest_mipro.session.dry_run import estimate_task, pending_work
 
         fingerprint = self._fingerprint(task)
@@ -194,7 +193,6 @@ class Session:
     ) -> ReferenceState:
         if self._policy.update:
             check_failures(context.task, result, self._callbacks.warn_task)
-            # ruff: ignore[import-outside-top-level]: most sessions accept nothing
             from pytest_mipro.session.acceptance import Acceptor
 
             anchors = Anchors(self._scorer, self._callbacks)
@@ -203,7 +201,12 @@ class Session:
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
-        return task_fingerprint(task, self._callbacks.fingerprint(task))
+        fingerprint = task_fingerprint(task, self._callbacks.fingerprint(task))
+        for package in fingerprint.unversioned:
+            if package not in self._unversioned:
+                self._unversioned.add(package)
+                self._callbacks.advise(f"{task.name}: {advice_on_package(package)}")
+        return fingerprint
 
     def _account_of(self, task: Task) -> Account:
         return Account(
@@ -273,7 +276,7 @@ class Session:
         """Return the result of a task, which all its tests share, on held-out examples."""
         key, test = self._result_key(context, examples), context.task.test
         if key not in self._results or can_continue(self._results[key][1].artifact):
-            self._results[key] = test, self._judged(context, examples)
+            self._results[key] = test, self._stored_or_new_result(context, examples)
         first_test, result = self._results[key]
         if test == first_test:  # A plugin may run a test several times.
             return result
@@ -294,7 +297,7 @@ class Session:
         parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
-    def _judged(self, context: TaskContext, examples: Examples) -> TaskResult:
+    def _stored_or_new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Return the accepted or the stored result, or work it out while others wait."""
         if self._policy.frozen:
             return self._references.frozen_result(context)
