@@ -70,6 +70,13 @@ class _SuiteVerdict:
         )
 
     @property
+    def question(self) -> str:
+        """The digest of what was compared, the same for two tests that ask it of one task."""
+        comparison = self.verdict.comparison
+        compared = None if comparison is None else comparison.to_dict()
+        return digest([self.verdict.kind, self.verdict.metric, compared, self.evidence])
+
+    @property
     def evidence(self) -> dict[str, str]:
         """The digest of the answers to each example, and of the program and model they are of."""
         report = self.report
@@ -122,7 +129,9 @@ class SuiteDecision:
             for position, verdict in enumerate(task.report.verdicts)
         ]
         if self._settings.suite_correction == "holm":
-            suite = _with_verdicts(suite, corrected_by_holm([entry.verdict for entry in suite]))
+            judged = [entry.verdict for entry in suite]
+            questions = [entry.question for entry in suite]
+            suite = _with_verdicts(suite, corrected_by_holm(judged, questions))
         else:
             suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
         if self._settings.confirm > 1:
