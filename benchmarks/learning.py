@@ -266,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _arguments(argv)
     jobs = _jobs(arguments)
     outcomes = []
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs, initializer=mute) as pool:
+    processes = min(arguments.jobs, len(jobs))
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=mute) as pool:
         for number, outcome in enumerate(pool.imap_unordered(run, jobs), start=1):
             outcomes.append(outcome)
             print(f"\r{number} of {len(jobs)} models", end="", file=sys.stderr, flush=True)
