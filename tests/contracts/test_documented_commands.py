@@ -31,11 +31,11 @@ NOT_RUN = {
     "sudo -u postgres psql": "it needs an administrator; database_server.py creates databases",
     "CREATE": "it is what that command reads",
     "SQL": "it ends what that command reads",
-    "export PGPASSWORD=": "it is a password",
+    "export": "it is a password or a key",
 }
 """The beginnings of commands that no test runs, and the reason."""
-ONLY_COLLECTED = ("openai/", "NEW", "--mipro-migrate")
-"""Words of commands that ask a provider or need a move: collecting checks them all the same."""
+ONLY_COLLECTED = ("openai/", "NEW", "local", "--mipro-migrate")
+"""Words of commands that ask another model or need a move: collecting checks them all the same."""
 LABELED = 'inputs=["ticket"], optimizer="labeled"'
 """The arguments of a task that is compiled without a call."""
 
