@@ -40,6 +40,7 @@ _OPTIONS = frozenset({Kind.OPTION, Kind.OPTIMIZER})
 _MOVES = frozenset({Kind.ADAPTER, Kind.MODEL, Kind.SETTING})
 DECLARED = "declared"
 """The name of the version that a task declares; other versions are those of packages."""
+_DECLARED_VERSION = Part(Kind.VERSION, DECLARED)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Fingerprint:
         digests: Digest of each part's content.
         locations: ``file:line`` of the parts that have one.
         hints: What to do about the parts that may be new in each process.
+        unversioned: The installed packages in use of which neither code nor version counts.
     """
 
     digests: Mapping[Part, str]
     locations: Mapping[Part, str] = field(default_factory=dict)
     hints: Mapping[Part, str] = field(default_factory=dict)
+    unversioned: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -149,7 +152,7 @@ def _by_part(parts: Mapping[str, str]) -> dict[Part, str]:
 
 
 def _is_move(part: Part) -> bool:
-    return part.kind in _MOVES or (part.kind is Kind.VERSION and part.name != DECLARED)
+    return part.kind in _MOVES or (part.kind is Kind.VERSION and part != _DECLARED_VERSION)
 
 
 def words(part: Part) -> str:

@@ -8,7 +8,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.escaping import escaped_line, printable
-from pytest_mipro.gate import amount, failed_answers, question
+from pytest_mipro.gate import cost_text, failed_answers, question
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
@@ -256,7 +256,7 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
 def _figures(comparison: PairedComparison) -> list[str]:
     means = comparison.baseline, comparison.compiled
     unit = comparison.unit
-    texts = [f"{mean:.3f}" if unit == "score" else amount(mean, unit) for mean in means]
+    texts = [f"{mean:.3f}" if unit == "score" else cost_text(mean, unit) for mean in means]
     return [" -> ".join(texts), interval(comparison), f"n = {comparison.n:,}"]
 
 
@@ -373,8 +373,8 @@ def _tracebacks(report: Report, width: int) -> list[str]:
     is_part = len(shown) < len(failures)
     extent = f"the first {len(shown)} of {len(failures):,}" if is_part else "all of them"
     lines = hung("", f"{', '.join(counts)}; each scores 0; {extent}:", width)
-    for render_failure in shown:
-        lines += hung("  ", printable(render_failure.traceback.rstrip()), width)
+    for failure in shown:
+        lines += hung("  ", printable(failure.traceback.rstrip()), width)
     return lines
 
 

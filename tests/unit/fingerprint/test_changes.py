@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from alterations import Alter
     from fingerprints import Load
 
-pytestmark = pytest.mark.uses("dspy", "pydantic")
-
 
 @dataclass(frozen=True)
 class Edit:
