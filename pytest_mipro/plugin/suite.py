@@ -17,7 +17,7 @@ import pytest
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import StoreError
 from pytest_mipro.gate import confirmed, corrected_by_holm, next_streak, question
-from pytest_mipro.plugin.test_report import attach, attached_summary
+from pytest_mipro.plugin.attached_summary import attach, attached_summary
 from pytest_mipro.report import TaskSummary, summarize, verdicts
 
 if TYPE_CHECKING:
