@@ -36,9 +36,11 @@ _WORDS = {
     Kind.SIGNATURE: "signature {name}",
 }
 
+_OPTIONS = frozenset({Kind.OPTION, Kind.OPTIMIZER})
 _MOVES = frozenset({Kind.ADAPTER, Kind.MODEL, Kind.SETTING})
 DECLARED = "declared"
 """The name of the version that a task declares; other versions are those of packages."""
+_DECLARED_VERSION = Part(Kind.VERSION, DECLARED)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Fingerprint:
         digests: Digest of each part's content.
         locations: ``file:line`` of the parts that have one.
         hints: What to do about the parts that may be new in each process.
+        unversioned: The installed packages in use of which neither code nor version counts.
     """
 
     digests: Mapping[Part, str]
     locations: Mapping[Part, str] = field(default_factory=dict)
     hints: Mapping[Part, str] = field(default_factory=dict)
+    unversioned: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -91,7 +95,10 @@ class Fingerprint:
         earlier = _by_part(parts)
         changed = self._changed(earlier)
         rows = {part for part in changed if part.kind is Kind.ROW}
-        stated = {part for part in changed - rows if not self._is_implied(part, changed)}
+        of_optimizer = self._options_of_one_optimizer(changed, earlier)
+        stated = {
+            part for part in changed - rows - of_optimizer if not self._is_implied(part, changed)
+        }
         return (
             *(self._change(part, earlier) for part in sorted(stated, key=words)),
             *_row_changes(rows, earlier, self.digests),
@@ -102,6 +109,19 @@ class Fingerprint:
             part
             for part in {*earlier, *self.digests}
             if earlier.get(part) != self.digests.get(part)
+        }
+
+    def _options_of_one_optimizer(
+        self, changed: AbstractSet[Part], earlier: Mapping[Part, str]
+    ) -> set[Part]:
+        """Return the options that came or went because another optimizer has others."""
+        optimizer = Part(Kind.OPTIMIZER)
+        if optimizer not in changed:
+            return set()
+        return {
+            part
+            for part in changed - {optimizer}
+            if part.kind in _OPTIONS and (part not in earlier or part not in self.digests)
         }
 
     def _is_implied(self, part: Part, changed: AbstractSet[Part]) -> bool:
@@ -132,7 +152,7 @@ def _by_part(parts: Mapping[str, str]) -> dict[Part, str]:
 
 
 def _is_move(part: Part) -> bool:
-    return part.kind in _MOVES or (part.kind is Kind.VERSION and part.name != DECLARED)
+    return part.kind in _MOVES or (part.kind is Kind.VERSION and part != _DECLARED_VERSION)
 
 
 def words(part: Part) -> str:

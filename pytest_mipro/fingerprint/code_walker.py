@@ -1,8 +1,7 @@
 """The walker that describes values by content and follows the user's code from them.
 
 It follows functions, classes and constants of the user's own files. Installed
-packages are not followed: the keys have the versions of DSPy and Optuna, and
-other packages are assumed not to change.
+packages are not followed; those that the user's code uses count by their versions.
 """
 
 from __future__ import annotations
@@ -44,12 +43,14 @@ from pytest_mipro.fingerprint.dependencies import (
     globals_of,
     is_generated,
     members_of,
+    modules_imported,
 )
 from pytest_mipro.fingerprint.environment import variables_read
 from pytest_mipro.fingerprint.ownership import is_users, project_of
-from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, Kind, Part, code_part
+from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, PACKAGE, Kind, Part, code_part
 from pytest_mipro.fingerprint.plain_values import CONTAINERS, plain_text, values_in
 from pytest_mipro.fingerprint.process_values import process_value
+from pytest_mipro.fingerprint.releases import release_of
 from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class CodeWalker:
             return self._names[id(code)]
         self._references.append(code)
         name = self._names[id(code)] = self._name(code)
+        self._add_release(_module_of(code))
         if is_users(code):
             self._follow_users(code, name)
         elif isinstance(code, FunctionType):
@@ -197,6 +199,12 @@ class CodeWalker:
             for label, words in reversed(self._process_values.items())
             for part in _parts_with(label)
         }
+
+    @property
+    def unversioned(self) -> tuple[str, ...]:
+        """The installed packages in use that belong to no distribution; none if lenient."""
+        packages = (part for part in self.parts if part.owner == PACKAGE)
+        return tuple(part.name for part in packages if not (self._lenient or self.parts[part]))
 
     def _note(self, value: object, label: str) -> None:
         if label not in self._process_values and (words := process_value(value)):
@@ -285,6 +293,8 @@ class CodeWalker:
             self.follow(wrapped)
         for variable, value in globals_of(function):
             self._follow_dependency(variable, value, name)
+        for module in modules_imported(function):
+            self._add_release(module)
         for variable in variables_read(function):
             text = os.environ.get(variable)
             self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
@@ -302,6 +312,7 @@ class CodeWalker:
                     self.follow(wrapped)
 
     def _follow_dependency(self, variable: str, value: object, name: str) -> None:
+        self._add_release(_module_with(value))
         if _is_code(value) and not is_lambda(value):
             self.follow(value)
         elif _has_content(value):
@@ -309,6 +320,11 @@ class CodeWalker:
         elif is_users(type(value)) or _is_builtin(value):
             with self.leniently():
                 self._add_value(variable, value, name)
+
+    def _add_release(self, module: str) -> None:
+        if release := release_of(module):
+            name, number = release
+            self.parts[Part(Kind.VERSION, name, PACKAGE)] = number
 
     def _add_value(self, variable: str, value: object, name: str) -> None:
         self.parts[Part(Kind.VALUE, variable, name)] = self.describe(value, f"{variable} in {name}")
@@ -338,6 +354,16 @@ def _module_of(code: Code) -> str:
     if isinstance(code, FunctionType):
         return str(code.__globals__.get("__name__", code.__module__))
     return code.__module__
+
+
+def _module_with(value: object) -> str:
+    """Return the name of the module that is ``value``, or that defines it."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    try:
+        return str(getattr(value, "__module__", ""))
+    except Exception:  # ruff: ignore[blind-except] - an object of the user may raise anything
+        return ""
 
 
 def _is_code(value: object) -> TypeGuard[Code]:

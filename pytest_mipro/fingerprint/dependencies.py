@@ -121,9 +121,9 @@ def _attributes_used(
     name: str, value: object, names: frozenset[str], visited: set[int]
 ) -> Iterator[tuple[str, object]]:
     """Yield ``value``; for a module of the user, its attributes that ``names`` has instead."""
-    if not isinstance(value, ModuleType):
+    if not (isinstance(value, ModuleType) and is_users_module(value)):
         yield name, value
-    elif is_users_module(value) and id(value) not in visited:
+    elif id(value) not in visited:
         visited.add(id(value))
         for attribute in sorted(names & vars(value).keys()):
             yield from _attributes_used(
@@ -142,6 +142,16 @@ def _imports(function: FunctionType) -> Iterator[tuple[str, object]]:
                     yield root, sys.modules[root]
         elif isinstance(node, ast.ImportFrom):
             yield from _imported_from(node, function.__globals__.get("__package__"))
+
+
+def modules_imported(function: FunctionType) -> Iterator[str]:
+    """Yield the modules that absolute import statements inside ``function`` name."""
+    tree = source_of(function).node if _has_import(function.__code__) else None
+    for node in () if tree is None else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
 
 
 def _has_import(code: CodeType) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from importlib.metadata import version
+from functools import lru_cache, singledispatch
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-ALGORITHM = 6
+version = lru_cache(metadata.version)
+"""The version of an installed package, which the library reads from a long file each time."""
+ALGORITHM = 7
 """The version of the search; a change that can give another artifact raises it by one."""
 
 SHAPE = "mipro_shape"
@@ -83,7 +85,7 @@ def task_fingerprint(task: Task, extra: Mapping[str, object] | None = None) -> F
     }
     locations = {**walker.locations, **dict(_predictor_locations(parts, walker.locations))}
     digests = {part: digest(content) for part, content in parts.items()}
-    return Fingerprint(digests, locations, walker.hints)
+    return Fingerprint(digests, locations, walker.hints, walker.unversioned)
 
 
 def evaluation_key(

@@ -59,9 +59,14 @@ def is_users_module(module: ModuleType) -> bool:
 
 def is_users_path(path: str) -> bool:
     """Whether a file or folder is outside the folders of installed code, or in an own package."""
-    if not path.startswith((*_INSTALLED, "<frozen")):
+    if not is_installed_path(path) and not path.startswith("<frozen"):
         return True
     return path.startswith((*local_packages(), *_declared.get()))
+
+
+def is_installed_path(path: str) -> bool:
+    """Whether a file or folder is in a folder of installed code."""
+    return path.startswith(_INSTALLED)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The installed packages whose code is the user's: those of a local folder, and the declared."""
+"""The installed packages whose code is the user's: of a local folder, under test, or declared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import inspect
 import json
 import os
+import re
 import sysconfig
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
 _LIBRARIES = frozenset({"dspy", "pytest_mipro"})
 """Packages that a key has the version of."""
+_PROJECT_NAMES = {
+    "pyproject.toml": r"^\[(?:project|tool\.poetry)\][^\[]*?^name\s*=\s*[\"']([\w.-]+)[\"']",
+    "setup.cfg": r"^\[metadata\][^\[]*?^name\s*=\s*([\w.-]+)",
+    "setup.py": r"\bsetup\([^()]*?\bname\s*=\s*[\"']([\w.-]+)[\"']",
+}
+"""Files that name the distribution that is built of a folder, and where in them its name is."""
+
+
+class _UnderTest:
+    """The project whose tests run in this process."""
+
+    name = ""
 
 
 def package_of(value: object) -> str:
@@ -29,20 +42,47 @@ def package_of(value: object) -> str:
     return "" if file is None or is_library else _package(Path(file))
 
 
+def set_project_under_test(folder: Path) -> None:
+    """Let the distribution that is built of ``folder`` count as the user's, however installed.
+
+    Its name is read from the files that tools build it by; nothing in them is executed.
+    """
+    texts = ((_text(folder / name), pattern) for name, pattern in _PROJECT_NAMES.items())
+    matches = (re.search(pattern, text, re.MULTILINE) for text, pattern in texts)
+    _UnderTest.name = next((normalized(match[1]) for match in matches if match), "")
+    local_packages.cache_clear()
+
+
+def is_local_path(path: str) -> bool:
+    """Whether a file is one of ``local_packages``."""
+    return path.startswith(local_packages())
+
+
+def normalized(name: str) -> str:
+    """Return the name of a distribution as all spellings of it have it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 @lru_cache(maxsize=1)  # the packages of a process do not change
 def local_packages() -> tuple[str, ...]:
-    """Return the folders and files of the packages that were installed from this machine.
+    """Return the folders and files of the packages that the user builds.
 
-    An installer records the address in ``direct_url.json``: a folder or a wheel in it.
+    They are those that were installed from this machine, of which an installer records the
+    address in ``direct_url.json``, a folder or a wheel in it; and that of the project under test.
     """
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    urls = [url for folder in folders for url in Path(folder).glob("*.dist-info/direct_url.json")]
-    packages = {package for url in urls if _is_local(url) for package in _installed(url.parent)}
-    return tuple(sorted(packages))
+    distributions = [path for folder in folders for path in Path(folder).glob("*.dist-info")]
+    own = filter(_is_own, distributions)
+    return tuple(sorted({package for metadata in own for package in _installed(metadata)}))
+
+
+def _is_own(metadata: Path) -> bool:
+    name = normalized(metadata.name.partition("-")[0])
+    return (bool(name) and name == _UnderTest.name) or _is_local(metadata / "direct_url.json")
 
 
 def _is_local(file: Path) -> bool:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = json.loads(_text(file) or "{}")
     is_editable = content.get("dir_info", {}).get("editable", False)
     is_file = str(content.get("url", "")).startswith("file:")
     # conda records the folders of the machines that built its packages.
@@ -71,4 +111,4 @@ def packages_of(values: Iterable[object]) -> tuple[str, ...]:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

@@ -78,6 +78,10 @@ METRIC_NAME = METRIC.kind.value
 """The metric's name as the owner of values and defaults."""
 
 
+PACKAGE = "package"
+"""The owner of the versions of the packages that the user's code uses."""
+
+
 def code_part(name: str) -> Part:
     """Return the part with the source of the function or class of that name."""
     return METRIC if name == METRIC_NAME else Part(Kind.CODE, name)

@@ -24,6 +24,7 @@ from .sequential import compare_at as compare_at
 from .suite import confirmed as confirmed
 from .suite import corrected_by_holm as corrected_by_holm
 from .suite import fail_p_value as fail_p_value
+from .suite import is_measured_anew as is_measured_anew
 from .suite import next_streak as next_streak
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE

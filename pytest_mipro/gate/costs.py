@@ -13,6 +13,7 @@ from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    difference_text,
     more_examples,
     p_text,
     rare_losses,
@@ -227,11 +228,10 @@ def _figures(
     """Return costs, their ratio, interval, p and n in one clause."""
     unit = comparison.unit
     p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
-    ratio_text = f"{comparison.times(comparison.difference):.2f}"
     return (
         f"an answer takes {cost_text(comparison.compiled, unit)}, of the {name} "
-        f"{cost_text(comparison.baseline, unit)}: {ratio_text} times "
-        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:g} "
+        f"{cost_text(comparison.baseline, unit)}: {difference_text(comparison)} times "
+        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:.12g} "
         f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
         f"{sample_size(comparison)}"
     )

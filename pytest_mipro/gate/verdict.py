@@ -14,6 +14,8 @@ from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    difference_text,
+    limit_text,
     look_text,
     more_examples,
     p_text,
@@ -263,7 +265,7 @@ def common_scores(
 
 def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:
     advice = (
-        f"its difference of 0 is above a margin of {comparison.margin:+.3f}"
+        f"its difference of 0 is above a margin of {limit_text(comparison.margin, '+')}"
         if word == "PASS"
         else "improve the metric, the training examples or the model, or drop this assert"
     )
@@ -281,12 +283,16 @@ def _nothing_changed(comparison: PairedComparison) -> str:
 
 
 def _versus_baseline(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    margin = f" against a margin of {comparison.margin:+.3f}" if comparison.margin else ""
+    margin = (
+        f" against a margin of {limit_text(comparison.margin, '+')}" if comparison.margin else ""
+    )
     return _figures(comparison, "baseline", margin, word, alpha)
 
 
 def _versus_reference(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    tolerance = f" with a tolerance of {-comparison.margin:.3f}" if comparison.margin else ""
+    tolerance = (
+        f" with a tolerance of {limit_text(-comparison.margin)}" if comparison.margin else ""
+    )
     return _figures(comparison, "reference", tolerance, word, alpha)
 
 
@@ -298,7 +304,7 @@ def _figures(
     p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
     return (
         f"compiled {comparison.compiled:.3f}, {reference} {comparison.baseline:.3f}, "
-        f"difference {comparison.difference:+.3f} {bounds_text(comparison)} "
+        f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{limit}, "
         f"p = {p_text(p_value, alpha)} ({comparison.method}), {sample_size(comparison)}"
     )

@@ -69,8 +69,9 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
     if spec == LOCAL:
         from pytest_mipro.models.local.engine import local_lm
         from pytest_mipro.models.local.line_adapter import LineAdapter
+        from pytest_mipro.models.local.server import server_count
 
-        return Model(local_lm(), adapter=LineAdapter(), threads=1)
+        return Model(local_lm(), adapter=LineAdapter(), threads=server_count())
     return Model(_remote(spec, timeout))
 
 

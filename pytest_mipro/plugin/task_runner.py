@@ -14,7 +14,7 @@ from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
 
 from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
-from pytest_mipro.fingerprint import add_loader, described_once
+from pytest_mipro.fingerprint import add_loader, described_once, set_project_under_test
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
@@ -53,6 +53,7 @@ class TaskRunner:
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
         add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
+        set_project_under_test(config.rootpath)
         self._config = config
         self._settings = settings
         self._orphans = orphans

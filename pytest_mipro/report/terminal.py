@@ -248,7 +248,8 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
         yield from _lines(line, margin, width)
     yield from _further_metrics(task.report, margin, width)
     yield from _reason(task, margin, width)
-    most = 1 if width >= _ROOMY else 2
+    # Where a search was cut has to be seen, whatever else there is to say.
+    most = 1 if width >= _ROOMY and task.report.cut is None else 2
     yield from _lines(_whole_effort(task, task.report), margin, width, most)
 
 

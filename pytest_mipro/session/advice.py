@@ -123,6 +123,16 @@ def advice_on_scores(baseline: Sequence[float], compiled: Sequence[float]) -> st
     return ""
 
 
+def advice_on_package(package: str) -> str:
+    """Return that nothing says when ``package`` changes, and the ways out."""
+    return (
+        f"the code uses the package {package!r}, which is among the installed packages but in no "
+        "distribution, so neither its code nor a version counts: an edit to it recompiles "
+        "nothing. Install it with pip, editable if it is yours, or declare version='...' on the "
+        "test and change it whenever the package changes"
+    )
+
+
 def _leaves_little(scores: Sequence[float]) -> bool:
     """Whether scores between 0 and 1 are high; those of another scale say nothing."""
     return _mean(scores) > HIGH and max(scores) <= 1

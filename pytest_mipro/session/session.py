@@ -14,7 +14,7 @@ from pytest_mipro.errors import BudgetExceeded, InfrastructureError
 from pytest_mipro.fingerprint import task_fingerprint
 from pytest_mipro.records import Usage
 from pytest_mipro.session.accepted_failures import check_failures
-from pytest_mipro.session.advice import advice_on_metric, advice_on_scores
+from pytest_mipro.session.advice import advice_on_metric, advice_on_package, advice_on_scores
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.batches import Batches, on_examples
 from pytest_mipro.session.compiling import Compilation, Compiler, can_continue
@@ -33,14 +33,15 @@ from pytest_mipro.spending import Account, limits_of
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
     import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
+    from pytest_mipro.gate import LookCount
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import Artifact, LookKind, Migration
+    from pytest_mipro.records import Artifact, Migration
     from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
@@ -88,6 +89,7 @@ class Session:
         self._references = References(self._storage, self._scorer, policy, callbacks)
         self._ledger = Ledger(self._storage, policy)
         self._results: dict[str, tuple[str, TaskResult]] = {}
+        self._unversioned: set[str] = set()
 
     @property
     def store_name(self) -> str:
@@ -123,7 +125,7 @@ class Session:
             task,
             results,
             state,
-            look_count(key, looks, len(task.dataset.test)),
+            self._look_counter(context, results, _look_count(context, key, looks)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             holds_fails=self._policy.holds_fails,
@@ -168,11 +170,23 @@ class Session:
     def _looks(
         self, context: TaskContext, results: InterimResults
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
-        # A measurement is one look, however far it got: its first batch says which one it is.
-        result = results.at(1)
+        """Return the key of the look that the scores so far are, and all looks."""
         is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
-        kind: LookKind | None = "acceptance" if is_fresh else None
-        return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
+        return self._ledger.entries(context, results, "acceptance" if is_fresh else None)
+
+    def _look_counter(
+        self, context: TaskContext, results: InterimResults, first: LookCount
+    ) -> Callable[[], LookCount]:
+        """Return what counts the looks while a test runs, which may ask for more scores."""
+        counts = {results.number: first}
+
+        def count() -> LookCount:
+            if results.number not in counts:
+                key, looks = self._callbacks.run_in_test(partial(self._looks, context, results))
+                counts[results.number] = _look_count(context, key, looks)
+            return counts[results.number]
+
+        return count
 
     def _reference_state(
         self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
@@ -187,7 +201,12 @@ class Session:
         return self._references.state(context)
 
     def _fingerprint(self, task: Task) -> Fingerprint:
-        return task_fingerprint(task, self._callbacks.fingerprint(task))
+        fingerprint = task_fingerprint(task, self._callbacks.fingerprint(task))
+        for package in fingerprint.unversioned:
+            if package not in self._unversioned:
+                self._unversioned.add(package)
+                self._callbacks.advise(f"{task.name}: {advice_on_package(package)}")
+        return fingerprint
 
     def _account_of(self, task: Task) -> Account:
         return Account(
@@ -342,6 +361,10 @@ class Session:
         if count:
             text = f"scoring {count} held-out examples that are not in the store"
             self._callbacks.say(task, text)
+
+
+def _look_count(context: TaskContext, key: str, looks: Mapping[str, LedgerEntry]) -> LookCount:
+    return look_count(key, looks, len(context.task.dataset.test))
 
 
 def _models_of(task: Task) -> list[str]:

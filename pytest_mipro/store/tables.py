@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table, Update
+    from sqlalchemy.sql.dml import Insert
     from typing_extensions import Unpack
 
     from pytest_mipro.store.connections import Connections
@@ -54,16 +55,36 @@ class RecordTable(Generic[RecordT]):
         self._lookup_columns = schema.lookup_columns(table)
         self._seal = environment_seal()
         self._unbelieved: dict[str, str] = {}
-        self._insert = connections.backend.insert_once(table)
-        self._delete_unbelieved = delete(table).where(
-            table.c.key == bindparam("keys"), table.c.seal == bindparam("unbelieved")
+
+    # Statements are built at their first use: a session needs few, and building all takes a third
+    # of the time of opening a new store.
+
+    @cached_property
+    def _insert(self) -> Insert:
+        return self._connections.backend.insert_once(self._table)
+
+    @cached_property
+    def _delete_unbelieved(self) -> Delete:
+        columns = self._table.c
+        return delete(self._table).where(
+            columns.key == bindparam("keys"), columns.seal == bindparam("unbelieved")
         )
-        self._by_key = self._query(table.c.key)
+
+    @cached_property
+    def _by_key(self) -> Query:
+        return self._query(self._table.c.key)
+
+    @cached_property
+    def _by_single_key(self) -> Query:
         # A comparison takes half the time of a list of one, and LM responses are read singly.
-        self._by_single_key = self._query_where(table.c.key == bindparam("keys"))
-        self._note_use = (
-            update(table)
-            .where(_among_keys(table.c.key), table.c.used < bindparam("stale"))
+        return self._query_where(self._table.c.key == bindparam("keys"))
+
+    @cached_property
+    def _note_use(self) -> Update:
+        columns = self._table.c
+        return (
+            update(self._table)
+            .where(_among_keys(columns.key), columns.used < bindparam("stale"))
             .values(used=bindparam("now"))
         )
 
@@ -279,11 +300,12 @@ class RowTable(RecordTable[Row]):
 
     def __init__(self, connections: Connections) -> None:
         """Keep rows in their table."""
-        columns = schema.ROWS.c
         super().__init__(connections, schema.ROWS, Row)
-        self._by_prediction = self._query(
-            columns.prediction_key, columns.created.desc(), columns.key.desc()
-        )
+
+    @cached_property
+    def _by_prediction(self) -> Query:
+        columns = schema.ROWS.c
+        return self._query(columns.prediction_key, columns.created.desc(), columns.key.desc())
 
     def by_prediction(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return the oldest row under each of ``keys``, which name answers, where there is one.
@@ -302,9 +324,12 @@ class ArtifactTable(RecordTable[Artifact]):
 
     def __init__(self, connections: Connections) -> None:
         """Keep artifacts in their table."""
-        columns = schema.ARTIFACTS.c
         super().__init__(connections, schema.ARTIFACTS, Artifact)
-        self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
+
+    @cached_property
+    def _newest(self) -> Query:
+        columns = schema.ARTIFACTS.c
+        return self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:
         """Return up to ``RECENT`` artifacts of ``task``, the newest first.

@@ -44,7 +44,9 @@ READERS = {
     "reports, and the summary of a GitHub job": {"plugin/report_files.py", "plugin/reports.py"},
     "what is installed: the package, the embedded model, metadata of others": {
         "fingerprint/packages.py",
+        "fingerprint/releases.py",
         "models/local/engine.py",
+        "models/local/server.py",
         "optimize/registry.py",
         "report/html.py",
     },

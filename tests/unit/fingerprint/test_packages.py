@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from fingerprints import evaluation_key, length, simple_task
+from fingerprints import assert_changes, evaluation_key, length, simple_task
 
-from pytest_mipro.fingerprint import metric_key, ownership, packages, task_fingerprint
+from pytest_mipro.fingerprint import metric_key, ownership, packages, releases, task_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,21 +35,32 @@ FILES = {
 }
 
 
+RELEASE_CACHES = (
+    *(releases._distributions, releases._distribution_with),
+    *(releases._version, releases._comes_with_this, releases._requirements),
+)
+
+
 class SitePackages:
     """A folder of installed packages, of which new versions can be installed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def install(self, direct_url: dict[str, Any] | None, files: dict[str, str]) -> None:
+    def install(
+        self, direct_url: dict[str, Any] | None, files: dict[str, str], version: str = "1"
+    ) -> None:
         """Install a distribution with these files."""
-        metadata = {"RECORD": "".join(f"{name},,\n" for name in files)}
+        metadata = {
+            "RECORD": "".join(f"{name},,\n" for name in files),
+            "METADATA": f"Metadata-Version: 2.1\nName: Ticket_Bot\nVersion: {version}\n",
+        }
         if direct_url is not None:
             metadata["INSTALLER"] = direct_url.pop("installer", "pip")
             metadata["direct_url.json"] = json.dumps(direct_url)
         for name, text in {
             **files,
-            **{f"ticketbot-1.dist-info/{name}": text for name, text in metadata.items()},
+            **{f"ticket_bot-1.dist-info/{name}": text for name, text in metadata.items()},
         }.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +69,8 @@ class SitePackages:
 
     def forget(self) -> None:
         """Forget what was imported and read."""
-        packages.local_packages.cache_clear()
+        for function in (packages.local_packages, *RELEASE_CACHES):
+            function.cache_clear()
         for name in [
             name for name in sys.modules if name.partition(".")[0] in {"ticketbot", "user"}
         ]:
@@ -81,6 +93,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     site = SitePackages(folder)
     yield site
     site.forget()
+    packages.set_project_under_test(tmp_path / "nowhere")
 
 
 LOCAL = {
@@ -94,17 +107,25 @@ REMOTE: dict[str, dict[str, Any] | None] = {
 }
 
 
+USER = f"from ticketbot.texts import helper\n{METRIC}"
+
+
+def user_metric(site: SitePackages, source: str = USER) -> Any:
+    """Return a metric of the user's that is in no package."""
+    user = site.folder.parent / "user.py"
+    user.write_text(source, encoding="utf-8")
+    sys.path.insert(0, str(user.parent))
+    metric = site.load("user").metric
+    sys.path.remove(str(user.parent))
+    return metric
+
+
 def keys_of_helper(site: SitePackages, direct_url: dict[str, Any] | None) -> list[str]:
     """Return the keys of a metric of the user, whose helper is edited and installed again."""
     keys = []
     for text in (HELPER, HELPER, HELPER.replace("1", "2")):
         site.install(direct_url and dict(direct_url), {**FILES, "ticketbot/texts.py": text})
-        source = f"from ticketbot.texts import helper\n{METRIC}"
-        user = site.folder.parent / "user.py"
-        user.write_text(source, encoding="utf-8")
-        sys.path.insert(0, str(user.parent))
-        keys.append(metric_key(site.load("user").metric))
-        sys.path.remove(str(user.parent))
+        keys.append(metric_key(user_metric(site)))
     return keys
 
 
@@ -124,6 +145,143 @@ def test_package_from_elsewhere_does_not_count(
 ) -> None:
     """The code of a library does not count, wherever a tool built it."""
     assert len(set(keys_of_helper(site_packages, direct_url))) == 1
+
+
+@pytest.mark.parametrize(
+    "file, text",
+    [
+        ("pyproject.toml", '[build-system]\nrequires = []\n[project]\nname = "ticket.bot"\n'),
+        ("pyproject.toml", "[tool.poetry]\nversion = '1'\nname = 'ticket-bot'\n"),
+        ("setup.cfg", "[metadata]\nversion = 1\nname = Ticket_Bot\n"),
+        ("setup.py", "from setuptools import setup\nsetup(version='1', name='ticket-bot')\n"),
+    ],
+)
+def test_project_under_test_is_the_users_however_installed(
+    site_packages: SitePackages, tmp_path: Path, file: str, text: str
+) -> None:
+    """What the folder of the tests builds counts, though an index is where it is from."""
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    packages.set_project_under_test(tmp_path)
+
+    first, same, edited = keys_of_helper(site_packages, None)
+
+    assert first == same != edited
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[project]\ndynamic = ['name']\n[tool.x]\nname = 'ticket-bot'\n", "\0[project"]
+)
+def test_folder_that_names_no_project_makes_nothing_the_users(
+    site_packages: SitePackages, tmp_path: Path, text: str
+) -> None:
+    """A name of another table is not that of the project."""
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    packages.set_project_under_test(tmp_path)
+
+    assert len(set(keys_of_helper(site_packages, None))) == 1
+
+
+USES = {
+    "a function": USER,
+    "a module": "import ticketbot.texts as t\n" + METRIC.replace("helper", "t.helper"),
+    "an import inside": METRIC.replace("return", "from ticketbot.texts import helper; return"),
+    "a base class": "import ticketbot.texts as t\nclass Own(t.Base): pass\n"
+    + METRIC.replace("helper()", "Own"),
+    "an object": "from ticketbot.texts import thing\n" + METRIC.replace("helper()", "thing"),
+}
+
+
+@pytest.mark.parametrize("source", USES.values(), ids=USES)
+def test_package_that_the_users_code_uses_counts_by_its_version(
+    site_packages: SitePackages, source: str
+) -> None:
+    """A new version of it can give another score; so can another commit of a repository."""
+    files = {**FILES, "ticketbot/texts.py": f"{HELPER}class Base: pass\nthing = Base()\n"}
+    keys = []
+    for version, commit in (("1", "a"), ("1", "a"), ("2", "a"), ("2", "b")):
+        vcs_info = {"vcs": "git", "commit_id": commit}
+        url = {"url": "https://one.example/a.git", "vcs_info": vcs_info}
+        site_packages.install(url, files, version)
+        keys.append(metric_key(user_metric(site_packages, source)))
+
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
+def test_change_of_a_version_is_said_in_words(site_packages: SitePackages) -> None:
+    """The reason names the distribution, as an installer does."""
+    prints = []
+    for version in ("1", "2"):
+        site_packages.install(None, FILES, version)
+        prints.append(task_fingerprint(simple_task(user_metric(site_packages))))
+
+    assert_changes(prints[0], prints[1], "Ticket_Bot version changed")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import dspy", "import pydantic", "import numpy", "import json", "import pytest"],
+)
+def test_what_this_package_requires_has_no_version_of_its_own(
+    site_packages: SitePackages, source: str
+) -> None:
+    """The key has DSPy's version, and what DSPy needs changes with it."""
+    name = source.split()[1]
+    site_packages.install(None, FILES)
+    metric = user_metric(site_packages, f"{source}\n{METRIC.replace('helper()', name)}")
+
+    parts = task_fingerprint(simple_task(metric)).parts
+
+    versions = {part for part in parts if part.startswith("version/")}
+    assert versions == {f"version/{name}" for name in ("DSPy", "Optuna", "algorithm", "declared")}
+
+
+def test_package_that_is_declared_counts_by_its_version_too(site_packages: SitePackages) -> None:
+    """Its files of data may be others in a new version, whose code is the same."""
+    prints = []
+    for version in ("1", "2"):
+        site_packages.install(None, FILES, version)
+        bot = site_packages.load("ticketbot.bot")
+        prints.append(task_fingerprint(simple_task(bot.metric, bot.Bot())))
+
+    assert_changes(prints[0], prints[1], "Ticket_Bot version changed")
+
+
+def test_local_package_counts_by_its_code_alone(site_packages: SitePackages) -> None:
+    """Tools give each build of a checkout another version."""
+    keys = []
+    for version in ("1.dev1", "1.dev2"):
+        site_packages.install(dict(LOCAL["a folder"]), FILES, version)
+        keys.append(metric_key(user_metric(site_packages)))
+
+    assert keys[0] == keys[1]
+
+
+def test_package_without_a_distribution_is_named(site_packages: SitePackages) -> None:
+    """Nothing says when it changes, unless the test declares a version."""
+    site_packages.install(None, {"other/__init__.py": ""})
+    texts = site_packages.folder / "ticketbot" / "texts.py"
+    texts.parent.mkdir()
+    texts.write_text(HELPER, encoding="utf-8")
+    metric = user_metric(site_packages)
+
+    assert task_fingerprint(simple_task(metric)).unversioned == ("ticketbot",)
+    assert task_fingerprint(simple_task(metric, version="1")).unversioned == ()
+    assert task_fingerprint(simple_task(length)).unversioned == ()
+
+
+def test_namespace_has_the_version_of_the_distribution_with_the_module(
+    site_packages: SitePackages,
+) -> None:
+    """Several distributions share a package without ``__init__``."""
+    shared = site_packages.folder / "another-3.dist-info"
+    shared.mkdir(parents=True)
+    (shared / "METADATA").write_text("Name: another\nVersion: 3\n", encoding="utf-8")
+    (shared / "RECORD").write_text("ticketbot/more.py,,\n", encoding="utf-8")
+    site_packages.install(None, {"ticketbot/texts.py": HELPER})
+    user_metric(site_packages)
+
+    assert releases.release_of("ticketbot.texts") == ("Ticket_Bot", "1")
 
 
 @pytest.mark.parametrize("file", ["ticketbot/texts.py", "ticketbot/bot.py"])

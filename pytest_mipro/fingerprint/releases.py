@@ -1,0 +1,110 @@
+"""The releases of the installed packages that code is from, as far as their versions count."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import deque
+from functools import lru_cache
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+)
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from pytest_mipro.fingerprint.ownership import is_installed_path
+from pytest_mipro.fingerprint.packages import is_local_path, normalized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_THIS = "pytest-mipro"
+
+
+def release_of(module: str) -> tuple[str, str] | None:
+    """Return the name and the version of the distribution that has an installed module.
+
+    What counts by its code alone has none, and nothing that this package requires has one: DSPy's
+    version is in each key. The version is empty if no distribution has the module.
+    """
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names or _comes_with_this(normalized(package)):
+        return None
+    file = _file_of(module)
+    if not is_installed_path(file) or is_local_path(file):
+        return None
+    name = _distribution_with(package, file)
+    if not name:
+        return package, ""
+    return None if _comes_with_this(normalized(name)) else (name, _version(name))
+
+
+def _file_of(module: str) -> str:
+    """Return the file or folder of a module, which is not imported for it; nothing if unknown."""
+    loaded = sys.modules.get(module)
+    try:
+        spec = getattr(loaded, "__spec__", None) or find_spec(module.partition(".")[0])
+    except (ImportError, ValueError, AttributeError):  # a module that was made while running
+        return ""
+    if spec is None:
+        return ""
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+
+
+@lru_cache(maxsize=1)  # the packages of a process do not change
+def _distributions() -> dict[str, list[str]]:
+    return {package: sorted(set(names)) for package, names in packages_distributions().items()}
+
+
+@lru_cache(maxsize=512)
+def _distribution_with(package: str, file: str) -> str:
+    """Return the distribution of a module; several may share a package that is a namespace."""
+    names = _distributions().get(package, [])
+    owners = (name for name in names if len(names) == 1 or _has(distribution(name), file))
+    return next(owners, names[0] if names else "")
+
+
+def _has(package: Distribution, file: str) -> bool:
+    return any(str(package.locate_file(path)) == file for path in package.files or ())
+
+
+@lru_cache(maxsize=512)
+def _version(name: str) -> str:
+    """Return the version, with the commit where it was installed from a repository."""
+    package = distribution(name)
+    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    commit = origin.get("vcs_info", {}).get("commit_id", "")
+    return " ".join(filter(None, (package.version, commit)))
+
+
+@lru_cache(maxsize=512)
+def _comes_with_this(name: str) -> bool:
+    """Whether a distribution is one that this one requires, directly or not."""
+    return any(name == required for required in _required())
+
+
+def _required() -> Iterator[str]:
+    """Yield the names of all that this distribution requires, the nearest first."""
+    names, queue = {_THIS}, deque([_THIS])
+    while queue:
+        name = queue.popleft()
+        yield name
+        further = [required for required in _requirements(name) if required not in names]
+        names.update(further)
+        queue.extend(further)
+
+
+@lru_cache(maxsize=512)
+def _requirements(name: str) -> list[str]:
+    try:
+        lines = distribution(name).requires or []
+    except PackageNotFoundError:  # another platform needs it
+        return []
+    required = (line for line in lines if "extra ==" not in line)
+    return list(
+        dict.fromkeys(normalized(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in required)
+    )
