@@ -52,7 +52,8 @@ class Acquisition:
         ]
         self._instruction_turns = max(map(len, self._new_instructions))
         self.introductions = self._instruction_turns + max(map(len, self._late_demo_sets))
-        self._estimator = Parzen(self._layout.sizes, seed, prior=FIRST_MINIBATCH)
+        self._first_sizes = self._layout.sizes
+        self._estimator = Parzen(self._first_sizes, seed, prior=FIRST_MINIBATCH)
 
     def extend(self, space: Space) -> None:
         """Rank the candidates of ``space``, which has more instructions, from now on."""
@@ -60,9 +61,13 @@ class Acquisition:
         self._layout = _layout(space)
 
     def learn(self, candidate: Candidate) -> None:
-        """Show the Parzen estimator the scores of a candidate, as far as they are recorded."""
-        rows = self._measurements.recorded[candidate]
-        self._estimator.learn(_choices(candidate), self._measurements.mean(candidate), rows)
+        """Show the Parzen estimator the scores of a candidate, as far as they are recorded.
+
+        It takes the options that there are at first, and no instructions of the rounds.
+        """
+        choices, rows = _choices(candidate), self._measurements.recorded[candidate]
+        if all(choice < size for choice, size in zip(choices, self._first_sizes, strict=True)):
+            self._estimator.learn(choices, self._measurements.mean(candidate), rows)
 
     def proposals(self, number: int) -> Iterator[Candidate]:
         """Yield candidates for minibatch ``number``, the most promising first."""

@@ -101,15 +101,6 @@ class SearchResult:
     drafts: tuple[Draft, ...] = field(default=(), hash=False, compare=False)
 
 
-def opening(space: Space) -> list[Candidate]:
-    """Return the first candidates of a search: the own instructions with each early demo set."""
-    own = space.baseline.instructions
-    return [
-        Candidate(own, tuple(number % sets for sets in space.early))
-        for number in range(max(space.early))
-    ]
-
-
 class Search:
     """Finds the best candidate of a space on a validation set."""
 
@@ -143,7 +134,7 @@ class Search:
     async def prefetch(self, space: Space) -> None:
         """Evaluate the rows that every search of a space with these demo sets begins with."""
         rows = self._valset[:OPENING]
-        programs = [space.program(candidate) for candidate in opening(space)]
+        programs = [space.program(candidate) for candidate in space.opening]
         await gather([self._rows.evaluate(program, rows) for program in programs])
 
     async def run(self, space: Space, rounds: Rounds | None = None) -> SearchResult:
@@ -193,7 +184,7 @@ class _SpaceSearch:
         all_rows = min(space.size, limits.candidates + 1) * full
         self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
         self._most_candidates = limits.candidates
-        self._left_for_rounds = 0
+        self._begun = self._left_for_rounds = 0
 
     @property
     def any_cut(self) -> str:
@@ -205,11 +196,15 @@ class _SpaceSearch:
         if leave_for_rounds:
             most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)
             self._left_for_rounds = self._budget.part(ROUNDS_SHARE, most, beside=self._full)
-        begun = opening(self.space)[: self._limits.candidates + 1]
+        begun = self.space.opening[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
         await self._measurements.extend(begun, OPENING)
         for candidate in begun:
             self._acquisition.learn(candidate)
+        await self._explore_on()
+
+    async def _explore_on(self) -> None:
+        self._cut_of_exploring = ""
         try:
             await self._measure_minibatches()
         except BudgetExceeded as error:
@@ -227,6 +222,9 @@ class _SpaceSearch:
                 without_gain = 0 if self._has_gained(draft) else without_gain + 1
         except BudgetExceeded as error:
             self.cut = self.cut or error.limit
+        if self._cut_of_exploring and not self.cut:  # The rounds have left a part of the budget.
+            self._left_for_rounds = 0
+            await self._explore_on()
 
     async def _learn_once(self, rounds: Rounds) -> Draft | None:
         """Run a round, and return its candidates; None if there are none, or the budget ends it."""
@@ -279,13 +277,14 @@ class _SpaceSearch:
         minibatches: list[Minibatch] = []
         tasks: list[asyncio.Task[None]] = []
         try:
-            for number in count():
-                recorded = number - WINDOW
+            for number in count(first := self._begun):
+                recorded = number - first - WINDOW
                 if 0 <= recorded < len(tasks):
                     await first_result(tasks[recorded:])
                     self._record(minibatches[recorded])
                 minibatch = self._choose(number)
                 if minibatch is not None:
+                    self._begun += 1
                     minibatches.append(minibatch)
                     tasks.append(asyncio.ensure_future(self._measurements.evaluate(minibatch)))
                 elif recorded + 1 >= len(tasks):

@@ -107,6 +107,15 @@ class Space:
         return Candidate((0,) * len(self.instructions), (0,) * len(self.demos))
 
     @property
+    def opening(self) -> list[Candidate]:
+        """The first candidates of a search: the own instructions with each early demo set."""
+        own = self.baseline.instructions
+        return [
+            Candidate(own, tuple(number % sets for sets in self.early))
+            for number in range(max(self.early))
+        ]
+
+    @property
     def inheritance(self) -> tuple[tuple[int, int, int], ...]:
         """Of each instruction written from another one: its choice, its index, its parent's."""
         return tuple(

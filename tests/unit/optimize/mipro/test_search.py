@@ -19,7 +19,7 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     run_to_completion,
 )
-from pytest_mipro.optimize.mipro.search import Search, opening
+from pytest_mipro.optimize.mipro.search import Search
 from pytest_mipro.optimize.mipro.search_limits import OPENING, SearchLimits
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
@@ -284,7 +284,7 @@ class TestTermination:
         introduced = [
             trial.candidate.instructions[0]
             for trial in result.trials
-            if trial.candidate not in opening(space)
+            if trial.candidate not in space.opening
         ]
         assert sorted(introduced[:10]) == list(range(1, 11))
 
@@ -296,8 +296,8 @@ class TestLateDemoSets:
     def test_no_search_begins_with_them(self, store: Store) -> None:
         """The opening has the early demo sets only."""
         space = replace(space_of(*self.LATE), late=(1,))
-        assert [candidate.demos for candidate in opening(space)] == [(0,), (1,), (2,)]
-        assert len(opening(space_of(*self.LATE))) == 4
+        assert [candidate.demos for candidate in space.opening] == [(0,), (1,), (2,)]
+        assert len(space_of(*self.LATE).opening) == 4
 
     def test_are_tried(self, store: Store) -> None:
         """A late demo set is tried, and wins if it is the best."""
