@@ -1,6 +1,6 @@
 """Escape texts of users, datasets and language models, so that they are safe to show.
 
-``visible`` is for pages (HTML); ``printable`` and ``inline`` are for terminals
+``visible`` is for pages (HTML); ``printable`` and ``escaped_line`` are for terminals
 and logs, in which CI systems look for commands, too.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI"))
 )
 settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.register_profile("exhaustive", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
 
 
@@ -34,6 +36,17 @@ def pytest_xdist_auto_num_workers() -> int:
     """Start a worker more than there are processors: tests wait for processes and servers."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (count or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from visiting what stays until the end: modules and tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # Before items are deselected by their markers.

@@ -21,7 +21,6 @@ from .responses import Cache as Cache
 from .responses import dump_response as dump_response
 from .responses import load_response as load_response
 from .responses import replaced_cache as replaced_cache
-from .responses import turn_off_cache as turn_off_cache
 from .settings import SETTINGS_WITHOUT_EFFECT as SETTINGS_WITHOUT_EFFECT
 from .settings import default_settings as default_settings
 from .settings import rendering_adapter as rendering_adapter

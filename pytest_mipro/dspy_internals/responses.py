@@ -14,7 +14,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Cache", "dump_response", "load_response", "replaced_cache", "turn_off_cache"]
+__all__ = ["Cache", "dump_response", "load_response", "replaced_cache"]
 
 
 def dump_response(response: object) -> object:
@@ -32,18 +32,13 @@ def load_response(data: Any) -> object:  # ruff: ignore[any-type] - JSON data
     return attributes(data)
 
 
-def turn_off_cache() -> None:
-    """Let DSPy cache nothing in this process."""
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-
-
 @contextmanager
 def replaced_cache(cache: Cache | None) -> Generator[None]:
     """Let DSPy ask ``cache`` while the block runs; None stands for no cache at all."""
     # DSPy makes the default cache when something first reads the attribute.
     user_cache = vars(dspy).get("cache")
     # It holds DSPy's lock, so that no other thread replaces the cache by the default one.
-    turn_off_cache()
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     if cache is not None:
         dspy.cache = cache
     try:

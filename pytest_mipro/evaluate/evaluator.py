@@ -12,23 +12,22 @@ import dspy
 from pytest_mipro.canonical import plain
 from pytest_mipro.dspy_internals import metered_calls
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
-from pytest_mipro.evaluate.awaiting import Step, call_program
 from pytest_mipro.evaluate.failures import failure_of, program_error
 from pytest_mipro.evaluate.prediction_form import form_of, restore
 from pytest_mipro.evaluate.replies import ReplyLog
-from pytest_mipro.evaluate.retrying import retry_lm_errors
-from pytest_mipro.evaluate.scoring import Grade, call_metric
 from pytest_mipro.spending import UsageMeter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from pytest_mipro.canonical import JSON
+    from pytest_mipro.evaluate.awaiting import Step
+    from pytest_mipro.evaluate.scoring import Grade
     from pytest_mipro.records import Failure, Usage
     from pytest_mipro.spending import Purpose
     from pytest_mipro.task import Metric
 
-Steps: TypeAlias = tuple[Step, ...]
+Steps: TypeAlias = "tuple[Step, ...]"
 """The predictor calls of a run."""
 
 
@@ -100,6 +99,8 @@ class Evaluator:
             ProgramError: The program tried to end or to skip the test run.
             MetricError: The metric returned no score.
         """
+        from pytest_mipro.evaluate.retrying import retry_lm_errors
+
         replies = ReplyLog()
         with self._metered("bootstrap" if traced else None) as meter:
             try:
@@ -161,6 +162,9 @@ class Evaluator:
 
 
 def _grade_by(metric: Metric, example: dspy.Example, prediction: object, *trace: object) -> Grade:
+    from pytest_mipro.evaluate.retrying import retry_lm_errors
+    from pytest_mipro.evaluate.scoring import call_metric
+
     # Retried apart from the program, which is not run again when a judge is overloaded.
     scoring = partial(call_metric, metric, example, prediction, *trace)
     return retry_lm_errors(scoring, "scoring with the metric")
@@ -173,5 +177,7 @@ def _untouched(prediction: object, fields: JSON, form: str | None) -> object:
 
 def _call(program: dspy.Module, example: dspy.Example, meter: UsageMeter) -> tuple[object, Steps]:
     """Return the prediction of ``program``, and its predictor calls."""
+    from pytest_mipro.evaluate.awaiting import call_program
+
     meter.begin_attempt()
     return call_program(program, dict(example.inputs()))

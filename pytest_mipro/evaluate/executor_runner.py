@@ -29,7 +29,7 @@ from pytest_mipro.evaluate.retrying import retry_reported_errors
 from pytest_mipro.evaluate.row_responses import MODELS
 from pytest_mipro.evaluate.throttle import current_throttle
 from pytest_mipro.evaluate.work_callback import WorkCallback
-from pytest_mipro.evaluate.worker_messages import Budget, Request, SharedParts
+from pytest_mipro.evaluate.worker_messages import Request, RowBudget, SharedParts
 from pytest_mipro.fingerprint import deciding_settings
 from pytest_mipro.records import Row, Trace
 from pytest_mipro.redaction import SECRETS
@@ -138,7 +138,7 @@ class ExecutorRunner:
             own=sent.own,
             driver=worker.process_identity(),
             versions=worker.versions(),
-            budget=None if account is None else Budget(share, account.prices, account.stage),
+            budget=None if account is None else RowBudget(share, account.prices, account.stage),
             responses=None if stored is None else stored.of_calls(sent.work.calls_key),
             uses_own_cache=not is_off,
         )

@@ -77,6 +77,11 @@ _EXPLANATIONS: dict[FailureReason, str] = {
     "connection": "a service that the program uses failed; the next run asks again",
     "warning": "a warning filter turned a warning into this exception: see filterwarnings",
 }
+_NEXT_STEPS = {
+    "LMAuthError": "check the API key of the model, and that it may use this model",
+    "LMBillingError": "check the account that pays for the model",
+}
+"""What to do about errors that asking again does not mend, by the names of their types."""
 _REPLY_REASONS = get_args(ReplyReason)
 
 
@@ -181,13 +186,17 @@ def infrastructure_error(
         return error
     source = error.source if isinstance(error, ReportedError) else "the language model"
     message = f"{source} failed while {description}: {type_and_message(error)}"
-    return InfrastructureError("\n".join(filter(None, [message, attempts])))
+    next_step = _NEXT_STEPS.get(_type_name(error), "")
+    return InfrastructureError("\n".join(filter(None, [message, attempts, next_step])))
 
 
 def type_and_message(error: BaseException) -> str:
     """Return the type and the message of ``error``."""
-    name = error.type_name if isinstance(error, ReportedError) else type(error).__name__
-    return f"{name}: {message_of(error)}"
+    return f"{_type_name(error)}: {message_of(error)}"
+
+
+def _type_name(error: BaseException) -> str:
+    return error.type_name if isinstance(error, ReportedError) else type(error).__name__
 
 
 def message_of(error: BaseException) -> str:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import dspy
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from pytest_mipro.dspy_internals import cached_price_list
 from pytest_mipro.escaping import escaped_line
@@ -30,6 +29,8 @@ from pytest_mipro.spending import begin_call, end_call, limited_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tenacity import RetryCallState, Retrying
 
     from pytest_mipro.spending import CallLimit
 
@@ -113,6 +114,8 @@ class _Attempts:
 
     def retrying(self) -> Retrying:
         """Return tenacity's loop."""
+        from tenacity import Retrying, retry_if_exception
+
         return Retrying(
             retry=retry_if_exception(_may_pass),
             wait=self._wait_time,
@@ -155,6 +158,8 @@ class _Attempts:
         end_call()
 
     def _wait_time(self, state: RetryCallState) -> float:
+        from tenacity import wait_exponential
+
         policy = self.throttle.policy
         first = retry_after(_error_of(state)) or policy.first_wait
         doubling = wait_exponential(multiplier=first, max=policy.longest_wait)

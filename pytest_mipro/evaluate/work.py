@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Usage
 
 
-class Record(Protocol):
+class PaidRecord(Protocol):
     """What a row, a trace and a proposal have in common."""
 
     @property
@@ -30,7 +30,7 @@ class Record(Protocol):
         """Return the record as JSON data."""
 
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=PaidRecord)
 
 
 @dataclass(frozen=True)

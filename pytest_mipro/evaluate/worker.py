@@ -47,8 +47,8 @@ from pytest_mipro.spending import Account
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
-    from pytest_mipro.evaluate.work import Record
-    from pytest_mipro.evaluate.worker_messages import Budget, Request, SharedParts
+    from pytest_mipro.evaluate.work import PaidRecord
+    from pytest_mipro.evaluate.worker_messages import Request, RowBudget, SharedParts
     from pytest_mipro.records import Usage
     from pytest_mipro.spending import Purpose
 
@@ -78,7 +78,7 @@ def versions() -> dict[str, str]:
 class _RowAccount(Account):
     """The account of one attempt, which lists its charges for the driver's account."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: RowBudget) -> None:
         super().__init__(budget.limits, prices=budget.prices)
         self.stage = budget.stage
         self.charges: list[Charge] = []
@@ -190,7 +190,7 @@ class _Attempt:
             lines = "".join(traceback.format_exception(error))
             return self._reply(error=("", f"{type_and_message(error)}\n{lines}"))
 
-    def _work(self) -> Record:
+    def _work(self) -> PaidRecord:
         function, shared = self._request.function, self._shared.arguments
         return throttled(self._throttle, function, *shared, *self._own)
 

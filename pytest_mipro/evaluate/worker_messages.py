@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.evaluate.work import Record
+    from pytest_mipro.evaluate.work import PaidRecord
     from pytest_mipro.evaluate.work_callback import WorkCallback
     from pytest_mipro.records import Usage
     from pytest_mipro.spending import Limit, Prices, Purpose
 
 
 @dataclass(frozen=True)
-class Budget:
+class RowBudget:
     """The part of the driver's account that a piece of work has.
 
     Attributes:
@@ -65,13 +65,13 @@ class Request:
         uses_own_cache: Whether DSPy's own cache in the worker's process stays in use.
     """
 
-    function: Callable[..., Record]
+    function: Callable[..., PaidRecord]
     digest: str
     shared: bytes | None
     own: bytes
     driver: tuple[str, int]
     versions: Mapping[str, str]
-    budget: Budget | None
+    budget: RowBudget | None
     responses: Mapping[str, JSON] | None
     uses_own_cache: bool = False
 
@@ -114,7 +114,7 @@ class Reply:
         seconds: The duration of the attempt.
     """
 
-    record: Record | None = None
+    record: PaidRecord | None = None
     failure: CallFailure | None = None
     error: tuple[str, str] | None = None
     cannot_load: str = ""

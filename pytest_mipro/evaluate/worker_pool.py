@@ -27,7 +27,6 @@ T = TypeVar("T")
 def _runner_on(executor: ExecutorSource | None, threads: int) -> WorkRunner:
     if executor is None:
         return ThreadRunner()
-    # ruff: ignore[import-outside-top-level]: most sessions have no executor
     from pytest_mipro.evaluate.executor_runner import ExecutorRunner
 
     return ExecutorRunner(executor, threads)

@@ -36,6 +36,7 @@ _WORDS = {
     Kind.SIGNATURE: "signature {name}",
 }
 
+_OPTIONS = frozenset({Kind.OPTION, Kind.OPTIMIZER})
 _MOVES = frozenset({Kind.ADAPTER, Kind.MODEL, Kind.SETTING})
 DECLARED = "declared"
 """The name of the version that a task declares; other versions are those of packages."""
@@ -94,7 +95,10 @@ class Fingerprint:
         earlier = _by_part(parts)
         changed = self._changed(earlier)
         rows = {part for part in changed if part.kind is Kind.ROW}
-        stated = {part for part in changed - rows if not self._is_implied(part, changed)}
+        of_optimizer = self._options_of_one_optimizer(changed, earlier)
+        stated = {
+            part for part in changed - rows - of_optimizer if not self._is_implied(part, changed)
+        }
         return (
             *(self._change(part, earlier) for part in sorted(stated, key=words)),
             *_row_changes(rows, earlier, self.digests),
@@ -105,6 +109,19 @@ class Fingerprint:
             part
             for part in {*earlier, *self.digests}
             if earlier.get(part) != self.digests.get(part)
+        }
+
+    def _options_of_one_optimizer(
+        self, changed: AbstractSet[Part], earlier: Mapping[Part, str]
+    ) -> set[Part]:
+        """Return the options that came or went because another optimizer has others."""
+        optimizer = Part(Kind.OPTIMIZER)
+        if optimizer not in changed:
+            return set()
+        return {
+            part
+            for part in changed - {optimizer}
+            if part.kind in _OPTIONS and (part not in earlier or part not in self.digests)
         }
 
     def _is_implied(self, part: Part, changed: AbstractSet[Part]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from importlib.metadata import version
+from functools import lru_cache, singledispatch
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.canonical import digest, plain
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import Describe
     from pytest_mipro.task import Metric, OptimizerChoice, Task
 
-ALGORITHM = 6
+version = lru_cache(metadata.version)
+"""The version of an installed package, which the library reads from a long file each time."""
+ALGORITHM = 7
 """The version of the search; a change that can give another artifact raises it by one."""
 
 SHAPE = "mipro_shape"
@@ -96,7 +98,7 @@ def evaluation_key(
     """Return the key that all rows of a task share: code, metric, model and adapter.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     answers = predictions_key(program, lm, row_adapter, declared)
     return digest([answers, metric_key(metric, declared)])
@@ -106,7 +108,7 @@ def metric_key(metric: Metric, declared: str | None = None) -> str:
     """Return the key of a metric.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return key_once(_metric_key, metric, declared)
 
@@ -122,7 +124,7 @@ def function_key(function: Callable[..., object], declared: str | None = None) -
     """Return the key of a function: its code, and the code and values that it reaches.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return metric_key(function, declared)
 
@@ -136,7 +138,7 @@ def predictions_key(
     """Return the key that all predictions of a task share, under any metric.
 
     Raises:
-        FingerprintError: As ``of_task``.
+        FingerprintError: As ``task_fingerprint``.
     """
     return key_once(_predictions_key, program, lm, row_adapter, declared)
 

@@ -4,9 +4,9 @@ from .anchor import is_shown_better as is_shown_better
 from .anchor import judge_against_anchor as judge_against_anchor
 from .costs import RESCORE as RESCORE
 from .costs import CostComparator as CostComparator
-from .costs import amount as amount
 from .costs import check_comparator as check_comparator
 from .costs import check_costs_no_more as check_costs_no_more
+from .costs import cost_text as cost_text
 from .costs import costs_no_more as costs_no_more
 from .distributions import student_critical as student_critical
 from .failure_clause import failed_answers as failed_answers
@@ -24,6 +24,7 @@ from .sequential import compare_at as compare_at
 from .suite import confirmed as confirmed
 from .suite import corrected_by_holm as corrected_by_holm
 from .suite import fail_p_value as fail_p_value
+from .suite import is_measured_anew as is_measured_anew
 from .suite import next_streak as next_streak
 from .verdict import BEATS_BASELINE as BEATS_BASELINE
 from .verdict import COSTS_NO_MORE as COSTS_NO_MORE

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.paired import compare, score_range
 from pytest_mipro.gate.verdict import AcceptedScores, common_scores, no_regression
-from pytest_mipro.gate.wording import bounds_text, compared_examples, confidence_text
+from pytest_mipro.gate.wording import (
+    bounds_text,
+    compared_examples,
+    confidence_text,
+    difference_text,
+    limit_text,
+)
 
 if TYPE_CHECKING:
     from pytest_mipro.gate.sequential import InterimLook
@@ -106,17 +112,17 @@ def judge_against_anchor(
     is_low = is_worse or (
         is_beyond and not _is_bounded(anchor.scorecard, compiled, tolerance, alpha)
     )
+    limit = limit_text(tolerance)
     if is_worse:
         consequence = f"worse than the anchor at alpha = {alpha:g}; {_advice(anchor)}"
     elif is_low:
         consequence = (
-            f"measured more than the tolerance of {tolerance:.3f} below the anchor, which counts "
+            f"measured more than the tolerance of {limit} below the anchor, which counts "
             f"as failed, for small losses add up; {_advice(anchor)}"
         )
     elif is_beyond:
         consequence = (
-            f"shown to be less than {MOST_TOLERANCES} tolerances of {tolerance:.3f} below the "
-            "anchor"
+            f"shown to be less than {MOST_TOLERANCES} tolerances of {limit} below the anchor"
         )
     else:
         consequence = "within the tolerance of the anchor"
@@ -162,7 +168,7 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     common = compared_examples(comparison.n, len(compiled.examples), "the anchor lacks the others")
     return (
         f"the anchor of {anchor.acceptances} acceptances has {comparison.baseline:.3f}, difference "
-        f"{comparison.difference:+.3f} {bounds_text(comparison)} "
+        f"{difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{f', {common}' if common else ''}"
     )
 

@@ -155,7 +155,7 @@ def sufficient(chance: float, margin: float, alpha: float, power: float) -> floa
         alpha: The level of the test.
         power: A probability.
     """
-    if margin >= 0:
+    if margin >= -_TINY:
         return math.inf
     normal = NormalDist()
     expected = np.asarray([chance])

@@ -13,6 +13,7 @@ from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    difference_text,
     more_examples,
     p_text,
     rare_losses,
@@ -126,7 +127,7 @@ def costs_no_more(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     return Verdict(COSTS_NO_MORE.key, word, "; ".join(filter(None, clauses)), comparison)
 
 
-def amount(value: float, unit: Unit) -> str:
+def cost_text(value: float, unit: Unit) -> str:
     """Return the cost of an answer with its unit."""
     return f"${value:.6f}" if unit == "usd" else f"{value:,.0f} tokens"
 
@@ -228,9 +229,9 @@ def _figures(
     unit = comparison.unit
     p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
-        f"an answer takes {amount(comparison.compiled, unit)}, of the {name} "
-        f"{amount(comparison.baseline, unit)}: {comparison.times(comparison.difference):.2f} times "
-        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:g} "
+        f"an answer takes {cost_text(comparison.compiled, unit)}, of the {name} "
+        f"{cost_text(comparison.baseline, unit)}: {difference_text(comparison)} times "
+        f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:.12g} "
         f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
         f"{sample_size(comparison)}"
     )

@@ -213,7 +213,7 @@ def typical_shortfall(n: int) -> float:
 
 def sufficient(deviation: float, distance: float, alpha: float, power: float) -> float:
     """Return how many units show with ``power`` that the margin is at a ``distance``."""
-    if distance <= 0 or not math.isfinite(deviation):
+    if distance <= deviation * _TINY or not math.isfinite(deviation):
         return math.inf
     normal = NormalDist()
     reach = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_mipro.gate.verdict import VERDICT_KINDS
+from pytest_mipro.gate.wording import difference_text
 from pytest_mipro.records import Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def by_all_metrics(judges: Mapping[str, Judge], alpha: float) -> Verdict:
     words = ", ".join(f"{name} {_shown(verdict)}" for name, verdict in verdicts.items())
     sentence = (
         f"all {len(verdicts)} metrics: {words}; each passes at alpha = {alpha:g} and fails at "
-        f"alpha = {alpha / len(verdicts):.2g}; {worst_name}: {worst.sentence}"
+        f"alpha = {alpha / len(verdicts):g}; {worst_name}: {worst.sentence}"
     )
     return Verdict(worst.kind, worst.word, sentence, worst.comparison, worst.tolerated)
 
@@ -60,12 +61,12 @@ def _judged(judge: Judge, alpha: float, count: int) -> Verdict:
     return verdict if verdict.word == "PASS" else judge(alpha=alpha / count)
 
 
-def _badness(verdict: Verdict) -> tuple[int, float]:
-    """Return a key that sorts the worst verdict first."""
+def _badness(verdict: Verdict) -> tuple[int, bool, float]:
+    """Return a key that sorts the worst verdict first, and those that hold last among equals."""
     p_opposite = 1.0 if verdict.comparison is None else verdict.comparison.p_opposite
-    return _WORST_FIRST.index(verdict.word), p_opposite
+    return _WORST_FIRST.index(verdict.word), bool(verdict), p_opposite
 
 
 def _shown(verdict: Verdict) -> str:
     comparison = verdict.comparison
-    return verdict.word if comparison is None else f"{verdict.word} {comparison.difference:+.3f}"
+    return verdict.word if comparison is None else f"{verdict.word} {difference_text(comparison)}"

@@ -121,15 +121,16 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
         [cost / scale for cost in compiled], [cost / scale for cost in baseline], groups
     )
     test = graded.paired_test(units)
-    difference = compiled_mean - baseline_mean
+    difference, p_value = compiled_mean - baseline_mean, test.above(ratio)
     comparison = PairedComparison(
         n=n,
         baseline=baseline_mean,
         compiled=compiled_mean,
         difference=difference,
-        low=difference,
+        # Where the baseline took nothing, any cost is an infinite ratio, or nothing is shown.
+        low=difference if p_value < alpha else -math.inf,
         high=math.inf,
-        p_value=test.above(ratio),
+        p_value=p_value,
         detectable=math.inf,
         margin=(ratio - 1) * baseline_mean,
         confidence=1 - 2 * alpha,

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.verdict import COSTS_NO_MORE
+from pytest_mipro.gate.wording import p_text
 from pytest_mipro.records import FailStreak, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def fail_p_value(verdict: Verdict, metrics: int = 1) -> float | None:
@@ -61,11 +62,12 @@ def corrected_by_holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
     verdict = replace(verdict, p_corrected=p_value)
-    if verdict.word != "FAIL":
+    if verdict.word != "FAIL" or verdict.p_fail is None:
         return verdict
+    raw, corrected = (p_text(p, verdict.alpha) for p in (verdict.p_fail, p_value))
     by_holm = (
-        f"by Holm's correction over the {count} verdicts of this session p = {verdict.p_fail:.2g} "
-        f"becomes {p_value:.2g}"
+        f"by Holm's correction over the {count} verdicts of this session p = {raw} "
+        f"becomes {corrected}"
     )
     if p_value < verdict.alpha:
         return _with_clause(replace(verdict, held=False), f"{by_holm}, and the FAIL stands")
@@ -73,8 +75,29 @@ def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
     return _with_clause(verdict, clause)
 
 
+def is_measured_anew(streak: FailStreak | None, evidence: Mapping[str, str]) -> bool:
+    """Return whether the answers of a run are others than those of the run before.
+
+    They are the same measurement while at least half of the examples of the smaller run have
+    the same answers: a sequential task may have asked for more of them, and an example may be new.
+
+    Args:
+        streak: The streak before this run; None without one.
+        evidence: The digest of the answers to each example.
+    """
+    if streak is None:
+        return True
+    same = sum(streak.evidence.get(example) == answers for example, answers in evidence.items())
+    return 2 * same < min(len(streak.evidence), len(evidence))
+
+
 def next_streak(
-    streak: FailStreak | None, key: str, *, fails: bool, evidence: str, asked_again: bool
+    streak: FailStreak | None,
+    key: str,
+    *,
+    fails: bool,
+    evidence: Mapping[str, str],
+    is_new: bool,
 ) -> FailStreak:
     """Return how many runs in a row, up to this one, a verdict is a FAIL.
 
@@ -82,30 +105,32 @@ def next_streak(
         streak: The streak before this run; None without one.
         key: The key of the verdict.
         fails: Whether it is a FAIL in this run.
-        evidence: The digest of the scores that it is about.
-        asked_again: Whether this run asked the models for the answers again. Without that, the
-            same scores are no second FAIL.
+        evidence: The digest of the answers to each example.
+        is_new: Whether they are a measurement of this run. Others are no second FAIL.
     """
     earlier_fails = 0 if streak is None else streak.fails
-    if not fails:
-        return FailStreak(key, 0, evidence)
-    is_same = streak is not None and streak.evidence == evidence and not asked_again
-    is_counted = is_same and earlier_fails > 0
-    return FailStreak(key, earlier_fails if is_counted else earlier_fails + 1, evidence)
+    fails_now = earlier_fails + 1 if is_new or not earlier_fails else earlier_fails
+    return FailStreak(key, fails_now if fails else 0, dict(evidence))
 
 
-def confirmed(verdict: Verdict, fails: int, needed: int) -> Verdict:
+def confirmed(verdict: Verdict, fails: int, needed: int, *, is_new: bool = True) -> Verdict:
     """Return a FAIL, which stands if it is the last of ``needed`` in a row.
 
     Args:
         verdict: The FAIL.
         fails: How many runs in a row it is one.
         needed: How many there have to be.
+        is_new: Whether this run measured it.
     """
     if fails >= needed:
         clause = f"this is a FAIL in {fails} runs in a row, {needed} are needed"
         return _with_clause(replace(verdict, held=False), clause)
     clause = f"this is FAIL {fails} of {needed} in a row that are needed to fail a run"
+    if not is_new:
+        clause += (
+            "; the answers are those of the run before, which confirm nothing, so ask again with "
+            "--mipro-rescore"
+        )
     return _with_clause(replace(verdict, held=True), clause)
 
 

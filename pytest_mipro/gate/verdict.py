@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare, score_range
-from pytest_mipro.gate.sequential import InterimLook, compare_at
 from pytest_mipro.gate.wording import (
     bounds_text,
     compared_examples,
     confidence_text,
+    difference_text,
+    limit_text,
     look_text,
     more_examples,
     p_text,
@@ -25,8 +26,9 @@ from pytest_mipro.gate.wording import (
 from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from pytest_mipro.gate.sequential import InterimLook
     from pytest_mipro.records import Unit, VerdictWord
 
 _MOST_ALPHA = 0.5
@@ -100,8 +102,9 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     __tracebackhide__ = True
     _check_margin(margin, baseline.scores, compiled.scores)
     check_alpha(alpha)
-    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
-    comparison = judge(baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters)
+    comparison = _comparer(alpha, look)(
+        baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters
+    )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged:
         word: VerdictWord = "PASS" if margin < 0 else "FAIL"
@@ -155,8 +158,9 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     check_no_regression(tolerance, alpha)
     accepted_scores, scores, clusters = common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
-    judge = partial(compare, alpha=alpha) if look is None else partial(compare_at, look)
-    comparison = judge(accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True)
+    comparison = _comparer(alpha, look)(
+        accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True
+    )
     comparison = replace(comparison, rollouts=compiled.rollouts)
     if unchanged and accepted_scores == scores:
         word: VerdictWord = "PASS"
@@ -176,6 +180,15 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     if counts_as_passed:
         clauses.append("this counts as passed")
     return Verdict(NO_REGRESSION.key, word, "; ".join(filter(None, clauses)), comparison, tolerated)
+
+
+def _comparer(alpha: float, look: InterimLook | None) -> Callable[..., PairedComparison]:
+    """Return the function that compares scores: those of all examples, or those of a look."""
+    if look is None:
+        return partial(compare, alpha=alpha)
+    from pytest_mipro.gate.sequential import compare_at
+
+    return partial(compare_at, look)
 
 
 def no_reference(command: str, kind: VerdictKind = NO_REGRESSION) -> Verdict:
@@ -252,7 +265,7 @@ def common_scores(
 
 def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:
     advice = (
-        f"its difference of 0 is above a margin of {comparison.margin:+.3f}"
+        f"its difference of 0 is above a margin of {limit_text(comparison.margin, '+')}"
         if word == "PASS"
         else "improve the metric, the training examples or the model, or drop this assert"
     )
@@ -270,12 +283,16 @@ def _nothing_changed(comparison: PairedComparison) -> str:
 
 
 def _versus_baseline(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    margin = f" against a margin of {comparison.margin:+.3f}" if comparison.margin else ""
+    margin = (
+        f" against a margin of {limit_text(comparison.margin, '+')}" if comparison.margin else ""
+    )
     return _figures(comparison, "baseline", margin, word, alpha)
 
 
 def _versus_reference(comparison: PairedComparison, word: VerdictWord, alpha: float) -> str:
-    tolerance = f" with a tolerance of {-comparison.margin:.3f}" if comparison.margin else ""
+    tolerance = (
+        f" with a tolerance of {limit_text(-comparison.margin)}" if comparison.margin else ""
+    )
     return _figures(comparison, "reference", tolerance, word, alpha)
 
 
@@ -287,7 +304,7 @@ def _figures(
     p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
     return (
         f"compiled {comparison.compiled:.3f}, {reference} {comparison.baseline:.3f}, "
-        f"difference {comparison.difference:+.3f} {bounds_text(comparison)} "
+        f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{limit}, "
         f"p = {p_text(p_value, alpha)} ({comparison.method}), {sample_size(comparison)}"
     )

@@ -38,6 +38,20 @@ def bounds_text(comparison: PairedComparison) -> str:
     return f"[{low}, {high}]"
 
 
+def difference_text(comparison: PairedComparison) -> str:
+    """Return the difference of scores, or the ratio of costs, on its side of the margin."""
+    if comparison.unit == "score":
+        return _bound_text(comparison.difference, comparison.margin, 3, "+")
+    ratio, allowed = map(comparison.times, (comparison.difference, comparison.margin))
+    return _bound_text(ratio, allowed, 2, "")
+
+
+def limit_text(limit: float, sign: str = "") -> str:
+    """Return a margin or a tolerance, with three digits unless it has more."""
+    text = f"{limit:{sign}.3f}"
+    return text if math.isclose(float(text), limit) else f"{limit:{sign}.{_MOST_DIGITS}g}"
+
+
 def _bound_text(bound: float, margin: float, digits: int, sign: str) -> str:
     return _rounded(bound, margin, lambda count: f"{bound:{sign}.{count}f}", digits)
 

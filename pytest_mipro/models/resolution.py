@@ -9,8 +9,6 @@ import dspy
 
 from pytest_mipro.dspy_internals import is_served
 from pytest_mipro.errors import ModelError
-from pytest_mipro.models.local.engine import local_lm
-from pytest_mipro.models.local.line_adapter import LineAdapter
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -69,7 +67,11 @@ def resolve_model(spec: ModelSpec, timeout: float = DEFAULT_TIMEOUT) -> Model:
         message = f"lm={spec!r:.80}: expected a model string, 'local' or a dspy.LM"
         raise ModelError(message)
     if spec == LOCAL:
-        return Model(local_lm(), adapter=LineAdapter(), threads=1)
+        from pytest_mipro.models.local.engine import local_lm
+        from pytest_mipro.models.local.line_adapter import LineAdapter
+        from pytest_mipro.models.local.server import server_count
+
+        return Model(local_lm(), adapter=LineAdapter(), threads=server_count())
     return Model(_remote(spec, timeout))
 
 

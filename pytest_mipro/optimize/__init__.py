@@ -1,7 +1,7 @@
-"""The optimizer that compiles a program.
+"""The optimizers that compile a program, by name, and the bounds of their LM calls.
 
-``mipro/`` is our MIPROv2: it bootstraps demos, proposes instructions and
-searches both. It also bounds the LM calls of a compile before the first one.
+``mipro/`` is our MIPROv2: it bootstraps demos, proposes instructions and searches both. The
+other optimizers are DSPy's: ``teleprompter`` runs them, ``guard`` watches their calls.
 
 Its public names are in ``__init__.pyi`` and are loaded on first use.
 """

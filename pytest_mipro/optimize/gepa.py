@@ -25,7 +25,7 @@ def optimizer(choice: OptimizerChoice) -> Optimizer:
         DeclarationError: Its engine is not installed.
     """
     try:
-        import gepa  # ruff: ignore[unused-import, import-outside-top-level]
+        import gepa  # ruff: ignore[unused-import]
     except ImportError:
         message = 'optimizer="gepa" needs the package gepa: pip install "dspy[gepa]" or gepa'
         raise DeclarationError(message) from None

@@ -116,7 +116,7 @@ class NearestDemos:
 
 def letter_counts(texts: Sequence[str]) -> NDArray[np.float32]:
     """Return, for each text, the frequencies of its groups of three letters, as a unit vector."""
-    import numpy as np  # ruff: ignore[import-outside-top-level]
+    import numpy as np
 
     matrix = np.zeros((len(texts), _DIMENSIONS), dtype=np.float32)
     for index, text in enumerate(texts):

@@ -48,7 +48,6 @@ def optimizer_of(choice: OptimizerChoice) -> Optimizer:
     declared = _declared(choice)
     if choice.hook is None:
         return declared
-    # ruff: ignore[import-outside-top-level]: a session with nothing to compile needs no guard
     from pytest_mipro.optimize.hooked import HookedOptimizer
 
     return HookedOptimizer(choice.hook, declared)
@@ -58,7 +57,6 @@ def _declared(choice: OptimizerChoice) -> Optimizer:
     spec = choice.spec
     if not isinstance(spec, str):
         _refuse_unstorable(choice)
-        # ruff: ignore[import-outside-top-level]: the same
         from pytest_mipro.optimize.teleprompter import TeleprompterOptimizer
 
         return TeleprompterOptimizer(choice, spec)

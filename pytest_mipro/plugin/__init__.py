@@ -30,10 +30,8 @@ from pytest_mipro.plugin.hooks import (
     pytest_sessionfinish,
     pytest_unconfigure,
 )
-from pytest_mipro.plugin.warnings import MiproWarning
 
 __all__ = [
-    "MiproWarning",
     "mipro",
     "mipro_adapter",
     "mipro_dataset",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mipro.plugin import hookspecs, settings, startup
+from pytest_mipro.plugin import hookspecs, settings
 from pytest_mipro.plugin.state import OUTCOME, SETTINGS, TASK_RUNNER, WORKER_USAGE
 
 if TYPE_CHECKING:
@@ -37,7 +36,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
     """Collect no garbage while conftest files are imported, which mostly import DSPy."""
-    with startup.loading() if settings.is_on(early_config) else nullcontext():
+    if not settings.is_on(early_config):
+        return (yield)
+    from pytest_mipro.plugin.startup import loading
+
+    with loading():
         return (yield)
 
 
@@ -46,9 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not settings.is_on(config):
         settings.refuse_idle_flags(config)
-    else:
-        with startup.loading():
-            startup.start(config)
+        return
+    from pytest_mipro.plugin.startup import loading, start
+
+    with loading():
+        start(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -59,7 +64,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Show the version, the model and the store."""
-    return startup.header(config.stash[SETTINGS]) if SETTINGS in config.stash else None
+    if SETTINGS not in config.stash:
+        return None
+    from pytest_mipro.plugin.startup import header
+
+    return header(config.stash[SETTINGS])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,7 +30,7 @@ _LEAST_SECONDS = 3.0
 """The seconds that it has to have taken, too."""
 
 
-class ProgressReporter:
+class ProgressDisplay:
     """Writes lines between pytest's own: a live line on a terminal, few lines in CI."""
 
     def __init__(self, config: pytest.Config) -> None:

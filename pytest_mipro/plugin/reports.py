@@ -19,13 +19,7 @@ from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, TASK_RUNNER, WORKER_U
 from pytest_mipro.plugin.terminal_summary import write
 from pytest_mipro.plugin.test_report import attached_summary
 from pytest_mipro.records import Usage
-from pytest_mipro.report import (
-    Summary,
-    TaskSummary,
-    render_annotations,
-    render_failure,
-    render_step_summary,
-)
+from pytest_mipro.report import Summary, TaskSummary, render_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +46,7 @@ class Reports:
         self._created = datetime.now(timezone.utc)
         self._started = time.monotonic()
         self._notes: list[str] = []
-        self._summary = self._summarize(is_interrupted=True)
+        self._summary: Summary | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -81,23 +75,27 @@ class Reports:
             # A worker that is interrupted, or crashes, sends no usage.
             shared_usages = self._config.stash[CONTROLLER].usage_by_worker()
             self._usages = {**shared_usages, **self._usages}
-        self._summary = self._summarize(is_interrupted=exitstatus in _INTERRUPTED)
+        summary = self._summary = self._summarize(is_interrupted=exitstatus in _INTERRUPTED)
         is_written = [
-            self._try_to_write(file.name, partial(file.write, self._summary))
-            for file in self._files
+            self._try_to_write(file.name, partial(file.write, summary)) for file in self._files
         ]
         if self._tasks and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
-            is_written.append(self._try_to_write(path, partial(self._append_to, Path(path))))
+            append = partial(_append_step_summary, Path(path), summary)
+            is_written.append(self._try_to_write(path, append))
         if not all(is_written) and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the section of the summary, and the annotations that GitHub shows in the code."""
-        write(terminalreporter, self._summary, self._notes, self._settings)
+        # A session that fails early has no end that summarizes it.
+        summary = self._summary or self._summarize(is_interrupted=True)
+        write(terminalreporter, summary, self._notes, self._settings)
         if os.environ.get("GITHUB_ACTIONS") == "true":
+            from pytest_mipro.report import render_annotations
+
             terminalreporter.ensure_newline()
             root = self._config.rootpath
-            for command in render_annotations(_in_checkout(self._summary, root)):
+            for command in render_annotations(_in_checkout(summary, root)):
                 terminalreporter.write_line(command)
 
     @property
@@ -123,12 +121,6 @@ class Reports:
         self._notes.append(f"report: {path}")
         return True
 
-    def _append_to(self, path: Path) -> None:
-        """Append the summary to that of the job's other steps, as far as GitHub's limit allows."""
-        size = path.stat().st_size if path.exists() else 0
-        with path.open("a", encoding="utf-8") as file:
-            file.write(render_step_summary(self._summary, size))
-
     def _summarize(self, *, is_interrupted: bool) -> Summary:
         from pytest_mipro.store import has_seal_key
 
@@ -145,6 +137,15 @@ class Reports:
             interrupted=is_interrupted,
             sealed=has_seal_key(),
         )
+
+
+def _append_step_summary(path: Path, summary: Summary) -> None:
+    """Append a summary to that of the job's other steps, as far as GitHub's limit allows."""
+    from pytest_mipro.report import render_step_summary
+
+    size = path.stat().st_size if path.exists() else 0
+    with path.open("a", encoding="utf-8") as file:
+        file.write(render_step_summary(summary, size))
 
 
 def _in_checkout(summary: Summary, root: Path) -> Summary:

@@ -27,7 +27,7 @@ def make_safe(report: pytest.TestReport, *, coloured: bool) -> None:
 
 
 def _safe(text: str, *, coloured: bool = False) -> str:
-    return printable_output(str(SECRETS.redact(text)), coloured=coloured)
+    return printable_output(SECRETS.redact(text), coloured=coloured)
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_mipro.plugin.report_files import ReportFile
     from pytest_mipro.plugin.settings import Settings
 
 _MEGABYTE = 1_000_000
@@ -40,13 +41,13 @@ def loading() -> Generator[None]:
 
 def start(config: pytest.Config) -> None:
     """Read the settings and register the hooks of a session with ``--mipro``."""
+    from pytest_mipro.plugin.contradictions import consistent_settings
     from pytest_mipro.plugin.interrupt import InterruptHooks
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.safe_logs import install_safe_logs
-    from pytest_mipro.plugin.settings import Settings
     from pytest_mipro.redaction import SECRETS
 
-    settings = config.stash[SETTINGS] = Settings.from_config(config)
+    settings = config.stash[SETTINGS] = consistent_settings(config)
     SECRETS.add_names(settings.redact)
     for url in filter(None, (settings.store_url, settings.study)):
         SECRETS.add_url(url)
@@ -55,10 +56,9 @@ def start(config: pytest.Config) -> None:
     config.pluginmanager.register(orphans)
     config.pluginmanager.register(InterruptHooks(config))
     if not hasattr(config, "workerinput"):
-        from pytest_mipro.plugin.report_files import report_files
         from pytest_mipro.plugin.reports import Reports
 
-        reports = Reports(config, settings, report_files(settings))
+        reports = Reports(config, settings, _report_files(settings))
         config.pluginmanager.register(reports)
         if settings.decides_at_end:
             from pytest_mipro.plugin.suite import SuiteDecision
@@ -73,6 +73,14 @@ def start(config: pytest.Config) -> None:
         from pytest_mipro.plugin.task_runner import TaskRunner  # loads DSPy
 
         config.stash[TASK_RUNNER] = TaskRunner(config, settings, orphans)
+
+
+def _report_files(settings: Settings) -> tuple[ReportFile, ...]:
+    if not settings.reports:
+        return ()
+    from pytest_mipro.plugin.report_files import report_files
+
+    return report_files(settings)
 
 
 def header(settings: Settings) -> str:

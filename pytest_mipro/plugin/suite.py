@@ -16,17 +16,27 @@ import pytest
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import StoreError
-from pytest_mipro.gate import confirmed, corrected_by_holm, next_streak, question
+from pytest_mipro.gate import (
+    confirmed,
+    corrected_by_holm,
+    is_measured_anew,
+    next_streak,
+    question,
+)
 from pytest_mipro.plugin.test_report import attach, attached_summary
 from pytest_mipro.report import TaskSummary, summarize, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from pytest_mipro.canonical import JSON
     from pytest_mipro.plugin.reports import Reports
     from pytest_mipro.plugin.settings import Settings
-    from pytest_mipro.records import Report, Verdict
+    from pytest_mipro.records import HeldOutExample, Report, Verdict
     from pytest_mipro.store import Store
+
+_DIGITS = 16
+"""Digits of the identities of examples, and of the digests of answers, in a streak."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,14 @@ class _SuiteVerdict:
         )
 
     @property
-    def evidence(self) -> str:
-        """The digest of the answers' scores and costs that it is about."""
+    def evidence(self) -> dict[str, str]:
+        """The digest of the answers to each example, and of the program and model they are of."""
         report = self.report
-        cards = [report.compiled, *(scores.compiled for scores in report.further)]
-        costs = [cost.to_dict() for cost in report.compiled.known_costs.values()]
-        return digest([*([list(card.examples), list(card.scores)] for card in cards), costs])
+        program = [report.model, [prompt.to_dict() for prompt in report.prompts_after]]
+        return {
+            example.identity[:_DIGITS]: digest([program, _answers(example)])[:_DIGITS]
+            for example in report.held_out
+        }
 
 
 class SuiteDecision:
@@ -112,7 +124,7 @@ class SuiteDecision:
         if self._settings.suite_correction == "holm":
             suite = _with_verdicts(suite, corrected_by_holm([entry.verdict for entry in suite]))
         else:
-            suite = _with_verdicts(suite, list(map(_let_go, suite)))
+            suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
         if self._settings.confirm > 1:
             suite = self._with_confirmation(suite)
         for node_id, task in list(self._reports.tasks.items()):
@@ -136,19 +148,15 @@ class SuiteDecision:
         verdict = entry.verdict
         if verdict.p_fail is None:
             return entry
-        streak = store.streaks.get(entry.key)
-        new = next_streak(
-            streak,
-            entry.key,
-            fails=entry.stands,
-            evidence=entry.evidence,
-            asked_again=self._settings.rescore,
-        )
+        streak, evidence = store.streaks.get(entry.key), entry.evidence
+        is_new = self._settings.rescore or is_measured_anew(streak, evidence)
+        new = next_streak(streak, entry.key, fails=entry.stands, evidence=evidence, is_new=is_new)
         if new != streak and (streak is not None or new.fails):
             store.streaks.replace(new)
         if not entry.stands:
             return entry
-        return replace(entry, verdict=confirmed(verdict, new.fails, self._settings.confirm))
+        needed = self._settings.confirm
+        return replace(entry, verdict=confirmed(verdict, new.fails, needed, is_new=is_new))
 
     def _apply(self, node_id: str, task: TaskSummary, suite: Sequence[_SuiteVerdict]) -> None:
         """Put the decided verdicts of a test into its report; report its failure if one stands."""
@@ -182,8 +190,15 @@ class SuiteDecision:
         failed.outcome = "failed"
         failed.longrepr = task.message
         failed.sections = list(held.sections)
-        attach(failed, task.to_dict())
+        attach(failed, task)
         self._config.hook.pytest_runtest_logreport(report=failed)
+
+
+def _answers(example: HeldOutExample) -> JSON:
+    """Return what the compiled program answered; an accepted score is there without its answer."""
+    data = example.compiled.to_dict()
+    answers: JSON = data["predictions"] or data["score"]
+    return answers
 
 
 def _with_verdicts(
@@ -191,7 +206,3 @@ def _with_verdicts(
 ) -> list[_SuiteVerdict]:
     pairs = zip(suite, decided, strict=True)
     return [replace(entry, verdict=verdict) for entry, verdict in pairs]
-
-
-def _let_go(entry: _SuiteVerdict) -> Verdict:
-    return replace(entry.verdict, held=False)

@@ -22,13 +22,12 @@ from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
 from pytest_mipro.plugin.node import location_of
-from pytest_mipro.plugin.progress import ProgressReporter
+from pytest_mipro.plugin.progress import ProgressDisplay
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
 from pytest_mipro.redaction import SECRETS
-from pytest_mipro.report import render_dry_run, skip_reason
 from pytest_mipro.session import Callbacks, Policy, Session
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class TaskRunner:
         self._config = config
         self._settings = settings
         self._orphans = orphans
-        self._progress_reporter = ProgressReporter(config)
+        self._progress_display = ProgressDisplay(config)
         self._executors = Executors()
         self._declared: dict[str, CheckedDeclaration] = {}
         self._node: pytest.Item | None = None
@@ -119,7 +118,7 @@ class TaskRunner:
 
     def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
         task, location = self._task(request), self._location(request.node)
-        end = self._end_of_survey(task, location)
+        end = self._end_without_verdict(task, location)
         return self._outcome(task, location) if end is None else end()
 
     def _guarded(self, work: Callable[[], T], fail: Callable[[str], NoReturn]) -> T:
@@ -136,19 +135,23 @@ class TaskRunner:
 
     def _stop_test(self, message: str) -> NoReturn:
         """Stop the running test with an error."""
-        assert self._node is not None
-        stop_with_error(self._node, message)
+        stop_with_error(self._running_test, message)
 
-    def _end_of_survey(
+    def _end_without_verdict(
         self, task: Task, location: ReferenceLocation
     ) -> Callable[[], NoReturn] | None:
         """Return what ends a test of a run that judges nothing; None if the test is judged."""
         if self._settings.migrate:
             migration = self._session.migration(task, location)
-            assert self._node is not None
-            return partial(skip_measured, self._node, migration, self._settings.lm)
+            return partial(skip_measured, self._running_test, migration, self._settings.lm)
         estimate = self._session.estimate(task, location) if self._settings.dry_run else None
         return None if estimate is None else partial(self._skip, task, estimate)
+
+    @property
+    def _running_test(self) -> pytest.Item:
+        """The test whose outcome was requested last."""
+        assert self._node is not None
+        return self._node
 
     @property
     def usage(self) -> Usage:
@@ -174,19 +177,16 @@ class TaskRunner:
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self._progress_reporter.say(safe_line(line))
+        self._progress_display.say(safe_line(line))
 
     def progress(self, task: Task, progress: Progress) -> None:
         """Show the progress of ``task``."""
         provider_error = SECRETS.redact_text(progress.provider_error)
-        self._progress_reporter.progress(
-            task.name, replace(progress, provider_error=provider_error)
-        )
+        self._progress_display.progress(task.name, replace(progress, provider_error=provider_error))
 
     def warn(self, text: str) -> None:
         """Warn about the test whose outcome was requested last."""
-        assert self._node is not None
-        warn_about(self._node, safe_text(text))
+        warn_about(self._running_test, safe_text(text))
 
     def _task(self, request: pytest.FixtureRequest) -> Task:
         node = request.node
@@ -201,8 +201,7 @@ class TaskRunner:
 
     def _outcome(self, task: Task, location: ReferenceLocation) -> Outcome:
         outcome = self._session.outcome(task, location)
-        assert self._node is not None
-        if self._node.get_closest_marker("xfail") is not None:
+        if self._running_test.get_closest_marker("xfail") is not None:
             outcome.decide_at_once()  # Such a test is expected to fail while it runs.
         return outcome
 
@@ -211,6 +210,8 @@ class TaskRunner:
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""
+        from pytest_mipro.report import render_dry_run, skip_reason
+
         for line in render_dry_run(task.name, estimate).splitlines():
             self.say(line)
         pytest.skip(skip_reason(estimate))

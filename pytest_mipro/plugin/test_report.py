@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.plugin.asking_errors import is_asking_error
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_mipro.canonical import JSON
     from pytest_mipro.records import Report
     from pytest_mipro.report import TestStatus
 
 _ATTRIBUTE = "mipro_summary"
 """The attribute that xdist sends with the report: JSON, as a text may be no valid UTF-8."""
+_attached: WeakKeyDictionary[pytest.TestReport, TaskSummary] = WeakKeyDictionary()
+"""The summaries of this process, which takes longer to read one from JSON."""
 _VERDICT = "mipro_verdict"
 
 
@@ -43,20 +45,23 @@ def attach_summary(
     summary = _summary(item, call, report)
     if summary is None:
         return
-    attach(report, SECRETS.redact(summary.to_dict()))
+    attach(report, SECRETS.redact(summary))
     if all(name != _VERDICT for name, _ in item.user_properties):
         properties = list(_properties(summary))
         item.user_properties += properties
         report.user_properties += properties
 
 
-def attach(report: pytest.TestReport, summary: JSON) -> None:
-    """Attach the data of a summary, from which the credentials have been taken."""
-    setattr(report, _ATTRIBUTE, json.dumps(summary))
+def attach(report: pytest.TestReport, summary: TaskSummary) -> None:
+    """Attach a summary from which the credentials have been taken."""
+    setattr(report, _ATTRIBUTE, json.dumps(summary.to_dict()))
+    _attached[report] = summary
 
 
 def attached_summary(report: pytest.TestReport) -> TaskSummary | None:
     """Return the summary that this process or a worker attached."""
+    if report in _attached:
+        return _attached[report]
     text = getattr(report, _ATTRIBUTE, None)
     return None if text is None else TaskSummary.from_dict(json.loads(text))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pytest_mipro.canonical import Record
@@ -47,21 +48,35 @@ class Scorecard(Record):
         """The mean score."""
         return math.fsum(self.scores) / len(self.scores)
 
+    def restricted_to(self, examples: Collection[str]) -> Scorecard:
+        """Return the scores and costs of some examples; usage and failures stay those of all."""
+        positions = [index for index, name in enumerate(self.examples) if name in examples]
+        return replace(
+            self,
+            examples=tuple(self.examples[position] for position in positions),
+            scores=tuple(self.scores[position] for position in positions),
+            clusters=tuple(self.clusters[position] for position in positions if self.clusters),
+            costs=tuple(self.costs[position] for position in positions if self.costs),
+        )
+
 
 @dataclass(frozen=True)
 class Look(Record):
     """A measurement of a program on held-out examples, which tells people something about it.
 
-    ``key`` is that of the examples, the program and both programs' scores, so
-    that the same scores are the same look. ``number`` counts the looks at these
-    examples, or at a set that mostly has the same. ``held_out`` is the digest of
-    the set, and ``examples`` has the beginnings of their identities.
+    ``scores`` has a digest of the program, its scores and the baseline's after each
+    batch of examples, as far as the measurement got, so that the same scores are the
+    same look. ``key`` is the first of them that no earlier look has. ``number``
+    counts the looks at these examples, or at a set that mostly has the same.
+    ``held_out`` is the digest of the set, and ``examples`` has the beginnings of
+    their identities.
     """
 
     key: str
     number: int
     kind: LookKind
     seed: int
+    scores: tuple[str, ...]
     test: str
     held_out: str
     examples: tuple[str, ...]
@@ -105,7 +120,7 @@ class PairedComparison(Record):
     def times(self, difference: float) -> float:
         """Return the ratio to the baseline of the baseline plus ``difference``."""
         if not self.baseline:
-            return math.inf if difference else 1.0
+            return 1.0 if not difference else math.inf if difference > 0 else 0.0
         return 1 + difference / self.baseline
 
 
@@ -148,8 +163,12 @@ class Verdict(Record):
 
 @dataclass(frozen=True)
 class FailStreak(Record):
-    """How many runs in a row a verdict is a FAIL; ``evidence`` digests the last run's scores."""
+    """How many runs in a row a verdict is a FAIL.
+
+    ``evidence`` has a digest of the last run's answers to each example, by the
+    beginning of its identity.
+    """
 
     key: str
     fails: int
-    evidence: str
+    evidence: dict[str, str]

@@ -56,6 +56,11 @@ class Row(Record):
     scores: dict[str, float] = field(default_factory=dict)
     feedback: str = ""
 
+    @property
+    def is_uncached(self) -> bool:
+        """Whether it is known that the program made all its calls, with none from a cache."""
+        return self.spent is not None and self.spent.calls <= self.usage.calls
+
     def further_score(self, key: str) -> float | None:
         """Return the score by a further metric, if known; a failure scores the same by all."""
         return self.score if self.failure is not None else self.scores.get(key)

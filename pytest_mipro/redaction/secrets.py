@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import fields, is_dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from pytest_mipro.redaction.names import snake_case
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pytest_mipro.canonical import JSON
+T = TypeVar("T")
 
 _LONG = 12
 """Characters from which a secret is replaced also inside a word."""
@@ -31,11 +32,13 @@ class Secrets:
         self._patterns: tuple[str, ...] = ()
         self._secrets: frozenset[str] = frozenset()
         self._replaced: tuple[str, ...] = ()
+        self._environment: frozenset[tuple[str, str]] = frozenset()
         self._models: WeakKeyDictionary[object, tuple[int, ...]] = WeakKeyDictionary()
 
     def add_names(self, patterns: Iterable[str]) -> None:
         """Treat values as secrets, too, whose names match ``patterns``, such as ``*_pin``."""
         self._patterns += tuple(snake_case_pattern(pattern) for pattern in patterns)
+        self._environment = frozenset()
 
     def add_url(self, url: str) -> None:
         """Add the secrets of a URL, which may be mistyped."""
@@ -65,10 +68,11 @@ class Secrets:
             return True
         return is_new
 
-    def redact(self, value: JSON) -> JSON:
-        """Return ``value`` with all secrets in its texts, and those of its URLs, replaced."""
+    def redact(self, value: T) -> T:
+        """Return a text, JSON data or a record with all secrets, and those of URLs, replaced."""
         self._add_environment()
-        return self._redacted(value)
+        redacted: T = self._redacted(value)
+        return redacted
 
     def redact_text(self, text: str) -> str:
         """Return a text of ours, such as a message, without secrets and what it calls one."""
@@ -82,13 +86,18 @@ class Secrets:
         local = search.secrets_in_frames(error, self._patterns)
         return self.redact_text(self._replace(text, _ordered(local)))
 
-    def _redacted(self, value: JSON) -> JSON:
+    def _redacted(self, value: Any) -> Any:  # ruff: ignore[any-type] - of any type
         if isinstance(value, str):
             text = self._replace(value, self._replaced)
             return texts.without_url_secrets(text, self._patterns)
         if isinstance(value, dict):
-            return {str(self._redacted(name)): self._redacted(item) for name, item in value.items()}
-        return [self._redacted(item) for item in value] if isinstance(value, list) else value
+            return {self._redacted(name): self._redacted(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._redacted, value))
+        if is_dataclass(value) and not isinstance(value, type):
+            parts = {field.name: getattr(value, field.name) for field in fields(value)}
+            return replace(value, **self._redacted(parts))
+        return value
 
     @staticmethod
     def _replace(text: str, secrets: Iterable[str]) -> str:
@@ -103,11 +112,14 @@ class Secrets:
         return text
 
     def _add_environment(self) -> None:
+        """Add the secrets of the variables that were not looked at under the present names."""
+        new = os.environ.items() - self._environment
         environment = search.SecretSearch(self._patterns)
-        for name, value in os.environ.items():
+        for name, value in new:
             environment.add(name, value)
             environment.visit([value])
         self._add(environment.secrets)
+        self._environment |= new
 
     def _add(self, secrets: Iterable[str]) -> None:
         if self._secrets.issuperset(secrets):

@@ -10,6 +10,7 @@ from .history import LedgerEntry as LedgerEntry
 from .history import entry_of as entry_of
 from .history import first_history as first_history
 from .history import read_history as read_history
+from .history import united_looks as united_looks
 from .history import write_history as write_history
 from .location import FOLDER as FOLDER
 from .location import HISTORY_SUFFIX as HISTORY_SUFFIX

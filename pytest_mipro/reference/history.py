@@ -27,7 +27,7 @@ from pytest_mipro.reference.sealing import check_seal, with_seal
 from pytest_mipro.reference.state import refused_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_mipro.errors import DamagedReference
     from pytest_mipro.records import Look
@@ -72,11 +72,19 @@ class Anchor(Record):
 
 @dataclass(frozen=True)
 class LedgerEntry(Record):
-    """A look in the ledger: its number, its kind, and the seed of the search."""
+    """A look in the ledger: its number, its kind, the seed of the search, and its scores.
+
+    ``scores`` has their digest after each batch of examples, as far as the look got.
+    """
 
     number: int
     kind: LookKind
     seed: int
+    scores: tuple[str, ...]
+
+    def goes_with(self, scores: Sequence[str]) -> bool:
+        """Whether a measurement with these digests has the same scores, as far as both got."""
+        return scores[-1] in self.scores or self.scores[-1] in scores
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class History(Record):
             first=self.first,
             acceptances={**history.acceptances, **self.acceptances},
             anchor=anchor,
-            looks={**history.looks, **self.looks},
+            looks=united_looks(self.looks, history.looks),
         )
 
 
@@ -127,9 +135,19 @@ def first_history(reference: Reference) -> History:
     return History(identity, {identity: _mean(reference)}, Anchor.of(reference))
 
 
+def united_looks(
+    first: Mapping[str, LedgerEntry], second: Mapping[str, LedgerEntry]
+) -> dict[str, LedgerEntry]:
+    """Return all looks of two ledgers, by key; of a look in both, the entry that got further."""
+    looks = {**second, **first}
+    for key in first.keys() & second.keys():
+        looks[key] = max(first[key], second[key], key=lambda entry: len(entry.scores))
+    return looks
+
+
 def entry_of(look: Look) -> LedgerEntry:
     """Return what the ledger has of a look."""
-    return LedgerEntry(look.number, look.kind, look.seed)
+    return LedgerEntry(look.number, look.kind, look.seed, look.scores)
 
 
 def read_history(
@@ -211,8 +229,8 @@ def _problem(history: History) -> str:
         return "holds a score that is no finite number, or no score of the anchor"
     if not {history.first, history.anchor.acceptance} <= history.acceptances.keys():
         return "lacks the acceptance of its anchor or the first one"
-    if any(entry.number < 1 for entry in history.looks.values()):
-        return "holds a look whose number is below 1"
+    if any(entry.number < 1 or not entry.scores for entry in history.looks.values()):
+        return "holds a look whose number is below 1, or one without scores"
     return ""
 
 

@@ -1,7 +1,8 @@
 """Summarize a session for its readers, and render the summary for each output.
 
-``summary`` computes; a renderer returns text: terminal, markdown, html, json_report, github,
-dry_run, references, progress. Model output may be hostile, so each renderer escapes it for
+``summary`` computes, and a renderer returns text. ``formats`` has the renderers of report files;
+terminal, github, dry_run, migrations, optimizers, references and progress are for terminals and
+logs. Model output may be hostile, so each renderer escapes it for
 its format. The public names are in ``__init__.pyi`` and are loaded on first use.
 """
 

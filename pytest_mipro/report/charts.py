@@ -117,7 +117,6 @@ def most_measured(points: Sequence[TrialPoint], most: int) -> list[TrialPoint]:
 
 def score_chart(scores: ScoreCounts) -> str:
     """Return the counts as SVG: bars of the programs beside each other."""
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     import altair as alt
 
     names = list(scores.counts)
@@ -155,7 +154,6 @@ def _heights(scores: ScoreCounts) -> list[dict[str, Any]]:
 
 def search_chart(points: Sequence[TrialPoint], baseline: float | None, rows: int) -> str:
     """Return the trials as SVG: mean scores by number, the best so far and the baseline."""
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     import altair as alt
 
     trials = alt.Chart(alt.InlineData(values=[_datum(point) for point in points]))
@@ -200,14 +198,12 @@ def _datum(point: TrialPoint) -> dict[str, Any]:
 
 
 def _kinds(*values: str) -> alt.Scale:
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     import altair as alt
 
     return alt.Scale(domain=["kept", "dropped", "winner"], range=values)
 
 
 def _svg(chart: alt.TopLevelMixin) -> str:
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     import vl_convert
 
     spec = chart.to_dict(validate=False)

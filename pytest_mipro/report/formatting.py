@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_mipro.canonical import readable_json
-from pytest_mipro.gate import bounds_text
+from pytest_mipro.gate import bounds_text, compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.records import ExampleResult, PairedComparison, Report, Usage
+    from pytest_mipro.records import ExampleResult, PairedComparison, Report, Scorecard, Usage
 
 ProgramName = Literal["baseline", "compiled", "accepted"]
 
@@ -99,6 +99,12 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), _MINUTE)
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def mean_score(card: Scorecard) -> str:
+    """Return the mean score of a program with its confidence interval."""
+    alone = compare([0.0] * len(card.scores), card.scores, clusters=card.clusters)
+    return f"{card.score:.3f} [{alone.low:.3f}, {alone.high:.3f}]"
 
 
 def interval(comparison: PairedComparison) -> str:

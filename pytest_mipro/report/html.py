@@ -140,7 +140,6 @@ def _pictures(tasks: Iterable[TaskSummary]) -> Iterator[tuple[str, dict[str, Mar
 
 
 def _drawn(report: Report) -> dict[str, Markup]:
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     from markupsafe import Markup
 
     drawn = {"scores": charts.score_chart(html_filters.score_counts(report)), "search": ""}
@@ -152,10 +151,7 @@ def _drawn(report: Report) -> dict[str, Markup]:
 
 @cache
 def _template() -> Template:
-    # ruff: ignore[import-outside-top-level]: an optional dependency
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    # ruff: ignore[import-outside-top-level]: the same
     from markupsafe import Markup
 
     environment = Environment(

@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mipro.escaping import escaped_line
-from pytest_mipro.gate import amount, compare
-from pytest_mipro.report.formatting import calls, cost, counted, interval
-from pytest_mipro.report.text_width import columns, hung
+from pytest_mipro.gate import cost_text
+from pytest_mipro.report.formatting import calls, cost, counted, interval, mean_score
+from pytest_mipro.report.text_width import hung, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_mipro.records import Migration, Scorecard
     from pytest_mipro.report.summary import Summary
 
-_GAP = "  "
 _UNKNOWN = "unknown"
 _NO_DIFFERENCE = "-"
 
@@ -71,13 +70,7 @@ def render_migrations(summary: Summary, width: int) -> str:
     lines: list[str] = []
     for table in migration_tables(summary):
         lines += ["", *hung("", escaped_line(f"{table.task}: {table.moves}"), width)]
-        cells = [tuple(map(escaped_line, row)) for row in (HEADINGS, *table.rows)]
-        widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
-        for row in cells:
-            filled = (
-                cell + " " * (room - columns(cell)) for cell, room in zip(row, widths, strict=True)
-            )
-            lines.append(_GAP.join(filled).rstrip())
+        lines += text_table([tuple(map(escaped_line, row)) for row in (HEADINGS, *table.rows)])
         for note in table.notes:
             lines += hung("", escaped_line(note), width)
     return "\n".join(lines)
@@ -92,9 +85,7 @@ def _rows(migration: Migration) -> Iterator[MigrationRow]:
 
 
 def _row(program: str, model: str, card: Scorecard, difference: str) -> MigrationRow:
-    alone = compare([0.0] * len(card.scores), card.scores, clusters=card.clusters)
-    score = f"{card.score:.3f} [{alone.low:.3f}, {alone.high:.3f}]"
-    return MigrationRow(program, model, score, difference, _answer(card))
+    return MigrationRow(program, model, mean_score(card), difference, _answer(card))
 
 
 def _answer(card: Scorecard) -> str:
@@ -102,9 +93,9 @@ def _answer(card: Scorecard) -> str:
     costs = list(card.known_costs.values())
     if not costs:
         return _UNKNOWN
-    tokens = amount(fmean(answer.tokens for answer in costs), "tokens")
+    tokens = cost_text(fmean(answer.tokens for answer in costs), "tokens")
     dollars = [answer.usd for answer in costs if answer.usd is not None]
-    return f"{tokens}, {amount(fmean(dollars), 'usd')}" if len(dollars) == len(costs) else tokens
+    return f"{tokens}, {cost_text(fmean(dollars), 'usd')}" if len(dollars) == len(costs) else tokens
 
 
 def _notes(migration: Migration) -> Iterator[str]:

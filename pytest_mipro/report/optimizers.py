@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.gate import compare
-from pytest_mipro.report.formatting import duration, interval, money
-from pytest_mipro.report.text_width import columns
+from pytest_mipro.report.formatting import duration, interval, mean_score, money
+from pytest_mipro.report.text_width import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_mipro.records import PairedComparison, Report
+    from pytest_mipro.records import Report
     from pytest_mipro.report.summary import Summary
-
-_GAP = "  "
 
 
 class OptimizerRow(NamedTuple):
@@ -56,14 +54,7 @@ def render_optimizers(summary: Summary) -> str:
     lines: list[str] = []
     for test, rows in optimizer_tables(summary):
         cells = [tuple(map(escaped_line, row)) for row in (HEADINGS, *rows)]
-        widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
-        lines += ["", escaped_line(f"optimizers of {test}")]
-        for row in cells:
-            filled = (
-                cell + " " * (width - columns(cell))
-                for cell, width in zip(row, widths, strict=True)
-            )
-            lines.append(_GAP.join(filled).rstrip())
+        lines += ["", escaped_line(f"optimizers of {test}"), *text_table(cells)]
     return "\n".join(lines)
 
 
@@ -74,21 +65,16 @@ def _declaring_test(report: Report) -> str:
 def _rows(reports: Sequence[Report]) -> Iterator[OptimizerRow]:
     first = reports[0]
     for report in reports:
-        card, usage = report.compiled, report.compile_usage
-        alone = compare([0.0] * len(card.scores), card.scores, clusters=card.clusters)
+        usage = report.compile_usage
         yield OptimizerRow(
             report.optimizer,
-            f"{card.score:.3f} {_bounds(alone)}",
+            mean_score(report.compiled),
             "" if report is first else _difference(first, report),
             f"{usage.calls:,}",
             f"{usage.tokens:,}",
             money(usage),
             duration(report.compile_seconds),
         )
-
-
-def _bounds(comparison: PairedComparison) -> str:
-    return f"[{comparison.low:.3f}, {comparison.high:.3f}]"
 
 
 def _difference(first: Report, report: Report) -> str:

@@ -21,6 +21,8 @@ _ACCEPTED = {
     "replaced": "accepted, in place of files that could not be used",
 }
 
+_NEXT_STEP = "commit these files, so that later runs compare with them"
+
 
 def render_acceptances(reports: Iterable[Report]) -> str:
     """Return the accepted files of each test, with a diff to the earlier reference."""
@@ -30,13 +32,15 @@ def render_acceptances(reports: Iterable[Report]) -> str:
         if (acceptance := report.acceptance) is None:
             continue
         lines.append(
-            f"{report.task}: {_ACCEPTED[acceptance.change]}: {' and '.join(acceptance.files)}"
+            f"{report.task}: {_ACCEPTED[acceptance.change]}: {', '.join(acceptance.files)}"
         )
         if acceptance.change != "unchanged":
             # The diffs of tests that share a task are equal.
             diff = tuple(_diff(acceptance))
             first = first_tasks.setdefault(diff, report.task)
             lines += diff if first == report.task else [f"  the same as {first}"]
+    if first_tasks:
+        lines.append(_NEXT_STEP)
     return "\n".join(map(escaped_line, lines))
 
 

@@ -8,7 +8,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING, Literal
 
 from pytest_mipro.escaping import escaped_line, printable
-from pytest_mipro.gate import amount, failed_answers, question
+from pytest_mipro.gate import cost_text, failed_answers, question
 from pytest_mipro.report.formatting import (
     ELLIPSIS,
     PROGRAMS,
@@ -248,14 +248,15 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
         yield from _lines(line, margin, width)
     yield from _further_metrics(task.report, margin, width)
     yield from _reason(task, margin, width)
-    most = 1 if width >= _ROOMY else 2
+    # Where a search was cut has to be seen, whatever else there is to say.
+    most = 1 if width >= _ROOMY and task.report.cut is None else 2
     yield from _lines(_whole_effort(task, task.report), margin, width, most)
 
 
 def _figures(comparison: PairedComparison) -> list[str]:
     means = comparison.baseline, comparison.compiled
     unit = comparison.unit
-    texts = [f"{mean:.3f}" if unit == "score" else amount(mean, unit) for mean in means]
+    texts = [f"{mean:.3f}" if unit == "score" else cost_text(mean, unit) for mean in means]
     return [" -> ".join(texts), interval(comparison), f"n = {comparison.n:,}"]
 
 
@@ -372,8 +373,8 @@ def _tracebacks(report: Report, width: int) -> list[str]:
     is_part = len(shown) < len(failures)
     extent = f"the first {len(shown)} of {len(failures):,}" if is_part else "all of them"
     lines = hung("", f"{', '.join(counts)}; each scores 0; {extent}:", width)
-    for render_failure in shown:
-        lines += hung("  ", printable(render_failure.traceback.rstrip()), width)
+    for failure in shown:
+        lines += hung("  ", printable(failure.traceback.rstrip()), width)
     return lines
 
 

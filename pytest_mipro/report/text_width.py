@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING
-
-import wcwidth
 
 from pytest_mipro.escaping import neutral
 from pytest_mipro.report.formatting import ELLIPSIS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-columns = wcwidth.width
-"""Return how many columns a text takes that is safe for a terminal."""
-
+_GAP = "  "
 _WINDOW = 8
 """Characters that are read for each column of a line: many may take no room."""
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes that is safe for a terminal."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import width
+
+    return width(text)
 
 
 def cut(text: str, width: int) -> str:
@@ -29,7 +34,8 @@ def cut(text: str, width: int) -> str:
 
 def filled(text: str, width: int) -> str:
     """Return ``text``, cut and filled to be ``width`` columns wide."""
-    return wcwidth.ljust(cut(text, width), width)
+    text = cut(text, width)
+    return text + " " * (width - columns(text))
 
 
 def cut_middle(text: str, width: int) -> str:
@@ -38,6 +44,12 @@ def cut_middle(text: str, width: int) -> str:
         return text
     half = (width - 1) // 2
     return _beginning(text, width - 1 - half) + ELLIPSIS + _end(text, half)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are safe to show, each column as wide as needed."""
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    return [_GAP.join(starmap(filled, zip(cells, widths, strict=True))).rstrip() for cells in rows]
 
 
 def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]:
@@ -63,15 +75,24 @@ def hung(head: str, text: str, width: int, most: int | None = None) -> list[str]
 
 def _beginning(text: str, width: int) -> str:
     """Return as much of the beginning of ``text`` as fits, without half a wide character."""
+    window = text[: _WINDOW * max(width, 1)]
+    if window.isascii():
+        return window[: max(width, 0)]
+    from wcwidth import clip
+
     # Where half of a character is clipped off, wcwidth puts a space.
-    clipped = wcwidth.clip(text[: _WINDOW * max(width, 1)], 0, max(width, 0))
+    clipped = clip(window, 0, max(width, 0))
     return clipped if text.startswith(clipped) else clipped[:-1]
 
 
 def _end(text: str, width: int) -> str:
     window = text[-_WINDOW * max(width, 1) :]
     total = columns(window)
-    clipped = wcwidth.clip(window, total - width, total)
+    if window.isascii():
+        return window[total - width :]
+    from wcwidth import clip
+
+    clipped = clip(window, total - width, total)
     return clipped if text.endswith(clipped) else clipped[1:]
 
 

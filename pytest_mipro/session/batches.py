@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.gate import InterimLook, SequentialDesign
 from pytest_mipro.task import clusters_of, example_digest
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     import dspy
 
+    from pytest_mipro.gate import InterimLook
     from pytest_mipro.task import Task
 
 LOOKS = 4
@@ -85,6 +85,8 @@ class Batches:
         sizes = tuple(sorted({*counts} - {0}))
         if len(sizes) == 1:
             return None
+        from pytest_mipro.gate import InterimLook, SequentialDesign
+
         return InterimLook(SequentialDesign(sizes, alpha), sizes.index(counts[number - 1]) + 1)
 
     def _positions(self, number: int) -> list[int]:

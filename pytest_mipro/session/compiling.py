@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.optimize import CompileRequest, optimizer_of
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
@@ -114,6 +113,8 @@ class Compiler:
     def _compiled(
         self, context: TaskContext, reasons: tuple[str, ...], store: Store, held_out_rows: int
     ) -> Compilation:
+        from pytest_mipro.optimize import CompileRequest, optimizer_of
+
         started, task, fingerprint = time.monotonic(), context.task, context.fingerprint
         show_progress = partial(self._callbacks.show_progress, task)
 

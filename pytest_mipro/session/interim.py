@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 class InterimResults:
-    """The result of a task, which has more held-out examples after each batch."""
+    """The result of a task, which has more held-out examples after each batch.
+
+    Attributes:
+        batches: The held-out examples, and when they are asked.
+        number: The look up to which they are.
+    """
 
     def __init__(
         self,
@@ -42,28 +47,28 @@ class InterimResults:
             ask: Returns the result of a later look, with the usage of asking for it.
         """
         self.batches = batches
-        self._number = number
+        self.number = number
         self._result = result
         self._ask = ask
 
     @property
     def is_complete(self) -> bool:
         """Whether all held-out examples are asked."""
-        return self._number == len(self.batches.sizes)
+        return self.number == len(self.batches.sizes)
 
     @property
     def latest(self) -> TaskResult:
         """The result with all rows so far."""
-        return self._restricted(self._number)
+        return self._restricted(self.number)
 
     @property
     def examples(self) -> tuple[dspy.Example, ...]:
         """The examples of the latest result, in the order of the split."""
-        return self.batches.examples_at(self._number)
+        return self.batches.examples_at(self.number)
 
     def look(self, alpha: float) -> gate.InterimLook | None:
         """Return the latest look of the design of that level; None without a design."""
-        return self.batches.look(self._number, alpha)
+        return self.batches.look(self.number, alpha)
 
     def at(self, number: int) -> TaskResult:
         """Return the result of a look; ask for rows that there are not yet.
@@ -72,7 +77,7 @@ class InterimResults:
             MiproError: A row cannot be evaluated.
         """
         __tracebackhide__ = True
-        if number > self._number:
+        if number > self.number:
             earlier, later = self._result, self._ask(number)
             self._result = replace(
                 earlier,
@@ -81,7 +86,7 @@ class InterimResults:
                 usage=earlier.usage + later.usage,
                 seconds=earlier.seconds + later.seconds,
             )
-            self._number = number
+            self.number = number
         return self._restricted(number)
 
     def complete(self) -> TaskResult:
@@ -94,7 +99,7 @@ class InterimResults:
         return self.at(len(self.batches.sizes))
 
     def _restricted(self, number: int) -> TaskResult:
-        result, names = self._result, self.batches.names_at(number)
+        result, names = self._result, set(self.batches.names_at(number))
         total = len(self.batches.examples)
         if len(names) == total:
             return result
@@ -111,13 +116,13 @@ class Question:
 
     Attributes:
         judge: Returns the verdict about a result, at a level ``alpha`` and a ``look``.
-        levels: The levels of PASS and FAIL.
+        levels: Returns the levels of PASS and FAIL for the scores so far.
         awaited: The word that decides about an assert.
         accepted: The examples that can be compared; None for all.
     """
 
     judge: Callable[..., Verdict]
-    levels: gate.Levels
+    levels: Callable[[], gate.Levels]
     awaited: Literal["PASS", "FAIL"] = "PASS"
     accepted: Collection[str] | None = None
 
@@ -136,10 +141,11 @@ def judge_at_look(results: InterimResults, number: int, question: Question) -> J
         MiproError: As ``InterimResults.at``.
     """
     __tracebackhide__ = True
-    batches, levels, accepted = results.batches, question.levels, question.accepted
+    batches, accepted = results.batches, question.accepted
     if not batches.compared(number, accepted):
         return None
     result = results.at(number)
+    levels = question.levels()
 
     def judge(*, alpha: float) -> Verdict:
         return question.judge(result, alpha=alpha, look=batches.look(number, alpha, accepted))

@@ -5,6 +5,10 @@ The same scores are the same look, whichever test, process or run sees them, as 
 chosen from. Other scores are a new look: those of another program, seed, metric or model, of
 examples that were answered again, or of an accepted program's fresh rollouts.
 
+A sequential task sees its scores in batches. While they go on as those of an earlier look did, it
+is that look; once they do not, as examples were answered again, it is a new one. Of several looks
+that begin alike, the last one has the answers that the store has.
+
 Two sets of examples count as the same while at least half of the larger one is in both, so that
 an example more starts no new ledger.
 """
@@ -18,16 +22,17 @@ from pytest_mipro.canonical import digest
 from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Look
-from pytest_mipro.reference import LedgerEntry, entry_of
+from pytest_mipro.reference import LedgerEntry, entry_of, united_looks
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from pytest_mipro.records import LookKind, Scorecard
+    from pytest_mipro.records import LookKind
     from pytest_mipro.session.context import TaskContext
+    from pytest_mipro.session.interim import InterimResults
     from pytest_mipro.session.policy import Policy
-    from pytest_mipro.session.results import ScoredProgram
+    from pytest_mipro.session.results import TaskResult
     from pytest_mipro.session.storage import Storage
 
     Entries = Mapping[str, LedgerEntry]
@@ -47,32 +52,27 @@ class Ledger:
         self._policy = policy
 
     def entries(
-        self,
-        context: TaskContext,
-        baseline: Scorecard,
-        compiled: ScoredProgram,
-        kind: LookKind | None = None,
+        self, context: TaskContext, results: InterimResults, kind: LookKind | None = None
     ) -> tuple[str, Entries]:
         """Return the key of a look, and all looks at its examples, itself included, by key.
 
         Args:
             context: The task, and the ledger beside its reference.
-            baseline: The scores of the baseline; of a sequential task those of the first batch,
-                so that a look that goes on stays the same.
-            compiled: The compiled program with its scores on the same examples.
+            results: Both programs with their scores so far.
             kind: What the look was taken for; None for what the policy says.
 
         Raises:
             StoreError: The store cannot be read or written.
         """
         kind = kind or ("rescore" if self._policy.rescore else "run")
-        look = _look(context, baseline, compiled, kind)
+        look = _look(context, results, kind)
         entries = _beside_reference(context, look)
-        if look.key in entries:
-            return look.key, entries
+        if results.is_complete and (key := _recorded_key(look, entries)):
+            return key, entries
         if self._is_without_store(context):
-            return look.key, {**entries, look.key: entry_of(_numbered(look, entries))}
-        return look.key, self._recorded(look, entries)
+            look = _placed(look, entries)
+            return look.key, {**entries, look.key: entry_of(look)}
+        return self._recorded(look, entries)
 
     def _is_without_store(self, context: TaskContext) -> bool:
         """Whether a frozen run takes all scores from the reference, and so needs no store."""
@@ -84,19 +84,19 @@ class Ledger:
             and reference.compiled.keys() >= set(_held_out(context))
         )
 
-    def _recorded(self, look: Look, beside_reference: Entries) -> Entries:
-        """Return all looks after ``look`` was written to the store, if it was not before."""
-        entries = {**self._stored(look), **beside_reference}
-        if look.key in entries:
-            return entries
+    def _recorded(self, look: Look, beside_reference: Entries) -> tuple[str, Entries]:
+        """Return the key of ``look`` and all looks; write it to the store if they lack it."""
+        entries = united_looks(beside_reference, self._stored(look))
+        if key := _recorded_key(look, entries):
+            return key, entries
         # Two processes may take different looks at once, which must not get one number.
         with self._storage.lock(_LOCK, on_wait=lambda _: None):
-            entries = {**self._stored(look), **beside_reference}
-            if look.key not in entries:
-                numbered = _numbered(look, entries)
-                self._storage.store.looks.put(numbered)
-                entries[look.key] = entry_of(numbered)
-        return entries
+            entries = united_looks(beside_reference, self._stored(look))
+            if key := _recorded_key(look, entries):
+                return key, entries
+            look = _placed(look, entries)
+            self._storage.store.looks.replace(look)
+        return look.key, {**entries, look.key: entry_of(look)}
 
     def _stored(self, look: Look) -> dict[str, LedgerEntry]:
         looks = self._storage.store.looks.related(look.held_out, look.test)
@@ -120,23 +120,26 @@ def look_count(key: str, entries: Entries, examples: int) -> LookCount:
     )
 
 
-def _look(
-    context: TaskContext, baseline: Scorecard, compiled: ScoredProgram, kind: LookKind
-) -> Look:
-    """Return a look without a number."""
-    scores = [
-        sorted(zip(card.examples, card.scores, strict=True)) for card in (baseline, compiled.card)
-    ]
+def _look(context: TaskContext, results: InterimResults, kind: LookKind) -> Look:
+    """Return a look without a place in the ledger."""
     names = sorted(_held_out(context))
     return Look(
-        key=digest([prompts_key(compiled.program), scores])[:_DIGITS],
+        key="",
         number=0,
         kind=kind,
         seed=context.task.options.seed,
+        scores=tuple(_scores(results.at(number)) for number in range(1, results.number + 1)),
         test=context.task.test,
         held_out=digest(names),
         examples=tuple(name[:_DIGITS] for name in names),
     )
+
+
+def _scores(result: TaskResult) -> str:
+    """Return the digest of a program, and of its and the baseline's scores."""
+    cards = (result.baseline.card, result.compiled.card)
+    scores = [sorted(zip(card.examples, card.scores, strict=True)) for card in cards]
+    return digest([prompts_key(result.compiled.program), scores])[:_DIGITS]
 
 
 def _held_out(context: TaskContext) -> list[str]:
@@ -144,11 +147,29 @@ def _held_out(context: TaskContext) -> list[str]:
     return [example_digest(example) for example in context.task.dataset.test]
 
 
-def _numbered(look: Look, entries: Entries) -> Look:
-    """Return a new look with the number after those of all earlier ones."""
+def _matching_key(look: Look, entries: Entries) -> str | None:
+    """Return the key of the last look whose scores are those of ``look``, as far as both got."""
+    keys = [key for key, entry in entries.items() if entry.goes_with(look.scores)]
+    return max(keys, key=lambda key: entries[key].number, default=None)
+
+
+def _recorded_key(look: Look, entries: Entries) -> str | None:
+    """Return the key of a look that the ledger has as far as ``look`` got."""
+    key = _matching_key(look, entries)
+    return key if key is not None and look.scores[-1] in entries[key].scores else None
+
+
+def _placed(look: Look, entries: Entries) -> Look:
+    """Return a look with its place in the ledger: that of a look which it goes on, or a new one."""
+    if key := _matching_key(look, entries):
+        entry = entries[key]
+        return replace(look, key=key, number=entry.number, kind=entry.kind, seed=entry.seed)
     last = max((entry.number for entry in entries.values()), default=0)
     # Where branches were merged, two looks may have one number.
-    return replace(look, number=max(last, len(entries)) + 1)
+    number = max(last, len(entries)) + 1
+    earlier = {scores for entry in entries.values() for scores in entry.scores}
+    key = next(scores for scores in look.scores if scores not in earlier)
+    return replace(look, key=key, number=number)
 
 
 def _beside_reference(context: TaskContext, look: Look) -> Entries:

@@ -17,7 +17,7 @@ from pytest_mipro.session.scoring import refuse_broken_program
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from pytest_mipro.records import PairedComparison, Scorecard, Usage
     from pytest_mipro.reference import Reference
@@ -55,7 +55,8 @@ class Migrator:
         moved, usage = self._moved_card(context, reference)
         result = self.result(context)
         recompiled = result.compiled.card
-        accepted = _part_of(accepted_card(reference, context.task.dataset.test), moved.examples)
+        accepted_scores = accepted_card(reference, context.task.dataset.test)
+        accepted = accepted_scores.restricted_to(moved.examples)
         return Migration(
             accepted_model=reference.model,
             model=context.task.lm.model,
@@ -117,17 +118,6 @@ def _movable(context: TaskContext) -> Reference:
         )
         raise ReferenceFileError(message)
     return reference
-
-
-def _part_of(card: Scorecard, examples: Collection[str]) -> Scorecard:
-    """Return a scorecard without the examples that are not among ``examples``."""
-    indices = [index for index, example in enumerate(card.examples) if example in examples]
-    return replace(
-        card,
-        examples=tuple(card.examples[index] for index in indices),
-        scores=tuple(card.scores[index] for index in indices),
-        costs=tuple(card.costs[index] for index in indices) if card.costs else (),
-    )
 
 
 def _compared(earlier: Scorecard, later: Scorecard) -> PairedComparison:

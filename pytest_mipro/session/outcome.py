@@ -59,7 +59,7 @@ class Outcome:
         task: Task,
         results: InterimResults,
         state: ReferenceState,
-        look: gate.LookCount,
+        look: Callable[[], gate.LookCount],
         *,
         store_name: str,
         tolerant: bool,
@@ -73,7 +73,7 @@ class Outcome:
             task: What the test declared.
             results: Both programs with their scores, at each look of a sequential task.
             state: The reference of the test.
-            look: How often the held-out examples were looked at.
+            look: Returns how often the held-out examples were looked at, up to the scores so far.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
             holds_fails: Whether asserts hold on a FAIL until the end of the session.
@@ -154,8 +154,8 @@ class Outcome:
                 look=look,
             )
 
-        question = Question(judge, self._levels(alpha))
-        verdict = self._with_look(decided(self._results, question), question.levels)
+        question = Question(judge, partial(self._levels, alpha))
+        verdict = self._with_look(decided(self._results, question), question.levels())
         return self._recorded(verdict, name, alpha, needs_test=not self._is_unchanged)
 
     @must_be_called
@@ -279,7 +279,8 @@ class Outcome:
             verdict = gate.no_reference(self._state.location.command, gate.COSTS_NO_MORE)
         else:
             # Costs have no sequential design.
-            compiled, levels = self._results.complete().compiled.card, self._levels(alpha)
+            compiled = self._results.complete().compiled.card
+            levels = self._levels(alpha)
             judge = partial(
                 gate.costs_no_more,
                 self._cost_comparator(than),
@@ -303,7 +304,7 @@ class Outcome:
         __tracebackhide__ = True
         gate.check_no_regression(tolerance, alpha)
         basis, state = self._basis(reference, name), self._anchor_by(name)
-        levels = self._levels(alpha, alpha if state is None else alpha / 2)
+        levels = partial(self._levels, alpha, alpha if state is None else alpha / 2)
 
         def judge(
             result: TaskResult,
@@ -330,18 +331,20 @@ class Outcome:
         else:
             anchor = AnchorQuestion(state, tolerance, alpha / 2)
             verdict = decided_with_anchor(self._results, question, anchor)
-        return self._with_look(verdict, levels)
+        return self._with_look(verdict, levels())
 
     def _anchor_by(self, metric: str) -> AnchorState | None:
         return None if metric in self.task.further_metrics else self._state.anchor
 
     def _levels(self, alpha: float, failing: float | None = None) -> gate.Levels:
         """Return the levels of a verdict, of which that of PASS is the one of this look."""
-        passing = gate.spent_alpha(alpha, self._look.number) if self.task.alpha_spending else alpha
+        passing = alpha
+        if self.task.alpha_spending:
+            passing = gate.spent_alpha(alpha, self._look().number)
         return gate.Levels(alpha, passing, alpha if failing is None else failing)
 
     def _with_look(self, verdict: Verdict, levels: gate.Levels) -> Verdict:
-        return gate.with_look(verdict, self._look, levels)
+        return gate.with_look(verdict, self._look(), levels)
 
     def _cost_comparator(self, than: Literal["baseline", "reference"]) -> gate.CostComparator:
         __tracebackhide__ = True
@@ -374,7 +377,7 @@ class Outcome:
 
     def _note(self, reference: ReferenceProgram, metric: str) -> str:
         """Return where the accepted scores come from, if not from an earlier acceptance."""
-        if metric in reference.rescored:
+        if metric in reference.rescored_metrics:
             return "the metric changed since the reference was accepted, so it was scored again"
         return "" if self._state.acceptance is None else "the reference was accepted now"
 

@@ -97,7 +97,7 @@ class References:
             return ReferenceState(location, accepted, stale=context.stale)
         new_card, new_further, usage = self._rescored(context, program)
         accepted = ReferenceProgram(
-            card or new_card, load, further={**new_further, **further}, rescored=changed
+            card or new_card, load, further={**new_further, **further}, rescored_metrics=changed
         )
         return ReferenceState(location, accepted, stale=context.stale, usage=usage)
 

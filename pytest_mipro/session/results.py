@@ -110,38 +110,24 @@ class ScoredProgram:
         """The usage of the held-out answers when they were asked for."""
         return self.card.usage
 
-    def restricted_to(self, examples: Sequence[str], total: int) -> ScoredProgram:
+    def restricted_to(self, examples: Collection[str], total: int) -> ScoredProgram:
         """Return the program with its scores on some of the held-out examples.
 
         The usage stays that of all rows so far.
 
         Args:
-            examples: Their identities, in the order of the split.
+            examples: Their identities.
             total: The number of held-out examples.
         """
-        positions = {name: position for position, name in enumerate(self.card.examples)}
-        chosen = [positions[name] for name in examples]
-        answers = tuple(self.answers[position] for position in chosen)
-        card = replace(
-            _restricted(self.card, chosen, total),
-            failures=tuple(failure for answer in answers for failure in answer.failures),
-        )
+        pairs = zip(self.card.examples, self.answers, strict=True)
+        answers = tuple(answer for name, answer in pairs if name in examples)
+        failures = tuple(failure for answer in answers for failure in answer.failures)
+        card = replace(self.card.restricted_to(examples), total=total, failures=failures)
         further = {
-            name: _restricted(scores, chosen, total) for name, scores in self.further.items()
+            name: replace(scores.restricted_to(examples), total=total)
+            for name, scores in self.further.items()
         }
         return replace(self, card=card, answers=answers, further=further)
-
-
-def _restricted(card: Scorecard, positions: Sequence[int], total: int) -> Scorecard:
-    """Return the scores at some positions of a scorecard."""
-    return replace(
-        card,
-        examples=tuple(card.examples[position] for position in positions),
-        scores=tuple(card.scores[position] for position in positions),
-        clusters=tuple(card.clusters[position] for position in positions if card.clusters),
-        costs=tuple(card.costs[position] for position in positions if card.costs),
-        total=total,
-    )
 
 
 def check_metric_name(metric: object, optimized: str, further: Collection[str]) -> None:
@@ -182,7 +168,7 @@ class ReferenceProgram:
         load: Callable[[], dspy.Module],
         *,
         further: Mapping[str, Scorecard] | None = None,
-        rescored: Collection[str] = (),
+        rescored_metrics: Collection[str] = (),
     ) -> None:
         """Wrap an accepted program that is not loaded yet.
 
@@ -191,10 +177,10 @@ class ReferenceProgram:
             load: Returns the accepted program.
             further: Its scores by further metrics, by name, without those that would be of
                 another metric.
-            rescored: The metrics by which the program was scored again after it was accepted;
-                the optimized one is the empty name.
+            rescored_metrics: The metrics by which the program was scored again after it was
+                accepted; the optimized one is the empty name.
         """
-        self.rescored = rescored
+        self.rescored_metrics = rescored_metrics
         self.further = further or {}
         self._card = card
         self._load = load

@@ -14,11 +14,9 @@ from pytest_mipro.evaluate import (
     Evaluator,
     FurtherMetric,
     RolloutEvaluator,
-    WorkerPool,
     available_rows,
     check_not_broken,
     original_usages,
-    run_to_completion,
 )
 from pytest_mipro.fingerprint import evaluation_key, predictions_key
 from pytest_mipro.records import Progress, Usage
@@ -30,7 +28,7 @@ from pytest_mipro.spending import current_account
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.evaluate import ExampleRows, WorkerPool
     from pytest_mipro.records import Row, Scorecard
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.policy import Policy
@@ -78,6 +76,8 @@ class Scorer:
         Raises:
             MiproError: A row cannot be evaluated.
         """
+        from pytest_mipro.evaluate import WorkerPool, run_to_completion
+
         workers = WorkerPool(task.threads, executor=task.executor)
         account = current_account()
         if account is not None:

@@ -33,14 +33,15 @@ from pytest_mipro.spending import Account, limits_of
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
     import dspy
 
     from pytest_mipro.fingerprint import Fingerprint
+    from pytest_mipro.gate import LookCount
     from pytest_mipro.optimize import Estimate
-    from pytest_mipro.records import Artifact, LookKind, Migration
+    from pytest_mipro.records import Artifact, Migration
     from pytest_mipro.reference import LedgerEntry, ReferenceLocation
     from pytest_mipro.session.callbacks import Callbacks
     from pytest_mipro.session.context import TaskContext
@@ -124,7 +125,7 @@ class Session:
             task,
             results,
             state,
-            look_count(key, looks, len(task.dataset.test)),
+            self._look_counter(context, results, _look_count(context, key, looks)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             holds_fails=self._policy.holds_fails,
@@ -138,7 +139,6 @@ class Session:
         Raises:
             MiproError: It cannot be measured.
         """
-        # ruff: ignore[import-outside-top-level]: most sessions migrate nothing
         from pytest_mipro.session.migration import Migrator
 
         fingerprint = self._fingerprint(task)
@@ -157,7 +157,6 @@ class Session:
         Raises:
             MiproError: ``outcome`` would raise it before it asks a model.
         """
-        # ruff: ignore[import-outside-top-level]: only a dry run needs the optimizer's bounds
         from pytest_mipro.session.dry_run import estimate_task, pending_work
 
         fingerprint = self._fingerprint(task)
@@ -171,18 +170,29 @@ class Session:
     def _looks(
         self, context: TaskContext, results: InterimResults
     ) -> tuple[str, Mapping[str, LedgerEntry]]:
-        # A measurement is one look, however far it got: its first batch says which one it is.
-        result = results.at(1)
+        """Return the key of the look that the scores so far are, and all looks."""
         is_fresh = self._policy.update and accepted_task(context.task).first_rollout > 0
-        kind: LookKind | None = "acceptance" if is_fresh else None
-        return self._ledger.entries(context, result.baseline.card, result.compiled, kind)
+        return self._ledger.entries(context, results, "acceptance" if is_fresh else None)
+
+    def _look_counter(
+        self, context: TaskContext, results: InterimResults, first: LookCount
+    ) -> Callable[[], LookCount]:
+        """Return what counts the looks while a test runs, which may ask for more scores."""
+        counts = {results.number: first}
+
+        def count() -> LookCount:
+            if results.number not in counts:
+                key, looks = self._callbacks.run_in_test(partial(self._looks, context, results))
+                counts[results.number] = _look_count(context, key, looks)
+            return counts[results.number]
+
+        return count
 
     def _reference_state(
         self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
     ) -> ReferenceState:
         if self._policy.update:
             check_failures(context.task, result, self._callbacks.warn_task)
-            # ruff: ignore[import-outside-top-level]: most sessions accept nothing
             from pytest_mipro.session.acceptance import Acceptor
 
             anchors = Anchors(self._scorer, self._callbacks)
@@ -266,7 +276,7 @@ class Session:
         """Return the result of a task, which all its tests share, on held-out examples."""
         key, test = self._result_key(context, examples), context.task.test
         if key not in self._results or can_continue(self._results[key][1].artifact):
-            self._results[key] = test, self._judged(context, examples)
+            self._results[key] = test, self._stored_or_new_result(context, examples)
         first_test, result = self._results[key]
         if test == first_test:  # A plugin may run a test several times.
             return result
@@ -287,7 +297,7 @@ class Session:
         parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
-    def _judged(self, context: TaskContext, examples: Examples) -> TaskResult:
+    def _stored_or_new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
         """Return the accepted or the stored result, or work it out while others wait."""
         if self._policy.frozen:
             return self._references.frozen_result(context)
@@ -351,6 +361,10 @@ class Session:
         if count:
             text = f"scoring {count} held-out examples that are not in the store"
             self._callbacks.say(task, text)
+
+
+def _look_count(context: TaskContext, key: str, looks: Mapping[str, LedgerEntry]) -> LookCount:
+    return look_count(key, looks, len(context.task.dataset.test))
 
 
 def _models_of(task: Task) -> list[str]:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.evaluate import cached_responses
 from pytest_mipro.reference import tracked_file
 from pytest_mipro.store import SEAL_VARIABLE, Store
 
@@ -88,6 +87,8 @@ class Storage:
 
         To ask the models ``again``, yield a store that only this run has, and cache nothing.
         """
+        from pytest_mipro.evaluate import cached_responses
+
         store = self._rerun_store if again else self.store
         with cached_responses(None if again else store):
             yield store

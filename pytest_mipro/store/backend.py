@@ -104,7 +104,7 @@ class Backend(Protocol):
         """
 
 
-def without_credentials(url: URL) -> str:
+def url_for_messages(url: URL) -> str:
     """Return ``url`` without user, password and options, for messages."""
     bare = URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
     return bare.render_as_string()

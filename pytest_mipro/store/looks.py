@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, or_
@@ -13,6 +14,7 @@ from pytest_mipro.store.tables import RecordTable, whole
 
 if TYPE_CHECKING:
     from pytest_mipro.store.connections import Connections
+    from pytest_mipro.store.tables import Query
 
 
 class LookTable(RecordTable[Look]):
@@ -21,8 +23,11 @@ class LookTable(RecordTable[Look]):
     def __init__(self, connections: Connections) -> None:
         """Keep looks in their table."""
         super().__init__(connections, schema.LOOKS, Look)
+
+    @cached_property
+    def _related(self) -> Query:
         columns = schema.LOOKS.c
-        self._related = self._query_where(
+        return self._query_where(
             or_(columns.held_out == bindparam("held_out"), columns.test == bindparam("test"))
         )
 

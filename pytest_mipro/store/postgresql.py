@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.store import schema
-from pytest_mipro.store.backend import without_credentials
+from pytest_mipro.store.backend import url_for_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,7 +95,7 @@ class PostgresqlBackend:
     @property
     def name(self) -> str:
         """The URL without user, password and options."""
-        return without_credentials(self._url)
+        return url_for_messages(self._url)
 
     @property
     def secrets(self) -> list[str]:

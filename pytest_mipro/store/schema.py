@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text, insert
+from sqlalchemy import (
+    URL,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+)
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 if TYPE_CHECKING:
     from typing import Any
 
     from sqlalchemy import Connection
+    from sqlalchemy.schema import ExecutableDDLElement
 
 APPLICATION = "pytest-mipro"
-VERSION = 4
+VERSION = 5
 """The format of the tables; a store of another format is refused."""
 
 METADATA = MetaData()
@@ -75,8 +88,16 @@ def lookup_columns(table: Table) -> list[Column[str]]:
 
 def create(connection: Connection) -> None:
     """Create all tables, and write the application and the format of the store."""
-    for table in METADATA.tables.values():
-        connection.execute(CreateTable(table))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index))
+    for statement in _definitions(connection.engine.url.drivername):
+        connection.exec_driver_sql(statement)
     connection.execute(insert(ABOUT).values(id=1, application=APPLICATION, version=VERSION))
+
+
+@lru_cache
+def _definitions(driver: str) -> tuple[str, ...]:
+    """Return the statements that create the tables and their indexes, in a database's language."""
+    dialect = URL.create(driver).get_dialect()()
+    tables = METADATA.tables.values()
+    definitions: list[ExecutableDDLElement] = [CreateTable(table) for table in tables]
+    definitions += [CreateIndex(index) for table in tables for index in table.indexes]
+    return tuple(str(definition.compile(dialect=dialect)) for definition in definitions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Delete, Select, Table, Update
+    from sqlalchemy.sql.dml import Insert
     from typing_extensions import Unpack
 
     from pytest_mipro.store.connections import Connections
@@ -60,16 +61,36 @@ class RecordTable(Generic[RecordT]):
         self._lookup_columns = schema.lookup_columns(table)
         self._seal = environment_seal()
         self._unbelieved: dict[str, str] = {}
-        self._insert = connections.backend.insert_once(table)
-        self._delete_unbelieved = delete(table).where(
-            table.c.key == bindparam("keys"), table.c.seal == bindparam("unbelieved")
+
+    # Statements are built at their first use: a session needs few, and building all takes a third
+    # of the time of opening a new store.
+
+    @cached_property
+    def _insert(self) -> Insert:
+        return self._connections.backend.insert_once(self._table)
+
+    @cached_property
+    def _delete_unbelieved(self) -> Delete:
+        columns = self._table.c
+        return delete(self._table).where(
+            columns.key == bindparam("keys"), columns.seal == bindparam("unbelieved")
         )
-        self._by_key = self._query(table.c.key)
+
+    @cached_property
+    def _by_key(self) -> Query:
+        return self._query(self._table.c.key)
+
+    @cached_property
+    def _by_single_key(self) -> Query:
         # A comparison takes half the time of a list of one, and LM responses are read singly.
-        self._by_single_key = self._query_where(table.c.key == bindparam("keys"))
-        self._note_use = (
-            update(table)
-            .where(_among_keys(table.c.key), table.c.used < bindparam("stale"))
+        return self._query_where(self._table.c.key == bindparam("keys"))
+
+    @cached_property
+    def _note_use(self) -> Update:
+        columns = self._table.c
+        return (
+            update(self._table)
+            .where(_among_keys(columns.key), columns.used < bindparam("stale"))
             .values(used=bindparam("now"))
         )
 
@@ -209,7 +230,7 @@ class RecordTable(Generic[RecordT]):
     def _read(
         self, query: Query, keys: Iterable[str], part: Callable[[RecordT], T]
     ) -> list[tuple[tuple[Any, ...], T]]:
-        """Return a part of each record that ``query`` has, with its lookup columns."""
+        """Return a part of each record that ``query`` has, as ``_read_each`` does."""
         return self._read_each(query, ({"keys": batch} for batch in _batches(keys)), part)
 
     def _read_each(
@@ -218,7 +239,7 @@ class RecordTable(Generic[RecordT]):
         parameters: Iterable[Mapping[str, object]],
         part: Callable[[RecordT], T],
     ) -> list[tuple[tuple[Any, ...], T]]:
-        """Return each record that ``query`` has, with the values of its lookup columns.
+        """Return each record that ``query`` has, with its lookup columns and its time of writing.
 
         Args:
             query: A query that ``_query_where`` made.
@@ -246,10 +267,12 @@ class RecordTable(Generic[RecordT]):
         for batch in batches:
             for values in connection.execute(query, batch):
                 names = tuple(values[:count])
-                if not self._is_believed(names, *values[count:]):
+                created, written, seal, is_stale, text = values[count:]
+                if not self._is_believed(names, created, text, seal):
                     continue
-                records.append((names, part(self._checked(names, *values[count:]))))
-                if values[-2]:
+                record = self._checked(names, created, text, written)
+                records.append(((*names, created), part(record)))
+                if is_stale:
                     stale_keys[names[0]] = None
         return records, stale_keys
 
@@ -257,29 +280,16 @@ class RecordTable(Generic[RecordT]):
         """Return what a seal is on; the table, so that no record can be moved to another one."""
         return [self._table.name, *names, created, text]
 
-    def _is_believed(
-        self,
-        names: Sequence[Any],
-        created: object,
-        _checksum: object,
-        seal: str,
-        _stale: object,
-        text: object,
-    ) -> bool:
+    def _is_believed(self, names: Sequence[Any], created: object, text: str, seal: str) -> bool:
         if self._seal is None or self._seal.is_on(seal, self._sealed(names, created, text)):
             return True
         self._unbelieved[names[0]] = seal
         return False
 
     def _checked(
-        self,
-        names: Sequence[object],
-        created: object,
-        written: object,
-        _seal: object,
-        _stale: object,
-        text: str,
+        self, names: Sequence[object], created: object, text: str, written: object
     ) -> RecordT:
+        """Return the record of a text, or raise DamagedRecord if its checksum is another one."""
         label = "/".join(map(str, (self._table.name, *names)))
         if checksum(names, created, text) != written:
             message = f"{label} is not what was written"
@@ -307,14 +317,12 @@ class RowTable(RecordTable[Row]):
 
     def __init__(self, connections: Connections) -> None:
         """Keep rows in their table."""
-        columns = schema.ROWS.c
         super().__init__(connections, schema.ROWS, Row)
-        # Without the rows themselves, which a database would hold to sort them.
-        self._by_prediction = (
-            select(columns.key)
-            .where(_among_keys(columns.prediction_key))
-            .order_by(columns.created.desc(), columns.key.desc())
-        )
+
+    @cached_property
+    def _by_prediction(self) -> Query:
+        # Not in an order: a database would hold the rows to sort them.
+        return self._query(schema.ROWS.c.prediction_key)
 
     def get_shown(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return what ``get_many`` does, as ``shown_row`` cuts it, a row at a time.
@@ -341,14 +349,9 @@ class RowTable(RecordTable[Row]):
         return self._oldest(keys, attrgetter("usage"))
 
     def _oldest(self, keys: Iterable[str], part: Callable[[Row], T]) -> dict[str, T]:
-        row_keys: list[str] = []
-        for batch in _batches(keys):
-            query = partial(_scalars, self._by_prediction, {"keys": batch})
-            row_keys += self._connections.read(query)
-        rows = {
-            names[0]: (names[1], row) for names, row in self._read(self._by_key, row_keys, part)
-        }
-        return dict(rows[key] for key in row_keys if key in rows)  # the oldest is the last
+        rows = self._read(self._by_prediction, keys, part)
+        rows.sort(key=_time_and_key, reverse=True)
+        return {names[1]: row for names, row in rows}
 
     def _names(self, record: Row) -> tuple[object, ...]:
         return record.key, record.prediction_key
@@ -359,9 +362,12 @@ class ArtifactTable(RecordTable[Artifact]):
 
     def __init__(self, connections: Connections) -> None:
         """Keep artifacts in their table."""
-        columns = schema.ARTIFACTS.c
         super().__init__(connections, schema.ARTIFACTS, Artifact)
-        self._newest = self._query(columns.task, columns.created.desc()).limit(RECENT)
+
+    @cached_property
+    def _newest(self) -> Query:
+        columns = schema.ARTIFACTS.c
+        return self._query(columns.task, columns.created.desc()).limit(RECENT)
 
     def recent(self, task: str) -> list[Artifact]:
         """Return up to ``RECENT`` artifacts of ``task``, the newest first.
@@ -375,10 +381,10 @@ class ArtifactTable(RecordTable[Artifact]):
         return record.key, _unicode(record.task)
 
 
-def _scalars(
-    query: Select[str], parameters: dict[str, object], connection: Connection
-) -> list[str]:
-    return list(connection.scalars(query, parameters))
+def _time_and_key(row: tuple[tuple[Any, ...], object]) -> tuple[float, str]:
+    """Return when a row was written, and its key, of what ``_read`` returns."""
+    key, _, created = row[0]
+    return created, key
 
 
 def _changed_rows(statement: Delete, parameters: dict[str, object], connection: Connection) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store.backend import without_credentials
+from pytest_mipro.store.backend import url_for_messages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def _backend_of(parsed: URL) -> Backend:
     kind = parsed.get_backend_name()
     if kind not in BACKENDS:
         message = (
-            f"the store {without_credentials(parsed)} cannot be kept in a database of that kind; "
+            f"the store {url_for_messages(parsed)} cannot be kept in a database of that kind; "
             f"use SQLite or PostgreSQL; {_EXAMPLES}"
         )
         raise StoreError(message)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from pytest_mipro.canonical import JSON
 
-Row: TypeAlias = "tuple[str, dict[str, Any]]"
+FileRow: TypeAlias = "tuple[str, dict[str, Any]]"
 """The location of a row in its file, for messages, and its fields."""
 
 # Hides this module's frames, so that pytest shows the declaring line.
 __tracebackhide__ = True
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[FileRow]:
     """Return the rows of a file in their order.
 
     Raises:
@@ -72,7 +72,7 @@ def _decoded(path: Path, content: bytes) -> str:
     raise DatasetError(message)
 
 
-def _read_jsonl(path: Path, text: str) -> list[Row]:
+def _read_jsonl(path: Path, text: str) -> list[FileRow]:
     # Not str.splitlines, which would also break at U+2028 inside a JSON string.
     stripped = map(str.strip, io.StringIO(text, newline=None))
     return [
@@ -85,7 +85,7 @@ def _read_jsonl(path: Path, text: str) -> list[Row]:
     ]
 
 
-def _read_json(path: Path, text: str) -> list[Row]:
+def _read_json(path: Path, text: str) -> list[FileRow]:
     rows = _parse(path, text)
     if not isinstance(rows, list):
         message = f"{path}: expected a list of objects, got {type(rows).__name__}"
@@ -96,7 +96,7 @@ def _read_json(path: Path, text: str) -> list[Row]:
     ]
 
 
-def _read_csv(path: Path, text: str) -> list[Row]:
+def _read_csv(path: Path, text: str) -> list[FileRow]:
     with _field_size_limit(len(text)):
         records = list(_csv_records(path, text))
     number, header = records[0] if records else (1, [])

@@ -46,6 +46,7 @@ READERS = {
         "fingerprint/packages.py",
         "fingerprint/releases.py",
         "models/local/engine.py",
+        "models/local/server.py",
         "optimize/registry.py",
         "report/html.py",
     },

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from compiles import TwoStep, average_lm, compiled, dumped, small_optimizer
 from distributed import Client, LocalCluster
+from documentation import block
 from executors import Killing, calls_in, logged_lm, running_pool
 from project import CONFTEST
 from sums import evaluate, sums
@@ -27,19 +28,13 @@ if TYPE_CHECKING:
 # Before pytester looks at which modules are loaded: a scheduler in this process loads it, too.
 importlib.import_module("pytest_mipro.evaluate.worker")
 
-EXECUTORS = """
-import os
+THIS_CLUSTER = """
+from types import SimpleNamespace
 
-@pytest.fixture(scope="session")
-def mipro_executor():
-    address = os.environ.get("SCHEDULER")
-    if not address:
-        yield None
-        return
-    from distributed import Client
-    with Client(address) as client:
-        yield client.get_executor(pure=False)
+def LocalCluster(**options):
+    return SimpleNamespace(close=lambda: None, scheduler_address={address!r})
 """
+"""The cluster of the tests in place of one that a conftest file would start."""
 TESTS = """
 from pytest_mipro import mipro_optimize
 from program import Adder, right, DATASET
@@ -68,8 +63,8 @@ def cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def parallel(project: Project) -> Project:
-    """Return a project with two tests of one task, whose rows run where a variable says."""
-    project.write(conftest=CONFTEST + EXECUTORS, test_adder=TESTS)
+    """Return a project with two tests of one task."""
+    project.write(test_adder=TESTS)
     return project
 
 
@@ -82,16 +77,16 @@ def accepted_file(project: Project) -> bytes:
     return content
 
 
-def test_the_workers_of_xdist_share_a_cluster(
-    parallel: Project, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_workers_of_xdist_share_a_cluster(parallel: Project, cluster: LocalCluster) -> None:
     """One of them compiles; calls and artifact are those of threads, byte for byte."""
-    monkeypatch.setenv("SCHEDULER", cluster.scheduler_address)
+    this_cluster = THIS_CLUSTER.format(address=cluster.scheduler_address)
+    documented = block("conftest of a cluster for xdist")
+    parallel.write(conftest=CONFTEST + documented + this_cluster)
     result = parallel.run("--mipro", "--mipro-update", "-n", "2", "--mipro-threads=4")
     result.assert_outcomes(passed=2)
     assert str(result.stdout).count("compiling: ") == 1
     program, calls = accepted_file(parallel), parallel.calls
-    monkeypatch.delenv("SCHEDULER")
+    parallel.write(conftest=CONFTEST)
     parallel.run("--mipro", "--mipro-update").assert_outcomes(passed=2)
     assert (accepted_file(parallel), parallel.calls) == (program, 2 * calls)
 
@@ -107,11 +102,11 @@ def test_the_artifact_is_the_same_everywhere(cluster: LocalCluster) -> None:
     assert results[0][1].calls > 50
 
 
-def test_what_cannot_cross_is_an_error(
-    parallel: Project, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_cross_is_an_error(parallel: Project, cluster: LocalCluster) -> None:
     """It names the object, before any call."""
-    monkeypatch.setenv("SCHEDULER", cluster.scheduler_address)
+    documented = block("conftest of a cluster")
+    address = documented.replace("tcp://SCHEDULER:8786", cluster.scheduler_address)
+    parallel.write(conftest=CONFTEST + address)
     program = (parallel.path / "program.py").read_text("utf-8")
     locked = program.replace("super().__init__()", "super().__init__(); self.lock = LOCK")
     parallel.write(program=f"import threading\nLOCK = threading.Lock()\n{locked}")

@@ -6,12 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from project import Project
-
-pytestmark = pytest.mark.uses("pytest")
 
 METRICS = """
 import pytest

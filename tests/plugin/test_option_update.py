@@ -59,7 +59,7 @@ def test_an_update_writes_three_files_and_shows_them(unaccepted: Project) -> Non
     result.stdout.fnmatch_lines(
         [
             "  no regression: PASS: the reference was accepted now; nothing changed: *",
-            "test_adder: first reference: *test_adder.json and *.program.json and *.history.json",
+            "test_adder: first reference: *test_adder.json, *.program.json, *.history.json",
             "  scores: baseline 0.*, compiled 0.* (n = 24)",
             "  instruction of add:",
             "    + *",
@@ -101,8 +101,8 @@ def test_tests_that_share_a_task_have_references_of_their_own(compiled: Project)
     result.stdout.fnmatch_lines_random(
         [
             "test_one: first reference: *",
-            "test_two[[]a]: first reference: __mipro__/test_adder/TestMore.test_two[[]a].json *",
-            "test_two[[]b/c $(x)]: first reference: *TestMore.test_two[[]b_c___x_]-*.json *",
+            "test_two[[]a]: first reference: __mipro__/test_adder/TestMore.test_two[[]a].json, *",
+            "test_two[[]b/c $(x)]: first reference: *TestMore.test_two[[]b_c___x_]-*.json, *",
         ]
     )
     written = files(compiled)

@@ -13,7 +13,7 @@ import pyte
 import pytest
 from project import CONFTEST, LONGEST, PROGRAM, SILENT
 
-from pytest_mipro.plugin.progress import ProgressReporter, _PhaseRate
+from pytest_mipro.plugin.progress import ProgressDisplay, _PhaseRate
 from pytest_mipro.records import Progress
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_the_error_of_an_unreachable_model_is_shown(
 
 def test_a_log_has_a_line_each_minute() -> None:
     """A long phase keeps a log alive, as some systems take silence for a hang."""
-    reporter = ProgressReporter(cast("pytest.Config", SimpleNamespace(workerinput={})))
+    reporter = ProgressDisplay(cast("pytest.Config", SimpleNamespace(workerinput={})))
     reporter._last = 100.0
     due = [reporter._is_due(now, None) for now in (101.0, 159.0, 160.0)]
     assert due == [False, False, True]

@@ -142,13 +142,28 @@ def test_a_run_without_a_standing_fail_is_green(suite: Project) -> None:
 def test_a_fail_has_to_come_twice(suite: Project) -> None:
     """The same stored answers are no second FAIL; the models have to be asked again."""
     options = ("--mipro", "-o", "mipro_confirm=2", "-k", "clear")
-    for _ in range(2):
+    for again in ("", "; the answers are those of the run before*with --mipro-rescore"):
         result = suite.run(*options)
         result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines(["*this is FAIL 1 of 2 in a row that are needed*"])
+        result.stdout.fnmatch_lines([f"*FAIL 1 of 2 in a row that are needed to fail a run{again}"])
     result = suite.run(*options, "--mipro-rescore")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*this is a FAIL in 2 runs in a row, 2 are needed*"])
+
+
+def test_more_rows_of_a_measurement_are_no_second_fail(suite: Project) -> None:
+    """An assert that asks further batches judges the answers that failed before."""
+    options = ("--mipro", "-o", "mipro_confirm=2", "-o", "mipro_sequential=true", "-k", "clear")
+    suite.run(*options).stdout.fnmatch_lines(["test_clear  30 of 60 *"])
+    test = "    assert mipro.no_regression()\n    assert mipro.costs_no_more(ratio=9)\n"
+    clear, rest = TESTS.partition("def test_unasserted")[::2]
+    begin, end = clear.rsplit("    assert mipro.no_regression()\n", 1)
+    suite.write(test_adder=begin + test + end + "def test_unasserted" + rest)
+    result = suite.run(*options)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["test_clear  60 *", "*this is FAIL 1 of 2*the answers are those of the run before*"]
+    )
 
 
 def test_a_correction_of_another_name_is_an_error(project: Project) -> None:

@@ -483,7 +483,7 @@ def outcome_of(
         task,
         InterimResults(Batches.of(task), 1, result, lambda _: result),
         ReferenceState(checkout.location(), reference, acceptance, stale, anchor=anchor),
-        look or LookCount(1, len(compiled.scores)),
+        lambda: look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
         holds_fails=holds_fails,

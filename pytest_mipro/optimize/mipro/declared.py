@@ -79,7 +79,6 @@ class DeclaredMIPRO:
 
     def bounds(self, task: Task, profile: CallProfile) -> tuple[Bound, ...]:
         """See ``Optimizer``."""
-        # ruff: ignore[import-outside-top-level]: a session with nothing to compile needs no engine
         from pytest_mipro.optimize.mipro.estimate import bounds_of_compile
 
         return bounds_of_compile(
@@ -88,14 +87,12 @@ class DeclaredMIPRO:
 
 
 def _write_study(result: PipelineResult, url: str, name: str) -> None:
-    # ruff: ignore[import-outside-top-level]: most sessions write none
     from pytest_mipro.optimize.mipro.study import write_study
 
     write_study(result, url, name)
 
 
 def _mipro(request: CompileRequest) -> MIPROv2:
-    # ruff: ignore[import-outside-top-level]: a session with nothing to compile needs no Optuna
     from pytest_mipro.optimize.mipro.optimizer import MIPROv2
 
     task = request.task

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_mipro.evaluate import StoredRows
     from pytest_mipro.optimize.mipro.search_budget import SearchBudget
     from pytest_mipro.optimize.mipro.space import Space
-    from pytest_mipro.records import Candidate, Usage
+    from pytest_mipro.records import Candidate, Row
 
 FIRST_MINIBATCH = 5
 """Rows a candidate is measured on at first; each further minibatch doubles them."""
@@ -73,7 +73,7 @@ class Measurements:
         self._budget = budget
         self._programs: dict[Candidate, dspy.Module] = {}
         self._scores: dict[Candidate, list[float]] = {}
-        self._new_usages: dict[Candidate, list[Usage | None]] = {}
+        self._new_rows: dict[Candidate, list[Row | None]] = {}
 
     def extend_space(self, space: Space) -> None:
         """Measure candidates of ``space``, which has more instructions, from now on."""
@@ -132,8 +132,8 @@ class Measurements:
         rows = await self._rows.evaluate(self._program(candidate), self._valset[: minibatch.stop])
         if len(rows) > len(self._scores.get(candidate, ())):
             self._scores[candidate] = [row.score for row in rows]
-            self._new_usages[candidate] = [
-                row.usage if self._rows.is_new(row.key) else None for row in rows
+            self._new_rows[candidate] = [
+                row if self._rows.is_new(row.key) else None for row in rows
             ]
 
     def record(self, minibatch: Minibatch) -> None:
@@ -158,9 +158,9 @@ class Measurements:
             self._programs[candidate] = self._space.program(candidate)
         return self._programs[candidate]
 
-    def _paid(self, minibatch: Minibatch) -> list[Usage]:
-        """Return the usages of the rows that were not in the store before."""
+    def _paid(self, minibatch: Minibatch) -> list[Row]:
+        """Return the rows that were not in the store before."""
         if not self._budget.is_limited:
             return []
-        usages = self._new_usages[minibatch.candidate][minibatch.start : minibatch.stop]
-        return [usage for usage in usages if usage is not None]
+        rows = self._new_rows[minibatch.candidate][minibatch.start : minibatch.stop]
+        return [row for row in rows if row is not None]

@@ -29,7 +29,12 @@ from pytest_mipro.evaluate import (
     WorkerPool,
     run_to_completion,
 )
-from pytest_mipro.models import resolve_model
+from pytest_mipro.optimize.mipro.arguments import (
+    model_of,
+    refuse_no_program,
+    refuse_permission,
+    settings_of_teacher,
+)
 from pytest_mipro.optimize.mipro.bootstrap import Bootstrap
 from pytest_mipro.optimize.mipro.mistakes import TrainingRuns
 from pytest_mipro.optimize.mipro.pipeline import Pipeline
@@ -162,15 +167,15 @@ class MIPROv2(Teleprompter):
             rounds=rounds,
         )
         self.metric = metric
-        self.task_model = _model("task_model", task_model) or dspy.settings.lm
-        self.prompt_model = _model("prompt_model", prompt_model) or dspy.settings.lm
+        self.task_model = model_of("task_model", task_model) or dspy.settings.lm
+        self.prompt_model = model_of("prompt_model", prompt_model) or dspy.settings.lm
         self._has_prompt_model = prompt_model is not None
         if not self.task_model or not self.prompt_model:
             message = (
                 "give prompt_model and task_model, or set a default with dspy.configure(lm=...)"
             )
             raise DeclarationError(message)
-        self.teacher_settings = _teacher_settings(teacher_settings)
+        self.teacher_settings = settings_of_teacher(teacher_settings)
         self.max_bootstrapped_demos = max_bootstrapped_demos
         self.max_labeled_demos = max_labeled_demos
         self.auto = auto
@@ -263,10 +268,10 @@ class MIPROv2(Teleprompter):
             MetricError: The metric returned no score.
             ProgramError: The program failed on more than ``max_errors`` rows.
         """
-        _refuse_permission(requires_permission_to_run)
-        _refuse_no_program("student", student)
+        refuse_permission(requires_permission=requires_permission_to_run)
+        refuse_no_program("student", student)
         if teacher is not None:
-            _refuse_no_program("teacher", teacher)
+            refuse_no_program("teacher", teacher)
         overrides = {
             "num_trials": num_trials,
             "max_bootstrapped_demos": max_bootstrapped_demos,
@@ -295,7 +300,7 @@ class MIPROv2(Teleprompter):
             pipeline = self._pipeline(
                 student=student,
                 teacher=teacher,
-                teacher_settings=_teacher_settings(teacher_settings or self.teacher_settings),
+                teacher_settings=settings_of_teacher(teacher_settings or self.teacher_settings),
                 options=options,
                 plan=plan,
                 store=store,
@@ -413,38 +418,3 @@ class MIPROv2(Teleprompter):
         if self.log_dir is not None:
             save_candidates(Path(self.log_dir), space, search, result.full)
         return program
-
-
-def _model(name: str, model: dspy.BaseLM | str | None) -> dspy.BaseLM | None:
-    """Return the model that an argument names, or is."""
-    if isinstance(model, str):
-        return resolve_model(model).lm
-    if model is not None and not isinstance(model, dspy.BaseLM):
-        message = f"{name}={model!r:.80}: expected a dspy.LM or the name of a model"
-        raise DeclarationError(message)
-    return model
-
-
-def _teacher_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the teacher's settings with its model, if they have one, which may be named."""
-    settings = dict(settings or {})
-    if "lm" in settings:
-        settings["lm"] = _model("teacher_settings['lm']", settings["lm"])
-    return settings
-
-
-def _refuse_no_program(name: str, value: object) -> None:
-    if not isinstance(value, dspy.Module):
-        message = f"{name}={value!r:.80} is not a dspy.Module; expected an instance of one"
-        raise DeclarationError(message)
-
-
-def _refuse_permission(requires_permission: bool | None) -> None:
-    if requires_permission:
-        message = (
-            "requires_permission_to_run=True: there is no confirmation to ask for any more; "
-            "leave the argument out"
-        )
-        raise DeclarationError(message)
-    if requires_permission is not None:
-        logger.warning("requires_permission_to_run is deprecated and has no effect; leave it out")

@@ -17,7 +17,7 @@ import math
 import random
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
@@ -298,8 +298,8 @@ class GroundedProposer:
         temperature = self._options.init_temperature
         # Without a temperature there are no rollouts; the requests differ all the same.
         rollout_id = {"rollout_id": rollout} if temperature else {}
-        lm = self._prompt_model.copy(temperature=temperature, **rollout_id)
-        return _cleaned(await self._ask(signature, request, lm))
+        sampling = {"temperature": temperature, **rollout_id}
+        return _cleaned(await self._ask(signature, request, sampling))
 
     def _data_summaries(self) -> list[Coroutine[Any, Any, str]]:
         if not self._options.data_aware_proposer:
@@ -320,16 +320,22 @@ class GroundedProposer:
         ]
         return [self._ask(DescribeProgram, {**code, **example}), *modules]
 
+    @cached_property
+    def _described_model(self) -> str:
+        """The digest of the prompt model and the adapter; describing a model reads its code."""
+        described = fingerprint.describe_model(self._prompt_model)
+        return digest([described, fingerprint.describe_adapter(self._adapter)])
+
     async def _ask(
         self,
         signature: type[dspy.Signature],
         request: dict[str, str],
-        lm: dspy.BaseLM | None = None,
+        sampling: Mapping[str, float] | None = None,
     ) -> str:
-        model = self._prompt_model if lm is None else lm
+        model = self._prompt_model.copy(**sampling) if sampling else self._prompt_model
         content = [
             *(signature.instructions, sorted(signature.input_fields), request),
-            *(fingerprint.describe_model(model), fingerprint.describe_adapter(self._adapter)),
+            *(sampling, self._described_model),
         ]
         key = digest(plain(content))
         work = Work(ask, (model, self._adapter, signature), (request, key))

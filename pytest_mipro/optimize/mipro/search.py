@@ -25,9 +25,10 @@ them on the full validation set. The differences and their reasons:
   simpler program, and the baseline wins unless it is beaten.
 - Once the rows are spent, further instructions are written from the mistakes of
   the best candidate, in rounds (``rounds.py``), and compete in the same search.
-- A budget may end the search early. Enough of it is reserved to measure the
-  best candidate so far and the baseline in full; ``search_budget.py`` says how
-  the budget decides.
+- A budget may end the search early. Enough of it is reserved to measure a
+  candidate in full. Of the rest, up to ``ROUNDS_SHARE`` is for the rounds,
+  because instructions that are written from mistakes mostly gain more than
+  further combinations do. ``search_budget.py`` says how the budget decides.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from pytest_mipro.optimize.mipro.search_limits import (
     PROMISING,
     RIVAL_TURNS,
     RIVALS,
+    ROUNDS_SHARE,
     WRITERS,
 )
 from pytest_mipro.records import Candidate, Progress, Trial
@@ -157,14 +159,14 @@ class Search:
         """
         measurements = Measurements(space, self._rows, self._valset, self._budget)
         search = _SpaceSearch(space, measurements, self._limits, self._budget, self._on_progress)
-        await search.explore()
+        await search.explore(leave_for_rounds=rounds is not None)
         if rounds is not None:
             await search.learn(rounds)
         self._budget.reserve(0)
         winner = await search.choose_winner()
         scores = measurements.all_scores()
         return SearchResult(
-            winner, search.trials(), search.cut, scores, search.space, tuple(search.drafts)
+            winner, search.trials(), search.any_cut, scores, search.space, tuple(search.drafts)
         )
 
 
@@ -179,7 +181,7 @@ class _SpaceSearch:
         budget: SearchBudget,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self.cut = ""
+        self.cut = self._cut_of_exploring = ""
         self.drafts: list[Draft] = []
         self.space = space
         self._measurements = measurements
@@ -191,9 +193,18 @@ class _SpaceSearch:
         all_rows = min(space.size, limits.candidates + 1) * full
         self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
         self._most_candidates = limits.candidates
+        self._left_for_rounds = 0
 
-    async def explore(self) -> None:
+    @property
+    def any_cut(self) -> str:
+        """The limit that ended the search early, or its part before the rounds."""
+        return self.cut or self._cut_of_exploring
+
+    async def explore(self, *, leave_for_rounds: bool = False) -> None:
         """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
+        if leave_for_rounds:
+            most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)
+            self._left_for_rounds = self._budget.part(ROUNDS_SHARE, most, beside=self._full)
         begun = opening(self.space)[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
         await self._measurements.extend(begun, OPENING)
@@ -222,7 +233,9 @@ class _SpaceSearch:
         leader = self._ranking()[0]
         attempts = rounds.attempts(leader)
         requests = WRITERS * len(self.space.instructions)
-        if not self._affords(requests + rounds.count_new(self.space, leader, attempts)):
+        runs = rounds.count_new(self.space, leader, attempts)
+        measured = WRITERS * min(FIRST, self._full)  # Else what is written is of no use.
+        if not self._affords(requests + runs + measured):
             return None
         draft = await rounds.draft(self.space, leader, attempts)
         self._budget.count_phases(rounds.spent)
@@ -258,7 +271,7 @@ class _SpaceSearch:
 
     def _affords(self, new: int) -> bool:
         """Return whether the budget allows ``new`` rows; end the search if it does not."""
-        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
+        if (limit := self._budget.limit_against(new + self._full)) is not None:
             self.cut = str(limit)
         return limit is None
 
@@ -289,7 +302,7 @@ class _SpaceSearch:
         """Choose minibatch ``number``; None if the rows, the candidates or the budget are spent."""
         begun = self._measurements.begun
         is_spent = sum(begun.values()) >= self._row_budget
-        if self.cut or (is_spent and number >= self._acquisition.introductions):
+        if self.any_cut or (is_spent and number >= self._acquisition.introductions):
             return None
         for candidate in self._acquisition.proposals(number):
             rows = begun.get(candidate, 0)
@@ -301,7 +314,9 @@ class _SpaceSearch:
     def _begin(self, minibatch: Minibatch) -> bool:
         """Begin a minibatch and return True, or end the search if the budget does not allow it."""
         new = self._measurements.count_new(minibatch)
-        if not self._affords(new):
+        limit = self._budget.limit_against(new + self._full + self._left_for_rounds)
+        if limit is not None:
+            self._cut_of_exploring = str(limit)
             return False
         self._measurements.begin(minibatch, new)
         return True
@@ -312,24 +327,17 @@ class _SpaceSearch:
             measurements.count_new(measurements.minibatch(candidate, OPENING))
             for candidate in candidates
         )
-        if (limit := self._budget.limit_against(new + self._rows_of_final)) is not None:
+        if (limit := self._budget.limit_against(new + self._full)) is not None:
             raise self._budget.error(limit)
 
     @property
     def _has_all_candidates(self) -> bool:
         return len(self._measurements.begun) > self._most_candidates
 
-    @property
-    def _rows_of_final(self) -> int:
-        """The most rows that it takes to measure a candidate and the baseline in full."""
-        recorded = self._measurements.recorded.get(self.space.baseline, 0)
-        return 2 * self._full - max(recorded, min(OPENING, self._full))
-
     async def choose_winner(self) -> Candidate:
         """Return the best candidate in full, once none is expected to be better."""
         measurements, full, baseline = self._measurements, self._full, self.space.baseline
-        leader = self._ranking()[0]
-        finalists = [leader, *self._undecided(leader)]
+        finalists = await self._finalists()
         # All rows are asked for at once, though a part of them is enough to choose the rivals.
         minibatches = [measurements.minibatch(candidate, full) for candidate in finalists]
         whole = gather([measurements.evaluate(minibatch) for minibatch in minibatches])
@@ -346,6 +354,33 @@ class _SpaceSearch:
         while self._undecided(measurements.best()) and measurements.recorded[baseline] < full:
             await measurements.extend([baseline], full)
         return measurements.best()
+
+    async def _finalists(self) -> list[Candidate]:
+        """Return the best candidate so far, and the baseline unless that is worse."""
+        measurements, baseline = self._measurements, self.space.baseline
+        leader = self._ranking()[0]
+        minibatches = [
+            measurements.minibatch(candidate, self._full) for candidate in (leader, baseline)
+        ]
+        limit = self._budget.limit_against(sum(map(measurements.count_new, minibatches)))
+        if limit is None:
+            return [leader, *self._undecided(leader)]
+        finalist = await self._only_finalist()
+        if finalist != leader:
+            self.cut = self.cut or str(limit)
+        return [finalist]
+
+    async def _only_finalist(self) -> Candidate:
+        """Return the best candidate that is ahead on all the baseline's rows, or the baseline."""
+        measurements, baseline = self._measurements, self.space.baseline
+        shared = measurements.recorded[baseline]
+        for candidate in takewhile(lambda candidate: candidate != baseline, self._ranking()):
+            new = measurements.count_new(measurements.minibatch(candidate, shared))
+            if self._budget.limit_against(new + self._full - shared) is None:
+                await measurements.extend([candidate], shared)
+                if not self._undecided(candidate):
+                    return candidate
+        return baseline
 
     async def _measure_rivals(self, finalists: Sequence[Candidate]) -> None:
         """Measure the candidates that are expected to be better than those measured in full.

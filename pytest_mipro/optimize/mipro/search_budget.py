@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect
 from typing import TYPE_CHECKING
 
 from pytest_mipro.records import BudgetCut, Usage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_mipro.errors import BudgetExceeded
+    from pytest_mipro.records import Row
     from pytest_mipro.spending import Account, Limit, LimitKind, Remaining
 
 
@@ -50,6 +52,8 @@ class SearchBudget:
         self._sample: Sequence[Usage] = ()
         self._spent = Usage()
         self._rows = 0
+        self._uncached_rows = 0
+        self._uncached = Usage()
         self._under_way = 0
 
     @property
@@ -80,11 +84,14 @@ class SearchBudget:
         """Count ``rows`` as under way, at their expected cost."""
         self._under_way += rows
 
-    def finish(self, usages: Sequence[Usage]) -> None:
+    def finish(self, rows: Sequence[Row]) -> None:
         """Replace the expected cost of rows under way by their usages."""
-        self._under_way -= len(usages)
-        self._rows += len(usages)
-        self._spent += Usage.total(usages)
+        self._under_way -= len(rows)
+        self._rows += len(rows)
+        self._spent += Usage.total(row.usage for row in rows)
+        uncached = [row.usage for row in rows if row.is_uncached]
+        self._uncached_rows += len(uncached)
+        self._uncached += Usage.total(uncached)
 
     def limit_against(self, rows: int) -> Limit | None:
         """Return a limit that does not allow ``rows`` more, or None if there is none."""
@@ -92,6 +99,15 @@ class SearchBudget:
             if self._needed(rows, left.limit.unit) > left.amount:
                 return left.limit
         return None
+
+    def part(self, share: float, most: int, beside: int) -> int:
+        """Return a share of the rows that all limits allow beside ``beside`` others.
+
+        It is at most ``most``.
+        """
+        rows = range(1, math.ceil(most / share) + 1)
+        count = bisect(rows, 0, key=lambda count: self.limit_against(count + beside) is not None)
+        return min(most, int(share * count))
 
     def error(self, limit: Limit) -> BudgetExceeded:
         """Return the error that ``limit`` does not allow the rows a search cannot do without."""
@@ -113,7 +129,13 @@ class SearchBudget:
         return spent + _whole(ahead * self._per_row(kind), kind)
 
     def _per_row(self, kind: LimitKind) -> float:
-        """Return the cost of a row: the mean of the search's rows, or of the sample."""
+        """Return the cost of a row: the mean of the search's rows, or of the sample.
+
+        Rows with a call that a cache answered count only if there are no others: the next row
+        may find nothing in the cache.
+        """
+        if self._uncached_rows:
+            return amount(self._uncached, kind) / self._uncached_rows
         if self._rows:
             return amount(self._spent, kind) / self._rows
         if self._sample:

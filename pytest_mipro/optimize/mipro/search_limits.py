@@ -29,6 +29,9 @@ PROMISING = 2
 MORE = 20
 """Validation rows that these are measured on."""
 
+ROUNDS_SHARE = 2 / 3
+"""Share of the rows that a budget allows before the final that is left for rounds."""
+
 
 class SearchBound(NamedTuple):
     """The most rows that a search evaluates: at first, in its rounds, and in the final."""
@@ -91,6 +94,14 @@ class SearchLimits:
         spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
         searched = max(begun, spent, begun + (instructions - 1) * largest)
         final = 2 * valset + RIVAL_TURNS * RIVALS * math.ceil(valset / 2)
-        compared = (WRITERS + 1) * min(FIRST, valset) + PROMISING * min(MORE, valset)
-        learned = self.rounds * compared
+        learned = self.rounds * _rows_compared(valset)
         return SearchBound(*(min(rows, all_rows) for rows in (searched, learned, final)))
+
+    def most_rows_of_rounds(self, predictors: int, valset: int) -> int:
+        """Return the most rows of all rounds, with training examples; requests count as rows."""
+        return self.rounds * (_rows_compared(valset) + ATTEMPTS + WRITERS * predictors)
+
+
+def _rows_compared(valset: int) -> int:
+    """Return the most validation rows of a round."""
+    return (WRITERS + 1) * min(FIRST, valset) + PROMISING * min(MORE, valset)

@@ -250,6 +250,15 @@ def test_an_infrastructure_error_has_the_cause_and_the_next_step() -> None:
     assert "the same command goes on from there" in message
 
 
+def test_an_error_of_a_key_says_what_to_check() -> None:
+    """Asking again alone does not mend it."""
+    message = str(infrastructure_error(dspy.LMAuthError("the key was revoked"), "running Router"))
+
+    first, next_step, _ = message.splitlines()
+    assert first.endswith("LMAuthError: the key was revoked")
+    assert next_step == "check the API key of the model, and that it may use this model"
+
+
 def test_an_infrastructure_error_is_not_wrapped() -> None:
     """An error that already stops the run is the same object."""
     error = InfrastructureError("the model is gone")

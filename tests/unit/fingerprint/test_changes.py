@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from alterations import Alter
     from fingerprints import Load
 
-pytestmark = pytest.mark.uses("dspy", "pydantic")
-
 
 @dataclass(frozen=True)
 class Edit:
@@ -343,6 +341,21 @@ def test_changes_are_in_order() -> None:
         "2 train rows added",
         "1 train row moved",
         "1 val row removed",
+    )
+
+
+def test_options_that_came_with_another_optimizer_are_not_listed() -> None:
+    """Another optimizer is one change; an option of both that changed is another."""
+    optimizer, k, seed = Part(Kind.OPTIMIZER), Part(Kind.OPTIMIZER, "k"), Part(Kind.OPTION, "seed")
+    mipro = {optimizer: "mipro", seed: "1", Part(Kind.OPTION, "auto"): "light"}
+    labeled = Fingerprint({optimizer: "labeled", seed: "2", k: "3"})
+
+    assert labeled.changes_since(Fingerprint(mipro).parts) == (
+        "optimizer changed",
+        "option seed changed",
+    )
+    assert Fingerprint({optimizer: "labeled", seed: "2"}).changes_since(labeled.parts) == (
+        "optimizer k removed",
     )
 
 

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dspy import lm15
     from fingerprints import Load
 
-pytestmark = pytest.mark.uses("dspy", "pydantic")
-
 
 def load_task(load: Load, project: str) -> Task:
     """Return the task of a version of the routing project."""
@@ -391,17 +389,17 @@ def compile_with(store: Store, num_trials: int, seed: int) -> tuple[Counter[str]
         prompt_model=lm,
         task_model=lm,
         auto=None,
-        num_candidates=5,
+        num_candidates=4,
         num_threads=4,
         seed=seed,
         store=store,
     )
     compiled = optimizer.compile(
         dspy.Predict("question -> answer"),
-        trainset=sums(10, 0),
-        valset=sums(24, 100),
+        trainset=sums(6, 0),
+        valset=sums(12, 100),
         num_trials=num_trials,
-        minibatch_size=16,
+        minibatch_size=8,
         program_aware_proposer=False,
     )
     return engine.prompts, json.dumps(compiled.dump_state(), sort_keys=True)
@@ -409,12 +407,12 @@ def compile_with(store: Store, num_trials: int, seed: int) -> tuple[Counter[str]
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_more_trials_continue_the_search(seed: int) -> None:
-    """After 8 trials in the store, 16 repeat no call, and have the result of 16 without them."""
+    """After 5 trials in the store, 10 repeat no call, and have the result of 10 without them."""
     shared, alone = Store.in_memory(), Store.in_memory()
 
-    first, _ = compile_with(shared, 8, seed)
-    second, continued_state = compile_with(shared, 16, seed)
-    uninterrupted, state = compile_with(alone, 16, seed)
+    first, _ = compile_with(shared, 5, seed)
+    second, continued_state = compile_with(shared, 10, seed)
+    uninterrupted, state = compile_with(alone, 10, seed)
     shared.close()
     alone.close()
 

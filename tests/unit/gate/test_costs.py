@@ -104,6 +104,12 @@ class TestWord:
         assert verdict.word == "FAIL"
         assert comparison_of(verdict).times(comparison_of(verdict).difference) == math.inf
 
+    def test_few_answers_cost_nothing(self) -> None:
+        """An interval that leaves all open goes with a verdict that decides nothing."""
+        verdict = judge(scorecard(costs([0.0])), scorecard(costs([5.0])))
+        assert verdict.word == "INCONCLUSIVE"
+        assert "inf times [0.00, inf] as much" in verdict.sentence
+
 
 class TestUnit:
     def test_dollars_where_all_prices_are_known(self) -> None:

@@ -52,6 +52,19 @@ def test_a_fail_is_no_more_frequent_with_more_metrics() -> None:
     assert many.sentence.startswith("all 20 metrics: tone INCONCLUSIVE -0.275, ")
 
 
+def test_a_verdict_that_does_not_hold_is_worse_than_one_that_does() -> None:
+    """What the anchor holds up by one metric does not pass because another one did worse."""
+    judge = partial(no_regression, AcceptedScores(scorecard(30), ""), tolerance=0.1)
+    judges = {
+        "exact": partial(judge, scorecard(27), tolerated=False),
+        "tone": partial(judge, scorecard(25), tolerated=True),
+    }
+    for order in (judges, dict(reversed(judges.items()))):
+        verdict = by_all_metrics(order, 0.05)
+        assert (verdict.word, bool(verdict)) == ("INCONCLUSIVE", False)
+    assert by_all_metrics({"tone": judges["tone"]}, 0.05)
+
+
 def test_the_sentence_has_every_metric() -> None:
     """It has each word with its difference, both levels, and the worst metric's sentence."""
     sentence = judged(exact=32, tone=10).sentence

@@ -12,6 +12,7 @@ from pytest_mipro.gate.suite import (
     corrected_by_holm,
     fail_p_value,
     holm,
+    is_measured_anew,
     next_streak,
 )
 from pytest_mipro.records import FailStreak, PairedComparison, Verdict
@@ -112,24 +113,53 @@ def test_a_fail_is_judged_at_its_own_alpha() -> None:
 
 
 @pytest.mark.parametrize(
-    "earlier_fails, is_fail, evidence, asked_again, fails",
+    "earlier_fails, is_fail, is_new, fails",
     [
-        (None, True, "b", False, 1),
-        (None, False, "b", False, 0),
-        (1, True, "b", False, 2),
-        (1, True, "a", False, 1),
-        (1, True, "a", True, 2),
-        (0, True, "a", False, 1),
-        (1, False, "b", False, 0),
+        (None, True, True, 1),
+        (None, False, True, 0),
+        (1, True, True, 2),
+        (1, True, False, 1),
+        (2, True, False, 2),
+        (0, True, False, 1),
+        (1, False, True, 0),
     ],
 )
-def test_a_streak_counts_fails_on_new_answers(
-    earlier_fails: int | None, is_fail: bool, evidence: str, asked_again: bool, fails: int
+def test_a_streak_counts_fails_that_were_measured(
+    earlier_fails: int | None, is_fail: bool, is_new: bool, fails: int
 ) -> None:
-    """Scores of the run before count again only if the models were asked again."""
-    streak = None if earlier_fails is None else FailStreak("key", earlier_fails, "a")
-    new = next_streak(streak, "key", fails=is_fail, evidence=evidence, asked_again=asked_again)
-    assert new == FailStreak("key", fails, evidence)
+    """The answers of the run before are no second FAIL."""
+    streak = None if earlier_fails is None else FailStreak("key", earlier_fails, answers(3))
+    new = next_streak(streak, "key", fails=is_fail, evidence=answers(4), is_new=is_new)
+    assert new == FailStreak("key", fails, answers(4))
+
+
+def answers(count: int, *, changed: int = 0, first: int = 0) -> dict[str, str]:
+    """Return the evidence of so many examples, of which the last ones changed their answer."""
+    return {
+        str(number): "new" if number >= first + count - changed else "old"
+        for number in range(first, first + count)
+    }
+
+
+@pytest.mark.parametrize(
+    "evidence, is_new",
+    [
+        (answers(20), False),
+        (answers(20, changed=1), False),
+        (answers(20, changed=11), True),
+        (answers(20, changed=20), True),
+        (answers(80), False),
+        (answers(80, changed=60), False),
+        (answers(80, changed=80), True),
+        (answers(10), False),
+        (answers(20, first=10), False),
+        (answers(20, first=11), True),
+    ],
+)
+def test_a_measurement_has_other_answers(evidence: dict[str, str], is_new: bool) -> None:
+    """More rows of a sequential task, a failed answer that now came, a new example are none."""
+    assert is_measured_anew(FailStreak("key", 1, answers(20)), evidence) is is_new
+    assert is_measured_anew(None, evidence)
 
 
 @pytest.mark.parametrize("fails, holds", [(1, True), (2, False), (3, False)])
@@ -138,3 +168,5 @@ def test_a_fail_needs_confirmation(fails: int, holds: bool) -> None:
     judged = confirmed(verdict("FAIL", 0.001), fails, 2)
     assert bool(judged) is holds
     assert f"FAIL {fails} of 2" in judged.sentence or f"in {fails} runs in a row" in judged.sentence
+    again = confirmed(verdict("FAIL", 0.001), fails, 2, is_new=False)
+    assert ("ask again with --mipro-rescore" in again.sentence) is holds

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_missing_provider_is_refused(name: str) -> None:
 
 
 def test_local_is_the_embedded_model_and_how_to_drive_it() -> None:
-    """The embedded model has its adapter, takes one call at a time, and is not loaded yet."""
+    """The embedded model has its adapter, takes two calls at a time, and is not loaded yet."""
     pytest.importorskip("xllamacpp")
 
     model = resolve_model("local")
@@ -129,4 +130,4 @@ def test_local_is_the_embedded_model_and_how_to_drive_it() -> None:
     assert isinstance(model.lm, dspy.LM)
     assert "smollm2" in model.lm.model
     assert isinstance(model.adapter, LineAdapter)
-    assert model.threads == 1
+    assert model.threads == min(2, os.cpu_count() or 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mipro.plugin.contradictions import consistent_settings
 from pytest_mipro.plugin.options import OptionValue, Switch, Text
 from pytest_mipro.plugin.settings import Settings, add_options, options
 from pytest_mipro.store import Store
@@ -27,7 +28,7 @@ def session_config(pytester: pytest.Pytester, *arguments: str) -> pytest.Config:
 
 def settings(pytester: pytest.Pytester, *arguments: str) -> Settings:
     """Return the settings of a session with these arguments."""
-    return Settings.from_config(session_config(pytester, *arguments))
+    return consistent_settings(session_config(pytester, *arguments))
 
 
 def flags() -> Sequence[str]:

@@ -164,9 +164,17 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     HeldOutExample: HELD_OUT,
     MetricScores: METRIC_SCORES,
     Look: st.builds(
-        Look, TEXT, COUNT, st.sampled_from(get_args(LookKind)), COUNT, TEXT, TEXT, tuples(TEXT)
+        Look,
+        TEXT,
+        COUNT,
+        st.sampled_from(get_args(LookKind)),
+        COUNT,
+        tuples(TEXT),
+        TEXT,
+        TEXT,
+        tuples(TEXT),
     ),
-    FailStreak: st.builds(FailStreak, TEXT, COUNT, TEXT),
+    FailStreak: st.builds(FailStreak, TEXT, COUNT, st.dictionaries(TEXT, TEXT, max_size=2)),
     Prompt: PROMPT,
     Artifact: st.builds(
         Artifact,

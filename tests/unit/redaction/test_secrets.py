@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import dspy
 import pytest
 
+from pytest_mipro.records import ExampleResult, Failure
+
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
     from pytest_mipro.redaction import Secrets
@@ -91,6 +93,16 @@ def test_all_texts_are_redacted(secrets: Secrets) -> None:
         "rows": ["***", 3, None, True],
         "n": 0.5,
     }
+
+
+def test_the_texts_of_a_record_are_redacted(secrets: Secrets) -> None:
+    """The result is a record of the same type, whose other values stay as they are."""
+    secrets.add_from({"api_key": LONG})
+    failure = Failure("Error", f"401 for {LONG}", "")
+    result = ExampleResult(0.5, ({"answer": LONG},), (failure,))
+    assert secrets.redact(result) == ExampleResult(
+        0.5, ({"answer": "***"},), (Failure("Error", "401 for ***", ""),)
+    )
 
 
 def test_the_longest_secret_is_replaced_first(secrets: Secrets) -> None:

@@ -20,6 +20,7 @@ from pytest_mipro.reference.history import (
     entry_of,
     first_history,
     read_history,
+    united_looks,
     write_history,
 )
 from pytest_mipro.reference.location import ReferenceLocation
@@ -46,7 +47,7 @@ REFERENCE = Reference(
     state={"add": {"demos": [], "signature": {"instructions": "Add."}}},
 )
 HISTORY = first_history(REFERENCE)
-FIRST, SECOND = LedgerEntry(1, "run", 9), LedgerEntry(2, "rescore", 9)
+FIRST, SECOND = LedgerEntry(1, "run", 9, ("a",)), LedgerEntry(2, "rescore", 9, ("b", "c"))
 
 
 @pytest.fixture
@@ -97,18 +98,20 @@ class TestHistory:
         assert replace(REFERENCE, state={}).identity != REFERENCE.identity
 
     def test_an_entry_is_of_a_look(self) -> None:
-        """The ledger keeps the number, the kind and the seed."""
-        look = Look("key", 2, "rescore", 9, "test_x.py::test_x", "set", ("a", "b"))
+        """The ledger keeps the number, the kind, the seed and the scores."""
+        scores, examples = ("b", "c"), ("a", "b")
+        look = Look("key", 2, "rescore", 9, scores, "test_x.py::test_x", "set", examples)
         assert entry_of(look) == SECOND
 
     def test_the_union_of_two_branches(self) -> None:
         """Both sides' acceptances and looks are kept, with the better anchor."""
-        better = scored(a=1.0, b=1.0)
+        better, further = scored(a=1.0, b=1.0), replace(FIRST, scores=("a", "d"))
         ours = accepting(scored(a=0.0, b=0.5), x=FIRST, y=SECOND)
         theirs = HISTORY.accepting(better, Anchor.of(better), {"x": FIRST, "z": SECOND})
         united = ours.united(theirs)
         assert united.acceptances == {**ours.acceptances, **theirs.acceptances}
         assert set(united.looks) == {"x", "y", "z"}
+        assert united_looks({"x": FIRST}, {"x": further}) == {"x": further}
         assert united.anchor == theirs.united(ours).anchor == Anchor.of(better)
 
 
@@ -168,8 +171,12 @@ class TestFile:
                 "holds add = {'config': {'api_base': 'x'}}, which no anchor has",
             ),
             (
-                lambda data: data.update(looks={"x": {"number": 0, "kind": "run", "seed": 9}}),
-                "holds a look whose number is below 1",
+                lambda data: data.update(looks={"x": replace(FIRST, number=0).to_dict()}),
+                "holds a look whose number is below 1, or one without scores",
+            ),
+            (
+                lambda data: data.update(looks={"x": replace(FIRST, scores=()).to_dict()}),
+                "holds a look whose number is below 1, or one without scores",
             ),
         ],
     )
@@ -270,7 +277,11 @@ class TestMerge:
 KEYS = st.text(st.characters(codec="utf-8"), max_size=10)
 SCORES = st.dictionaries(KEYS, st.floats(allow_nan=False, allow_infinity=False), max_size=3)
 ENTRIES = st.builds(
-    LedgerEntry, st.integers(1), st.sampled_from(["run", "rescore", "acceptance"]), st.integers()
+    LedgerEntry,
+    st.integers(1),
+    st.sampled_from(["run", "rescore", "acceptance"]),
+    st.integers(),
+    st.tuples(KEYS, KEYS),
 )
 HISTORIES = st.builds(
     History,

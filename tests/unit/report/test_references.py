@@ -16,6 +16,7 @@ from pytest_mipro.report.references import (
 )
 
 FILES = ("__mipro__/test_x/test_router.json", "__mipro__/test_x/test_router.program.json")
+COMMIT = "commit these files, so that later runs compare with them"
 CARD = Scorecard(("a",), (1.0,), Cost())
 COMPARISON = PairedComparison(1, 0.0, 1.0, 1.0, 0.0, 1.0, 0.5, 0.2, 0.0, 0.95, "test")
 OLD = (
@@ -66,7 +67,7 @@ def lines(acceptance: Acceptance | None) -> list[str]:
 def test_a_diff_to_the_earlier_reference() -> None:
     """An acceptance shows its files, the scores, and the diff of instruction and demos."""
     assert lines(CHANGED) == [
-        f"router: accepted: {FILES[0]} and {FILES[1]}",
+        f"router: accepted: {FILES[0]}, {FILES[1]}",
         (
             "  scores: baseline 0.250, compiled 0.500 (n = 50) -> "
             "baseline 0.250, compiled 0.750 (n = 60)"
@@ -81,6 +82,7 @@ def test_a_diff_to_the_earlier_reference() -> None:
         "    - q: 1 | a: x",
         "      q: 2 | a: y",
         "    + q: 3",
+        COMMIT,
     ]
 
 
@@ -88,17 +90,18 @@ def test_the_first_is_all_new() -> None:
     """Without an earlier reference, every line of the prompt is an added one."""
     first = Acceptance("first", FILES, Means(60, 0.25, 0.75), (Prompt("classify", "One."),))
     assert lines(first) == [
-        f"router: first reference: {FILES[0]} and {FILES[1]}",
+        f"router: first reference: {FILES[0]}, {FILES[1]}",
         "  scores: baseline 0.250, compiled 0.750 (n = 60)",
         "  instruction of classify:",
         "    + One.",
+        COMMIT,
     ]
 
 
 def test_an_unchanged_reference_is_one_line() -> None:
     """A reference that stays the same has no diff."""
     assert lines(replace(CHANGED, change="unchanged")) == [
-        f"router: reference unchanged: {FILES[0]} and {FILES[1]}"
+        f"router: reference unchanged: {FILES[0]}, {FILES[1]}"
     ]
 
 
@@ -120,9 +123,10 @@ def test_counts_of_examples_and_another_metric() -> None:
 def test_a_shared_diff_is_shown_once() -> None:
     """The second of two tests that share a task refers to the first."""
     reports = [replace(report(CHANGED), task=task) for task in ("one", "two")]
-    assert render_acceptances(reports).splitlines()[-2:] == [
-        f"two: accepted: {FILES[0]} and {FILES[1]}",
+    assert render_acceptances(reports).splitlines()[-3:] == [
+        f"two: accepted: {FILES[0]}, {FILES[1]}",
         "  the same as one",
+        COMMIT,
     ]
 
 

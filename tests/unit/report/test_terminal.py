@@ -24,7 +24,8 @@ from summaries import (
 )
 
 from pytest_mipro.escaping import printable
-from pytest_mipro.records import ExampleResult, Failure, Prompt, Usage, Verdict
+from pytest_mipro.records import BudgetCut, ExampleResult, Failure, Prompt, Usage, Verdict
+from pytest_mipro.report.summary import effort
 from pytest_mipro.report.terminal import (
     render_details,
     render_failed_answers,
@@ -185,6 +186,17 @@ class TestTable:
             "  +0.250 [+0.080, +0.400]  n = 40",
             "  compiled in 13 s, 1,234 LM calls,",
             "  $0.0456: metric changed…",
+        ]
+
+    def test_where_a_search_was_cut_is_shown(self) -> None:
+        """The effort has two lines then, so that the name of the limit is whole."""
+        assert PASSED.report is not None
+        cut = BudgetCut("--mipro-max-calls 330", "calls", 5.0)
+        report = replace(PASSED.report, cut=cut)
+        lines = shown(summary(replace(PASSED, report=report, effort=effort(report))), 80)
+        assert lines[2:] == [
+            "              compiled in 13 s, 1,234 LM calls, search cut at --mipro-max-calls",
+            "              330, $0.0456: metric changed (test_router.py:3)",
         ]
 
     def test_no_table_without_tasks(self) -> None:
@@ -550,13 +562,14 @@ class TestDetails:
 
 class TestHostile:
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-    @pytest.mark.parametrize("width", WIDTHS)
-    def test_it_is_escaped(self, width: int, text: str) -> None:
-        """A terminal and a CI system obey no text of any field."""
-        for output in all_texts(hostile(text), width):
-            assert printable(output) == output
-            assert all(columns(line) <= width for line in output.split("\n"))
-            output.encode("utf-8")
+    def test_it_is_escaped(self, text: str) -> None:
+        """A terminal of any width and a CI system obey no text of any field."""
+        session = hostile(text)
+        for width in WIDTHS:
+            for output in all_texts(session, width):
+                assert printable(output) == output
+                assert all(columns(line) <= width for line in output.split("\n"))
+                output.encode("utf-8")
 
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     def test_a_name_stays_in_its_line(self, text: str) -> None:

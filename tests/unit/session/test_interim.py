@@ -170,33 +170,39 @@ def test_a_frozen_run_has_the_verdicts_of_a_run_that_asks(tmp_path: Path) -> Non
     assert checkout.calls == 2 * N
 
 
-class TestRegression:
-    def accepted(self, root: Path) -> Checkout:
-        """Return a checkout with an accepted program that is always right."""
-        checkout = started(root, SURE)
-        with running(checkout, update=True):
-            return checkout
+@pytest.fixture(scope="module")
+def first_accepted(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a checkout with an accepted program that is always right; for copies only."""
+    checkout = started(tmp_path_factory.mktemp("accepted"), SURE)
+    with running(checkout, update=True):
+        return checkout
 
+
+@pytest.fixture
+def accepted(first_accepted: Checkout, tmp_path: Path) -> Checkout:
+    """Return a checkout with an accepted program that is always right."""
+    return first_accepted.copied_to(tmp_path / "accepted", ".mipro", "__mipro__")
+
+
+class TestRegression:
     @pytest.mark.parametrize(
         "tolerant, right, word, count",
         [(True, 0, "FAIL", 20), (True, 95, "INCONCLUSIVE", 80), (False, 95, "INCONCLUSIVE", 40)],
     )
     def test_what_the_assert_depends_on_decides(
-        self, tmp_path: Path, tolerant: bool, right: int, word: str, count: int
+        self, accepted: Checkout, tolerant: bool, right: int, word: str, count: int
     ) -> None:
         """If INCONCLUSIVE passes, asking stops once a FAIL is unlikely; if not, once a PASS is."""
-        checkout = self.accepted(tmp_path)
-        task = changed(checkout, right)
-        with running(checkout, task, tolerant=tolerant) as outcome:
+        task = changed(accepted, right)
+        with running(accepted, task, tolerant=tolerant) as outcome:
             verdict = outcome.no_regression(tolerance=0.02)
             assert (verdict.word, len(outcome.compiled.scores)) == (word, count), repr(verdict)
 
-    def test_common_examples_are_looked_at(self, tmp_path: Path) -> None:
+    def test_common_examples_are_looked_at(self, accepted: Checkout) -> None:
         """The design has the examples of both programs, and new ones are asked with the others."""
-        checkout = self.accepted(tmp_path)
         dataset = held_out(*sums(100, N), *sums(300, 20))
-        task = replace(changed(checkout, 0), dataset=dataset)
-        with running(checkout, task) as outcome:
+        task = replace(changed(accepted, 0), dataset=dataset)
+        with running(accepted, task) as outcome:
             verdict = outcome.no_regression()
             comparison = verdict.comparison
             assert comparison is not None
@@ -204,17 +210,16 @@ class TestRegression:
             assert comparison.n < 25
             assert f"look 1 of 4, at {comparison.n} of 80" in verdict.sentence
 
-    def test_what_is_measured_below_the_anchor_takes_all_examples(self, tmp_path: Path) -> None:
+    def test_what_is_measured_below_the_anchor_takes_all_examples(self, accepted: Checkout) -> None:
         """An anchor that is not the reference decides with all rows, unless a loss is shown."""
-        checkout = self.accepted(tmp_path)
-        with running(checkout, changed(checkout, 95), update=True) as outcome:
-            accepted = outcome.compiled.score
-        assert 0.9 < accepted < 1
-        with running(checkout, changed(checkout, 97, seed=4)) as outcome:
+        with running(accepted, changed(accepted, 95), update=True) as outcome:
+            score = outcome.compiled.score
+        assert 0.9 < score < 1
+        with running(accepted, changed(accepted, 97, seed=4)) as outcome:
             verdict = outcome.no_regression(tolerance=0.01)
             assert (verdict.word, bool(verdict)) == ("INCONCLUSIVE", False), repr(verdict)
             assert len(outcome.compiled.scores) == N
-        with running(checkout, changed(checkout, 0, seed=5)) as outcome:
+        with running(accepted, changed(accepted, 0, seed=5)) as outcome:
             assert outcome.no_regression(tolerance=0.01).word == "FAIL"
             assert len(outcome.compiled.scores) == 20
 

@@ -11,11 +11,12 @@ from sessions import (
     HELD_OUT,
     Adder,
     Checkout,
+    adding,
     held_out,
     instructed,
     nearly_right,
+    result_of,
     scorecard,
-    scored,
     sums,
     unchanged,
     with_demos,
@@ -25,17 +26,20 @@ from pytest_mipro.fingerprint import Fingerprint
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Scorecard, Usage
 from pytest_mipro.reference import LedgerEntry
+from pytest_mipro.session.batches import Batches
 from pytest_mipro.session.context import TaskContext
+from pytest_mipro.session.interim import InterimResults
 from pytest_mipro.session.ledger import Ledger, look_count
 from pytest_mipro.session.policy import Policy
 from pytest_mipro.session.storage import Storage
-from pytest_mipro.store import Store
+from pytest_mipro.store import Store, schema
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pytest_mipro.session.results import TaskResult
     from pytest_mipro.task import Task
 
 RIGHT, WRONG = (1.0,) * 6, (0.0,) * 6
@@ -55,8 +59,18 @@ def number(
     **values: Any,
 ) -> int:
     """Return the number of the look at a program with these scores."""
-    program = scored(instructed(Adder(), instruction), scorecard(scores))
-    key, entries = ledger.entries(context(checkout, **values), scorecard(WRONG), program)
+    program = instructed(Adder(), instruction)
+    task_context = context(checkout, **values)
+    result = result_of(task_context.task, program, scorecard(WRONG), scorecard(scores))
+    return number_of(ledger, task_context, result)
+
+
+def number_of(
+    ledger: Ledger, task_context: TaskContext, result: TaskResult, batches: int = 1
+) -> int:
+    """Return the number of the look at a result, of which so many batches are asked."""
+    results = InterimResults(Batches.of(task_context.task), batches, result, lambda _: result)
+    key, entries = ledger.entries(task_context, results)
     return entries[key].number
 
 
@@ -99,8 +113,45 @@ def test_a_few_other_examples_start_no_new_ledger(
     examples = (*HELD_OUT[:common], *sums(40, new))
     task_context = context(checkout, dataset=held_out(*examples))
     card = Scorecard(tuple(map(example_digest, examples)), (1.0,) * len(examples), Usage())
-    key, entries = ledger.entries(task_context, card, scored(Adder(), card))
-    assert entries[key].number == expected
+    result = result_of(task_context.task, Adder(), card, card)
+    assert number_of(ledger, task_context, result) == expected
+
+
+BATCHED: list[tuple[Sequence[int], int, int]] = [
+    # The wrong answers of each run, by their place in the order of asking; the batches that are
+    # asked of four; and the number of the look.
+    ((), 1, 1),
+    ((), 2, 1),
+    ((0,), 1, 2),
+    ((15,), 4, 3),
+    ((), 1, 3),
+    ((), 2, 1),
+    ((15,), 2, 3),
+    ((), 4, 1),
+    ((35,), 4, 4),
+    ((15, 35), 4, 5),
+    ((0, 35), 4, 2),
+    ((0, 36), 4, 6),
+]
+
+
+@pytest.mark.parametrize("is_sequential", [True, False])
+def test_scores_that_go_on_otherwise_are_a_new_look(
+    ledger: Ledger, checkout: Checkout, is_sequential: bool
+) -> None:
+    """A first batch that came out the same again does not hide what came out otherwise later."""
+    dataset = held_out(*sums(100, 40))
+    task_context = context(checkout, dataset=dataset, sequential=True)
+    whole = context(checkout, dataset=dataset)
+    order = Batches.of(task_context.task).order
+    names = tuple(map(example_digest, dataset.test))
+    for wrong, batches, expected in BATCHED:
+        scores = [float(order.index(position) not in wrong) for position in range(40)]
+        card = Scorecard(names, tuple(scores), Usage())
+        result = result_of(task_context.task, Adder(), card, card)
+        assert number_of(ledger, task_context, result, batches) == expected
+        if batches == 4 and not is_sequential:
+            assert number_of(ledger, whole, result) == expected
 
 
 def test_workers_number_looks_once(checkout: Checkout) -> None:
@@ -121,10 +172,10 @@ def test_workers_number_looks_once(checkout: Checkout) -> None:
 def test_a_count_says_what_the_looks_were() -> None:
     """It counts the looks up to the present one, so that a later run says the same."""
     entries = {
-        "a": LedgerEntry(1, "run", 9),
-        "b": LedgerEntry(2, "rescore", 9),
-        "c": LedgerEntry(3, "acceptance", 7),
-        "d": LedgerEntry(4, "rescore", 5),
+        "a": LedgerEntry(1, "run", 9, ("a",)),
+        "b": LedgerEntry(2, "rescore", 9, ("b",)),
+        "c": LedgerEntry(3, "acceptance", 7, ("c",)),
+        "d": LedgerEntry(4, "rescore", 5, ("d",)),
     }
     assert look_count("a", entries, 120) == LookCount(1, 120)
     assert look_count("c", entries, 120) == LookCount(3, 120, 2, 1, 1)
@@ -167,6 +218,38 @@ def test_a_verdict_says_which_look_it_is(
         sentence = compiled.outcome(task, **policy).beats_baseline().sentence
         assert sentence.startswith(f"this is the {look}; ") is bool(look)
         assert ("this is the" in sentence) is bool(look)
+
+
+def test_a_rescore_whose_first_batch_came_out_the_same_is_a_new_look(tmp_path: Path) -> None:
+    """One of 80 answers is another one, and a run that asks in batches is at the same look."""
+    checkout = Checkout(tmp_path, model=adding(50, 12))
+    checkout.recorder.optimizer = with_demos
+    task = checkout.task(dataset=held_out(*sums(100, 80)), sequential=True)
+    task = replace(task, alpha_spending=True)
+    first = checkout.outcome(task, rescore=True)
+    assert "look at these" not in first.beats_baseline(margin=0.1).sentence
+    checkout.model.drift_to(ScriptedEngine(base=50, per_demo=13))
+    for policy in ({"rescore": True}, {}):
+        outcome = checkout.outcome(task, **policy)
+        for margin in (0.1, 0.0):
+            sentence = outcome.beats_baseline(margin=margin).sentence
+            look = "this is the 2nd look at these 80 examples (2 rescores); a PASS needs p < 0.0083"
+            assert sentence.startswith(look)
+
+
+def test_a_verdict_that_asks_answers_again_is_a_new_look(tmp_path: Path) -> None:
+    """Where the store lost them, they may come out otherwise; the first batch did not yet."""
+    checkout = Checkout(tmp_path, model=adding(50, 12))
+    checkout.recorder.optimizer = with_demos
+    task = checkout.task(dataset=held_out(*sums(100, 80)), sequential=True)
+    assert "look at these" not in checkout.outcome(task).beats_baseline(margin=0.2).sentence
+    with closing(Store.open(checkout.store_url)) as store, store.connection() as connection:
+        connection.execute(schema.ROWS.delete())
+    outcome = checkout.outcome(task)
+    checkout.model.drift_to(WORSE)
+    for _ in range(2):
+        assert "the 2nd look at these 80" in outcome.beats_baseline(margin=0.2).sentence
+        outcome = checkout.outcome(task)
 
 
 def test_the_ledger_goes_with_the_reference(compiled: Checkout, tmp_path: Path) -> None:

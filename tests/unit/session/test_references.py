@@ -89,7 +89,7 @@ def test_another_metric_scores_the_accepted_program_again(
     line = "mipro: test_adder: the metric changed: scoring the accepted program again"
     assert accepted.recorder.lines[-1] == line
     assert outcome.reference is not None
-    assert outcome.reference.rescored
+    assert outcome.reference.rescored_metrics
     assert outcome.reference.scores == (1.0,) * len(HELD_OUT)
     assert outcome.no_regression().sentence.startswith(
         "this is the 2nd look at these 6 examples; the metric changed since"
@@ -292,7 +292,7 @@ def test_a_further_metric_that_was_not_accepted_scores_the_accepted_program(
     reference = outcome.reference
     assert reference is not None
     assert reference.further["tone"].scores == (1.0,) * len(HELD_OUT)
-    assert (reference.rescored, accepted.calls) == (("tone",), 0)
+    assert (reference.rescored_metrics, accepted.calls) == (("tone",), 0)
     assert outcome.no_regression(metric="tone").sentence.startswith("the metric changed since")
     assert not outcome.no_regression().sentence.startswith("the metric changed since")
     assert outcome.compiled.score_of("tone") == 1
@@ -306,7 +306,7 @@ def test_an_update_accepts_further_metrics(accepted: Checkout) -> None:
     outcome = accepted.outcome(toned(accepted), frozen=True)
     assert outcome.no_regression(metric="all")
     assert outcome.reference is not None
-    assert outcome.reference.rescored == ()
+    assert outcome.reference.rescored_metrics == ()
     assert accepted.acceptance(toned(accepted, always)).change == "changed"
     reference = accepted.outcome(toned(accepted, always)).reference
     assert reference is not None

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from sessions import Checkout, FirstRun
 
-pytestmark = pytest.mark.uses("optuna")
-
 
 def studies(url: str) -> list[str]:
     """Return the names of the studies in a database."""

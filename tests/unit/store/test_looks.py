@@ -15,7 +15,7 @@ pytestmark = pytest.mark.uses("sqlalchemy")
 
 def look(key: str, *, number: int = 1, held_out: str = "set", test: str = "test") -> Look:
     """Return a look at two examples."""
-    return Look(key, number, "run", 9, test, held_out, ("a", "b"))
+    return Look(key, number, "run", 9, (key,), test, held_out, ("a", "b"))
 
 
 def test_looks_are_related_by_examples_or_test(store: Store) -> None:

@@ -64,7 +64,7 @@ def fill(store: Store, name: str, number: int = 0) -> None:
     store.traces.put(Trace(name, 1.0, {text: []}))
     store.proposals.put(Proposal(name, text))
     store.artifacts.put(replace(artifact(name, f"task of {name}"), created=text))
-    store.streaks.put(FailStreak(name, 1, text))
+    store.streaks.put(FailStreak(name, 1, {text: text}))
     store.responses.put(Response(name, {"outputs": [text]}))
     store.responses.flush()
     store.looks.put(look(name, number))
@@ -78,7 +78,7 @@ def table_of(store: Store, kind: str) -> RecordTable[Any]:
 
 def look(key: str, number: int, held_out: str = "set", test: str = "test") -> Look:
     """Return a look at one example."""
-    return Look(key, number, "run", 9, test, held_out, ("example",))
+    return Look(key, number, "run", 9, (key,), test, held_out, ("example",))
 
 
 def age(store: Store, days: float, key: str | None = None) -> None:
@@ -164,8 +164,8 @@ class StoreContract:
     def test_a_streak_is_replaced(self, store: Store) -> None:
         """A run writes its count in place of that of the run before."""
         for fails in (1, 2):
-            store.streaks.replace(FailStreak("k", fails, "scores"))
-            assert store.streaks.get("k") == FailStreak("k", fails, "scores")
+            store.streaks.replace(FailStreak("k", fails, {"example": "answer"}))
+            assert store.streaks.get("k") == FailStreak("k", fails, {"example": "answer"})
 
     def test_the_kinds_do_not_mix(self, store: Store) -> None:
         """The same key may name a row and a proposal."""

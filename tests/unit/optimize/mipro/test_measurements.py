@@ -10,7 +10,7 @@ from pytest_mipro.evaluate import Evaluator, StoredRows, WorkerPool
 from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH, Measurements, Minibatch
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.space import Space
-from pytest_mipro.records import Candidate, Usage
+from pytest_mipro.records import Candidate, Row, Usage
 from pytest_mipro.spending import Account, Limit
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_a_budget_pays_for_new_rows_only(store: Store, workers: WorkerPool) -> N
         measured = measurements(store, workers, budget)
         assert measured.count_new(measured.minibatch(BASELINE, 8)) == 5
         budget.begin(1)
-        budget.finish([Usage(1)])
+        budget.finish([Row("row", 1.0, usage=Usage(1))])
         await measured.extend([BASELINE], 3)
 
     asyncio.run(extend())

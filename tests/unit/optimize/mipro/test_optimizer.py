@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import pytest
 from compiles import (
+    MORE,
     TRAIN,
     Compiled,
     RecordingEngine,
@@ -171,7 +172,7 @@ class TestErrors:
             ({}, {"trainset": sums(1), "valset": None}, "valset"),
             ({}, {"valset": []}, "valset"),
             ({}, {"requires_permission_to_run": True}, "requires_permission_to_run"),
-            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*10"),
+            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*8"),
             ({"auto": None, "num_candidates": 3}, {"minibatch_size": 0}, "minibatch_size"),
             ({"auto": None, "num_candidates": 3}, {"num_trials": 0}, "num_trials"),
             ({}, {"max_bootstrapped_demos": -1}, "max_bootstrapped_demos"),
@@ -495,7 +496,7 @@ class TestTeachers:
         task, prompt = RecordingEngine(), RecordingEngine()
         optimizer = small_optimizer(lm_on(task), prompt_model=lm_on(prompt))
         compiled(optimizer)
-        assert prompt.count("proposed_instruction") == prompt.count("answer") + 3
+        assert prompt.count("proposed_instruction") == prompt.count("answer") + 2
         assert task.count("proposed_instruction") == 0
         assert task.count("answer") == task.calls
 
@@ -509,7 +510,7 @@ from compiles import dumped, optimizer_on, sums
 from scripted import scripted_lm
 
 result = optimizer_on(scripted_lm(), num_threads=8).compile(
-    dspy.ChainOfThought("question -> answer"), trainset=sums(12), valset=sums(30, 100)
+    dspy.ChainOfThought("question -> answer"), trainset=sums(6), valset=sums(16, 100)
 )
 Path(sys.argv[1]).write_text(dumped(result))
 """
@@ -524,7 +525,8 @@ class TestRepeatable:
         results = []
         for threads in (1, 4, 16):
             lm = scripted_lm(base=50, latency=0.002)
-            results.append(compiled(small_optimizer(lm, num_threads=threads, seed=seed), make()))
+            optimizer = small_optimizer(lm, num_candidates=4, num_threads=threads, seed=seed)
+            results.append(compiled(optimizer, make(), **MORE))
         assert len({dumped(result) for result in results}) == 1
         assert len({result.score for result in results}) == 1
         candidates = [
@@ -594,7 +596,7 @@ class TestStore:
         compiled(small_optimizer(scripted_lm(base=30), store=store))
         lm = scripted_lm(base=31)
         compiled(small_optimizer(lm, store=store))
-        assert calls_of(lm) > 50
+        assert calls_of(lm) > 30
 
     def test_another_metric_shares_no_score(self, store: Store) -> None:
         """A compile does not use the scores of another metric."""
@@ -701,7 +703,7 @@ class TestMaxErrors:
     def test_none_sets_no_limit(self) -> None:
         """Without max_errors, failed rows have the score 0 and the compile continues."""
         result = compiled(small_optimizer(scripted_lm(base=100)), Fragile())
-        assert result.score == 70
+        assert result.score == 75
 
     def test_none_allows_the_teacher_what_dspy_does(self) -> None:
         """Without max_errors, dspy.settings.max_errors limits the failures of bootstrapping."""

@@ -65,7 +65,7 @@ def test_an_lm_error_in_each_phase_surfaces(phase: str) -> None:
         compiled(small_optimizer(lm_on(Refuses())))
 
 
-@pytest.mark.parametrize("paid", [0, 1, 5, 20, 60, 90])
+@pytest.mark.parametrize("paid", [0, 1, 5, 20, 60])
 def test_an_lm_error_in_any_call_surfaces(paid: int) -> None:
     """An LM error in any call is the error of the compile, not a score."""
     with pytest.raises(InfrastructureError, match="no credit left"):
@@ -98,12 +98,9 @@ def test_an_error_is_raised_once_and_quietly(
 ) -> None:
     """If many calls fail together, one error is raised and nothing is printed or logged."""
     gc.freeze()  # Excludes the objects of other tests.
-    try:
-        for _ in range(5):
-            with pytest.raises(InfrastructureError):
-                compiled(small_optimizer(lm_on(engine_without_credit(0)), num_threads=16))
-        gc.collect()  # asyncio logs an exception that is collected without being retrieved.
-    finally:
-        gc.unfreeze()
+    for _ in range(5):
+        with pytest.raises(InfrastructureError):
+            compiled(small_optimizer(lm_on(engine_without_credit(0)), num_threads=16))
+    gc.collect()  # asyncio logs an exception that is collected without being retrieved.
     assert capfd.readouterr() == ("", "")
     assert not [record.getMessage() for record in caplog.records]

@@ -15,13 +15,13 @@ from pytest_mipro.errors import InfrastructureError
 from pytest_mipro.evaluate import WorkerPool
 from pytest_mipro.optimize.mipro.bootstrap import FirstDemos
 from pytest_mipro.optimize.mipro.propose import GroundedProposer, most_requests, program_code
+from pytest_mipro.store import Store
 from pytest_mipro.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_mipro.optimize.mipro.space import DemoSet
-    from pytest_mipro.store import Store
 
 pytestmark = pytest.mark.uses("dspy")
 
@@ -204,7 +204,7 @@ class TestCalls:
         for number in range(25):
             assert sum(f'train question {number}"' in turn for turn in summaries) == 1
 
-    @pytest.mark.parametrize("count", [1, 2, 6])
+    @pytest.mark.parametrize("count", [1, 2, 4])
     @pytest.mark.parametrize("option", ["data_aware_proposer", "program_aware_proposer", None])
     def test_the_bound_counts_all_requests(
         self, store: Store, count: int, option: str | None
@@ -243,13 +243,23 @@ class TestCalls:
         assert not meeting.broken
 
 
+DEMO = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
+DEMOS: list[dict[str, DemoSet]] = [{"think": (DEMO,), "reply": (DEMO,)}]
+
+
+@pytest.fixture(scope="module")
+def complete() -> WritingEngine:
+    """Return the engine that wrote instructions from all sources."""
+    engine, store = WritingEngine(), Store.in_memory()
+    instructions(store, engine, demos=DEMOS, count=6)
+    store.close()
+    return engine
+
+
 class TestGrounding:
-    def test_sources_of_an_instruction(self, store: Store) -> None:
+    def test_sources_of_an_instruction(self, complete: WritingEngine) -> None:
         """An instruction request has data, program, module, demos, present instruction and tip."""
-        engine = WritingEngine()
-        demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
-        instructions(store, engine, demos=[{"think": (demo,), "reply": (demo,)}], count=6)
-        for request in engine.turns("proposed_instruction"):
+        for request in complete.turns("proposed_instruction"):
             for source in (
                 "[[ ## dataset_description ## ]]\nobservations",
                 "class TwoStep",
@@ -259,7 +269,7 @@ class TestGrounding:
             ):
                 assert source in request
             assert "Own thinking." in request or "Own reply." in request
-        assert any("[[ ## tip ## ]]" in turn for turn in engine.turns("proposed_instruction"))
+        assert any("[[ ## tip ## ]]" in turn for turn in complete.turns("proposed_instruction"))
 
     @pytest.mark.parametrize(
         "option, text",
@@ -272,14 +282,13 @@ class TestGrounding:
             ("fewshot_aware_proposer", "demo question"),
         ],
     )
-    def test_sources_can_be_turned_off(self, store: Store, option: str, text: str) -> None:
+    def test_sources_can_be_turned_off(
+        self, complete: WritingEngine, store: Store, option: str, text: str
+    ) -> None:
         """A source that is turned off is in no instruction request."""
-        demo = dspy.Example(augmented=True, question="demo question", thought="t", answer="a")
-        sets: list[dict[str, DemoSet]] = [{"think": (demo,), "reply": (demo,)}]
-        complete, without = WritingEngine(), WritingEngine()
-        instructions(store, complete, demos=sets, count=6)
+        without = WritingEngine()
         turned_off: dict[str, Any] = {option: False}
-        instructions(store, without, demos=sets, count=6, **turned_off)
+        instructions(store, without, demos=DEMOS, count=3, **turned_off)
         if text != "train question":
             assert any(text in turn for turn in complete.turns("proposed_instruction"))
         else:

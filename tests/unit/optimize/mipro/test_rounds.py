@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from compiles import (
+    MORE,
     TRAIN,
     RecordingEngine,
     TwoStep,
@@ -81,15 +82,15 @@ def test_writers_see_different_mistakes(recorded: tuple[dspy.Module, RecordingEn
 
 def test_the_log_says_what_was_written_from_what() -> None:
     """The search log has the round, parent, examples and gain of each written instruction."""
-    optimizer = small_optimizer(average_lm(per_demo=2), rounds=2)
-    compiled(optimizer)
+    optimizer = small_optimizer(average_lm(per_demo=2), num_candidates=4, rounds=2)
+    compiled(optimizer, **MORE)
     search = optimizer.search
     assert search is not None
     assert search.written
     for instruction in search.written:
         assert instruction.round in {1, 2}
         assert instruction.parent < instruction.index
-        assert set(instruction.examples) <= set(range(len(TRAIN)))
+        assert set(instruction.examples) <= set(range(len(MORE["trainset"])))
         assert instruction.text.startswith("text")
         assert -1 <= instruction.gain <= 1
 
@@ -99,11 +100,11 @@ def test_threads_and_a_second_compile_change_nothing() -> None:
     programs = []
     for threads in (1, 16):
         store, lm = Store.in_memory(), average_lm(per_demo=2)
-        programs.append(
-            dumped(compiled(small_optimizer(lm, num_threads=threads, rounds=2, store=store)))
-        )
+        sizes = {"num_candidates": 4, "rounds": 2, "store": store}
+        optimizer = small_optimizer(lm, num_threads=threads, **sizes)
+        programs.append(dumped(compiled(optimizer, **MORE)))
         calls = calls_of(lm)
-        again = dumped(compiled(small_optimizer(lm, num_threads=4, rounds=2, store=store)))
+        again = dumped(compiled(small_optimizer(lm, **sizes), **MORE))
         assert (again, calls_of(lm)) == (programs[0], calls)
         store.close()
     assert programs[0] == programs[1]
@@ -120,8 +121,27 @@ def test_without_rounds_nothing_is_written() -> None:
     assert programs[0] == programs[1]
 
 
-def test_a_budget_ends_the_rounds_first() -> None:
-    """A budget that suffices for a search without rounds ends the rounds, and there is a winner."""
+def test_a_budget_leaves_something_for_rounds() -> None:
+    """Where a search without rounds would spend it, instructions are written, and measured."""
+    long: dict[str, Any] = {"valset": sums(40)[20:], "num_trials": 40, "minibatch_size": 20}
+    lm = average_lm(per_demo=2)
+    compiled(small_optimizer(lm), **long)
+    limit, outcomes = calls_of(lm), []
+    for threads in (1, 16):
+        cut_lm = average_lm(per_demo=2)
+        optimizer = small_optimizer(cut_lm, num_threads=threads, rounds=5)
+        with account(limit).current():
+            program = dumped(compiled(optimizer, **long))
+        assert optimizer.cut is not None
+        assert optimizer.search is not None
+        assert optimizer.search.written
+        outcomes.append((program, calls_of(cut_lm)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1] <= limit
+
+
+def test_a_budget_ends_the_rounds() -> None:
+    """A little more than a search without rounds needs ends the rounds, and there is a winner."""
     lm = average_lm(per_demo=2)
     compiled(small_optimizer(lm))
     limit = calls_of(lm) + 15

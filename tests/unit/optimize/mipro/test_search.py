@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.search import SearchResult
     from pytest_mipro.records import Progress
 
-pytestmark = pytest.mark.uses("optuna", "numpy")
-
 QUALITY = re.compile(r"quality (\d+)")
 
 
@@ -107,9 +105,9 @@ def search(
     space: Space,
     *,
     trials: int = 10,
-    rows: int = 20,
+    rows: int = 12,
     seed: int = 9,
-    val: int = 40,
+    val: int = 24,
     threads: int = 4,
     metric: object = None,
     reports: list[Progress] | None = None,
@@ -128,10 +126,16 @@ ONE_PREDICTOR = ([[30, 20, 60, 95, 40]], [[0, -5, 3, -10]])
 TWO_PREDICTORS = ([[30, 60, 20], [30, 20, 90]], [[0, 5, -10], [0, -10, 10]])
 
 
-@pytest.mark.parametrize("valset", [1, 3, 24, 100])
-@pytest.mark.parametrize("candidates, trials", [(1, 1), (5, 3), (40, 20)])
+SIZES = [
+    *((candidates, trials, val) for candidates, trials in ((1, 1), (5, 3)) for val in (1, 3, 24)),
+    *((40, 20, val) for val in (3, 60)),
+]
+"""How many candidates, trials and validation examples there are."""
+
+
+@pytest.mark.parametrize("candidates, trials, valset", SIZES)
 def test_a_search_stays_within_its_bound(
-    store: Store, valset: int, candidates: int, trials: int
+    store: Store, candidates: int, trials: int, valset: int
 ) -> None:
     """A search evaluates at most the rows that its limits state."""
     space = space_of([list(range(30, 30 + candidates))], [[0, 5, -10]])
@@ -143,7 +147,7 @@ def test_a_search_stays_within_its_bound(
 
 
 class TestWinner:
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(3))
     def test_the_best_of_a_small_space(self, store: Store, seed: int) -> None:
         """With as many trials as candidates, a candidate that is far better than the rest wins."""
         space = space_of([[30, 20, 95, 40]], [[0]])
@@ -241,7 +245,7 @@ class TestTermination:
         result = search(store, space, trials=10)
         assert result.winner.is_baseline
         assert result.trials == ()
-        assert len(result.scores[space.baseline]) == 40
+        assert len(result.scores[space.baseline]) == 24
 
     @pytest.mark.parametrize("size", [2, 3, 7])
     def test_fewer_candidates_than_trials(self, store: Store, size: int) -> None:
@@ -317,7 +321,7 @@ class TestRepeatable:
         for threads in (1, 4, 16):
             store = Store.in_memory()
             space = space_of(*shape, latency=0.002)
-            results.append(search(store, space, trials=14, threads=threads))
+            results.append(search(store, space, trials=8, val=20, rows=10, threads=threads))
             store.close()
         assert results[0].trials == results[1].trials == results[2].trials
         assert results[0].scores == results[1].scores == results[2].scores

@@ -8,7 +8,7 @@ from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
-from compiles import TwoStep, average_lm, compiled, small_optimizer
+from compiles import MORE, TwoStep, average_lm, compiled, small_optimizer
 from optuna_dashboard import wsgi
 
 from pytest_mipro.optimize.mipro.study import write_study
@@ -28,7 +28,7 @@ NAME = "test_sums.py::test_adder 0123abcd"
 def result() -> PipelineResult:
     """Return the result of a search over the prompts of two predictors."""
     optimizer = small_optimizer(average_lm(), num_candidates=3)
-    compiled(optimizer, TwoStep())
+    compiled(optimizer, TwoStep(), **MORE)
     assert optimizer.result is not None
     return optimizer.result
 
