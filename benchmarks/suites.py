@@ -110,7 +110,7 @@ def suite_alarms(rng: np.random.Generator, n: int, tolerance: float, loss: float
     """
     tasks = [Task(rng, n, tolerance) for _ in range(TASKS)]
     verdicts = [task.verdict(0.0 if number else loss) for number, task in enumerate(tasks)]
-    corrected = corrected_by_holm(verdicts)
+    corrected = corrected_by_holm(verdicts, range(len(verdicts)))
     counted = slice(0, 1 if loss else TASKS)
     return Alarms(
         any(verdict.word == "FAIL" for verdict in verdicts[counted]),

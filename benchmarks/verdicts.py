@@ -85,6 +85,9 @@ _LARGE = 200_000
 _MOST_EXTENDED = 50
 """Examples up to which four times as many are tried out."""
 _DEAR_SHARE = 0.03
+_COVERAGE = 1 - 2 * ALPHA - 0.01
+_MISSES = "can miss"
+"""A part of the warning that a sample need not have what would reverse the verdict."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +232,8 @@ class Study:
             *equal.shares(),
             *lost.shares(),
             f"{max(equal.warned(), lost.warned()):.1%}",
-            *self._power(detectable),
-            self._decides(detectable),
+            *self._power(detectable, equal.mark),
+            self._decides(detectable, equal.mark),
             f"{self._went_up():.1%}",
         ]
 
@@ -256,14 +259,14 @@ class Study:
         compiled, accepted = self._pair(self._n, TOLERANCE)
         return _judge_regression(accepted, compiled, TOLERANCE)
 
-    def _power(self, detectable: float) -> tuple[str, str]:
+    def _power(self, detectable: float, mark: str) -> tuple[str, str]:
         """Return the difference that shows, and how often a program better by it passes."""
         if detectable >= self._population.lack:
             return f"{detectable:.3f}", ""
         passed = sum(self._improvement(detectable).word == "PASS" for _ in range(self._repetitions))
-        return f"{detectable:.3f}", f"{passed / self._repetitions:.1%}"
+        return f"{detectable:.3f}", f"{passed / self._repetitions:.1%}{mark}"
 
-    def _decides(self, detectable: float) -> str:
+    def _decides(self, detectable: float, mark: str) -> str:
         """Return how often an equal program passes with as many examples as promised."""
         if not math.isfinite(detectable) or self._n > _MOST_EXTENDED:
             return ""
@@ -271,7 +274,7 @@ class Study:
         judged = [self._regression(self._n, tolerance) for _ in range(repetitions)]
         n = math.ceil(median(_comparison_of(verdict).sufficient for verdict in judged))
         passed = sum(self._regression(n, tolerance).word == "PASS" for _ in range(repetitions))
-        return f"{passed / repetitions:.1%}"
+        return f"{passed / repetitions:.1%}{mark}"
 
     def _improvement(self, difference: float) -> Verdict:
         baseline, compiled = self._pair(self._n, difference)
@@ -305,17 +308,28 @@ class Rates:
     def count(self, verdict: Verdict, truth: float) -> None:
         """Count a verdict on programs of which neither PASS nor FAIL is true."""
         comparison = _comparison_of(verdict)
-        warned = " warned" if "warning: " in verdict.sentence else ""
+        warned = " warned" if verdict.word != "INCONCLUSIVE" and _MISSES in verdict.sentence else ""
         self._counts[verdict.word + warned] += 1
+        self._counts["reserved"] += "warning: " in verdict.sentence
         self._counts["covered"] += comparison.low <= truth <= comparison.high
         self._counts["all"] += 1
 
     def shares(self) -> list[str]:
-        """Return the shares of PASS and of FAIL without a warning, and of intervals that cover."""
-        return [
-            f"{self._counts[event] / self._counts['all']:.1%}"
-            for event in ("PASS", "FAIL", "covered")
-        ]
+        """Return the shares of PASS and of FAIL without a warning, and of intervals that cover.
+
+        The last has a mark if it is too low, and would not be without what has a warning.
+        """
+        counts = self._counts
+        passed, failed, covered = (
+            counts[event] / counts["all"] for event in ("PASS", "FAIL", "covered")
+        )
+        is_warned = covered < _COVERAGE <= 1 - passed - failed
+        return [f"{passed:.1%}", f"{failed:.1%}", f"{covered:.1%}{'*' if is_warned else ''}"]
+
+    @property
+    def mark(self) -> str:
+        """The mark of figures that at least half of the verdicts, those of this kind, warn of."""
+        return "*" if 2 * self._counts["reserved"] >= self._counts["all"] else ""
 
     def warned(self) -> float:
         """Return how often PASS or FAIL, the worse of both, has a warning."""

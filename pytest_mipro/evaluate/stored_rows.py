@@ -153,6 +153,7 @@ class StoredRows:
         self._looked_up: set[str] = set()
         self._rows_by_prediction: dict[str, Row] = {}
         self._prompts: dict[int, tuple[dspy.Module, str]] = {}
+        self._keys: dict[tuple[str, int], tuple[dspy.Example, RowKeys]] = {}
 
     async def evaluate(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Row]:
         """Return the rows of ``program`` on ``examples``, in their order."""
@@ -183,7 +184,15 @@ class StoredRows:
             # The reference keeps the program alive, so that no later one gets the same id.
             self._prompts[id(program)] = program, prompts_key(program)
         _, prompts = self._prompts[id(program)]
-        return list(keys_of_rows(self._evaluator, prompts, examples))
+        return [self._keys_of_row(prompts, example) for example in examples]
+
+    def _keys_of_row(self, prompts: str, example: dspy.Example) -> RowKeys:
+        entry = self._keys.get((prompts, id(example)))
+        if entry is None:
+            # The reference keeps the example alive, so that no later one gets the same id.
+            (keys,) = keys_of_rows(self._evaluator, prompts, [example])
+            entry = self._keys[prompts, id(example)] = example, keys
+        return entry[1]
 
     def _look_up_predictions(self, row_keys: Iterable[RowKeys]) -> None:
         """Read the rows that have the same predictions, in one query, each row once."""

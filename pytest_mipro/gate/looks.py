@@ -100,7 +100,7 @@ def with_look(verdict: Verdict, look: LookCount, levels: Levels) -> Verdict:
     spending = ""
     if levels.passing < levels.alpha:
         spending = (
-            f"a PASS needs p < {levels.passing:.2g} at look {look.number}, of alpha = "
+            f"a PASS needs p < {levels.passing:.4g} at look {look.number}, of alpha = "
             f"{levels.alpha:g} for all looks"
         )
     clauses = filter(None, (look.clause, spending, verdict.sentence))

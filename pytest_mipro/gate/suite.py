@@ -14,7 +14,7 @@ from pytest_mipro.gate.wording import p_text
 from pytest_mipro.records import FailStreak, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
 
 def fail_p_value(verdict: Verdict, metrics: int = 1) -> float | None:
@@ -45,18 +45,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def corrected_by_holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def corrected_by_holm(verdicts: Sequence[Verdict], questions: Sequence[Hashable]) -> list[Verdict]:
     """Return the verdicts of a session with their corrected p-values, in their order.
 
     A FAIL that is held is let go of if it stands: then its assert does not hold.
+
+    Args:
+        verdicts: The verdicts.
+        questions: What each of them is about. A question that is asked again is no further test,
+            so that no FAIL gets lost among answers that are all the same.
     """
-    p_values = [verdict.p_fail for verdict in verdicts if verdict.p_fail is not None]
-    corrected = iter(holm(p_values))
+    p_values: dict[Hashable, float] = {}
+    for verdict, asked_about in zip(verdicts, questions, strict=True):
+        if verdict.p_fail is not None:
+            p_values[asked_about] = min(verdict.p_fail, p_values.get(asked_about, 1.0))
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [
         verdict
         if verdict.p_fail is None
-        else _with_corrected_p(verdict, next(corrected), len(p_values))
-        for verdict in verdicts
+        else _with_corrected_p(verdict, corrected[asked_about], len(p_values))
+        for verdict, asked_about in zip(verdicts, questions, strict=True)
     ]
 
 
@@ -66,7 +74,7 @@ def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
         return verdict
     raw, corrected = (p_text(p, verdict.alpha) for p in (verdict.p_fail, p_value))
     by_holm = (
-        f"by Holm's correction over the {count} verdicts of this session p = {raw} "
+        f"by Holm's correction over the {count} questions of this session p = {raw} "
         f"becomes {corrected}"
     )
     if p_value < verdict.alpha:

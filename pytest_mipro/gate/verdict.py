@@ -20,6 +20,8 @@ from pytest_mipro.gate.wording import (
     more_examples,
     p_text,
     rare_losses,
+    removed_examples,
+    reservation,
     sample,
     sample_size,
 )
@@ -175,8 +177,9 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
             _regression_advice(comparison, word, alpha, accepted.command, look),
         ]
     left_out = compared_examples(comparison.n, len(compiled.examples), "the others are new")
+    removed = removed_examples(comparison, len(accepted.scorecard.examples), look)
     counts_as_passed = word == "INCONCLUSIVE" and tolerated
-    clauses = [accepted.note, left_out, *clauses]
+    clauses = [accepted.note, left_out, removed, *clauses]
     if counts_as_passed:
         clauses.append("this counts as passed")
     return Verdict(NO_REGRESSION.key, word, "; ".join(filter(None, clauses)), comparison, tolerated)
@@ -313,7 +316,7 @@ def _figures(
 def _improvement_advice(
     comparison: PairedComparison, word: VerdictWord, alpha: float, look: InterimLook | None
 ) -> str:
-    detectable = _detectable_clause(comparison, "difference", comparison.margin, look)
+    detectable = _detectable_clause(comparison, word, "difference", comparison.margin, look)
     if word == "PASS":
         return f"better on held-out examples at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -329,7 +332,7 @@ def _regression_advice(
     command: str,
     look: InterimLook | None,
 ) -> str:
-    detectable = _detectable_clause(comparison, "loss", -comparison.margin, look)
+    detectable = _detectable_clause(comparison, word, "loss", -comparison.margin, look)
     if word == "PASS":
         return f"no worse than the reference at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -344,13 +347,18 @@ def _regression_advice(
 
 
 def _detectable_clause(
-    comparison: PairedComparison, noun: str, limit: float, look: InterimLook | None
+    comparison: PairedComparison,
+    word: VerdictWord,
+    noun: str,
+    limit: float,
+    look: InterimLook | None,
 ) -> str:
     size = sample(comparison, look)
-    if math.isfinite(comparison.detectable):
-        difference = comparison.detectable + limit
-        return f"a {noun} of about {difference:.3f} would show at {size}"
-    return f"no {noun} would show at {size}"
+    if not math.isfinite(comparison.detectable):
+        return f"no {noun} would show at {size}"
+    difference, warning = comparison.detectable + limit, reservation(comparison, word)
+    clause = f"a {noun} of about {difference:.3f} would show at {size}"
+    return f"{clause} ({warning})" if warning else clause
 
 
 def _warning(comparison: PairedComparison, word: VerdictWord) -> str:

@@ -19,6 +19,8 @@ _MOST_DIGITS = 12
 _ROUNDING = 1e-12
 CERTAINTY = "four times in five"
 """The power that differences and numbers of examples are computed for."""
+FEW_CLUSTERS = 12
+"""Clusters from which their spread says something about that of all."""
 
 
 def p_text(p_value: float, alpha: float) -> str:
@@ -99,6 +101,14 @@ def compared_examples(compared: int, total: int, reason: str) -> str:
     return f"compared on {compared} of {total} held-out examples, {reason}"
 
 
+def removed_examples(comparison: PairedComparison, accepted: int, look: InterimLook | None) -> str:
+    """Return the clause that says how many accepted examples are held out no more."""
+    common = comparison.n if look is None else look.design.sizes[-1]
+    if common == accepted:
+        return ""
+    return f"{accepted - common} of {accepted} accepted examples are not held out any more"
+
+
 def sample(comparison: PairedComparison, look: InterimLook | None = None) -> str:
     """Return what limits what a comparison shows."""
     if look is not None:
@@ -122,6 +132,23 @@ def rare_losses(comparison: PairedComparison, hidden: str) -> str:
         f"warning: {count} can miss {hidden} that hits fewer than "
         f"1 in {math.floor(1 / comparison.unseen)}"
     )
+
+
+def reservation(comparison: PairedComparison, word: VerdictWord) -> str:
+    """Return the warning that what is called detectable may not show; empty without a reason.
+
+    A PASS and a FAIL say by ``rare_losses`` what few examples can miss.
+    """
+    if 0 < comparison.clusters < FEW_CLUSTERS:
+        return (
+            f"warning: {comparison.clusters} clusters hardly tell how much others vary, so that it "
+            "may take a larger one"
+        )
+    # Two scores can differ by 1 at least.
+    if word == "INCONCLUSIVE" and comparison.unseen > comparison.detectable:
+        missed = rare_losses(comparison, "a large loss or gain")
+        return f"{missed}, and then it takes a larger one"
+    return ""
 
 
 def more_examples(comparison: PairedComparison, equal: str) -> str:

@@ -23,7 +23,7 @@ from pytest_mipro.gate import (
     next_streak,
     question,
 )
-from pytest_mipro.plugin.test_report import attach, attached_summary
+from pytest_mipro.plugin.attached_summary import attach, attached_summary
 from pytest_mipro.report import TaskSummary, summarize, verdicts
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ class _SuiteVerdict:
         return digest(
             [self.report.test, self.verdict.kind, self.verdict.metric, self.position],
         )
+
+    @property
+    def question(self) -> str:
+        """The digest of what was compared, the same for two tests that ask it of one task."""
+        comparison = self.verdict.comparison
+        compared = None if comparison is None else comparison.to_dict()
+        return digest([self.verdict.kind, self.verdict.metric, compared, self.evidence])
 
     @property
     def evidence(self) -> dict[str, str]:
@@ -122,7 +129,9 @@ class SuiteDecision:
             for position, verdict in enumerate(task.report.verdicts)
         ]
         if self._settings.suite_correction == "holm":
-            suite = _with_verdicts(suite, corrected_by_holm([entry.verdict for entry in suite]))
+            judged = [entry.verdict for entry in suite]
+            questions = [entry.question for entry in suite]
+            suite = _with_verdicts(suite, corrected_by_holm(judged, questions))
         else:
             suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
         if self._settings.confirm > 1:

@@ -112,7 +112,7 @@ def test_a_fail_that_is_one_of_many_does_not_fail_the_run(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "assert FAIL: *Holm's correction over the 5 verdicts*and the FAIL stands*",
+            "assert FAIL: *Holm's correction over the [0-9] questions*and the FAIL stands*",
             "test_weak: no regression: FAIL: *does not stand and does not fail the run",
         ],
         consecutive=False,

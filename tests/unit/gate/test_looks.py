@@ -82,7 +82,7 @@ def test_the_sentence_begins_with_the_look_and_its_level() -> None:
     )
     spending = Levels(0.05, spent_alpha(0.05, 7), 0.05)
     assert with_look(verdict, look, spending).sentence == (
-        "this is the 7th look at these 120 examples; a PASS needs p < 0.00089 at look 7, of "
+        "this is the 7th look at these 120 examples; a PASS needs p < 0.0008929 at look 7, of "
         "alpha = 0.05 for all looks; judged at 0.05"
     )
     assert with_look(verdict, LookCount(1, 120), Levels(0.05, 0.05, 0.05)) == verdict

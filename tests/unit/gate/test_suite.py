@@ -92,10 +92,10 @@ def test_a_fail_that_is_one_of_many_does_not_stand() -> None:
         verdict("PASS", 0.9),
         verdict("FAIL", None),
     ]
-    clear, weak, passed, certain = corrected_by_holm(family)
+    clear, weak, passed, certain = corrected_by_holm(family, range(4))
     assert [bool(item) for item in (clear, weak, passed, certain)] == [False, True, True, False]
     assert (clear.p_corrected, weak.p_corrected) == pytest.approx((0.003, 0.06))
-    begin = "so and so; by Holm's correction over the 3 verdicts of this session p = "
+    begin = "so and so; by Holm's correction over the 3 questions of this session p = "
     assert clear.sentence == f"{begin}0.001 becomes 0.003, and the FAIL stands"
     assert weak.sentence == (
         f"{begin}0.03 becomes 0.06, so that the FAIL does not stand and does not fail the run"
@@ -106,10 +106,17 @@ def test_a_fail_that_is_one_of_many_does_not_stand() -> None:
 def test_a_fail_is_judged_at_its_own_alpha() -> None:
     """A stricter test stays one."""
     judged = replace(verdict("FAIL", 0.009, held=True), alpha=0.01)
-    assert [item.held for item in corrected_by_holm([judged, verdict("PASS", 0.5)])] == [
-        True,
-        False,
-    ]
+    family = [judged, verdict("PASS", 0.5)]
+    assert [item.held for item in corrected_by_holm(family, range(2))] == [True, False]
+
+
+def test_a_question_that_is_asked_again_is_no_further_test() -> None:
+    """To assert on a FAIL many times does not let it pass."""
+    again = [verdict("FAIL", 0.02, held=True)] * 20
+    corrected = corrected_by_holm([*again, verdict("PASS", 0.9)], [0] * 20 + [1])
+    assert {item.p_corrected for item in corrected[:20]} == {0.04}
+    assert not any(corrected[:20])
+    assert all(corrected_by_holm(again, range(20)))
 
 
 @pytest.mark.parametrize(

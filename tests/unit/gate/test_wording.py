@@ -10,6 +10,7 @@ from pytest_mipro.gate.wording import (
     more_examples,
     p_text,
     rare_losses,
+    reservation,
     sample_size,
 )
 from pytest_mipro.records import PairedComparison
@@ -72,3 +73,17 @@ def test_numbers_of_examples() -> None:
         "warning: 40 examples can miss a loss that hits fewer than 1 in 14"
     )
     assert not rare_losses(replace(COMPARISON, unseen=0.0), "a loss")
+
+
+def test_a_promise_that_few_units_cannot_keep_has_a_warning() -> None:
+    """Few clusters do not show their spread, and few examples may lack what decides."""
+    few = replace(COMPARISON, clusters=8)
+    assert reservation(few, "PASS").startswith("warning: 8 clusters hardly tell")
+    assert not reservation(replace(COMPARISON, clusters=12), "INCONCLUSIVE")
+    small = replace(COMPARISON, detectable=0.05)
+    assert reservation(small, "INCONCLUSIVE") == (
+        "warning: 40 examples can miss a large loss or gain that hits fewer than 1 in 14, and then "
+        "it takes a larger one"
+    )
+    assert not reservation(small, "PASS")
+    assert not reservation(COMPARISON, "INCONCLUSIVE")

@@ -246,7 +246,7 @@ def test_alpha_spending_takes_a_stricter_design(tmp_path: Path) -> None:
     checkout.recorder.optimizer = with_demos
     with running(checkout, sequential(checkout, alpha_spending=True, version="2")) as outcome:
         verdict = outcome.beats_baseline()
-        assert "a PASS needs p < 0.0083 at look 2" in verdict.sentence
+        assert "a PASS needs p < 0.008333 at look 2" in verdict.sentence
         assert len(outcome.compiled.scores) > 40
 
 

@@ -282,4 +282,4 @@ def test_alpha_is_spent_over_the_looks(compiled: Checkout, spends: bool) -> None
     task = replace(compiled.task(metric=nearly_right), alpha_spending=spends)
     verdict = compiled.outcome(task).beats_baseline(alpha=0.04)
     assert verdict.word == ("INCONCLUSIVE" if spends else "PASS")
-    assert ("a PASS needs p < 0.0067 at look 2, of alpha = 0.04" in verdict.sentence) is spends
+    assert ("a PASS needs p < 0.006667 at look 2, of alpha = 0.04" in verdict.sentence) is spends
