@@ -230,7 +230,7 @@ class RecordTable(Generic[RecordT]):
     def _read(
         self, query: Query, keys: Iterable[str], part: Callable[[RecordT], T]
     ) -> list[tuple[tuple[Any, ...], T]]:
-        """Return a part of each record that ``query`` has, with its lookup columns."""
+        """Return a part of each record that ``query`` has, as ``_read_each`` does."""
         return self._read_each(query, ({"keys": batch} for batch in _batches(keys)), part)
 
     def _read_each(
@@ -239,7 +239,7 @@ class RecordTable(Generic[RecordT]):
         parameters: Iterable[Mapping[str, object]],
         part: Callable[[RecordT], T],
     ) -> list[tuple[tuple[Any, ...], T]]:
-        """Return each record that ``query`` has, with the values of its lookup columns.
+        """Return each record that ``query`` has, with its lookup columns and its time of writing.
 
         Args:
             query: A query that ``_query_where`` made.
@@ -270,7 +270,8 @@ class RecordTable(Generic[RecordT]):
                 created, written, seal, is_stale, text = values[count:]
                 if not self._is_believed(names, created, text, seal):
                     continue
-                records.append((names, part(self._checked(names, created, text, written))))
+                record = self._checked(names, created, text, written)
+                records.append(((*names, created), part(record)))
                 if is_stale:
                     stale_keys[names[0]] = None
         return records, stale_keys
@@ -320,13 +321,8 @@ class RowTable(RecordTable[Row]):
 
     @cached_property
     def _by_prediction(self) -> Query:
-        """Without the rows themselves, which a database would hold to sort them."""
-        columns = schema.ROWS.c
-        return (
-            select(columns.key)
-            .where(_among_keys(columns.prediction_key))
-            .order_by(columns.created.desc(), columns.key.desc())
-        )
+        # Not in an order: a database would hold the rows to sort them.
+        return self._query(schema.ROWS.c.prediction_key)
 
     def get_shown(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return what ``get_many`` does, as ``shown_row`` cuts it, a row at a time.
@@ -353,14 +349,9 @@ class RowTable(RecordTable[Row]):
         return self._oldest(keys, attrgetter("usage"))
 
     def _oldest(self, keys: Iterable[str], part: Callable[[Row], T]) -> dict[str, T]:
-        row_keys: list[str] = []
-        for batch in _batches(keys):
-            query = partial(_scalars, self._by_prediction, {"keys": batch})
-            row_keys += self._connections.read(query)
-        rows = {
-            names[0]: (names[1], row) for names, row in self._read(self._by_key, row_keys, part)
-        }
-        return dict(rows[key] for key in row_keys if key in rows)  # the oldest is the last
+        rows = self._read(self._by_prediction, keys, part)
+        rows.sort(key=_time_and_key, reverse=True)
+        return {names[1]: row for names, row in rows}
 
     def _names(self, record: Row) -> tuple[object, ...]:
         return record.key, record.prediction_key
@@ -390,10 +381,10 @@ class ArtifactTable(RecordTable[Artifact]):
         return record.key, _unicode(record.task)
 
 
-def _scalars(
-    query: Select[str], parameters: dict[str, object], connection: Connection
-) -> list[str]:
-    return list(connection.scalars(query, parameters))
+def _time_and_key(row: tuple[tuple[Any, ...], object]) -> tuple[float, str]:
+    """Return when a row was written, and its key, of what ``_read`` returns."""
+    key, _, created = row[0]
+    return created, key
 
 
 def _changed_rows(statement: Delete, parameters: dict[str, object], connection: Connection) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 import pytest_mipro
 
@@ -87,3 +88,18 @@ def test_github_accepts_the_forms(name: str) -> None:
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_files_are_published_from_a_tag_by_one_job_without_a_token() -> None:
+    """They are built and tested before; the job that publishes runs one pinned action."""
+    path = ROOT / ".github" / "workflows" / "release.yml"
+    workflow = YAML(typ="safe").load(path)
+    jobs = workflow["jobs"]
+    assert workflow["on"] == {"push": {"tags": ["v*"]}}
+    assert workflow["permissions"] == {}
+    assert (jobs["publish"]["needs"], jobs["test"]["needs"]) == ("test", "build")
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    publish = jobs["publish"]["steps"][-1]
+    assert publish["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert set(publish["with"]) == {"packages-dir"}  # Attestations are its default.
+    assert "secrets." not in path.read_text(encoding="utf-8")

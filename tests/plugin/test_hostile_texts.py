@@ -130,6 +130,36 @@ def test_nothing_is_obeyed(hostile: Project, arguments: list[str]) -> None:
     assert control_characters(log) == set()
 
 
+PARAMETERS = f"""
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, DATASET
+
+HOSTILE = {HOSTILE!r}
+OLD = "##[set-env name=PATH]/evil"
+TEXTS = [HOSTILE.replace("##", "#"), "::error::x", "  ::stop-commands::x", "\\u202ecba\\x9b31m"]
+
+@pytest.mark.parametrize("text", [*TEXTS, pytest.param(1, id=TEXTS[0] + "id"), OLD])
+@mipro_optimize(program=Adder, metric=lambda *_: 0.5, dataset=DATASET, optimizer="labeled")
+def test_text(mipro, text):
+    assert mipro.beats_baseline()
+"""
+
+
+@pytest.mark.parametrize("arguments", [["-v", "-rA"], ["-n2", "-v"]], ids=["one", "workers"])
+def test_parameters_of_tests_are_not_obeyed(project: Project, arguments: list[str]) -> None:
+    """Pytest escapes them in names, but for one prefix, which only lines of its own have."""
+    project.write(test_adder=PARAMETERS)
+    result = project.run("--mipro", *arguments)
+    result.assert_outcomes(failed=6)
+    log = result.stdout.str()
+    assert control_characters(log) == set()
+    lines = commands(log)
+    assert lines
+    assert all("test_text[##[set-env name=PATH]/evil" in line for line in lines)
+    assert not [line for line in lines if "mipro:" in line]
+
+
 def test_annotations_are_the_only_commands(
     hostile: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

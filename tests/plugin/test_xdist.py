@@ -159,3 +159,20 @@ def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> Non
     output_of(first)
     assert artifact(project) == artifact(project, "alone")
     assert model.counts.requests - calls <= THREADS * CALLS_PER_ROW
+
+
+FOLDER = """
+import stat
+from pathlib import Path
+
+def test_folder(request):
+    mode = Path(request.config.workerinput["mipro_folder"]).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o700
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_the_shared_folder_is_the_owners_alone(project: Project) -> None:
+    """Nobody else reads or writes what the workers of a run share."""
+    project.write(test_adder=FOLDER)
+    project.run("--mipro", "-n", "2").assert_outcomes(passed=1)
