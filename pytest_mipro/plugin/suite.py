@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import StoreError
 from pytest_mipro.gate import (
     confirmed,
@@ -72,9 +72,10 @@ class _SuiteVerdict:
     @property
     def question(self) -> str:
         """The digest of what was compared, the same for two tests that ask it of one task."""
-        comparison = self.verdict.comparison
-        compared = None if comparison is None else comparison.to_dict()
-        return digest([self.verdict.kind, self.verdict.metric, compared, self.evidence])
+        verdict, comparison = self.verdict, self.verdict.comparison
+        # What is detectable may be infinite, which only plain data can say.
+        compared = None if comparison is None else plain(comparison.to_dict())
+        return digest([verdict.kind, verdict.metric, compared, self.evidence])
 
     @property
     def evidence(self) -> dict[str, str]:
