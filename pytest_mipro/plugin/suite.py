@@ -81,7 +81,8 @@ class _SuiteVerdict:
     def evidence(self) -> dict[str, str]:
         """The digest of the answers to each example, and of the program and model they are of."""
         report = self.report
-        program = [report.model, [prompt.to_dict() for prompt in report.prompts_after]]
+        prompts = [prompt.to_dict() for prompt in report.prompts_after]
+        program = plain([report.model, prompts])
         return {
             example.identity[:_DIGITS]: digest([program, _answers(example)])[:_DIGITS]
             for example in report.held_out
@@ -207,8 +208,7 @@ class SuiteDecision:
 def _answers(example: HeldOutExample) -> JSON:
     """Return what the compiled program answered; an accepted score is there without its answer."""
     data = example.compiled.to_dict()
-    answers: JSON = data["predictions"] or data["score"]
-    return answers
+    return plain(data["predictions"] or data["score"])
 
 
 def _with_verdicts(
