@@ -68,8 +68,11 @@ def _attribute_table(record: type[Any]) -> str:
 
 
 def _type(hint: object) -> str:
+    """Return a type, in one form for each way to write that it may be None."""
+    if type(None) in typing.get_args(hint):
+        return " | ".join(map(_type, typing.get_args(hint)))
     text = hint.__name__ if isinstance(hint, type) else str(hint)
-    return text.replace("typing.Literal", "Literal").replace("typing.", "")
+    return text.replace("NoneType", "None").replace("typing.", "")
 
 
 def fixture_table() -> str:
@@ -79,7 +82,7 @@ def fixture_table() -> str:
     for name in names:
         fixture = getattr(plugin_fixtures, name, None)
         if fixture is not None:
-            rows.append((f"`{name}`", (inspect.getdoc(fixture) or "").partition("\n\n")[0]))
+            rows.append((f"`{name}`", _plain((inspect.getdoc(fixture) or "").partition("\n\n")[0])))
     return _table(("fixture", "what it is"), rows)
 
 

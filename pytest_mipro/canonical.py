@@ -128,6 +128,17 @@ def scalars(value: object) -> Iterator[object]:
         yield parts
 
 
+def cut_texts(value: JSON, length: int) -> Any:  # ruff: ignore[any-type] - any JSON data
+    """Return JSON data whose texts have at most ``length`` characters, and a note if cut."""
+    if isinstance(value, dict):
+        return {name: cut_texts(item, length) for name, item in value.items()}
+    if isinstance(value, list):
+        return [cut_texts(item, length) for item in value]
+    if isinstance(value, str) and len(value) > length:
+        return f"{value[:length]}... ({len(value) - length} more characters)"
+    return value
+
+
 def _is_list(value: object) -> TypeGuard[Iterable[object]]:
     """Whether the value is a list or a set, and no text."""
     texts = bytes | bytearray | memoryview | str

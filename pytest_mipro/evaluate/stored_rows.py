@@ -17,7 +17,7 @@ from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows, score_key
 from pytest_mipro.evaluate.stored_work import StoredWork
 from pytest_mipro.evaluate.work import Work
 from pytest_mipro.fingerprint import prompts_key
-from pytest_mipro.records import Row, Usage
+from pytest_mipro.records import Row, Usage, shown_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.evaluate.evaluator import Evaluator
     from pytest_mipro.evaluate.worker_pool import WorkerPool
-    from pytest_mipro.store import Store
+    from pytest_mipro.store import RowTable, Store
 
 
 def evaluate_row(
@@ -75,7 +75,7 @@ def stored_rows(
 ) -> list[Row] | None:
     """Return the rows of ``program`` on ``examples``, or None if the store lacks any."""
     keys = _keys(evaluator, program, examples)
-    rows = store.rows.get_many(keys)
+    rows = store.rows.get_shown(keys)
     return [rows[key] for key in keys] if len(rows) == len(set(keys)) else None
 
 
@@ -83,7 +83,7 @@ def available_rows(
     evaluator: Evaluator, store: Store, program: dspy.Module, examples: Sequence[dspy.Example]
 ) -> list[Row]:
     """Return the rows of ``program`` on ``examples`` that the store has."""
-    return list(store.rows.get_many(_keys(evaluator, program, examples)).values())
+    return list(store.rows.get_shown(_keys(evaluator, program, examples)).values())
 
 
 def count_missing(
@@ -94,7 +94,7 @@ def count_missing(
 ) -> int:
     """Count the examples on which the store lacks the row of any of ``programs``."""
     keys = [_keys(evaluator, program, examples) for program in programs]
-    rows = store.rows.get_many(chain.from_iterable(keys))
+    rows = store.rows.get_shown(chain.from_iterable(keys))
     return sum(not rows.keys() >= set(example_keys) for example_keys in zip(*keys, strict=True))
 
 
@@ -104,13 +104,13 @@ def original_usages(store: Store, rows_of_programs: Sequence[Sequence[Row]]) -> 
     A row that was scored again has the usage of its metric; the oldest row of the same
     prediction has that of the run.
     """
-    originals = store.rows.by_prediction(
+    originals = store.rows.usage_by_prediction(
         row.prediction_key
         for row in chain.from_iterable(rows_of_programs)
         if row.prediction_key is not None
     )
     return [
-        Usage.total(originals.get(row.prediction_key or "", row).usage for row in rows)
+        Usage.total(originals.get(row.prediction_key or "", row.usage) for row in rows)
         for rows in rows_of_programs
     ]
 
@@ -119,6 +119,20 @@ def _keys(
     evaluator: Evaluator, program: dspy.Module, examples: Sequence[dspy.Example]
 ) -> list[str]:
     return [keys.key for keys in keys_of_rows(evaluator, prompts_key(program), examples)]
+
+
+class _RowWork(StoredWork[Row]):
+    """Evaluates rows, and holds as much of them as reports show."""
+
+    def __init__(self, table: RowTable, workers: WorkerPool) -> None:
+        super().__init__(table, workers, lambda row: row.failure is not None)
+        self._rows = table
+
+    def _read(self, keys: list[str]) -> dict[str, Row]:
+        return self._rows.get_shown(keys)
+
+    def _held(self, record: Row) -> Row:
+        return shown_row(record)
 
 
 class StoredRows:
@@ -134,13 +148,12 @@ class StoredRows:
         """Evaluate with ``evaluator`` on ``workers``, and keep rows in ``store``."""
         self._evaluator = evaluator
         self._store = store
-        self._work: StoredWork[Row] = StoredWork(
-            store.rows, workers, lambda row: row.failure is not None
-        )
+        self._work = _RowWork(store.rows, workers)
         self._failure_limit = failure_limit or FailureLimit()
         self._looked_up: set[str] = set()
         self._rows_by_prediction: dict[str, Row] = {}
         self._prompts: dict[int, tuple[dspy.Module, str]] = {}
+        self._keys: dict[tuple[str, int], tuple[dspy.Example, RowKeys]] = {}
 
     async def evaluate(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Row]:
         """Return the rows of ``program`` on ``examples``, in their order."""
@@ -171,7 +184,15 @@ class StoredRows:
             # The reference keeps the program alive, so that no later one gets the same id.
             self._prompts[id(program)] = program, prompts_key(program)
         _, prompts = self._prompts[id(program)]
-        return list(keys_of_rows(self._evaluator, prompts, examples))
+        return [self._keys_of_row(prompts, example) for example in examples]
+
+    def _keys_of_row(self, prompts: str, example: dspy.Example) -> RowKeys:
+        entry = self._keys.get((prompts, id(example)))
+        if entry is None:
+            # The reference keeps the example alive, so that no later one gets the same id.
+            (keys,) = keys_of_rows(self._evaluator, prompts, [example])
+            entry = self._keys[prompts, id(example)] = example, keys
+        return entry[1]
 
     def _look_up_predictions(self, row_keys: Iterable[RowKeys]) -> None:
         """Read the rows that have the same predictions, in one query, each row once."""

@@ -43,7 +43,7 @@ class StoredWork(Generic[R]):
     def look_up(self, keys: Iterable[str]) -> None:
         """Read the records of ``keys`` from the table, in one query."""
         new = [key for key in keys if key not in self._futures and key not in self._missing]
-        stored: dict[str, R] = self._table.get_many(new) if new else {}
+        stored = self._read(new) if new else {}
         for key, record in stored.items():
             self._futures[key] = asyncio.get_running_loop().create_future()
             self._futures[key].set_result(record)
@@ -70,6 +70,14 @@ class StoredWork(Generic[R]):
         if self._write_task is None:
             self._write_task = asyncio.ensure_future(self._write())
         await asyncio.shield(self._write_task)
+        return self._held(record)
+
+    def _read(self, keys: list[str]) -> dict[str, R]:
+        records: dict[str, R] = self._table.get_many(keys)
+        return records
+
+    def _held(self, record: R) -> R:
+        """Return what is held of a record that has been stored."""
         return record
 
     async def _write(self) -> None:

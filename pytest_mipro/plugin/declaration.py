@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -210,8 +211,8 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
         "adapter": task.check_adapter,
         "repeat": task.check_repeat,
         "cluster": task.check_cluster,
-        "alpha_spending": task.check_alpha_spending,
-        "sequential": task.check_sequential,
+        "alpha_spending": partial(task.check_switch, "alpha_spending"),
+        "sequential": partial(task.check_switch, "sequential"),
         "budget": task.check_budget,
         "optimizer": task.check_optimizer,
         "optimizer_options": task.check_optimizer_options,

@@ -101,7 +101,7 @@ def pytest_runtest_makereport(
     """Attach the summary of a test's task to pytest's report of the test."""
     report = yield
     if TASK_RUNNER in item.config.stash:
-        from pytest_mipro.plugin.test_report import attach_summary
+        from pytest_mipro.plugin.attached_summary import attach_summary
 
         attach_summary(item, call, report)
     return report

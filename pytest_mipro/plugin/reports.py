@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_mipro.plugin.attached_summary import attached_summary
 from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, TASK_RUNNER, WORKER_USAGE
 from pytest_mipro.plugin.terminal_summary import write
-from pytest_mipro.plugin.test_report import attached_summary
 from pytest_mipro.records import Usage
 from pytest_mipro.report import Summary, TaskSummary, render_failure
 

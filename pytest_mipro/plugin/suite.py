@@ -23,7 +23,7 @@ from pytest_mipro.gate import (
     next_streak,
     question,
 )
-from pytest_mipro.plugin.test_report import attach, attached_summary
+from pytest_mipro.plugin.attached_summary import attach, attached_summary
 from pytest_mipro.report import TaskSummary, summarize, verdicts
 
 if TYPE_CHECKING:

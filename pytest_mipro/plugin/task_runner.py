@@ -70,8 +70,7 @@ class TaskRunner:
                 fingerprint=self.fingerprint,
                 show_line=self.say,
                 show_progress=self.progress,
-                warn_test=self.warn,
-                warn_task=self.warn,
+                warn=self.warn,
                 run_in_test=self.run_in_test,
             ),
             policy=Policy(

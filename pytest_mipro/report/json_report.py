@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from pytest_mipro.canonical import cut_texts
 from pytest_mipro.report.summary import Summary
 
 if TYPE_CHECKING:
@@ -38,24 +39,13 @@ def render_json(summary: Summary, most: int = MOST_CHARACTERS) -> str:
     for length in _TEXT_LENGTHS:
         if len(text) <= most:
             return text
-        document = {**_shortened(document, length), "left_out": [_cut_texts(length)]}
+        document = {**cut_texts(document, length), "left_out": [_cut_texts(length)]}
         text = _text(document)
     return text if len(text) <= most else _text(_without_examples(document))
 
 
 def _text(document: JSON) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-def _shortened(value: JSON, length: int) -> Any:  # ruff: ignore[any-type] - any JSON data
-    """Return JSON data whose texts have at most ``length`` characters and a note."""
-    if isinstance(value, dict):
-        return {name: _shortened(item, length) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item, length) for item in value]
-    if isinstance(value, str) and len(value) > length:
-        return f"{value[:length]}... ({len(value) - length} more characters)"
-    return value
 
 
 def _cut_texts(length: int) -> str:

@@ -20,8 +20,7 @@ class Callbacks:
         fingerprint: Returns further parts of the compile key, by name.
         show_line: Shows the user one line.
         show_progress: Shows the user the progress of a task.
-        warn_test: Warns about the test that is running.
-        warn_task: Warns about the task of the test that is being set up.
+        warn: Warns about the test that is set up or runs.
         run_in_test: Runs work that the body of a test asks for, whose errors are not failures of
             the test, and returns its result.
     """
@@ -29,8 +28,7 @@ class Callbacks:
     fingerprint: Callable[[Task], Mapping[str, object]]
     show_line: Callable[[str], None]
     show_progress: Callable[[Task, Progress], None]
-    warn_test: Callable[[str], None]
-    warn_task: Callable[[str], None]
+    warn: Callable[[str], None]
     run_in_test: Callable[[Callable[[], Any]], Any]
 
     def say(self, task: Task, text: str) -> None:
@@ -44,4 +42,4 @@ class Callbacks:
     def advise(self, text: str) -> None:
         """Warn with ``text``, unless it is empty."""
         if text:
-            self.warn_task(text)
+            self.warn(text)

@@ -129,7 +129,7 @@ class Session:
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
             holds_fails=self._policy.holds_fails,
-            warn=self._callbacks.warn_test,
+            warn=self._callbacks.warn,
             account=Account(prices=self._account.prices, parent=self._account),
         )
 
@@ -192,7 +192,7 @@ class Session:
         self, context: TaskContext, result: TaskResult, looks: Mapping[str, LedgerEntry]
     ) -> ReferenceState:
         if self._policy.update:
-            check_failures(context.task, result, self._callbacks.warn_task)
+            check_failures(context.task, result, self._callbacks.warn)
             from pytest_mipro.session.acceptance import Acceptor
 
             anchors = Anchors(self._scorer, self._callbacks)

@@ -6,3 +6,4 @@ from .seal import Seal as Seal
 from .seal import environment_seal as environment_seal
 from .seal import has_seal_key as has_seal_key
 from .tables import RecordTable as RecordTable
+from .tables import RowTable as RowTable

@@ -44,8 +44,11 @@ def text_of(record: Storable) -> str:
 
 def checksum(names: Sequence[object], created: object, text: object) -> str:
     """Return the checksum of a record: its lookup columns, its time of writing, and its text."""
-    content = "\n".join(map(str, (*names, created, text)))
-    return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=_SIZE).hexdigest()
+    content = blake2b(digest_size=_SIZE)
+    for value in (*names, created):
+        content.update(f"{value}\n".encode("utf-8", "surrogatepass"))
+    content.update(str(text).encode("utf-8", "surrogatepass"))  # which may be long
+    return content.hexdigest()
 
 
 def parse_record(record_type: type[RecordT], label: str, text: str) -> RecordT:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, or_
 from pytest_mipro.canonical import digest
 from pytest_mipro.records import Look
 from pytest_mipro.store import schema
-from pytest_mipro.store.tables import RecordTable
+from pytest_mipro.store.tables import RecordTable, whole
 
 if TYPE_CHECKING:
     from pytest_mipro.store.connections import Connections
@@ -37,7 +37,8 @@ class LookTable(RecordTable[Look]):
         Raises:
             StoreError: The store cannot be read, or a record in it is damaged.
         """
-        looks = self._read_each(self._related, [{"held_out": held_out, "test": digest(test)}])
+        names = {"held_out": held_out, "test": digest(test)}
+        looks = self._read_each(self._related, [names], whole)
         return {look.key: look for _, look in looks}
 
     def _names(self, record: Look) -> tuple[object, ...]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from functools import cached_property, partial
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, Row
+from pytest_mipro.records import Artifact, Row, Usage, shown_row
 from pytest_mipro.store import schema
 from pytest_mipro.store.checksum import DamagedRecord, RecordT, checksum, parse_record, text_of
 from pytest_mipro.store.seal import environment_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from sqlalchemy import ColumnElement, Connection, Delete, Select, Table, Update
@@ -38,6 +39,11 @@ DAY = 86_400.0
 """Seconds between two updates of the time when a record was last used."""
 _REFUSED_CHANGE = OperationalError, InternalError, ProgrammingError
 """How databases refuse a change: locked, full, read-only, or not allowed to this user."""
+
+
+def whole(record: T) -> T:
+    """Return ``record``: all of it is held."""
+    return record
 
 
 class RecordTable(Generic[RecordT]):
@@ -104,7 +110,7 @@ class RecordTable(Generic[RecordT]):
         Raises:
             StoreError: As ``get_many``.
         """
-        records = self._read_each(self._by_single_key, [{"keys": key}])
+        records = self._read_each(self._by_single_key, [{"keys": key}], whole)
         return records[0][1] if records else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, RecordT]:
@@ -113,7 +119,7 @@ class RecordTable(Generic[RecordT]):
         Raises:
             StoreError: The store cannot be read, or a record in it is damaged.
         """
-        return {names[0]: record for names, record in self._read(self._by_key, keys)}
+        return {names[0]: record for names, record in self._read(self._by_key, keys, whole)}
 
     def put(self, *records: RecordT) -> None:
         """Write ``records``; when this returns they survive the death of the process.
@@ -221,31 +227,41 @@ class RecordTable(Generic[RecordT]):
         values.update((column.name, name) for column, name in columns)
         return values
 
-    def _read(self, query: Query, keys: Iterable[str]) -> list[tuple[tuple[Any, ...], RecordT]]:
-        """Return each record that ``query`` has, with the values of its lookup columns."""
-        return self._read_each(query, ({"keys": batch} for batch in _batches(keys)))
+    def _read(
+        self, query: Query, keys: Iterable[str], part: Callable[[RecordT], T]
+    ) -> list[tuple[tuple[Any, ...], T]]:
+        """Return a part of each record that ``query`` has, with its lookup columns."""
+        return self._read_each(query, ({"keys": batch} for batch in _batches(keys)), part)
 
     def _read_each(
-        self, query: Query, parameters: Iterable[Mapping[str, object]]
-    ) -> list[tuple[tuple[Any, ...], RecordT]]:
+        self,
+        query: Query,
+        parameters: Iterable[Mapping[str, object]],
+        part: Callable[[RecordT], T],
+    ) -> list[tuple[tuple[Any, ...], T]]:
         """Return each record that ``query`` has, with the values of its lookup columns.
 
         Args:
             query: A query that ``_query_where`` made.
             parameters: Its parameters, for one execution after another.
+            part: What is held of a record; one whole record is in memory at a time.
         """
         stale = time.time() - DAY
         batches = [{**values, "stale": stale} for values in parameters]
-        records, stale_keys = self._connections.read(partial(self._fetch, query, batches))
+        records, stale_keys = self._connections.read(partial(self._fetch, query, batches, part))
         if stale_keys:
             self._update_use(stale_keys, stale)
         return records
 
     def _fetch(
-        self, query: Query, batches: Iterable[dict[str, object]], connection: Connection
-    ) -> tuple[list[tuple[tuple[Any, ...], RecordT]], dict[str, None]]:
-        """Return records with their lookup columns, and the keys of those long unused."""
-        records: list[tuple[tuple[Any, ...], RecordT]] = []
+        self,
+        query: Query,
+        batches: Iterable[dict[str, object]],
+        part: Callable[[RecordT], T],
+        connection: Connection,
+    ) -> tuple[list[tuple[tuple[Any, ...], T]], dict[str, None]]:
+        """Return parts of records with lookup columns, and the keys of those long unused."""
+        records: list[tuple[tuple[Any, ...], T]] = []
         stale_keys: dict[str, None] = {}
         count = len(self._lookup_columns)
         for batch in batches:
@@ -254,7 +270,7 @@ class RecordTable(Generic[RecordT]):
                 created, written, seal, is_stale, text = values[count:]
                 if not self._is_believed(names, created, text, seal):
                     continue
-                records.append((names, self._checked(names, created, text, written)))
+                records.append((names, part(self._checked(names, created, text, written))))
                 if is_stale:
                     stale_keys[names[0]] = None
         return records, stale_keys
@@ -304,8 +320,21 @@ class RowTable(RecordTable[Row]):
 
     @cached_property
     def _by_prediction(self) -> Query:
+        """Without the rows themselves, which a database would hold to sort them."""
         columns = schema.ROWS.c
-        return self._query(columns.prediction_key, columns.created.desc(), columns.key.desc())
+        return (
+            select(columns.key)
+            .where(_among_keys(columns.prediction_key))
+            .order_by(columns.created.desc(), columns.key.desc())
+        )
+
+    def get_shown(self, keys: Iterable[str]) -> dict[str, Row]:
+        """Return what ``get_many`` does, as ``shown_row`` cuts it, a row at a time.
+
+        Raises:
+            StoreError: As ``get_many``.
+        """
+        return {names[0]: row for names, row in self._read(self._by_key, keys, shown_row)}
 
     def by_prediction(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return the oldest row under each of ``keys``, which name answers, where there is one.
@@ -313,7 +342,25 @@ class RowTable(RecordTable[Row]):
         Raises:
             StoreError: As ``get_many``.
         """
-        return {names[1]: row for names, row in self._read(self._by_prediction, keys)}
+        return self._oldest(keys, whole)
+
+    def usage_by_prediction(self, keys: Iterable[str]) -> dict[str, Usage]:
+        """Return the usage of each row that ``by_prediction`` returns.
+
+        Raises:
+            StoreError: As ``get_many``.
+        """
+        return self._oldest(keys, attrgetter("usage"))
+
+    def _oldest(self, keys: Iterable[str], part: Callable[[Row], T]) -> dict[str, T]:
+        row_keys: list[str] = []
+        for batch in _batches(keys):
+            query = partial(_scalars, self._by_prediction, {"keys": batch})
+            row_keys += self._connections.read(query)
+        rows = {
+            names[0]: (names[1], row) for names, row in self._read(self._by_key, row_keys, part)
+        }
+        return dict(rows[key] for key in row_keys if key in rows)  # the oldest is the last
 
     def _names(self, record: Row) -> tuple[object, ...]:
         return record.key, record.prediction_key
@@ -337,10 +384,16 @@ class ArtifactTable(RecordTable[Artifact]):
         Raises:
             StoreError: As ``get_many``.
         """
-        return [artifact for _, artifact in self._read(self._newest, [_unicode(task)])]
+        return [artifact for _, artifact in self._read(self._newest, [_unicode(task)], whole)]
 
     def _names(self, record: Artifact) -> tuple[object, ...]:
         return record.key, _unicode(record.task)
+
+
+def _scalars(
+    query: Select[str], parameters: dict[str, object], connection: Connection
+) -> list[str]:
+    return list(connection.scalars(query, parameters))
 
 
 def _changed_rows(statement: Delete, parameters: dict[str, object], connection: Connection) -> int:

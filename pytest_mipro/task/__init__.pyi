@@ -32,8 +32,7 @@ from .program_inputs import check_inputs as check_inputs
 from .splits import DEFAULT_SPLIT as DEFAULT_SPLIT
 from .splits import SplitSpec as SplitSpec
 from .task import Task as Task
-from .task import check_alpha_spending as check_alpha_spending
 from .task import check_cluster as check_cluster
 from .task import check_repeat as check_repeat
-from .task import check_sequential as check_sequential
+from .task import check_switch as check_switch
 from .task import is_sampled as is_sampled

@@ -75,17 +75,10 @@ class Task:
     further_metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
-def check_alpha_spending(value: object) -> None:
-    """Raise DeclarationError unless ``value`` is a bool."""
+def check_switch(name: str, value: object) -> None:
+    """Raise DeclarationError unless ``value``, that of the argument ``name``, is a bool."""
     if not isinstance(value, bool):
-        message = f"alpha_spending={value!r:.80}: expected True or False"
-        raise DeclarationError(message)
-
-
-def check_sequential(value: object) -> None:
-    """Raise DeclarationError unless ``value`` is a bool."""
-    if not isinstance(value, bool):
-        message = f"sequential={value!r:.80}: expected True or False"
+        message = f"{name}={value!r:.80}: expected True or False"
         raise DeclarationError(message)
 
 

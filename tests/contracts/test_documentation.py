@@ -200,6 +200,16 @@ def test_each_named_block_is_used() -> None:
     assert {name for name in NAMED if tests.count(f'"{name}"') == 0} == set()
 
 
+def test_the_badge_is_of_a_workflow_of_the_project() -> None:
+    """Another picture of the README is a file of the repository."""
+    text = (ROOT / README).read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    (badge,) = [picture for picture in pictures if not (ROOT / picture).is_file()]
+    project, _, workflow = badge.partition("/actions/workflows/")
+    assert f'Homepage = "{project}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert (ROOT / ".github" / "workflows" / workflow.partition("/")[0]).is_file()
+
+
 def test_each_argument_is_explained() -> None:
     """The table of the arguments is written by hand; that of the search's options is not."""
     from pytest_mipro.plugin.declaration import NAMES

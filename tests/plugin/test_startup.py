@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from project import Project
 
-NEEDLESS = ("altair", "jinja2", "optuna", "scipy", "vl_convert", "xllamacpp")
-"""The modules of compiling, HTML reports and the embedded model, and SciPy, of tests only."""
+NEEDLESS = ("altair", "jinja2", "optuna", "scipy", "tenacity", "vl_convert", "wcwidth", "xllamacpp")
+"""The modules of compiling, HTML reports, texts that are no ASCII and the embedded model; SciPy."""
 
 ALL_VERDICTS = f"""
 import gc

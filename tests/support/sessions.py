@@ -180,8 +180,7 @@ class Recorder:
     Attributes:
         events: The calls, in their order; a phase of work is recorded once.
         lines: The lines that the session showed.
-        advice: The warnings about a task.
-        warnings: The warnings about a test.
+        warnings: The warnings about tests and their tasks.
         progress: The progress of the latest work.
         parts: Further parts of the compile key.
         optimizer: Compiles a task instead of MIPROv2, or returns None; None if there is no hook.
@@ -190,7 +189,6 @@ class Recorder:
 
     events: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     progress: Progress | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
@@ -209,8 +207,7 @@ class Recorder:
             fingerprint=self._fingerprint,
             show_line=self._show_line,
             show_progress=self._show_progress,
-            warn_test=self.warnings.append,
-            warn_task=self.advice.append,
+            warn=self.warnings.append,
             run_in_test=lambda work: work(),
         )
 
@@ -487,5 +484,5 @@ def outcome_of(
         store_name=".mipro/store.db",
         tolerant=tolerant,
         holds_fails=holds_fails,
-        warn=warn or checkout.recorder.callbacks().warn_test,
+        warn=warn or checkout.recorder.callbacks().warn,
     )

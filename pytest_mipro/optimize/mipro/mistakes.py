@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_mipro.canonical import digest
 from pytest_mipro.evaluate import StoredWork, Work, gather
@@ -70,6 +70,15 @@ class Mistake:
         return json.dumps(shown, ensure_ascii=False)
 
 
+class _Attempt(NamedTuple):
+    """The key of a run, the program that makes it, the key of its prompts, and its example."""
+
+    key: str
+    program: dspy.Module
+    prompts: str
+    example: dspy.Example
+
+
 class TrainingRuns:
     """Runs candidates on training examples, each pair once."""
 
@@ -91,13 +100,13 @@ class TrainingRuns:
 
     def count_new(self, program: dspy.Module, indexes: Sequence[int]) -> int:
         """Count the runs of ``program`` on examples that the store does not have."""
-        keys = [self._attempt(program, index)[0] for index in indexes]
+        keys = [attempt.key for attempt in self._attempts(program, indexes)]
         self._work.look_up(keys)
         return sum(map(self._work.is_new, keys))
 
     async def mistakes(self, program: dspy.Module, indexes: Sequence[int]) -> list[Mistake]:
         """Run ``program`` on training examples and return its mistakes, the worst first."""
-        traces = await gather([self._trace(program, index) for index in indexes])
+        traces = await gather([*map(self._trace, self._attempts(program, indexes))])
         self._failure_limit.check(traces)
         # Most metrics end at 1; of others, the best run shows how high a score can be.
         best = max([1.0, *map(_value, traces)])
@@ -108,20 +117,22 @@ class TrainingRuns:
         ]
         return sorted(mistakes, key=lambda mistake: _value(mistake.trace))
 
-    async def _trace(self, program: dspy.Module, index: int) -> Trace:
-        key, program, prompts = self._attempt(program, index)
-        example = self.trainset[index]
-        shared = self._evaluator, program
-        work = Work(run_on_example, shared, (example, key), prompts, example)
-        return await self._work.get(key, work)
+    async def _trace(self, attempt: _Attempt) -> Trace:
+        shared, own = (self._evaluator, attempt.program), (attempt.example, attempt.key)
+        work = Work(run_on_example, shared, own, attempt.prompts, attempt.example)
+        return await self._work.get(attempt.key, work)
 
-    def _attempt(self, program: dspy.Module, index: int) -> tuple[str, dspy.Module, str]:
-        """Return the key of a run, the program that makes it, and the key of its prompts."""
-        example = self.trainset[index]
-        program = _without_demos_of(program, example)
+    def _attempts(self, program: dspy.Module, indexes: Sequence[int]) -> list[_Attempt]:
+        """Return a run on each of the training examples."""
         prompts = prompts_key(program)
+        return [self._attempt(program, prompts, self.trainset[index]) for index in indexes]
+
+    def _attempt(self, program: dspy.Module, prompts: str, example: dspy.Example) -> _Attempt:
+        runnable = _without_demos_of(program, example)
+        if runnable is not program:
+            prompts = prompts_key(runnable)
         content = [self._evaluator.key, "run", prompts, example_digest(example)]
-        return digest(content), program, prompts
+        return _Attempt(digest(content), runnable, prompts, example)
 
 
 def run_on_example(

@@ -17,7 +17,7 @@ import math
 import random
 import re
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
@@ -293,8 +293,7 @@ class GroundedProposer:
         self, signature: type[dspy.Signature], request: Mapping[str, str], rollout: int
     ) -> str:
         request = {name: text for name, text in request.items() if text}
-        for name in set(signature.input_fields) - set(request):
-            signature = signature.delete(name)
+        signature = _with_inputs(signature, frozenset(request))
         temperature = self._options.init_temperature
         # Without a temperature there are no rollouts; the requests differ all the same.
         rollout_id = {"rollout_id": rollout} if temperature else {}
@@ -396,6 +395,14 @@ def program_code(program: dspy.Module) -> str:
         for path, predictor in program.named_predictors()
     ]
     return "\n".join(filter(None, [source.strip(), *signatures]))
+
+
+@cache
+def _with_inputs(signature: type[dspy.Signature], names: frozenset[str]) -> type[dspy.Signature]:
+    """Return a signature with these inputs only; DSPy builds a class per deleted field."""
+    for name in signature.input_fields.keys() - names:
+        signature = signature.delete(name)
+    return signature
 
 
 def _shown_code(student: dspy.Module, options: Options) -> str:

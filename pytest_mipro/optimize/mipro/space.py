@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_mipro.canonical import digest
@@ -40,6 +39,9 @@ class Space:
     demos: tuple[tuple[DemoSet, ...], ...]
     late: tuple[int, ...] = ()
     parents: tuple[Mapping[int, int], ...] = ()
+    _signatures: dict[tuple[int, str], type[dspy.Signature]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def of_demo_sets(
@@ -91,13 +93,13 @@ class Space:
         space = replace(self, instructions=tuple(texts), parents=tuple(families))
         return space, indexes
 
-    @cached_property
-    def _signatures(self) -> list[list[type[dspy.Signature]]]:
+    def _signature(self, predictor: int, instruction: int) -> type[dspy.Signature]:
         # DSPy builds a class per signature, which takes longer than copying the program.
-        return [
-            [predictor.signature.with_instructions(text) for text in texts]
-            for predictor, texts in zip(self.student.predictors(), self.instructions, strict=True)
-        ]
+        text = self.instructions[predictor][instruction]
+        if (predictor, text) not in self._signatures:
+            own = self.student.predictors()[predictor].signature
+            self._signatures[predictor, text] = own.with_instructions(text)
+        return self._signatures[predictor, text]
 
     @property
     def baseline(self) -> Candidate:
@@ -135,7 +137,7 @@ class Space:
         """Return a copy of the student with the candidate's instructions and demos."""
         program: dspy.Module = self.student.deepcopy()
         for index, predictor in enumerate(program.predictors()):
-            predictor.signature = self._signatures[index][candidate.instructions[index]]
+            predictor.signature = self._signature(index, candidate.instructions[index])
             predictor.demos = [demo.copy() for demo in self.demos[index][candidate.demos[index]]]
         return program
 

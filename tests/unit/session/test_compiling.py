@@ -112,14 +112,14 @@ def test_few_examples_are_advised_against_before_a_compile(checkout: Checkout) -
     recorder, counts = checkout.recorder, []
 
     def optimize(task: Task) -> dspy.Module:
-        counts.append(len(recorder.advice))
+        counts.append(len(recorder.warnings))
         return with_demos(task)
 
     recorder.optimizer = optimize
     checkout.outcome()
     checkout.outcome()
-    assert counts == [len(recorder.advice)] == [1]
-    assert recorder.advice[0].startswith("7 labelled examples (train and val) are too")
+    assert counts == [len(recorder.warnings)] == [1]
+    assert recorder.warnings[0].startswith("7 labelled examples (train and val) are too")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_dry_run_estimates_a_compile_by_phase(checkout: Checkout) -> None:
     most_calls = sum(bound.calls or 0 for bound in result.bounds)
     assert COMPILE + ROWS <= most_calls < 3 * (COMPILE + ROWS)
     assert checkout.recorder.events == ["fingerprint"]
-    assert (checkout.recorder.advice, checkout.references) == ([], {})
+    assert (checkout.recorder.warnings, checkout.references) == ([], {})
 
 
 def test_a_dry_run_estimates_a_refresh(compiled: Checkout) -> None:

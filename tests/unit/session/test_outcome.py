@@ -152,7 +152,10 @@ def test_an_inconclusive_regression_warns_or_fails(tmp_path: Path, tolerant: boo
     "values, start",
     [
         ({"reference": accepted((1.0, 1.0))}, "compared on 2 of 6 held-out examples"),
-        ({"reference": accepted(WON, rescored=[""])}, "the metric changed since the reference"),
+        (
+            {"reference": accepted(WON, rescored_metrics=[""])},
+            "the metric changed since the reference",
+        ),
         (
             {"reference": accepted(WON), "acceptance": ACCEPTED_NOW},
             "the reference was accepted now; compiled 1.000",

@@ -135,13 +135,13 @@ def test_records_without_a_seal_are_not_believed(
     monkeypatch.setenv("MIPRO_SEAL_KEY", "k" * 32)
     compiled.outcome()
     assert compiled.calls == COMPILE + ROWS
-    (warning,) = compiled.recorder.advice[-1:]
+    (warning,) = compiled.recorder.warnings[-1:]
     assert "records of the store" in warning
     assert "have no valid seal under MIPRO_SEAL_KEY and count as absent" in warning
-    compiled.recorder.advice.clear()
+    compiled.recorder.warnings.clear()
     compiled.outcome()
     assert compiled.calls == COMPILE + ROWS
-    assert not [text for text in compiled.recorder.advice if "seal" in text]
+    assert not [text for text in compiled.recorder.warnings if "seal" in text]
 
 
 def test_a_folder_under_version_control(compiled: Checkout) -> None:
@@ -149,7 +149,7 @@ def test_a_folder_under_version_control(compiled: Checkout) -> None:
     for arguments in (["init", "-q"], ["add", "-f", ".mipro/store.db"]):
         subprocess.run(["git", *arguments], cwd=compiled.root, check=True)
     compiled.outcome()
-    (warning,) = compiled.recorder.advice
+    (warning,) = compiled.recorder.warnings
     assert warning.startswith(".mipro/store.db is under version control: everybody who can commit ")
     assert warning.endswith("take it out with: git rm -r --cached .mipro")
 

@@ -30,7 +30,7 @@ def test_a_compile_writes_a_study(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "study.db").unlink()
     checkout.outcome(study=url)
     assert not (tmp_path / "study.db").exists()
-    assert not [text for text in checkout.recorder.advice if "study" in text]
+    assert not [text for text in checkout.recorder.warnings if "study" in text]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_study_that_cannot_be_written(
     """A warning names the database without its password, and the result is the same."""
     outcome = checkout.outcome(study=url)
     assert dump_state(outcome.compiled.program) == dump_state(first_run.outcome.compiled.program)
-    (advice,) = [text for text in checkout.recorder.advice if "study" in text]
+    (advice,) = [text for text in checkout.recorder.warnings if "study" in text]
     assert f"mipro_study={shown}: " in advice
     assert reason in advice
     assert "make sure that the database can be reached" in advice

@@ -49,9 +49,8 @@ def test_the_last_record_is_written_without_another_one(store: Store, path: Path
     """A process that dies later than a moment after it loses nothing."""
     store.responses.put(Response("a", 1))
     store.responses.put(Response("b", 2))
-    timer = store.responses._timer
-    assert timer is not None
-    timer.join(60)
+    if (timer := store.responses._timer) is not None:  # Else it has written already.
+        timer.join(60)
     assert written(path) == ["a", "b"]
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +17,17 @@ from sqlalchemy import select, true, update
 from store_checks import artifact
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.records import Artifact, FailStreak, Failure, Look, Proposal, Row, Trace, Usage
+from pytest_mipro.records import (
+    Artifact,
+    FailStreak,
+    Failure,
+    Look,
+    Proposal,
+    Row,
+    Trace,
+    Usage,
+    shown_row,
+)
 from pytest_mipro.store import RecordTable, Response, Store
 from pytest_mipro.store.schema import RECORD_TABLES, ROWS
 
@@ -273,6 +284,34 @@ class StoreContract:
         store.rows.put(Row("other", 0.5, prediction_key="two"), Row("none", 0.0))
         rows = store.rows.by_prediction(["one", "two", "three"])
         assert {key: row.key for key, row in rows.items()} == {"one": "z", "two": "other"}
+
+    def test_reads_the_usage_of_the_oldest_row_with_an_answer(self, store: Store) -> None:
+        """It is that of the run that made the prediction."""
+        for key, calls in (("z", 1), ("a", 2)):
+            store.rows.put(Row(key, 1.0, usage=Usage(calls), prediction_key="one"))
+            time.sleep(0.01)
+        assert store.rows.usage_by_prediction(["one", "two"]) == {"one": Usage(1)}
+
+    def test_cuts_what_only_reports_show(self, store: Store) -> None:
+        """The store keeps all of a long prediction, of which a run holds the beginning."""
+        long, short = Row("a", 1.0, {"answer": "x" * 500_000}), Row("b", 1.0, {"answer": "x"})
+        store.rows.put(long, short)
+        rows = store.rows.get_shown(["a", "b", "c"])
+        assert rows == {"a": shown_row(long), "b": short}
+        assert store.rows.get_many(["a"]) == {"a": long}
+
+    def test_holds_one_long_row_at_a_time(self, store: Store) -> None:
+        """A run from the store takes little memory, however long the predictions are."""
+        answer = "x" * 2_000_000
+        for number in range(20):
+            row = Row(f"{number}", 1.0, {"answer": answer}, prediction_key=f"answer {number}")
+            store.rows.put(row)
+        tracemalloc.start()
+        store.rows.get_shown(f"{number}" for number in range(20))
+        store.rows.usage_by_prediction(f"answer {number}" for number in range(20))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 7 * len(answer)
 
     def test_reads_rows_with_many_answers(self, store: Store) -> None:
         """More answers than one statement takes may be read."""
