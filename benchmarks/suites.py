@@ -122,13 +122,13 @@ def nightly_alarms(rng: np.random.Generator, n: int, tolerance: float, loss: flo
     """Return the alarms of one task over all nights; with a loss, over the first few of them."""
     task, streak = Task(rng, n, tolerance), None
     most = 0
-    for night in range(2 * IN_A_ROW if loss else NIGHTS):
+    for _ in range(2 * IN_A_ROW if loss else NIGHTS):
         streak = next_streak(
             streak,
             "key",
             fails=task.verdict(loss).word == "FAIL",
-            evidence=str(night),
-            asked_again=True,
+            evidence={},
+            is_new=True,
         )
         most = max(most, streak.fails)
     return Alarms(most >= 1, most >= IN_A_ROW)

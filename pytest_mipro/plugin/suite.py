@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import StoreError
 from pytest_mipro.gate import (
     confirmed,
@@ -72,15 +72,17 @@ class _SuiteVerdict:
     @property
     def question(self) -> str:
         """The digest of what was compared, the same for two tests that ask it of one task."""
-        comparison = self.verdict.comparison
-        compared = None if comparison is None else comparison.to_dict()
-        return digest([self.verdict.kind, self.verdict.metric, compared, self.evidence])
+        verdict, comparison = self.verdict, self.verdict.comparison
+        # What is detectable may be infinite, which only plain data can say.
+        compared = None if comparison is None else plain(comparison.to_dict())
+        return digest([verdict.kind, verdict.metric, compared, self.evidence])
 
     @property
     def evidence(self) -> dict[str, str]:
         """The digest of the answers to each example, and of the program and model they are of."""
         report = self.report
-        program = [report.model, [prompt.to_dict() for prompt in report.prompts_after]]
+        prompts = [prompt.to_dict() for prompt in report.prompts_after]
+        program = plain([report.model, prompts])
         return {
             example.identity[:_DIGITS]: digest([program, _answers(example)])[:_DIGITS]
             for example in report.held_out
@@ -206,8 +208,7 @@ class SuiteDecision:
 def _answers(example: HeldOutExample) -> JSON:
     """Return what the compiled program answered; an accepted score is there without its answer."""
     data = example.compiled.to_dict()
-    answers: JSON = data["predictions"] or data["score"]
-    return answers
+    return plain(data["predictions"] or data["score"])
 
 
 def _with_verdicts(

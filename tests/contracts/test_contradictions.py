@@ -65,13 +65,13 @@ def cases(draw: st.DrawFn) -> Case:
         compiled[0] += scale * rng.choice([1, -1])
     clusters = tuple(str(index // 3) for index in range(n)) if draw(st.booleans()) else ()
     names = tuple(map(str, range(n)))
-    cards = (
+    first, second = (
         Scorecard(names, tuple(scores), Usage(), clusters=clusters)
         for scores in (baseline, compiled)
     )
     limit = scale * draw(LIMITS)
     assume(limit < score_range(baseline, compiled))
-    return Case(*cards, limit, draw(ALPHAS))
+    return Case(first, second, limit, draw(ALPHAS))
 
 
 def assert_agreement(
