@@ -39,7 +39,8 @@ def test_the_first_acceptance_begins_a_history(accepted: Checkout) -> None:
     assert data["acceptances"] == {identity: 1.0}
     assert (data["first"], data["anchor"]["acceptance"]) == (identity, identity)
     assert set(data["anchor"]["scores"].values()) == {1.0}
-    assert list(data["looks"].values()) == [{"kind": "run", "number": 1, "seed": 9}]
+    (look,) = data["looks"].values()
+    assert (look["kind"], look["number"], look["seed"]) == ("run", 1, 9)
 
 
 def test_an_equal_program_does_not_move_the_anchor(accepted: Checkout) -> None:
