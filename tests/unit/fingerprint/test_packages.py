@@ -36,8 +36,8 @@ FILES = {
 
 
 RELEASE_CACHES = (
-    *(releases._distributions, releases._distribution_with),
-    *(releases._version, releases._comes_with_this, releases._requirements),
+    *(releases._distribution_with, releases._version),
+    *(releases._comes_with_this, releases._requirements),
 )
 
 
