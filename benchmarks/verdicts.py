@@ -63,7 +63,7 @@ COLUMNS = {
     "lost, covered": 0,
     "warned": 0,
     "detectable": 0,
-    "power": 6,
+    "power": 7,
     "decides": 0,
     "val went up": 0,
 }

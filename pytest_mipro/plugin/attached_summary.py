@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.plugin.asking_errors import is_asking_error
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE = "mipro_summary"
 """The attribute that xdist sends with the report: JSON, as a text may be no valid UTF-8."""
-_attached: WeakKeyDictionary[pytest.TestReport, TaskSummary] = WeakKeyDictionary()
-"""The summaries of this process, which takes longer to read one from JSON."""
+_attached: dict[int, TaskSummary] = {}
+"""The summaries of this process, by the identity of the report: a report of subtests has no hash.
+
+To read them from JSON takes longer.
+"""
 _VERDICT = "mipro_verdict"
 
 
@@ -55,13 +58,15 @@ def attach_summary(
 def attach(report: pytest.TestReport, summary: TaskSummary) -> None:
     """Attach a summary from which the credentials have been taken."""
     setattr(report, _ATTRIBUTE, json.dumps(summary.to_dict()))
-    _attached[report] = summary
+    if id(report) not in _attached:
+        finalize(report, _attached.pop, id(report)).atexit = False
+    _attached[id(report)] = summary
 
 
 def attached_summary(report: pytest.TestReport) -> TaskSummary | None:
     """Return the summary that this process or a worker attached."""
-    if report in _attached:
-        return _attached[report]
+    if id(report) in _attached:
+        return _attached[id(report)]
     text = getattr(report, _ATTRIBUTE, None)
     return None if text is None else TaskSummary.from_dict(json.loads(text))
 
