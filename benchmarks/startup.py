@@ -126,8 +126,8 @@ COMMANDS = {
 def compare(python: Interpreter, session: str, runs: int) -> list[object]:
     """Return the row of a session: its times, and those of its reference."""
     session_times, reference_times = Times(), Times()
-    for command in COMMANDS[session]:  # The first run compiles the program, and the bytecode.
-        python.run(session, command, Times())
+    # Compiles the program, and the bytecode, that of the reference too.
+    python.run(session, COMMANDS[session][0], Times())
     log = python.folder / "warm" / "calls.log"
     calls = log.read_bytes() if log.exists() else b""
     for _ in range(runs):

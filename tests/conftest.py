@@ -33,9 +33,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start a worker more than there are processors: tests wait for processes and servers."""
+    """Start two workers more than there are processors: tests wait for processes and servers."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (count or 1) + 1
+    return (count or 1) + 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -328,15 +328,25 @@ def test_there_is_one_comment(comments: list[object], done: str) -> None:
 
 
 @pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_report_cannot_speak_in_a_comment(text: str) -> None:
+def test_a_report_cannot_speak_in_a_comment() -> None:
     """A name is a short span of code in a cell; of the rest, words and figures are taken."""
-    figures = {"n": text, "baseline": text, "compiled": text}
-    task = {"task": text, "word": text, "message": text, "report": {"comparison": figures}}
-    ((_, sent),) = commented(report(task), [])
-    (row,) = [line for line in sent["body"].splitlines() if line.startswith("| `")]
-    assert re.fullmatch(r"\| `[^`|<>@#&\[\]\\!*~$]{0,80}` \| \? \|  \|  \|  \|", row)
-    assert sent["body"].replace(row, "").splitlines() == COMMENT.replace(ROW, "").splitlines()
+    tasks = [
+        {
+            "task": text,
+            "word": text,
+            "message": text,
+            "report": {"comparison": {"n": text, "baseline": text, "compiled": text}},
+        }
+        for text in TEXTS.values()
+    ]
+    ((_, sent),) = commented(report(*tasks), [])
+    lines = sent["body"].splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert len(rows) == len(tasks)
+    for row in rows:
+        assert re.fullmatch(r"\| `[^`|<>@#&\[\]\\!*~$]{0,80}` \| \? \|  \|  \|  \|", row)
+    around = COMMENT.replace(f"{ROW}\n", "")
+    assert [line for line in lines if line not in rows] == around.splitlines()
 
 
 @pytest.mark.skipif(NODE is None, reason="the script is JavaScript, and there is no node")
