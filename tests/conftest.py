@@ -12,8 +12,12 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from database_server import Server
+
+MARKERS = frozenset({"postgresql", "uses"})
+"""The markers that environments of tox select by; they stand in the modules of their tests."""
 
 # Tests that draw at random by themselves draw as much more or less: they ask for the profile's
 # number of examples.
@@ -47,6 +51,15 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the modules without the marker that is asked for, as to collect all takes long."""
+    marker = config.getoption("markexpr")
+    is_module = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if is_module and marker in MARKERS:
+        return marker not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # Before items are deselected by their markers.
