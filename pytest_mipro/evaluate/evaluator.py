@@ -12,7 +12,7 @@ import dspy
 from pytest_mipro.canonical import plain
 from pytest_mipro.dspy_internals import metered_calls
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError
-from pytest_mipro.evaluate.failures import failure_of, program_error
+from pytest_mipro.evaluate.failures import failure_of, program_error, would_end_run
 from pytest_mipro.evaluate.prediction_form import form_of, restore
 from pytest_mipro.evaluate.replies import ReplyLog
 from pytest_mipro.spending import UsageMeter
@@ -111,14 +111,13 @@ class Evaluator:
                 )
             except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
                 raise
-            # ruff: ignore[blind-except]: a user's program may raise any exception.
-            except Exception as error:
+            except BaseException as error:
+                if would_end_run(error):
+                    raise program_error(program, error, example) from error
                 failure = failure_of(error, replies.faults)
                 return RunResult(
                     None, None, (), None, failure, meter.usage, meter.seconds, meter.spent
                 )
-            except BaseException as error:
-                raise program_error(program, error, example) from error
             seconds, spent = meter.seconds, meter.spent
             # Before the metric runs, because a metric may change the prediction.
             fields, form = plain(prediction, fallback=repr), form_of(prediction)

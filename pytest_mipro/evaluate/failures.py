@@ -277,7 +277,7 @@ def _is_of_service(error: BaseException) -> bool:
 def program_error(
     program: dspy.Module, error: BaseException, example: dspy.Example
 ) -> ProgramError:
-    """Return the error that ``program`` raised something that is no ``Exception``."""
+    """Return the error that ``program`` raised something that would end the test run."""
     where = frames_of(getattr(type(program), "forward", None), error)
     message = (
         f"{type(program).__name__} raised {type_and_message(error)}{advice_on_exits(error)}\n"
@@ -286,9 +286,16 @@ def program_error(
     return ProgramError(message)
 
 
+def would_end_run(error: BaseException) -> bool:
+    """Whether an exception ends or skips a test run where nobody catches it."""
+    # That of ``pytest.exit`` is the only such ``Exception``.
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    return not isinstance(error, Exception) or name == "_pytest.outcomes.Exit"
+
+
 def advice_on_exits(error: BaseException) -> str:
     """Return what to do about an exception that would end or skip the test run, if it is one."""
-    if isinstance(error, Exception):
+    if not would_end_run(error):
         return ""
     return (
         ", which would end or skip the test run and is no score; raise an Exception where an "

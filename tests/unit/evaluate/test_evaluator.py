@@ -159,11 +159,26 @@ class TestReplies:
         assert store.rows.get(row.key) == row
 
 
+class GivenUp(BaseException):
+    """What a user's code raises past each ``except Exception``."""
+
+
+def give_up() -> None:
+    """End with an exception that is no ``Exception``."""
+    raise GivenUp
+
+
 class TestExits:
     @pytest.mark.parametrize(
         "leave",
-        [partial(sys.exit, 3), partial(pytest.skip, "no data"), partial(pytest.fail, "bad")],
-        ids=["exit", "skip", "fail"],
+        [
+            partial(sys.exit, 3),
+            partial(pytest.skip, "no data"),
+            partial(pytest.fail, "bad"),
+            partial(pytest.exit, "enough"),
+            give_up,
+        ],
+        ids=["exit", "skip", "fail", "exit of pytest", "own class"],
     )
     def test_an_exit_of_the_program_is_an_error(
         self, store: Store, leave: Callable[[], object]

@@ -259,8 +259,13 @@ def test_ctrl_c_in_a_metric_is_raised() -> None:
 
 @pytest.mark.parametrize(
     "leave",
-    [partial(sys.exit, 3), partial(pytest.skip, "no data"), partial(pytest.fail, "bad")],
-    ids=["exit", "skip", "fail"],
+    [
+        partial(sys.exit, 3),
+        partial(pytest.skip, "no data"),
+        partial(pytest.fail, "bad"),
+        partial(pytest.exit, "enough"),
+    ],
+    ids=["exit", "skip", "fail", "exit of pytest"],
 )
 def test_an_exit_in_a_metric_is_a_metric_error(leave: Callable[[], bool]) -> None:
     """What would end or skip the test run names the metric's line and the example."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
+from dspy.predict.parameter import Parameter
 from sessions import COMMAND, TRAIN, Adder, Renamed, instructed
 
 from pytest_mipro.canonical import digest
@@ -104,6 +105,29 @@ def test_a_retriever_keeps_the_state_of_the_code() -> None:
     state = dump_state(Retrieving())
     assert [*state] == ["add"]
     assert restore_state(Retrieving(), state).retrieve.k == 3
+
+
+class Weighted(Adder):
+    """Has a parameter of the user's, whose state is no JSON."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Weight()
+
+
+class Weight(Parameter):
+    """A parameter with a state of its own."""
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """Return what no JSON holds."""
+        return {"weight": object()}
+
+
+def test_a_parameter_of_the_user_keeps_the_state_of_the_code() -> None:
+    """It is no predictor either, and what it holds stands in no file."""
+    state = dump_state(Weighted())
+    assert [*state] == ["add"]
+    assert isinstance(restore_state(Weighted(), state).weight, Weight)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -108,6 +110,17 @@ def created(_: Program, prediction: dspy.Prediction) -> object:
     return prediction
 
 
+def hidden(program: Program, prediction: dspy.Prediction) -> object:
+    """Call a predictor in a partial function, and one in an object without a class of its own."""
+    check = vars(program).setdefault("check", partial(dspy.Predict("answer -> check")))
+    holder = vars(program).setdefault(
+        "holder", SimpleNamespace(mark=dspy.Predict("answer -> mark"))
+    )
+    check(answer=prediction.answer)
+    holder.mark(answer=prediction.answer)
+    return prediction
+
+
 def contained(program: Program, prediction: dspy.Prediction) -> object:
     """Call a predictor in a dataclass, and one in a dictionary of dictionaries."""
     tools = vars(program).setdefault("tools", Tools(dspy.Predict("answer -> check")))
@@ -162,6 +175,7 @@ class TestForeignPredictors:
         "function, names",
         [
             (created, ["'answer -> reasoning, remark' (called 5 times)"]),
+            (hidden, ["'answer -> check' (called 5 times)", "'answer -> mark' (called 5 times)"]),
             (
                 contained,
                 ["'answer -> check' (called 5 times)", "'answer -> mark' (called 5 times)"],
