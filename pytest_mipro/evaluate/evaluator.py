@@ -111,7 +111,7 @@ class Evaluator:
                 )
             except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
                 raise
-            except BaseException as error:
+            except BaseException as error:  # A user's program may raise anything.
                 if would_end_run(error):
                     raise program_error(program, error, example) from error
                 failure = failure_of(error, replies.faults)
