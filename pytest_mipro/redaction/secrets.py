@@ -95,8 +95,11 @@ class Secrets:
         if isinstance(value, list | tuple):
             return type(value)(map(self._redacted, value))
         if is_dataclass(value) and not isinstance(value, type):
-            parts = {field.name: getattr(value, field.name) for field in fields(value)}
-            return replace(value, **self._redacted(parts))
+            # Values alone: a secret may be a word that a field has as its name, such as "test".
+            parts = {
+                field.name: self._redacted(getattr(value, field.name)) for field in fields(value)
+            }
+            return replace(value, **parts)
         return value
 
     @staticmethod

@@ -105,6 +105,12 @@ def test_the_texts_of_a_record_are_redacted(secrets: Secrets) -> None:
     )
 
 
+def test_a_secret_may_be_the_name_of_a_field(secrets: Secrets) -> None:
+    """The texts of a record are replaced, and it has its fields."""
+    secrets.add_from({"password": "message"})
+    assert secrets.redact(Failure("Error", "no message", "")) == Failure("Error", "no ***", "")
+
+
 def test_the_longest_secret_is_replaced_first(secrets: Secrets) -> None:
     """A secret that contains another secret is replaced as a whole."""
     secrets.add_from({"api_key": LONG, "password": f"{LONG}-and-more"})
