@@ -10,7 +10,7 @@ import re
 import sysconfig
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,8 +81,17 @@ def _is_own(metadata: Path) -> bool:
     return (bool(name) and name == _UnderTest.name) or _is_local(metadata / "direct_url.json")
 
 
+def origin_in(text: str) -> dict[str, Any]:
+    """Return what a ``direct_url.json`` says; of a damaged one nothing, as if there were none."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _is_local(file: Path) -> bool:
-    content = json.loads(_text(file) or "{}")
+    content = origin_in(_text(file))
     is_editable = content.get("dir_info", {}).get("editable", False)
     is_file = str(content.get("url", "")).startswith("file:")
     # conda records the folders of the machines that built its packages.

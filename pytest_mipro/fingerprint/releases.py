@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import deque
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mipro.fingerprint.ownership import is_installed_path
-from pytest_mipro.fingerprint.packages import is_local_path, normalized
+from pytest_mipro.fingerprint.packages import is_local_path, normalized, origin_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +79,7 @@ def _has_recorded(package: Distribution, file: Path) -> bool:
 def _version(name: str) -> str:
     """Return the version, with the commit where it was installed from a repository."""
     package = distribution(name)
-    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    origin = origin_in(package.read_text("direct_url.json") or "")
     commit = origin.get("vcs_info", {}).get("commit_id", "")
     return " ".join(filter(None, (package.version, commit)))
 

@@ -107,6 +107,12 @@ REMOTE: dict[str, dict[str, Any] | None] = {
 }
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "null", "\ufeff{}"])
+def test_a_damaged_origin_is_none(text: str) -> None:
+    """An installed package whose ``direct_url.json`` cannot be read stops no run."""
+    assert packages.origin_in(text) == {}
+
+
 USER = f"from ticketbot.texts import helper\n{METRIC}"
 
 
