@@ -74,7 +74,8 @@ class Settings:
     threads: Annotated[
         int | None,
         Text(
-            "Rows evaluated at the same time (default: 8; the embedded model takes 1).",
+            "Rows evaluated at the same time (default: 8; the embedded model: 2, or 1 on one "
+            "processor).",
             metavar="N",
             parse=whole_number,
         ),
