@@ -6,8 +6,9 @@ import json
 import os
 import re
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin, get_type_hints
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,15 @@ T = TypeVar("T")
 
 _LONG = 12
 """Characters from which a secret is replaced also inside a word."""
+
+
+@lru_cache(maxsize=256)  # There are some dozens of records.
+def _fields_with_texts(record_type: type) -> tuple[str, ...]:
+    """Return the names of the fields of a record, but of those that hold one of a few words."""
+    types = get_type_hints(record_type)
+    return tuple(
+        field.name for field in fields(record_type) if get_origin(types[field.name]) is not Literal
+    )
 
 
 class Secrets:
@@ -95,11 +105,9 @@ class Secrets:
         if isinstance(value, list | tuple):
             return type(value)(map(self._redacted, value))
         if is_dataclass(value) and not isinstance(value, type):
-            # Values alone: a secret may be a word that a field has as its name, such as "test".
-            parts = {
-                field.name: self._redacted(getattr(value, field.name)) for field in fields(value)
-            }
-            return replace(value, **parts)
+            # A secret may be a word of ours, such as "test": the name of a field, or its value.
+            names = _fields_with_texts(type(value))
+            return replace(value, **{name: self._redacted(getattr(value, name)) for name in names})
         return value
 
     @staticmethod

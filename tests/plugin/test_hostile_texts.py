@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,3 +170,15 @@ def test_annotations_are_the_only_commands(
     lines = commands(result.stdout.str())
     assert len(lines) == 4
     assert all(line.startswith("::error file=test_adder.py,line=") for line in lines)
+
+
+@pytest.mark.parametrize("word, workers", [("PASS", "-n0"), ("passed", "-n1")])
+def test_a_password_that_is_a_word_of_reports(
+    compiled: Project, monkeypatch: pytest.MonkeyPatch, word: str, workers: str
+) -> None:
+    """The run ends well, and its reports have their words."""
+    monkeypatch.setenv("POSTGRES_PASSWORD", word)
+    result = compiled.run("--mipro", workers, "--mipro-report", "report.json")
+    result.assert_outcomes(passed=1)
+    (task,) = json.loads((compiled.path / "report.json").read_text(encoding="utf-8"))["tasks"]
+    assert (task["word"], task["status"]) == ("PASS", "passed")

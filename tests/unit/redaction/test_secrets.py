@@ -111,6 +111,13 @@ def test_a_secret_may_be_the_name_of_a_field(secrets: Secrets) -> None:
     assert secrets.redact(Failure("Error", "no message", "")) == Failure("Error", "no ***", "")
 
 
+def test_a_secret_may_be_one_of_few_words_of_a_field(secrets: Secrets) -> None:
+    """Such a word is no text of anybody, and reports look it up."""
+    secrets.add_from({"password": "connection"})
+    failure = Failure("Error", "no connection", "", "connection")
+    assert secrets.redact(failure) == Failure("Error", "no ***", "", "connection")
+
+
 def test_the_longest_secret_is_replaced_first(secrets: Secrets) -> None:
     """A secret that contains another secret is replaced as a whole."""
     secrets.add_from({"api_key": LONG, "password": f"{LONG}-and-more"})
