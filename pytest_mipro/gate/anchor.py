@@ -16,7 +16,7 @@ from pytest_mipro.gate.wording import (
 )
 
 if TYPE_CHECKING:
-    from pytest_mipro.gate.sequential import InterimLook
+    from pytest_mipro.gate.sequential import InterimAnalysis
     from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 PROMOTION_ALPHA = 0.01
@@ -85,7 +85,7 @@ def judge_against_anchor(
     *,
     tolerance: float,
     alpha: float,
-    look: InterimLook | None = None,
+    analysis: InterimAnalysis | None = None,
 ) -> AnchorJudgement:
     """Judge whether a program lost more than ``tolerance`` since the anchor.
 
@@ -94,7 +94,7 @@ def judge_against_anchor(
         compiled: Held-out scores of the compiled program.
         tolerance: Loss of mean score that is accepted.
         alpha: Accepted chance of a wrong FAIL.
-        look: The look of a sequential design of the same alpha, if not all examples are asked
+        analysis: That of a sequential design of the same alpha, if not all examples are asked
             at once.
 
     Raises:
@@ -103,7 +103,7 @@ def judge_against_anchor(
     """
     __tracebackhide__ = True
     accepted = AcceptedScores(anchor.scorecard, anchor.command)
-    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha, look=look)
+    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha, analysis=analysis)
     comparison = verdict.comparison
     if comparison is None:
         raise AssertionError(verdict)

@@ -27,7 +27,7 @@ from pytest_mipro.task import ALL_METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_mipro.gate import InterimLook
+    from pytest_mipro.gate import InterimAnalysis
     from pytest_mipro.records import PairedComparison, Report, Verdict
     from pytest_mipro.session.interim import InterimResults
     from pytest_mipro.session.results import (
@@ -71,7 +71,7 @@ class Outcome:
 
         Args:
             task: What the test declared.
-            results: Both programs with their scores, at each look of a sequential task.
+            results: Both programs with their scores, at each analysis of a sequential task.
             state: The reference of the test.
             look: Returns how often the held-out examples were looked at, up to the scores so far.
             store_name: The name of the store in reports; empty if none was needed.
@@ -143,7 +143,7 @@ class Outcome:
         __tracebackhide__ = True
         name = self._metric_name(metric)
 
-        def judge(result: TaskResult, *, alpha: float, look: InterimLook | None) -> Verdict:
+        def judge(result: TaskResult, *, alpha: float, analysis: InterimAnalysis | None) -> Verdict:
             __tracebackhide__ = True
             return gate.beats_baseline(
                 result.baseline.by_metric(name),
@@ -151,7 +151,7 @@ class Outcome:
                 margin=margin,
                 alpha=alpha,
                 unchanged=self._is_unchanged,
-                look=look,
+                analysis=analysis,
             )
 
         question = Question(judge, partial(self._levels, alpha))
@@ -310,7 +310,7 @@ class Outcome:
             result: TaskResult,
             *,
             alpha: float,
-            look: InterimLook | None,
+            analysis: InterimAnalysis | None,
             tolerated: bool = self._tolerant,
         ) -> Verdict:
             __tracebackhide__ = True
@@ -321,7 +321,7 @@ class Outcome:
                 alpha=alpha,
                 tolerated=tolerated,
                 unchanged=self._is_accepted(reference),
-                look=look,
+                analysis=analysis,
             )
 
         awaited: Literal["PASS", "FAIL"] = "FAIL" if self._tolerant else "PASS"
