@@ -28,7 +28,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class AnchorScores:
-    """The scores of the program that all later accepted ones are held against.
+    """The scores of the program that all later accepted ones are compared with.
 
     Attributes:
         scorecard: Its held-out scores.

@@ -135,7 +135,7 @@ class Verdict(Record):
     of the metric that was judged; empty if the task has one without a name.
     ``p_fail`` is the p-value of the evidence for FAIL at the level ``alpha``,
     None if a FAIL needs none, and ``p_corrected`` is that among all verdicts of
-    a session. With ``held``, a FAIL is truthy: the end of the session decides
+    a session. With ``deferred``, a FAIL is truthy: the end of the session decides
     about it, or has decided that it does not stand.
     """
 
@@ -148,12 +148,12 @@ class Verdict(Record):
     alpha: float = 0.05
     p_fail: float | None = None
     p_corrected: float | None = None
-    held: bool = False
+    deferred: bool = False
 
     def __bool__(self) -> bool:
         """Whether an assert on the verdict holds."""
         if self.word == "FAIL":
-            return self.held
+            return self.deferred
         return self.word == "PASS" or self.tolerated
 
     def __repr__(self) -> str:

@@ -303,8 +303,8 @@ def _earlier_score(example: HeldOutExample, program: EarlierProgram) -> float | 
 
 
 def _worst_word(report: Report) -> TaskVerdict:
-    # The end of the session has decided that a held FAIL does not stand.
-    words = {"INCONCLUSIVE" if verdict.held else verdict.word for verdict in report.verdicts}
+    # The end of the session has decided that a deferred FAIL does not stand.
+    words = {"INCONCLUSIVE" if verdict.deferred else verdict.word for verdict in report.verdicts}
     return next((word for word in _WORST_FIRST if word in words), "not judged")
 
 

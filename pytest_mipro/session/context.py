@@ -80,7 +80,7 @@ class TaskContext:
 
     @property
     def anchor(self) -> Anchor | None:
-        """The anchor that the reference is held against; None if it is the anchor itself."""
+        """The anchor that the reference is compared with; None if it is the anchor itself."""
         if self.history is None or self.reference is None:
             return None
         is_reference = self.history.anchor.acceptance == self.reference.identity

@@ -231,15 +231,15 @@ def decided_with_anchor(
     __tracebackhide__ = True
     verdict = None
     for number in range(1, len(results.batches.sizes) + 1):
-        held = anchor.judge_at(results, number)
+        against_anchor = anchor.judge_at(results, number)
         judge = question.judge
-        if held is not None and held.is_low:
+        if against_anchor is not None and against_anchor.is_low:
             judge = partial(judge, tolerated=False)
         judgement = judge_at_analysis(results, number, replace(question, judge=judge))
-        if judgement is None or held is None:
+        if judgement is None or against_anchor is None:
             continue
-        verdict = held.applied_to(judgement.verdict)
-        if verdict.word == "FAIL" or (judgement.is_final and held.is_kept):
+        verdict = against_anchor.applied_to(judgement.verdict)
+        if verdict.word == "FAIL" or (judgement.is_final and against_anchor.is_kept):
             break
     assert verdict is not None
     return verdict

@@ -281,7 +281,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class AnchorState:
-    """The anchor that the verdicts of a test are held against.
+    """The anchor that the verdicts of a test are compared with.
 
     Attributes:
         anchor: The anchor, with scores of the present metric unless there is an ``error``.

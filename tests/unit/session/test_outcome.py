@@ -372,15 +372,15 @@ def test_a_report_has_further_metrics(tmp_path: Path) -> None:
 
 
 def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
-    """A FAIL that could be an accident is held; one that needs no test is not."""
+    """A FAIL that could be an accident is deferred; one that needs no test is not."""
     result = outcome(tmp_path, reference=accepted(WON), compiled=LOST, holds_fails=True)
     assert result.no_regression()
     result.beats_baseline(margin=0.5, alpha=0.04)
-    held, looked_at = result.report().verdicts
-    assert (held.word, held.held, held.alpha) == ("FAIL", True, 0.05)
-    assert held.comparison is not None
-    assert held.p_fail == held.comparison.p_opposite
-    assert (looked_at.word, looked_at.held, looked_at.alpha) == ("FAIL", False, 0.04)
+    deferred, looked_at = result.report().verdicts
+    assert (deferred.word, deferred.deferred, deferred.alpha) == ("FAIL", True, 0.05)
+    assert deferred.comparison is not None
+    assert deferred.p_fail == deferred.comparison.p_opposite
+    assert (looked_at.word, looked_at.deferred, looked_at.alpha) == ("FAIL", False, 0.04)
     result.decide_at_once()
     assert not result.no_regression()
     without = outcome(tmp_path, optimizer=unchanged, holds_fails=True)
