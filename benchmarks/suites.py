@@ -114,7 +114,7 @@ def suite_alarms(rng: np.random.Generator, n: int, tolerance: float, loss: float
     counted = slice(0, 1 if loss else TASKS)
     return Alarms(
         any(verdict.word == "FAIL" for verdict in verdicts[counted]),
-        any(verdict.word == "FAIL" and not verdict.held for verdict in corrected[counted]),
+        any(verdict.word == "FAIL" and not verdict.deferred for verdict in corrected[counted]),
     )
 
 
