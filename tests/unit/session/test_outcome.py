@@ -34,12 +34,12 @@ ACCEPT_ANEW = (
     f"the costs of the reference's answers are unknown; accept anew with: {COMMAND} --mipro-rescore"
 )
 ACCEPTED_NOW = Acceptance("first", (), Means(6, 0.0, 1.0), ())
+MISFIT = ReferenceFileError("it does not fit the code any more")
 
 
 def misfit() -> Adder:
     """Raise the error of an accepted program that does not fit the code."""
-    message = "it does not fit the code any more"
-    raise ReferenceFileError(message)
+    raise MISFIT
 
 
 def accepted(
@@ -305,7 +305,7 @@ def test_a_report_has_the_prompts(tmp_path: Path) -> None:
 
 def test_a_report_leaves_out_a_program_that_does_not_fit(tmp_path: Path) -> None:
     """The report is also made for tests that do not use the reference."""
-    report = outcome(tmp_path, reference=ReferenceProgram(None, misfit)).report()
+    report = outcome(tmp_path, reference=ReferenceProgram(None, misfit, error=MISFIT)).report()
     assert (report.accepted, report.prompts_accepted) == (None, ())
 
 
