@@ -369,7 +369,7 @@ def _cost_row(kind: str, n: int, repetitions: int) -> list[object]:
         comparator = CostComparator("baseline", _priced(baseline), "", "")
         compiled = _priced(RATIO * baseline * factors)
         verdict = costs_no_more(comparator, compiled, ratio=RATIO, unit="tokens", alpha=ALPHA)
-        rates.count(verdict, (RATIO - 1) * _comparison_of(verdict).baseline)
+        rates.count(verdict, (RATIO - 1) * _comparison_of(verdict).comparator)
     shares = [*rates.shares(), f"{rates.warned():.1%}"]
     return [kind, 1, "", n, *[""] * 3, *shares, *[""] * 4]
 

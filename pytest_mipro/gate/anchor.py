@@ -167,8 +167,8 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     """Return the anchor's score and the difference to it in one clause."""
     common = compared_examples(comparison.n, len(compiled.examples), "the anchor lacks the others")
     return (
-        f"the anchor of {anchor.acceptances} acceptances has {comparison.baseline:.3f}, difference "
-        f"{difference_text(comparison)} {bounds_text(comparison)} "
+        f"the anchor of {anchor.acceptances} acceptances has {comparison.comparator:.3f}, "
+        f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{f', {common}' if common else ''}"
     )
 

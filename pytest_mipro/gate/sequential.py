@@ -142,7 +142,7 @@ class InterimAnalysis:
 
 def compare_at(  # ruff: ignore[too-many-arguments] - what a comparison is made of
     analysis: InterimAnalysis,
-    baseline: Sequence[float],
+    comparator: Sequence[float],
     compiled: Sequence[float],
     *,
     margin: float = 0.0,
@@ -155,9 +155,11 @@ def compare_at(  # ruff: ignore[too-many-arguments] - what a comparison is made 
     whole design, with all of its examples.
     """
     alpha = analysis.design.alpha
-    single = compare(baseline, compiled, margin=margin, alpha=alpha, clusters=clusters, worse=worse)
+    single = compare(
+        comparator, compiled, margin=margin, alpha=alpha, clusters=clusters, worse=worse
+    )
     repeated = compare(
-        baseline, compiled, margin=margin, alpha=analysis.level, clusters=clusters, worse=worse
+        comparator, compiled, margin=margin, alpha=analysis.level, clusters=clusters, worse=worse
     )
     share = analysis.design.fractions[analysis.number - 1]
     return replace(

@@ -274,7 +274,7 @@ def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:
     )
     return (
         f"the search found nothing better than the baseline and kept it "
-        f"(score {comparison.baseline:.3f} on {comparison.n} held-out examples); {advice}"
+        f"(score {comparison.comparator:.3f} on {comparison.n} held-out examples); {advice}"
     )
 
 
@@ -306,7 +306,7 @@ def _figures(
     # The p-value is that of the test that the word is from.
     p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
     return (
-        f"compiled {comparison.compiled:.3f}, {reference} {comparison.baseline:.3f}, "
+        f"compiled {comparison.compiled:.3f}, {reference} {comparison.comparator:.3f}, "
         f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{limit}, "
         f"p = {p_text(p_value, alpha)} ({comparison.method}), {sample_size(comparison)}"

@@ -84,8 +84,10 @@ class Look(Record):
 
 @dataclass(frozen=True)
 class PairedComparison(Record):
-    """Two programs on the same examples; differences are compiled minus baseline.
+    """Two programs on the same examples; differences are compiled minus comparator.
 
+    The comparator is the baseline, the reference or the anchor, of which
+    ``comparator`` has the mean, as ``compiled`` has that of the compiled program.
     ``p_value`` is one-sided, against "the mean difference is at most
     ``margin``", and ``p_opposite`` against "it is at least ``margin``".
     ``low`` and ``high`` bound the mean difference with ``confidence``.
@@ -100,7 +102,7 @@ class PairedComparison(Record):
     """
 
     n: int
-    baseline: float
+    comparator: float
     compiled: float
     difference: float
     low: float
@@ -118,10 +120,10 @@ class PairedComparison(Record):
     unseen: float = 0.0
 
     def times(self, difference: float) -> float:
-        """Return the ratio to the baseline of the baseline plus ``difference``."""
-        if not self.baseline:
+        """Return the ratio to the comparator of the comparator plus ``difference``."""
+        if not self.comparator:
             return 1.0 if not difference else math.inf if difference > 0 else 0.0
-        return 1 + difference / self.baseline
+        return 1 + difference / self.comparator
 
 
 @dataclass(frozen=True)

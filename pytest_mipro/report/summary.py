@@ -171,9 +171,9 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
     return compared is not None and (
         compared.unit,
         compared.n,
-        compared.baseline,
+        compared.comparator,
         compared.compiled,
-    ) == (task.unit, task.n, task.baseline, task.compiled)
+    ) == (task.unit, task.n, task.comparator, task.compiled)
 
 
 def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:

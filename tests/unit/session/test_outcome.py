@@ -368,7 +368,7 @@ def test_a_report_has_further_metrics(tmp_path: Path) -> None:
     assert report.metric == "exact"
     (tone,) = report.further
     assert (tone.metric, tone.compiled.scores, tone.accepted) == ("tone", WON, None)
-    assert (tone.comparison.baseline, tone.comparison.compiled) == (0, 1)
+    assert (tone.comparison.comparator, tone.comparison.compiled) == (0, 1)
 
 
 def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
