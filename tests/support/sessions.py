@@ -439,7 +439,7 @@ def result_of(
     """Return both programs of a task with these scores, as the store has them."""
     state = dump_state(program)
     return TaskResult(
-        artifact=Artifact("key", task.test, {}, {}, state, Usage(9), 1.0, "2026-01-02"),
+        artifact=Artifact("key", task.test, {}, state, Usage(9), 1.0, "2026-01-02"),
         reasons=(),
         baseline=scored(task.program, baseline),
         compiled=scored(program, compiled),
