@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from pytest_mipro.gate.distributions import least
 from pytest_mipro.gate.paired import POWER, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,7 +40,7 @@ _NORMAL = NormalDist()
 _NODES = 96
 _FARTHEST = 9.0
 """Standard deviations beyond which nothing is left of a normal distribution."""
-_HALVINGS, _P_HALVINGS = 40, 16
+_P_HALVINGS = 16
 _MOST_STEPS, _PRECISION = 50, 1e-11
 """The end of a search for a bound."""
 _LEAST_P, _NO_CHANCE = 1e-15, 1e-300
@@ -208,8 +209,7 @@ def futility(
         misses: The chance of a miss up to each analysis.
     """
     upper = boundaries(fractions, alpha)
-
-    drift = _least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
+    drift = least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
     return _lower_bounds(fractions, upper, misses, drift), drift
 
 
@@ -222,7 +222,7 @@ def _futility(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
 def inflation(fractions: tuple[float, ...], alpha: float) -> float:
     """Return how many times as large a difference has to be for the power of a single analysis."""
     upper, lower = boundaries(fractions, alpha), _futility(fractions, alpha)
-    drift = _least(lambda value: power(fractions, upper, lower, value) >= POWER)
+    drift = least(lambda value: power(fractions, upper, lower, value) >= POWER)
     return drift / (_NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(POWER))
 
 
@@ -350,15 +350,6 @@ def _rule() -> tuple[Numbers, Numbers]:
     """Return the points between -1 and 1 and the weights of Gauss and Legendre's rule."""
     points, weights = np.polynomial.legendre.leggauss(_NODES)
     return points, weights
-
-
-def _least(is_enough: Callable[[float], bool]) -> float:
-    """Return the least number that is enough, where all larger ones are enough as well."""
-    low, high = -_FARTHEST, _FARTHEST
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
 
 
 def _upper_tail(value: float) -> float:
