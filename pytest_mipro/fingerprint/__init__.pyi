@@ -1,7 +1,6 @@
 from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .dspy_settings import deciding_settings as deciding_settings
-from .keys import ALGORITHM as ALGORITHM
 from .keys import SHAPE as SHAPE
 from .keys import describe_adapter as describe_adapter
 from .keys import describe_model as describe_model

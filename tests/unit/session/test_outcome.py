@@ -8,7 +8,7 @@ from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchange
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
-from pytest_mipro.session import ReferenceProgram
+from pytest_mipro.session.results import ReferenceProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

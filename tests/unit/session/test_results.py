@@ -8,7 +8,7 @@ from sessions import Adder, result_of, scorecard, scored, with_demos
 
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
-from pytest_mipro.session import ReferenceProgram
+from pytest_mipro.session.results import ReferenceProgram
 
 if TYPE_CHECKING:
     from sessions import Checkout
