@@ -24,7 +24,6 @@ from .stored_rows import available_rows as available_rows
 from .stored_rows import original_usages as original_usages
 from .stored_rows import stored_rows as stored_rows
 from .stored_work import StoredWork as StoredWork
-from .thread_pool import ContextThreadPool as ContextThreadPool
 from .throttle import Throttle as Throttle
 from .throttle import throttled as throttled
 from .work import Work as Work

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_mipro.canonical import digest
 from pytest_mipro.evaluate import StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
-from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps
+from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps, without_demos_of
 from pytest_mipro.records import Trace
 from pytest_mipro.task import example_digest
 
@@ -128,7 +128,7 @@ class TrainingRuns:
         return [self._attempt(program, prompts, self.trainset[index]) for index in indexes]
 
     def _attempt(self, program: dspy.Module, prompts: str, example: dspy.Example) -> _Attempt:
-        runnable = _without_demos_of(program, example)
+        runnable = without_demos_of(program, example)
         if runnable is not program:
             prompts = prompts_key(runnable)
         content = [self._evaluator.key, "run", prompts, example_digest(example)]
@@ -146,21 +146,6 @@ def run_on_example(
     run = evaluator.run(program, example)
     demos = demos_of_steps(program, run.steps)
     return Trace(key, run.score, demos, run.usage, run.failure, run.prediction, run.feedback)
-
-
-def _without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Module:
-    """Return ``program`` without demos of ``example``, so that it cannot copy the answer."""
-    inputs = demo_fields(example.inputs()).items()
-    demos = [
-        [demo for demo in predictor.demos if not demo_fields(demo).items() >= inputs]
-        for predictor in program.predictors()
-    ]
-    if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
-        return program
-    copied: dspy.Module = program.deepcopy()
-    for predictor, kept_demos in zip(copied.predictors(), demos, strict=True):
-        predictor.demos = kept_demos
-    return copied
 
 
 def confusions(mistakes: Sequence[Mistake], trainset: Sequence[dspy.Example]) -> str:

@@ -66,7 +66,7 @@ def test_the_comparison_is_that_of_the_word() -> None:
     for right in (38, 20):
         comparison = judge(right).applied_to(verdict("PASS")).comparison
         assert comparison is not None
-        assert (comparison.baseline, comparison.compiled) == (0.8, right / N)
+        assert (comparison.comparator, comparison.compiled) == (0.8, right / N)
 
 
 def test_the_tolerance_itself_is_tolerated() -> None:

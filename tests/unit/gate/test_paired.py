@@ -83,7 +83,7 @@ class TestProperties:
         comparison = compare(*scores, margin=margin)
         assert 0 <= comparison.p_value <= 1
         assert comparison.low <= comparison.difference <= comparison.high
-        assert comparison.difference == pytest.approx(comparison.compiled - comparison.baseline)
+        assert comparison.difference == pytest.approx(comparison.compiled - comparison.comparator)
         assert comparison.low >= -1
         assert comparison.high <= 1
         assert comparison.detectable >= 0

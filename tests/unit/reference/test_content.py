@@ -40,7 +40,6 @@ REFERENCE = Reference(
     test="test_x",
     key=digest(PARTS),
     parts=PARTS,
-    where={"metric": "test_x.py:3"},
     metric="56",
     baseline={"b": 0.0, "a": 1.0},
     compiled={"a": 1.0, "b": 0.5},
@@ -237,7 +236,6 @@ class TestAcceptance:
         "values",
         [
             {},
-            {"where": {"metric": "test_x.py:99"}},
             {"usage": dict.fromkeys(("compile", "baseline", "compiled"), Usage())},
             {"versions": {"pytest-mipro": "9.9"}},
         ],
@@ -245,7 +243,7 @@ class TestAcceptance:
     def test_unchanged_files_are_not_written(
         self, location: ReferenceLocation, values: dict[str, Any]
     ) -> None:
-        """Places in code, usage and versions alone do not replace the files."""
+        """Usage and versions alone do not replace the files."""
         accept(location, REFERENCE)
         unchanged = location.scores.stat().st_mtime_ns, location.scores.read_bytes()
         assert accept(location, replace(REFERENCE, **values), REFERENCE).change == "unchanged"
@@ -298,7 +296,6 @@ REFERENCES = st.builds(
     test=KEY,
     key=KEY,
     parts=TEXTS,
-    where=TEXTS,
     metric=KEY,
     baseline=SCORES,
     compiled=SCORES,

@@ -35,7 +35,6 @@ REFERENCE = Reference(
     test="test_x",
     key=digest(PARTS),
     parts=PARTS,
-    where={},
     metric="56",
     baseline={"a": 0.0, "b": 0.0},
     compiled={"a": 1.0, "b": 0.5},
@@ -92,8 +91,8 @@ class TestHistory:
         assert accepting(reference, history) == history
 
     def test_an_identity_is_that_of_program_and_scores(self) -> None:
-        """Places in the code and usage are not part of it."""
-        assert replace(REFERENCE, where={"metric": "test_x.py:9"}).identity == REFERENCE.identity
+        """Usage is not part of it."""
+        assert replace(REFERENCE, usage={}).identity == REFERENCE.identity
         assert scored(a=1.0, b=1.0).identity != REFERENCE.identity
         assert replace(REFERENCE, state={}).identity != REFERENCE.identity
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import summaries
 
 from pytest_mipro.records import Usage
-from pytest_mipro.report import render_html, render_markdown
+from pytest_mipro.report.html import render_html
+from pytest_mipro.report.markdown import render_markdown
 from pytest_mipro.report.optimizers import optimizer_tables, render_optimizers
 from pytest_mipro.report.summary import Summary, summarize
 

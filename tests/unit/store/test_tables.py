@@ -324,7 +324,7 @@ class StoreContract:
     def test_names_that_are_no_unicode_text(self, store: Store) -> None:
         """A test file whose name cannot be encoded has artifacts like any other."""
         task = "test_\udcff.py::test"
-        written = Artifact("a", task, {}, {}, {}, Usage(), 1.0, "2026-07-01T12:00:00Z")
+        written = Artifact("a", task, {}, {}, Usage(), 1.0, "2026-07-01T12:00:00Z")
         store.artifacts.put(written)
         assert store.artifacts.recent(task)[0] == written
 
