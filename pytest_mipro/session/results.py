@@ -231,7 +231,8 @@ class ReferenceProgram:
         __tracebackhide__ = True
         if card is None:
             assert self._error is not None
-            raise self._error
+            # The frames of the set-up say nothing to a test that fails.
+            raise self._error.with_traceback(None)
         return card
 
     @property
@@ -320,7 +321,7 @@ class AnchorState:
         """
         __tracebackhide__ = True
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)
         if self.anchor.scores.keys().isdisjoint(examples):
             message = (
                 f"none of the {len(examples)} held-out examples is among those of the anchor, so "
