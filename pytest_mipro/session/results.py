@@ -231,7 +231,8 @@ class ReferenceProgram:
         __tracebackhide__ = True
         if card is None:
             assert self._error is not None
-            raise self._error
+            # Without the frames of its first occurrence, which are none of the user's.
+            raise self._error.with_traceback(None)
         return card
 
     @property
