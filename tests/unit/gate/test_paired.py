@@ -12,7 +12,6 @@ from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.verdict import AcceptedScores, beats_baseline, no_regression
 from pytest_mipro.records import PairedComparison, Scorecard, Usage
 
-pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 4 * settings().max_examples
 """Samples from which an error rate is estimated."""
