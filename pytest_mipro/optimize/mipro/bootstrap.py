@@ -140,7 +140,7 @@ class Bootstrap:
         trainset: Sequence[dspy.Example],
         store: Store,
         workers: WorkerPool,
-        failure_limit: FailureLimit | None = None,
+        failure_limit: FailureLimit | None,
     ) -> None:
         """Prepare to run the teacher on ``trainset``.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import cut_texts, digest
 from pytest_mipro.evaluate import StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps, without_demos_of
@@ -66,8 +66,8 @@ class Mistake:
             "feedback": trace.feedback or None,
             "error": f"{trace.failure.type}: {trace.failure.message}" if trace.failure else None,
         }
-        shown = {name: _shortened(part) for name, part in parts.items() if part is not None}
-        return json.dumps(shown, ensure_ascii=False)
+        shown = {name: part for name, part in parts.items() if part is not None}
+        return json.dumps(cut_texts(shown, _LONGEST), ensure_ascii=False)
 
 
 class _Attempt(NamedTuple):
@@ -184,14 +184,3 @@ def _confused(mistake: Mistake, name: str) -> list[tuple[str, str, str]]:
 
 def _value(trace: Trace) -> float:
     return float("-inf") if trace.score is None else trace.score
-
-
-def _shortened(value: Any) -> Any:  # ruff: ignore[any-type] - JSON
-    """Return JSON data whose texts are cut after ``_LONGEST`` characters."""
-    if isinstance(value, dict):
-        return {name: _shortened(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    if isinstance(value, str) and len(value) > _LONGEST:
-        return f"{value[:_LONGEST]}… ({len(value) - _LONGEST} more characters)"
-    return value

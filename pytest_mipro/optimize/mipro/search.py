@@ -192,7 +192,7 @@ class _SpaceSearch:
         """The limit that ended the search early, or its part before the rounds."""
         return self.cut or self._cut_of_exploring
 
-    async def explore(self, *, leave_for_rounds: bool = False) -> None:
+    async def explore(self, *, leave_for_rounds: bool) -> None:
         """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
         if leave_for_rounds:
             most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)

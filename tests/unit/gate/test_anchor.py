@@ -31,9 +31,9 @@ def judge(right: int, tolerance: float = 0.02, anchor: Scorecard | None = None) 
     return judge_against_anchor(scores, card(right), tolerance=tolerance, alpha=0.025)
 
 
-def verdict(word: VerdictWord, *, tolerated: bool = False) -> Verdict:
+def verdict(word: VerdictWord) -> Verdict:
     """Return a verdict against the reference."""
-    return Verdict("no_regression", word, "as good as the reference", None, tolerated)
+    return Verdict("no_regression", word, "as good as the reference", None)
 
 
 @pytest.mark.parametrize(

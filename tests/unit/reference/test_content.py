@@ -19,13 +19,13 @@ from pytest_mipro.reference.content import (
     prompts_of,
     read_reference,
 )
-from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pytest_mipro.records import Acceptance
+    from pytest_mipro.reference.location import ReferenceLocation
 
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 PARTS = {"metric": "12", "model": "34"}
@@ -53,14 +53,6 @@ REFERENCE = Reference(
 FIELDS = {"add": ("question", "answer")}
 
 
-@pytest.fixture
-def location(tmp_path: Path) -> ReferenceLocation:
-    """Return the location for a test in an empty folder."""
-    return ReferenceLocation.beside(
-        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
-    )
-
-
 def accept(
     location: ReferenceLocation,
     new: Reference,
@@ -77,6 +69,16 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
     path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def refuses_edited_scores(
+    location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    """Check that edited scores are an error that names the problem."""
+    accept(location, REFERENCE)
+    edit(location.scores, change)
+    with pytest.raises(DamagedReference, match=problem):
+        read_reference(location)
 
 
 WITH_COSTS = replace(
@@ -363,16 +365,10 @@ class TestSeal:
         ],
     )
     def test_edited_scores(
-        self,
-        location: ReferenceLocation,
-        change: Callable[[dict[str, Any]], object],
-        problem: str,
+        self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
     ) -> None:
         """They are an error with the next step."""
-        accept(location, REFERENCE)
-        edit(location.scores, change)
-        with pytest.raises(DamagedReference, match=problem):
-            read_reference(location)
+        refuses_edited_scores(location, change, problem)
 
     def test_an_exchanged_program(self, location: ReferenceLocation) -> None:
         """The seal is on the program, too."""
@@ -500,10 +496,7 @@ class TestDamage:
         self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
     ) -> None:
         """The error names the problem in the content."""
-        accept(location, REFERENCE)
-        edit(location.scores, change)
-        with pytest.raises(DamagedReference, match=problem):
-            read_reference(location)
+        refuses_edited_scores(location, change, problem)
 
     @pytest.mark.parametrize(
         "change",

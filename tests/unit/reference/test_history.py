@@ -23,11 +23,12 @@ from pytest_mipro.reference.history import (
     united_looks,
     write_history,
 )
-from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_mipro.reference.location import ReferenceLocation
 
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 PARTS = {"metric": "12"}
@@ -47,14 +48,6 @@ REFERENCE = Reference(
 )
 HISTORY = first_history(REFERENCE)
 FIRST, SECOND = LedgerEntry(1, "run", 9, ("a",)), LedgerEntry(2, "rescore", 9, ("b", "c"))
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> ReferenceLocation:
-    """Return the location for a test in an empty folder."""
-    return ReferenceLocation.beside(
-        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
-    )
 
 
 def edit(location: ReferenceLocation, change: Callable[[dict[str, Any]], object]) -> None:
