@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import multiprocessing
 import sys
@@ -185,7 +186,7 @@ class CountingEngine(LlamaEngine):
         return response
 
 
-def counting_lm(answers: Answers, **options: Any) -> tuple[dspy.LM, CountingEngine]:
+def counting_lm(answers: Answers, **options: int) -> tuple[dspy.LM, CountingEngine]:
     """Return the embedded model, and the engine that it is asked through."""
     lm = local_lm(**options)
     engine = CountingEngine(lm.engine.model_file, answers)
@@ -268,7 +269,8 @@ def _source(text: str, student: Classifier, optimizer: Any) -> str:  # ruff: ign
     if text == own:
         return "own"
     log = getattr(optimizer, "search", None)
-    rounds = {entry.text: f"round {entry.round}" for entry in log.written} if log else {}
+    written = log.written if log else ()
+    rounds = {inspect.cleandoc(entry.text): f"round {entry.round}" for entry in written}
     return rounds.get(text, "proposed")
 
 
