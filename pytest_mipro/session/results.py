@@ -231,7 +231,7 @@ class ReferenceProgram:
         __tracebackhide__ = True
         if card is None:
             assert self._error is not None
-            # The frames of the set-up say nothing to a test that fails.
+            # Without the frames of its first occurrence, which are none of the user's.
             raise self._error.with_traceback(None)
         return card
 

@@ -257,8 +257,13 @@ def _turns(request: lm15.Request) -> list[str]:
             message = f"the embedded model reads text only; a {role} message has other content"
             raise lm15.UnsupportedFeatureError(message, feature="messages", provider=RUNTIME)
         name = "system" if role == "developer" else role
-        turns.append(_TURN.format(role=name, text=text))
+        turns.append(_TURN.format(role=name, text=_without_marks(text)))
     return turns
+
+
+def _without_marks(text: str) -> str:
+    """Return ``text`` with a space in all that llama.cpp would read as the end of a turn."""
+    return text.replace("<|", "< |")
 
 
 def _constraint(response_format: Mapping[str, Any] | None) -> tuple[str, str | None]:
