@@ -85,11 +85,9 @@ class SearchResult:
 
     Attributes:
         winner: The best candidate on the full validation set.
-        trials: Every candidate measured but the baseline, in the order they
-            were first chosen.
+        trials: Every candidate measured but the baseline, in the order they were first chosen.
         cut: The limit that ended the search early; empty if none did.
-        scores: Of every candidate measured, its scores on a prefix of the row
-            order.
+        scores: Of every candidate measured, its scores on a prefix of the row order.
         space: The space that was searched at last.
         drafts: The candidates that the rounds added.
     """
@@ -146,8 +144,7 @@ class Search:
             rounds: Writes further instructions; None writes none.
 
         Raises:
-            BudgetExceeded: The budget does not suffice to begin and to measure
-                a winner.
+            BudgetExceeded: The budget does not suffice to begin and to measure a winner.
         """
         measurements = Measurements(space, self._rows, self._valset, self._budget)
         search = _SpaceSearch(space, measurements, self._limits, self._budget, self._on_progress)
