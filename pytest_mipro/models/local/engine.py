@@ -71,7 +71,7 @@ def local_lm(*, temperature: float = 0.0, max_tokens: int = _DEFAULT_MAX_TOKENS)
     )
 
 
-def grammar_format(grammar: str, prefix: str = "") -> dict[str, Any]:
+def grammar_format(grammar: str, prefix: str) -> dict[str, Any]:
     """Return the ``response_format`` that makes a `LlamaEngine` follow a GBNF grammar.
 
     Args:
