@@ -60,9 +60,11 @@ _THREADS = 2
 """The embedded model answers two calls at a time."""
 _LONGEST = 100
 """Tokens of an instruction, and of a description: most of the time goes into writing them."""
-_FEW = 8
-"""Examples of each split in a quick run."""
+_FEW, _SHORT = 4, 8
+"""Examples of each split in a quick run, and tokens of an instruction."""
 _SMALLEST = {"auto": None, "num_candidates": 2}
+_WITHOUT_CODE = {"num_trials": 2, "program_aware_proposer": False}
+"""Arguments of a quick run: reading the program's code takes the model a second each time."""
 _ALPHA = 0.025
 """Level of a one-sided test, whose interval has a confidence of 95%."""
 
@@ -205,7 +207,8 @@ def run(job: Job) -> tuple[Job, Outcome]:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     answers = _answers(job.answers)
     task_lm, task_engine = counting_lm(answers)
-    prompt_lm, prompt_engine = counting_lm(answers, max_tokens=_LONGEST)
+    longest = _SHORT if job.quick else _LONGEST
+    prompt_lm, prompt_engine = counting_lm(answers, max_tokens=longest)
     student = Classifier(task.signature)
     with dspy.context(lm=task_lm, adapter=LineAdapter()):
         optimizer, arguments = _optimizer(job, task, prompt_lm)
@@ -240,7 +243,7 @@ def _optimizer(job: Job, task: SmallTask, prompt_lm: dspy.LM) -> tuple[Any, dict
         options = {**options, "rounds": int(job.optimizer == "ours")}
     arguments: dict[str, Any] = {"minibatch_size": min(35, len(task.validation.examples))}
     if job.quick:
-        arguments["num_trials"] = 2
+        arguments |= _WITHOUT_CODE
     optimizer = cls(
         task.metric, prompt_model=prompt_lm, num_threads=_THREADS, seed=job.seed, **options
     )

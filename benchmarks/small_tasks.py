@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _QUESTIONS = Path(__file__).resolve().parents[1] / "examples" / "question_type" / "questions.jsonl"
-_SEARCHED, _HELD_OUT = 48, 72
+_SEARCHED, _HELD_OUT = 24, 48
 """Questions for the search, and held-out ones, of ``examples/question_type``."""
 _THINGS = ("kettle", "jacket", "desk lamp", "backpack", "headset", "toaster", "bicycle", "tent")
 _NAMES = ("Anna", "Martin", "Laura", "David", "Sofia", "Thomas", "Maria", "Daniel")
@@ -246,7 +246,7 @@ def _of_phrases(
     return SmallTask(
         signature,
         _split(signature, phrases, slice(0, None, 4), things[:4]),
-        _split(signature, phrases, slice(1, None, 4), things[:4]),
+        _split(signature, phrases, slice(1, None, 4), things[:2]),
         _split(signature, phrases, slice(2, None, 4), things[4:6]).joined(
             _split(signature, phrases, slice(3, None, 4), things[6:])
         ),

@@ -133,6 +133,23 @@ print(*(fmean(creep(rng, 100, guarded=guarded) for rng in rngs) for guarded in (
 """
 
 
+SMALL_TASKS = """
+import sys
+from collections import Counter
+sys.path.append(sys.argv[1])
+from benchmarks.small_tasks import TASKS
+for make in TASKS.values():
+    task = make()
+    (text,), (label,) = task.signature.input_fields, task.signature.output_fields
+    splits = [task.train, task.validation, task.held_out]
+    phrases = Counter(phrase for split in splits for phrase in set(split.clusters))
+    texts = Counter(example[text] for split in splits for example in split.examples)
+    labels = [Counter(example[label] for example in split.examples) for split in splits]
+    rarest = min(min(counts.values()) / max(counts.values()) for counts in labels)
+    print(max(phrases.values()), max(texts.values()), rarest, len({*map(frozenset, labels)}))
+"""
+
+
 def test_small_losses_do_not_add_up() -> None:
     """Fifty merges that each lose a point lose most of it, or ten points with an anchor."""
     command = [sys.executable, "-c", CREEP, str(ROOT)]
@@ -140,6 +157,17 @@ def test_small_losses_do_not_add_up() -> None:
     without, guarded = map(float, done.stdout.split())
     assert without > 0.4
     assert guarded <= 0.1
+
+
+def test_small_tasks_hold_new_phrases_out() -> None:
+    """No phrase is in two splits and no text is there twice; each split has all labels."""
+    command = [sys.executable, "-c", SMALL_TASKS, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    for line in done.stdout.splitlines():
+        phrases, texts, rarest, label_sets = map(float, line.split())
+        assert (phrases, texts, label_sets) == (1, 1, 1)
+        assert rarest > 0.6
+    assert len(done.stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize("name", TABLES)
