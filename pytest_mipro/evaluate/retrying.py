@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import dspy
 
-from pytest_mipro.dspy_internals import cached_price_list
+from pytest_mipro.dspy_internals import quick_calls, with_model_callbacks
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.evaluate.call_watch import AttemptOver, CallWatch
 from pytest_mipro.evaluate.failures import (
@@ -128,10 +128,10 @@ class _Attempts:
     def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` once; raise ``_CallFailed`` if a language model call failed."""
         self._begin()
-        with cached_price_list(), limited_calls() as limit:
+        with quick_calls(), limited_calls() as limit:
             before_call = partial(self._before_call, limit)
             watch = CallWatch(before_call, self._after_response, self._replies)
-            callbacks = [*dspy.settings.callbacks, watch]
+            callbacks = with_model_callbacks(watch)
             with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
                 return _watched(work, watch)
 
