@@ -73,7 +73,7 @@ def retry_reported_errors(attempt: Callable[[], T]) -> T:
 
 def _retried(attempts: _Attempts, run: Callable[[], T], description: str = "") -> T:
     try:
-        result: T = attempts.retrying()(run)
+        result = _first_result(attempts, run)
     except _CallFailed as failed:
         description = description or failed.description
         error = infrastructure_error(failed.error, description, attempts.summary)
@@ -82,6 +82,22 @@ def _retried(attempts: _Attempts, run: Callable[[], T], description: str = "") -
         raise error from failed.__cause__
     finally:
         attempts.throttle.remove_error(attempts)
+    return result
+
+
+def _first_result(attempts: _Attempts, run: Callable[[], T]) -> T:
+    """Return the result of the first attempt that succeeds."""
+    try:
+        return run()  # Tenacity takes its time also for work that succeeds at once.
+    except _CallFailed as failed:
+        failures = iter([failed])
+
+    def run_again() -> T:
+        for first in failures:
+            raise first
+        return run()
+
+    result: T = attempts.retrying()(run_again)
     return result
 
 
