@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 Fallback: TypeAlias = Callable[[Any], Any]
 
+_EXACT = frozenset({bool, int, str, type(None)})
+"""Types whose values, but not those of subclasses, are JSON data as they are."""
+
 
 def canonical_json(value: JSON) -> str:
     """Return the JSON text of ``value`` with sorted keys, no spaces and finite numbers."""
@@ -102,15 +105,20 @@ class Record:
 
 def _data(value: object) -> JSON:
     # Pydantic's serializer refuses the lone surrogates that models write into names.
+    if type(value) in _EXACT:
+        return value  # type: ignore[return-value]  # by its type
     if dataclasses.is_dataclass(value):
-        return {
-            entry.name: _data(getattr(value, entry.name)) for entry in dataclasses.fields(value)
-        }
+        return {name: _data(getattr(value, name)) for name in _field_names(type(value))}
     if isinstance(value, dict):
         return {name: _data(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_data(item) for item in value]
     return float(value) if isinstance(value, float) else plain(value)
+
+
+@cache
+def _field_names(record_type: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record_type))
 
 
 def scalars(value: object) -> Iterator[object]:
@@ -146,6 +154,8 @@ def _is_list(value: object) -> TypeGuard[Iterable[object]]:
 
 
 def _plain(value: object, fallback: Fallback | None) -> JSON:
+    if type(value) in _EXACT:
+        return value  # type: ignore[return-value]  # by its type
     try:
         return _scalar(value) if isinstance(value, _SCALARS) else _compound(value, fallback)
     except _NoJsonForm as error:

@@ -7,6 +7,8 @@ from .field_values import find_enum_member as find_enum_member
 from .field_values import format_field_value as format_field_value
 from .field_values import get_annotation_name as get_annotation_name
 from .field_values import parse_value as parse_value
+from .model_callbacks import ModelCallbacks as ModelCallbacks
+from .model_callbacks import with_model_callbacks as with_model_callbacks
 from .models import CLIENT_PARAMETERS as CLIENT_PARAMETERS
 from .models import MODEL_STATE as MODEL_STATE
 from .models import custom_engine as custom_engine
@@ -15,8 +17,8 @@ from .models import is_served as is_served
 from .modules import MODULE_STATE as MODULE_STATE
 from .modules import is_frozen as is_frozen
 from .modules import unfreeze as unfreeze
-from .price_list import cached_price_list as cached_price_list
 from .price_list import listed_rates as listed_rates
+from .repeated_work import quick_calls as quick_calls
 from .responses import Cache as Cache
 from .responses import dump_response as dump_response
 from .responses import load_response as load_response

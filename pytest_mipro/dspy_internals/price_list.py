@@ -17,7 +17,6 @@ version of DSPy changes any of this.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -25,13 +24,15 @@ from typing import TYPE_CHECKING, Any
 from dspy.clients import capabilities, costs
 from dspy.clients.model_metadata import model_info, rate
 
+from pytest_mipro.dspy_internals.replacement import Replacement
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from contextlib import AbstractContextManager
-    from types import ModuleType
+    from collections.abc import Callable
 
 Entry = dict[str, Any]
 
+_SCALARS = frozenset({bool, float, int, str, type(None)})
+"""Types of values that need no copy, which nearly all values of an entry have."""
 _READERS = (capabilities, costs)
 """The modules of DSPy that call the function before or after each call of a model."""
 _MAX_ENTRIES = 1024
@@ -60,62 +61,14 @@ class CachedLookup:
                 entry = self._cached(*arguments, **options)
         except TypeError:  # An argument has no hash, or the arguments are wrong.
             return self._look_up(*arguments, **options)
-        return deepcopy(entry)
+        return {
+            name: value if type(value) in _SCALARS else deepcopy(value)
+            for name, value in entry.items()
+        }
 
 
-class Replacement:
-    """Replaces a function in the modules that import it, while any block is active.
-
-    A module in which the function's name refers to another object does not change.
-
-    Args:
-        modules: The modules.
-        function: The function.
-        replacement: The function that takes its place.
-    """
-
-    def __init__(
-        self,
-        modules: tuple[ModuleType, ...],
-        function: Callable[..., Any],
-        replacement: Callable[..., Any],
-    ) -> None:
-        self._modules = modules
-        self._name = function.__name__
-        self._function = function
-        self._replacement = replacement
-        self._active_blocks = 0
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def active(self) -> Generator[None]:
-        """Replace the function while the block runs; the last active block restores it."""
-        self._add_blocks(+1)
-        try:
-            yield
-        finally:
-            self._add_blocks(-1)
-
-    def _add_blocks(self, number: int) -> None:
-        with self._lock:
-            self._active_blocks += number
-            if self._active_blocks:
-                self._exchange(self._function, self._replacement)
-            else:
-                self._exchange(self._replacement, self._function)
-
-    def _exchange(self, old: object, new: object) -> None:
-        for module in self._modules:
-            if vars(module).get(self._name) is old:
-                vars(module)[self._name] = new
-
-
-_REPLACEMENT = Replacement(_READERS, model_info, CachedLookup(model_info))
-
-
-def cached_price_list() -> AbstractContextManager[None]:
-    """Let DSPy look each model up only once, in all threads, while the block runs."""
-    return _REPLACEMENT.active()
+CACHED_PRICE_LIST = Replacement(_READERS, model_info, CachedLookup(model_info))
+"""Lets DSPy look each model up only once, in all threads, while a block runs."""
 
 
 def listed_rates(provider: str, model: str) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pytest_mipro.canonical import digest
-from pytest_mipro.dspy_internals import Cache, replaced_cache
+from pytest_mipro.dspy_internals import Cache, replaced_cache, with_model_callbacks
 from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.evaluate.called_model import CalledModels
 from pytest_mipro.evaluate.response_content import content_of, response_of
@@ -44,7 +44,7 @@ def cached_responses(store: Store | None) -> Generator[None]:
     models = CalledModels()
     with replaced_cache(None if store is None else StoredResponses(store, models)):
         try:
-            with dspy.context(callbacks=[*dspy.settings.callbacks, models]):
+            with dspy.context(callbacks=with_model_callbacks(models)):
                 yield
         except BaseException:
             with suppress(StoreError):  # The error that ends the run says more.

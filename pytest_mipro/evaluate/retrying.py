@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import dspy
 
-from pytest_mipro.dspy_internals import cached_price_list
+from pytest_mipro.dspy_internals import quick_calls, with_model_callbacks
 from pytest_mipro.escaping import escaped_line
 from pytest_mipro.evaluate.call_watch import AttemptOver, CallWatch
 from pytest_mipro.evaluate.failures import (
@@ -73,7 +73,7 @@ def retry_reported_errors(attempt: Callable[[], T]) -> T:
 
 def _retried(attempts: _Attempts, run: Callable[[], T], description: str = "") -> T:
     try:
-        result: T = attempts.retrying()(run)
+        result = _first_result(attempts, run)
     except _CallFailed as failed:
         description = description or failed.description
         error = infrastructure_error(failed.error, description, attempts.summary)
@@ -82,6 +82,22 @@ def _retried(attempts: _Attempts, run: Callable[[], T], description: str = "") -
         raise error from failed.__cause__
     finally:
         attempts.throttle.remove_error(attempts)
+    return result
+
+
+def _first_result(attempts: _Attempts, run: Callable[[], T]) -> T:
+    """Return the result of the first attempt that succeeds."""
+    try:
+        return run()  # Tenacity takes its time also for work that succeeds at once.
+    except _CallFailed as failed:
+        failures = iter([failed])
+
+    def run_again() -> T:
+        for first in failures:
+            raise first
+        return run()
+
+    result: T = attempts.retrying()(run_again)
     return result
 
 
@@ -128,10 +144,10 @@ class _Attempts:
     def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` once; raise ``_CallFailed`` if a language model call failed."""
         self._begin()
-        with cached_price_list(), limited_calls() as limit:
+        with quick_calls(), limited_calls() as limit:
             before_call = partial(self._before_call, limit)
             watch = CallWatch(before_call, self._after_response, self._replies)
-            callbacks = [*dspy.settings.callbacks, watch]
+            callbacks = with_model_callbacks(watch)
             with dspy.context(callbacks=callbacks, trace=[], **self._replies.begin_attempt()):
                 return _watched(work, watch)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import dspy
 
+    from pytest_mipro.canonical import JSON
     from pytest_mipro.evaluate.evaluator import Evaluator
 
 
@@ -31,18 +32,40 @@ class RowKeys:
     prediction_keys: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ExampleContent:
+    """The parts of an example that are in the keys of its rows.
+
+    Attributes:
+        digest: The digest of the whole example.
+        inputs: Its inputs as JSON data.
+    """
+
+    digest: str
+    inputs: JSON
+
+    @classmethod
+    def of(cls, example: dspy.Example) -> ExampleContent:
+        """Return the content of ``example``, which all programs have in common."""
+        return cls(example_digest(example), plain(example.inputs()))
+
+
+def keys_of_row(evaluator: Evaluator, prompts: str, content: ExampleContent) -> RowKeys:
+    """Return the keys of the row on an example of the program with these prompts."""
+    key = digest([evaluator.key, prompts, content.digest])
+    if evaluator.prediction_key is None:
+        return RowKeys(key)
+    # Without the labels: the program does not see them, so they may change.
+    parts = [evaluator.prediction_key, prompts, content.inputs]
+    return RowKeys(key, {form: digest([*parts, form]) for form in FORMS})
+
+
 def keys_of_rows(
     evaluator: Evaluator, prompts: str, examples: Sequence[dspy.Example]
 ) -> Iterator[RowKeys]:
     """Yield the keys of the rows on ``examples`` of the program with these prompts."""
     for example in examples:
-        key = digest([evaluator.key, prompts, example_digest(example)])
-        if evaluator.prediction_key is None:
-            yield RowKeys(key)
-            continue
-        # Without the labels: the program does not see them, so they may change.
-        content = [evaluator.prediction_key, prompts, plain(example.inputs())]
-        yield RowKeys(key, {form: digest([*content, form]) for form in FORMS})
+        yield keys_of_row(evaluator, prompts, ExampleContent.of(example))
 
 
 def score_key(metric_key: str, example: dspy.Example) -> str:

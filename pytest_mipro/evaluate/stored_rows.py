@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from pytest_mipro.evaluate.async_tasks import gather
 from pytest_mipro.evaluate.failure_limit import FailureLimit
 from pytest_mipro.evaluate.prediction_form import restore
-from pytest_mipro.evaluate.row_keys import RowKeys, keys_of_rows, score_key
+from pytest_mipro.evaluate.row_keys import (
+    ExampleContent,
+    RowKeys,
+    keys_of_row,
+    keys_of_rows,
+    score_key,
+)
 from pytest_mipro.evaluate.stored_work import StoredWork
 from pytest_mipro.evaluate.work import Work
 from pytest_mipro.fingerprint import prompts_key
@@ -153,7 +159,8 @@ class StoredRows:
         self._looked_up: set[str] = set()
         self._rows_by_prediction: dict[str, Row] = {}
         self._prompts: dict[int, tuple[dspy.Module, str]] = {}
-        self._keys: dict[tuple[str, int], tuple[dspy.Example, RowKeys]] = {}
+        self._contents: dict[int, tuple[dspy.Example, ExampleContent]] = {}
+        self._keys: dict[tuple[str, int], RowKeys] = {}
 
     async def evaluate(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Row]:
         """Return the rows of ``program`` on ``examples``, in their order."""
@@ -162,7 +169,7 @@ class StoredRows:
         self._look_up_predictions(row_keys)
         rows = await gather(
             [
-                self._row(program, example, keys)
+                self._work.get(keys.key, self._row_work(program, example, keys))
                 for keys, example in zip(row_keys, examples, strict=True)
             ]
         )
@@ -187,12 +194,15 @@ class StoredRows:
         return [self._keys_of_row(prompts, example) for example in examples]
 
     def _keys_of_row(self, prompts: str, example: dspy.Example) -> RowKeys:
-        entry = self._keys.get((prompts, id(example)))
-        if entry is None:
-            # The reference keeps the example alive, so that no later one gets the same id.
-            (keys,) = keys_of_rows(self._evaluator, prompts, [example])
-            entry = self._keys[prompts, id(example)] = example, keys
-        return entry[1]
+        keys = self._keys.get((prompts, id(example)))
+        if keys is None:
+            if id(example) not in self._contents:
+                # The reference keeps the example alive, so that no later one gets the same id.
+                self._contents[id(example)] = example, ExampleContent.of(example)
+            _, content = self._contents[id(example)]
+            keys = keys_of_row(self._evaluator, prompts, content)
+            self._keys[prompts, id(example)] = keys
+        return keys
 
     def _look_up_predictions(self, row_keys: Iterable[RowKeys]) -> None:
         """Read the rows that have the same predictions, in one query, each row once."""
@@ -202,15 +212,12 @@ class StoredRows:
         if prediction_keys:
             self._rows_by_prediction.update(self._store.rows.by_prediction(prediction_keys))
 
-    async def _row(self, program: dspy.Module, example: dspy.Example, keys: RowKeys) -> Row:
-        work: Work[Row]
+    def _row_work(self, program: dspy.Module, example: dspy.Example, keys: RowKeys) -> Work[Row]:
         for form, prediction_key in keys.prediction_keys.items():
             stored_row = self._rows_by_prediction.get(prediction_key)
             if stored_row is not None:
                 own = stored_row, form, example, keys.key
-                work = Work(rescore_row, (self._evaluator,), own, example=example)
-                return await self._work.get(keys.key, work)
+                return Work(rescore_row, (self._evaluator,), own, example=example)
         _, prompts = self._prompts[id(program)]
         shared = self._evaluator, program
-        work = Work(evaluate_row, shared, (example, keys), prompts, example)
-        return await self._work.get(keys.key, work)
+        return Work(evaluate_row, shared, (example, keys), prompts, example)

@@ -54,13 +54,13 @@ class StoredWork(Generic[R]):
         """Whether ``look_up`` did not find ``key`` in the table."""
         return key in self._missing
 
-    async def get(self, key: str, work: Work[R]) -> R:
-        """Return the record of ``key``, or that of ``work`` if the table has none."""
+    def get(self, key: str, work: Work[R]) -> asyncio.Future[R]:
+        """Return the future record of ``key``, or that of ``work`` if the table has none."""
         self.look_up([key])
         if key not in self._futures:
             self._futures[key] = self._workers.start(self._run(work))
         # One caller's cancellation must not cancel the work for the other callers.
-        return await asyncio.shield(self._futures[key])
+        return asyncio.shield(self._futures[key])
 
     async def _run(self, work: Work[R]) -> R:
         record = await self._workers.run(work)

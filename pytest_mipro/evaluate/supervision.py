@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import TimeoutError as FutureTimeout  # which Python 3.10 tells apart
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -47,10 +49,17 @@ def supervised(work: Callable[[], T], hangs: Callable[[], bool]) -> T:
     """
     helper = _HELPERS.helper = _HELPERS.helper or _Helper()
     future = helper.pool.submit(work)
-    finished = threading.Event()
-    future.add_done_callback(lambda _: finished.set())
-    while not finished.wait(_INTERVAL):
+    while not _is_done(future):
         if hangs():
             _HELPERS.helper = None
             raise WorkHangs
     return future.result()
+
+
+def _is_done(future: Future[T]) -> bool:
+    """Wait for a moment, and return whether a future is done."""
+    try:
+        future.exception(_INTERVAL)
+    except FutureTimeout:
+        return future.done()
+    return True

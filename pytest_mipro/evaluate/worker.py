@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pytest_mipro.dspy_internals import ModelCallbacks
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError, MiproError
 from pytest_mipro.evaluate.failures import (
     is_rate_limit,
@@ -202,12 +203,12 @@ class _Attempt:
         with dspy.context(**settings), account:
             yield
 
-    def _all_callbacks(self) -> list[object]:
+    def _all_callbacks(self) -> ModelCallbacks:
         if self._request.uses_own_cache or self._request.driver == process_identity():
             # The driver's cache is in this process; with it, the models of the driver's context.
-            return [*self._callbacks, MODELS]
+            return ModelCallbacks(self._callbacks, [MODELS])
         use_row_responses()
-        return [*self._callbacks, MODELS, ResponsesOf(self._responses)]
+        return ModelCallbacks(self._callbacks, [MODELS, ResponsesOf(self._responses)])
 
     def _error_reply(self, error: MiproError) -> Reply:
         cause = self._throttle.cause

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from pytest_mipro.dspy_internals import cached_price_list, metered_calls
+from pytest_mipro.dspy_internals import metered_calls, quick_calls
 from pytest_mipro.errors import MiproError, OptimizerError
 from pytest_mipro.evaluate import (
     Throttle,
@@ -103,7 +103,7 @@ class Guard:
             ],
             "max_errors": NO_LIMIT,
         }
-        with cached_price_list(), dspy.context(**settings), _quiet():
+        with quick_calls(), dspy.context(**settings), _quiet():
             try:
                 yield guarded
             except Exception as error:  # An optimizer may raise any exception.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,8 @@ ALL_METRICS = "all"
 """The word that names all metrics of a task together."""
 _FURTHER = (None, None, None)
 """The trace, the predictor's name and its trace, which metrics for ``dspy.GEPA`` take."""
+_MOST_METRICS = 32
+"""Metrics whose parameters are remembered: they are asked for at each row."""
 
 
 def mismatch(function: Callable[..., object], *arguments: object, **named: object) -> str:
@@ -156,8 +159,18 @@ def further_arguments(metric: Metric, *trace: object) -> tuple[object, ...]:
     five arguments; it gets None for those that there are not.
     """
     completed = (*trace, *_FURTHER[len(trace) :])
-    is_incomplete = mismatch(metric, None, None, *trace)
-    return completed if is_incomplete and not mismatch(metric, None, None, *completed) else trace
+    try:
+        takes_all = _takes_all(metric, len(trace))
+    except TypeError:  # It has no hash.
+        takes_all = _takes_all.__wrapped__(metric, len(trace))
+    return completed if takes_all else trace
+
+
+@lru_cache(_MOST_METRICS)
+def _takes_all(metric: Metric, further: int) -> bool:
+    """Whether ``metric`` requires more arguments than so many after the first two."""
+    too_few, all_arguments = (None,) * (2 + further), (None,) * (2 + len(_FURTHER))
+    return bool(mismatch(metric, *too_few)) and not mismatch(metric, *all_arguments)
 
 
 def check_metrics(value: object) -> None:

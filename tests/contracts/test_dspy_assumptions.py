@@ -12,6 +12,7 @@ import inspect
 from collections import UserList
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -162,6 +163,28 @@ class TestCalls:
             program(question="2 + 2")
         assert callers[0] == []
         assert callers[1][0] is program
+
+
+class TestModelCallbacks:
+    """``dspy_internals.model_callbacks``: where this fails, rows take longer, and stay right."""
+
+    def test_dspy_prepares_the_arguments_of_the_models_call_only(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And those of four calls for a callback that may see all of them."""
+        prepared: list[str] = []
+
+        def getcallargs(function: Any, /, *arguments: Any, **options: Any) -> dict[str, Any]:
+            prepared.append(type(arguments[0]).__name__)
+            return inspect.getcallargs(function, *arguments, **options)
+
+        fake = SimpleNamespace(getcallargs=getcallargs)
+        monkeypatch.setattr("dspy.utils.callback.inspect", fake)
+        ask(callbacks=[BaseCallback()])
+        assert prepared == ["Predict", "ChatAdapter", "LM", "ChatAdapter"]
+        prepared.clear()
+        ask(callbacks=dspy_internals.with_model_callbacks(BaseCallback()))
+        assert prepared == ["LM"]
 
 
 class TestModels:

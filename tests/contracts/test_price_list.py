@@ -13,7 +13,7 @@ import faulty
 import pytest
 from dspy.clients import capabilities, costs, model_metadata
 
-from pytest_mipro.dspy_internals import cached_price_list
+from pytest_mipro.dspy_internals import quick_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_later_calls_in_a_block_search_nothing(
     """Where this fails, calls look models up by another way than what is replaced."""
     lm = served(server, "unlisted-inside")
     searches = []
-    with cached_price_list():
+    with quick_calls():
         for number in range(4):
             ask(lm, number)
             assert not lm.supports_response_schema
@@ -93,7 +93,7 @@ def test_the_history_is_the_same(server: faulty.Server, model: str) -> None:
     """A call records the cost, and where it is from, that it records outside of a block."""
     lm = served(server, model)
     ask(lm)
-    with cached_price_list():
+    with quick_calls():
         ask(lm)
     outside, inside = (
         {name: call[name] for name in ("cost", "cost_details", "usage")} for call in lm.history

@@ -94,6 +94,7 @@ class TrainingRuns:
         self.trainset = trainset
         self._evaluator = evaluator
         self._failure_limit = failure_limit
+        self._latest: tuple[str, tuple[int, ...], list[_Attempt]] = ("", (), [])
         self._work: StoredWork[Trace] = StoredWork(
             store.traces, workers, lambda trace: trace.failure is not None
         )
@@ -124,8 +125,13 @@ class TrainingRuns:
 
     def _attempts(self, program: dspy.Module, indexes: Sequence[int]) -> list[_Attempt]:
         """Return a run on each of the training examples."""
-        prompts = prompts_key(program)
-        return [self._attempt(program, prompts, self.trainset[index]) for index in indexes]
+        # The latest ones are asked for twice: to count them, and to run them.
+        prompts, places = prompts_key(program), tuple(indexes)
+        if self._latest[:2] != (prompts, places):
+            examples = [self.trainset[index] for index in places]
+            attempts = [self._attempt(program, prompts, example) for example in examples]
+            self._latest = prompts, places, attempts
+        return self._latest[2]
 
     def _attempt(self, program: dspy.Module, prompts: str, example: dspy.Example) -> _Attempt:
         runnable = without_demos_of(program, example)

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from threading import Barrier
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +10,8 @@ from dspy import lm15
 from dspy.clients import capabilities, costs
 from dspy.clients.model_metadata import model_info
 
-from pytest_mipro.dspy_internals.price_list import CachedLookup, Replacement, cached_price_list
+from pytest_mipro.dspy_internals import quick_calls
+from pytest_mipro.dspy_internals.price_list import CachedLookup
 from pytest_mipro.evaluate import retry_lm_errors
 
 if TYPE_CHECKING:
@@ -104,87 +103,6 @@ class TestCachedLookup:
             CachedLookup(Search())("openai")
 
 
-def slow() -> str:
-    """Stand for the function."""
-    return "slow"
-
-
-def fast() -> str:
-    """Stand for its replacement."""
-    return "fast"
-
-
-@pytest.fixture
-def modules() -> tuple[ModuleType, ModuleType]:
-    """Return two modules that have imported ``slow``."""
-    first, second = ModuleType("first"), ModuleType("second")
-    first.slow = second.slow = slow  # type: ignore[attr-defined]
-    return first, second
-
-
-class TestReplacement:
-    def test_it_lasts_as_long_as_the_block(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """All modules have the replacement in the block, and the function after it."""
-        with Replacement(modules, slow, fast).active():
-            assert [module.slow for module in modules] == [fast, fast]
-        assert [module.slow for module in modules] == [slow, slow]
-
-    def test_an_error_restores_the_function(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """The function is back after a block that raises."""
-        replacement = Replacement(modules, slow, fast)
-        with pytest.raises(KeyError), replacement.active():
-            raise KeyError
-        assert modules[0].slow is slow
-
-    def test_the_last_of_several_blocks_restores_the_function(
-        self, modules: tuple[ModuleType, ModuleType]
-    ) -> None:
-        """Overlapping blocks may end in any order."""
-        replacement = Replacement(modules, slow, fast)
-        first, second = ExitStack(), ExitStack()
-        first.enter_context(replacement.active())
-        second.enter_context(replacement.active())
-        first.close()
-        assert modules[0].slow is fast
-        second.close()
-        assert modules[0].slow is slow
-
-    def test_blocks_of_many_threads_restore_the_function(
-        self, modules: tuple[ModuleType, ModuleType]
-    ) -> None:
-        """In a block of any thread the modules have the replacement, and after all blocks not."""
-        replacement = Replacement(modules, slow, fast)
-
-        def enter_and_leave() -> set[str]:
-            results = set()
-            for _ in range(200):
-                with replacement.active():
-                    results |= {module.slow() for module in modules}
-            return results
-
-        with ThreadPoolExecutor(8) as threads:
-            for future in [threads.submit(enter_and_leave) for _ in range(8)]:
-                assert future.result() == {"fast"}
-        assert [module.slow for module in modules] == [slow, slow]
-
-    def test_another_replacement_stays(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """A function that other code has put in its place stays before, in and after a block."""
-        first, second = modules
-        first.slow = str  # type: ignore[attr-defined]
-        with Replacement(modules, slow, fast).active():
-            assert first.slow is str
-            second.slow = int  # type: ignore[attr-defined]
-        assert (first.slow, second.slow) == (str, int)
-
-    def test_a_module_without_the_function_does_not_change(self) -> None:
-        """A version of DSPy that imports it elsewhere is slow, and works."""
-        module = ModuleType("other")
-        attributes = dict(vars(module))
-        with Replacement((module,), slow, fast).active():
-            assert vars(module) == attributes
-        assert vars(module) == attributes
-
-
 def lookups() -> list[object]:
     """Return the functions with which DSPy looks models up at present."""
     return [vars(module)["model_info"] for module in (capabilities, costs)]
@@ -194,7 +112,7 @@ class TestCachedPriceList:
     def test_dspy_is_unchanged_outside_of_a_block(self) -> None:
         """DSPy has its own function before and after a block."""
         assert lookups() == [model_info, model_info]
-        with cached_price_list():
+        with quick_calls():
             assert model_info not in lookups()
         assert lookups() == [model_info, model_info]
 
@@ -276,7 +194,7 @@ def test_costs_are_the_same_outside_of_a_block(
         return estimate(provider, model, usage, tier, namespaces=namespaces)
 
     outside = priced()
-    with cached_price_list():
+    with quick_calls():
         inside = [priced() for _ in range(2)]
     assert inside == [outside] * 2
     assert (outside[0] is not None) is is_priced
