@@ -99,11 +99,13 @@ class Line:
         reference: The scores of the program that was accepted last.
         anchor: The scores of the anchor; None without that guard.
         accepted: How many programs were accepted.
+        differences: The differences to the anchor of the programs accepted since, in their order.
     """
 
     reference: Scorecard
     anchor: Scorecard | None
     accepted: int = 1
+    differences: tuple[float, ...] = ()
 
     def merge(self, scores: Scorecard) -> bool:
         """Accept a program if ``no_regression`` lets it pass; return whether it did."""
@@ -111,8 +113,12 @@ class Line:
             return False
         self.reference = scores
         self.accepted += 1
-        if self.anchor is not None and gate.is_shown_better(self.anchor, scores):
-            self.anchor = scores
+        if self.anchor is None:
+            return True
+        if gate.is_shown_better(self.anchor, scores):
+            self.anchor, self.differences = scores, ()
+        else:
+            self.differences += (scores.score - self.anchor.score,)
         return True
 
     def _judge(self, scores: Scorecard) -> Verdict:
@@ -120,7 +126,7 @@ class Line:
         anchor = None
         if self.anchor is not None:
             anchor = gate.judge_against_anchor(
-                gate.AnchorScores(self.anchor, self.accepted, ""),
+                gate.AnchorScores(self.anchor, self.accepted, "", earlier=self.differences),
                 scores,
                 tolerance=TOLERANCE,
                 alpha=ALPHA / 2,

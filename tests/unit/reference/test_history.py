@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference
 from pytest_mipro.records import Look, Usage
-from pytest_mipro.reference.content import Reference
+from pytest_mipro.reference.content import Reference, SinceAnchor
 from pytest_mipro.reference.history import (
     Anchor,
     History,
@@ -45,6 +45,7 @@ REFERENCE = Reference(
     rendering="",
     versions={},
     state={"add": {"demos": [], "signature": {"instructions": "Add."}}},
+    since_anchor=SinceAnchor("", ()),
 )
 HISTORY = first_history(REFERENCE)
 FIRST, SECOND = LedgerEntry(1, "run", 9, ("a",)), LedgerEntry(2, "rescore", 9, ("b", "c"))
