@@ -368,6 +368,10 @@ class TestSeal:
         [
             (lambda data: data.pop("seal"), "has no seal, .* accept it where the same key is set"),
             (lambda data: data["compiled"].update(a=0.75), "has the seal of other content"),
+            (
+                lambda data: data["since_anchor"].update(differences=[0.5]),
+                "has the seal of other content",
+            ),
             (lambda data: data.update(seal="\ud800"), "has the seal of other content"),
             (lambda data: data.update(seal=None), "has the seal of other content"),
         ],

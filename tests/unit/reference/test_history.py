@@ -76,6 +76,24 @@ def accepting(reference: Reference, history: History = HISTORY, **looks: LedgerE
     return history.accepting(reference, history.anchor, {**history.looks, **looks})
 
 
+class TestSinceAnchor:
+    def test_the_last_differences_are_kept(self) -> None:
+        """A program is compared on the examples that it has in common with the anchor."""
+        anchor = HISTORY.anchor
+        since_anchor = anchor.with_difference((0.5, -0.25), {"a": 0.5, "c": 1.0}, most=2)
+        assert since_anchor == SinceAnchor(anchor.identity, (-0.25, -0.5))
+        assert anchor.with_difference((0.5,), {"c": 1.0}, most=2).differences == ()
+
+    def test_they_belong_to_scores(self) -> None:
+        """Other scores of the same program, as by another metric, have other differences."""
+        anchor = HISTORY.anchor
+        reference = replace(REFERENCE, since_anchor=SinceAnchor(anchor.identity, (0.5,)))
+        assert anchor.differences_in(reference) == (0.5,)
+        assert anchor.differences_in(None) == ()
+        for changes in ({"metric": "78"}, {"acceptance": "x"}, {"scores": {"a": 1.0}}):
+            assert replace(anchor, **changes).differences_in(reference) == ()
+
+
 class TestHistory:
     def test_it_begins_with_an_anchor(self) -> None:
         """The first accepted program is the anchor, and its mean is kept."""
