@@ -190,8 +190,8 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
 def _lost(anchor: AnchorScores, total: float, tolerance: float) -> str:
     """Return what the last programs lost or gained against the anchor."""
     count = len(anchor.added)
-    before = "the one" if count == 1 else f"the {count}"
-    programs = f"this program and {before} accepted before it" if count else "this program"
+    predecessors = "the one" if count == 1 else f"the {count}"
+    programs = f"this program and {predecessors} accepted before it" if count else "this program"
     amount = amount_text(abs(total), MOST_TOGETHER * tolerance)
     in_all = " in all" if count else ""
     return f"{programs} {'lost' if total < 0 else 'gained'} {amount} against the anchor{in_all}"

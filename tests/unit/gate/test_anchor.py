@@ -108,8 +108,8 @@ def test_the_differences_of_the_last_programs_add_up(
     right: int, earlier: tuple[float, ...], word: str, change: str
 ) -> None:
     """Those of four programs and of the present one; what loses little by itself may pass."""
-    other = replace(card(40), scores=card(40).scores[::-1])
-    anchor = card(40) if right == 39 else other
+    disagreeing = replace(card(40), scores=card(40).scores[::-1])
+    anchor = card(40) if right == 39 else disagreeing
     judgement = judge(right, anchor=anchor, earlier=earlier)
     assert judgement.applied_to(verdict("PASS")).word == word
     assert change in judgement.clauses[-1]

@@ -167,19 +167,19 @@ def test_the_losses_of_accepted_programs_add_up(accepted: Checkout) -> None:
     """A verdict has those of the programs before its own, whether that is accepted or not."""
     assert accepted_reference(accepted).since_anchor.differences == ()
     differences: list[float] = []
-    for seed, before in enumerate(["", "one", "2"], start=20):
+    for seed, predecessors in enumerate(["", "one", "2"], start=20):
         task = lossy(accepted, seed)
         outcome = accepted.outcome(task)
         difference = outcome.compiled.score - 1
         if differences:
-            expected = before, pytest.approx(sum((*differences, difference)), abs=0.001)
+            expected = predecessors, pytest.approx(sum((*differences, difference)), abs=0.001)
             assert added_up(outcome) == expected
         accepted.outcome(task, update=True)
         differences.append(difference)
-        kept = accepted_reference(accepted).since_anchor
-        assert kept.differences == pytest.approx(differences)
+        since_anchor = accepted_reference(accepted).since_anchor
+        assert since_anchor.differences == pytest.approx(differences)
         # Once accepted, it has the programs before it, and not itself a second time.
-        expected = before, pytest.approx(sum(differences), abs=0.001)
+        expected = predecessors, pytest.approx(sum(differences), abs=0.001)
         assert added_up(accepted.outcome(task)) == expected
 
 
@@ -202,8 +202,8 @@ def test_losses_against_other_scores_do_not_count(accepted: Checkout) -> None:
     rescored = replace(task, metric=nearly_right)
     assert not added_up(accepted.outcome(rescored))[0]
     scores = accepted.location().scores
-    kept = accepted_reference(accepted).since_anchor
-    text = scores.read_text(encoding="utf-8").replace(kept.anchor, "0" * len(kept.anchor))
+    since_anchor = accepted_reference(accepted).since_anchor
+    text = scores.read_text(encoding="utf-8").replace(since_anchor.anchor, "0" * 16)
     scores.write_text(text, encoding="utf-8")
     assert not added_up(accepted.outcome(task))[0]
     accepted.outcome(rescored, update=True)
