@@ -26,7 +26,7 @@ them on the full validation set. The differences and their reasons:
 - Once the rows are spent, further instructions are written from the mistakes of
   the best candidate, in rounds (``rounds.py``), and compete in the same search.
 - A budget may end the search early. Enough of it is reserved to measure a
-  candidate in full. Of the rest, up to ``ROUNDS_SHARE`` is for the rounds,
+  candidate in full. Of the rest, up to ``_ROUNDS_SHARE`` is for the rounds,
   because instructions that are written from mistakes mostly gain more than
   further combinations do. ``search_budget.py`` says how the budget decides.
 """
@@ -47,13 +47,12 @@ from pytest_mipro.optimize.mipro.measurements import Measurements
 from pytest_mipro.optimize.mipro.rounds import LEAST_GAIN, PATIENCE
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.search_limits import (
-    FIRST,
-    MORE,
-    OPENING,
+    DRAFT_ROWS,
+    OPENING_ROWS,
     PROMISING,
+    PROMISING_ROWS,
     RIVAL_TURNS,
     RIVALS,
-    ROUNDS_SHARE,
     WRITERS,
 )
 from pytest_mipro.records import Candidate, Progress, Trial
@@ -72,6 +71,8 @@ if TYPE_CHECKING:
 
 WINDOW = 24
 """Most minibatches under way; fixed, because it decides which scores a choice is made from."""
+_ROUNDS_SHARE = 2 / 3
+"""Share of the rows that a budget allows before the final that is left for rounds."""
 _ENOUGH_FOR_RIVALS = 0.6
 """Share of the validation rows after which the best candidate's rivals are chosen."""
 _FIRST_OF_RIVAL = 0.25
@@ -133,7 +134,7 @@ class Search:
 
     async def prefetch(self, space: Space) -> None:
         """Evaluate the rows that every search of a space with these demo sets begins with."""
-        rows = self._valset[:OPENING]
+        rows = self._valset[:OPENING_ROWS]
         programs = [space.program(candidate) for candidate in space.opening]
         await gather([self._rows.evaluate(program, rows) for program in programs])
 
@@ -191,14 +192,14 @@ class _SpaceSearch:
         """The limit that ended the search early, or its part before the rounds."""
         return self.cut or self._cut_of_exploring
 
-    async def explore(self, *, leave_for_rounds: bool = False) -> None:
+    async def explore(self, *, leave_for_rounds: bool) -> None:
         """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
         if leave_for_rounds:
             most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)
-            self._left_for_rounds = self._budget.part(ROUNDS_SHARE, most, beside=self._full)
+            self._left_for_rounds = self._budget.part(_ROUNDS_SHARE, most, beside=self._full)
         begun = self.space.opening[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
-        await self._measurements.extend(begun, OPENING)
+        await self._measurements.extend(begun, OPENING_ROWS)
         for candidate in begun:
             self._acquisition.learn(candidate)
         await self._explore_on()
@@ -232,7 +233,7 @@ class _SpaceSearch:
         attempts = rounds.attempts(leader)
         requests = WRITERS * len(self.space.instructions)
         runs = rounds.count_new(self.space, leader, attempts)
-        measured = WRITERS * min(FIRST, self._full)  # Else what is written is of no use.
+        measured = WRITERS * min(DRAFT_ROWS, self._full)  # Else what is written is of no use.
         if not self._affords(requests + runs + measured):
             return None
         draft = await rounds.draft(self.space, leader, attempts)
@@ -240,9 +241,9 @@ class _SpaceSearch:
         if draft is None:
             return None
         self._extend_space(draft)
-        if await self._compare([leader, *draft.candidates], FIRST):
+        if await self._compare([leader, *draft.candidates], DRAFT_ROWS):
             self.drafts.append(draft)
-            await self._compare(self._ranking()[:PROMISING], MORE)
+            await self._compare(self._ranking()[:PROMISING], PROMISING_ROWS)
         return draft
 
     def _extend_space(self, draft: Draft) -> None:
@@ -323,7 +324,7 @@ class _SpaceSearch:
     def _refuse_unaffordable(self, candidates: Sequence[Candidate]) -> None:
         measurements = self._measurements
         new = sum(
-            measurements.count_new(measurements.minibatch(candidate, OPENING))
+            measurements.count_new(measurements.minibatch(candidate, OPENING_ROWS))
             for candidate in candidates
         )
         if (limit := self._budget.limit_against(new + self._full)) is not None:

@@ -20,7 +20,7 @@ from pytest_mipro.evaluate import (
     run_to_completion,
 )
 from pytest_mipro.optimize.mipro.search import Search
-from pytest_mipro.optimize.mipro.search_limits import OPENING, SearchLimits
+from pytest_mipro.optimize.mipro.search_limits import OPENING_ROWS, SearchLimits
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store
@@ -309,8 +309,8 @@ class TestLateDemoSets:
         space = replace(space_of([[30, 60]], [[0, 5, -10, -30]]), late=(1,))
         result = search(store, space, val=100)
         rows = {trial.candidate: trial.rows for trial in result.trials}
-        assert 0 < rows[Candidate((0,), (3,))] < OPENING
-        assert rows[Candidate((0,), (2,))] >= OPENING
+        assert 0 < rows[Candidate((0,), (3,))] < OPENING_ROWS
+        assert rows[Candidate((0,), (2,))] >= OPENING_ROWS
 
 
 class TestRepeatable:
