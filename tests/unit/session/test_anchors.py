@@ -172,15 +172,17 @@ def test_the_losses_of_accepted_programs_add_up(accepted: Checkout) -> None:
         outcome = accepted.outcome(task)
         difference = outcome.compiled.score - 1
         if differences:
-            expected = predecessors, pytest.approx(sum((*differences, difference)), abs=0.001)
-            assert added_up(outcome) == expected
+            programs, total = added_up(outcome)
+            assert programs == predecessors
+            assert total == pytest.approx(sum((*differences, difference)), abs=0.001)
         accepted.outcome(task, update=True)
         differences.append(difference)
         since_anchor = accepted_reference(accepted).since_anchor
         assert since_anchor.differences == pytest.approx(differences)
         # Once accepted, it has the programs before it, and not itself a second time.
-        expected = predecessors, pytest.approx(sum(differences), abs=0.001)
-        assert added_up(accepted.outcome(task)) == expected
+        programs, total = added_up(accepted.outcome(task))
+        assert programs == predecessors
+        assert total == pytest.approx(sum(differences), abs=0.001)
 
 
 def test_a_program_loses_only_once(accepted: Checkout) -> None:
