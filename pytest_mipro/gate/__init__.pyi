@@ -1,3 +1,4 @@
+from .anchor import EARLIER_PROGRAMS as EARLIER_PROGRAMS
 from .anchor import AnchorJudgement as AnchorJudgement
 from .anchor import AnchorScores as AnchorScores
 from .anchor import is_shown_better as is_shown_better

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_mipro.gate.paired import compare, score_range
 from pytest_mipro.gate.verdict import AcceptedScores, common_scores, no_regression
 from pytest_mipro.gate.wording import (
+    amount_text,
     bounds_text,
     compared_examples,
     confidence_text,
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 PROMOTION_ALPHA = 0.01
 """Accepted chance that an accepted program becomes the anchor without being better."""
+EARLIER_PROGRAMS = 4
+"""Programs accepted before the present one whose differences to the anchor are added to its own."""
+MOST_TOGETHER = 0.5
+"""Tolerances that these differences may add up to as a loss."""
 MOST_TOLERANCES = 5
 """Tolerances that the losses since the anchor may add up to, however many programs follow."""
 _TINY = 1e-9
@@ -35,12 +41,20 @@ class AnchorScores:
         acceptances: How many programs were accepted so far.
         command: The command that accepts the present outcome as the new anchor.
         note: Where the scores are from, if a reader has to know.
+        earlier: The differences to its mean score of the programs accepted since and before the
+            one that is judged, the last one last.
     """
 
     scorecard: Scorecard
     acceptances: int
     command: str
     note: str = ""
+    earlier: tuple[float, ...] = ()
+
+    @property
+    def added(self) -> tuple[float, ...]:
+        """The earlier differences that are added to the one that is judged."""
+        return self.earlier[-EARLIER_PROGRAMS:]
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,9 @@ class AnchorJudgement:
     Attributes:
         comparison: The paired comparison.
         is_worse: Whether the loss is shown to be larger than the tolerance.
-        is_low: Whether the measured loss is larger than the tolerance, and not
-            shown to be smaller than ``MOST_TOLERANCES`` of them.
+        is_low: Whether the measured losses of the last programs add up to more than
+            ``MOST_TOGETHER`` tolerances, and the loss of this one is not shown to be smaller than
+            ``MOST_TOLERANCES`` of them.
         is_kept: Whether the loss is shown to be smaller than the tolerance.
         clauses: The clauses of a verdict's sentence.
     """
@@ -107,29 +122,28 @@ def judge_against_anchor(
     comparison = verdict.comparison
     if comparison is None:
         raise AssertionError(verdict)
-    is_worse = verdict.word == "FAIL"
-    is_beyond = comparison.difference < -tolerance - _TINY
+    total = math.fsum((*anchor.added, comparison.difference))
+    is_worse, is_kept = verdict.word == "FAIL", verdict.word == "PASS"
+    adds_up = total < -MOST_TOGETHER * tolerance - _TINY
     is_low = is_worse or (
-        is_beyond and not _is_bounded(anchor.scorecard, compiled, tolerance, alpha)
+        adds_up and not is_kept and not _is_bounded(anchor.scorecard, compiled, tolerance, alpha)
     )
     limit = limit_text(tolerance)
     if is_worse:
         consequence = f"worse than the anchor at alpha = {alpha:g}; {_advice(anchor)}"
     elif is_low:
         consequence = (
-            f"measured more than the tolerance of {limit} below the anchor, which counts "
-            f"as failed, for small losses add up; {_advice(anchor)}"
+            f"{_lost(anchor, total, tolerance)}, more than half the tolerance of {limit}, "
+            f"which counts as failed, for small losses add up; {_advice(anchor)}"
         )
-    elif is_beyond:
-        consequence = (
-            f"shown to be less than {MOST_TOLERANCES} tolerances of {limit} below the anchor"
-        )
+    elif adds_up:
+        most = "the tolerance" if is_kept else f"{MOST_TOLERANCES} tolerances"
+        consequence = f"shown to be less than {most} of {limit} below the anchor"
     else:
-        consequence = "within the tolerance of the anchor"
+        within = f", within half the tolerance of {limit}" if total < 0 else ""
+        consequence = f"{_lost(anchor, total, tolerance)}{within}"
     clauses = (anchor.note, _figures(comparison, anchor, compiled), consequence)
-    return AnchorJudgement(
-        comparison, is_worse, is_low, verdict.word == "PASS", tuple(filter(None, clauses))
-    )
+    return AnchorJudgement(comparison, is_worse, is_low, is_kept, tuple(filter(None, clauses)))
 
 
 def _is_bounded(anchor: Scorecard, compiled: Scorecard, tolerance: float, alpha: float) -> bool:
@@ -173,5 +187,19 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     )
 
 
+def _lost(anchor: AnchorScores, total: float, tolerance: float) -> str:
+    """Return what the last programs lost or gained against the anchor."""
+    count = len(anchor.added)
+    predecessors = "the one" if count == 1 else f"the {count}"
+    programs = f"this program and {predecessors} accepted before it" if count else "this program"
+    amount = amount_text(abs(total), MOST_TOGETHER * tolerance)
+    in_all = " in all" if count else ""
+    return f"{programs} {'lost' if total < 0 else 'gained'} {amount} against the anchor{in_all}"
+
+
 def _advice(anchor: AnchorScores) -> str:
-    return f"undo what changed, or accept it as the new anchor with: {anchor.command}"
+    if anchor.added:
+        step = "undo what lost since the anchor, or accept this program"
+    else:
+        step = "undo what changed, or accept it"
+    return f"{step} as the new anchor with: {anchor.command}"

@@ -54,6 +54,11 @@ def limit_text(limit: float, sign: str = "") -> str:
     return text if math.isclose(float(text), limit) else f"{limit:{sign}.{_MOST_DIGITS}g}"
 
 
+def amount_text(amount: float, limit: float) -> str:
+    """Return a loss or a gain on its side of the most that is allowed."""
+    return _bound_text(amount, limit, 3, "")
+
+
 def _bound_text(bound: float, margin: float, digits: int, sign: str) -> str:
     return _rounded(bound, margin, lambda count: f"{bound:{sign}.{count}f}", digits)
 

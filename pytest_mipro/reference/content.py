@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pytest_mipro.canonical import Record, digest
 from pytest_mipro.errors import ReferenceFileError
-from pytest_mipro.records import Acceptance, ExampleCost, Means, Prompt, Score, Usage
+from pytest_mipro.records import (
+    MOST_SCORE,
+    Acceptance,
+    ExampleCost,
+    Means,
+    Prompt,
+    Score,
+    Usage,
+)
 from pytest_mipro.reference.files import damaged, load, missing_half, write
 from pytest_mipro.reference.sealing import check_seal, with_seal
 from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
@@ -27,6 +35,7 @@ FORMAT = "pytest-mipro reference"
 VERSION = 1
 IDENTITY = 16
 """Digits of the name of an acceptance."""
+Difference = Annotated[float, Field(ge=-2 * MOST_SCORE, le=2 * MOST_SCORE, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,20 @@ class FurtherScores(Record):
     metric: str
     baseline: dict[str, float]
     compiled: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SinceAnchor(Record):
+    """What the last accepted programs lost or gained against the anchor.
+
+    Attributes:
+        anchor: The identity of the anchor's scores; empty if there is no other anchor.
+        differences: Differences to the anchor's mean score, on the examples that a program had in
+            common with it when it was accepted; that of the present reference last.
+    """
+
+    anchor: str
+    differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,7 @@ class Reference(Record):
         rendering: The digest of what it made of the compiled program's prompts; empty if unknown.
         versions: Versions of the packages that accepted it.
         state: The compiled program's DSPy state.
+        since_anchor: What it and the programs accepted before it lost against the anchor.
         tokens: Known tokens of an answer, by program and example.
         usd: Known price of an answer, by program and example.
         further: Scores by further metrics, by name, on the same examples.
@@ -78,6 +102,7 @@ class Reference(Record):
     rendering: str
     versions: dict[str, str]
     state: dict[str, Any]
+    since_anchor: SinceAnchor
     tokens: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     usd: dict[Literal["baseline", "compiled"], dict[str, float]] = field(default_factory=dict)
     further: dict[str, FurtherScores] = field(default_factory=dict)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pytest_mipro.canonical import Record
+from pytest_mipro.canonical import Record, digest
 from pytest_mipro.records import LookKind
+from pytest_mipro.reference.content import IDENTITY, SinceAnchor
 from pytest_mipro.reference.files import (
     conflicting,
     damaged,
@@ -65,9 +66,36 @@ class Anchor(Record):
         return cls(reference.identity, reference.metric, reference.compiled, reference.state)
 
     @property
+    def identity(self) -> str:
+        """The name of its scores, which are others under another metric."""
+        return digest([self.acceptance, self.metric, self.scores])[:IDENTITY]
+
+    @property
     def score(self) -> float:
         """The mean score."""
         return math.fsum(self.scores.values()) / len(self.scores)
+
+    def with_difference(
+        self, earlier: Sequence[float], scores: Mapping[str, float], most: int
+    ) -> SinceAnchor:
+        """Return what the last accepted programs lost, with one that has ``scores`` as the last.
+
+        Args:
+            earlier: The differences of the programs accepted before it, the last one last.
+            scores: Held-out scores, by the identity of an example.
+            most: How many differences are kept.
+        """
+        common = self.scores.keys() & scores.keys()
+        if not common:
+            return SinceAnchor(self.identity, ())
+        difference = math.fsum(scores[name] - self.scores[name] for name in common) / len(common)
+        return SinceAnchor(self.identity, (*earlier, difference)[-most:])
+
+    def differences_in(self, reference: Reference | None) -> tuple[float, ...]:
+        """Return the differences to these scores that a reference has, its own last."""
+        if reference is None or reference.since_anchor.anchor != self.identity:
+            return ()
+        return reference.since_anchor.differences
 
 
 @dataclass(frozen=True)

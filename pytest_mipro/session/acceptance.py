@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from pytest_mipro import gate
 from pytest_mipro.canonical import digest
 from pytest_mipro.records import Usage
-from pytest_mipro.reference import Anchor, accept_reference, first_history, write_history
+from pytest_mipro.reference import (
+    Anchor,
+    SinceAnchor,
+    accept_reference,
+    first_history,
+    write_history,
+)
 from pytest_mipro.session.program_state import field_names, restore_accepted
 from pytest_mipro.session.results import AnchorState, ReferenceProgram, ReferenceState
 from pytest_mipro.session.scorecards import accepted_card, accepted_further_cards, reference_of
@@ -54,6 +60,11 @@ class Acceptor:
         task, location = context.task, context.location
         anchor = None if self._policy.new_anchor else self._scored_anchor(context)
         reference = self._reference(context, result)
+        clusters = result.compiled.card.clusters
+        accepted = replace(accepted_card(reference, task.dataset.test), clusters=clusters)
+        next_anchor = self._next_anchor(task, reference, accepted, anchor)
+        since_anchor = _since_anchor(context, next_anchor, reference, anchor)
+        reference = replace(reference, since_anchor=since_anchor)
         acceptance = accept_reference(
             location,
             reference,
@@ -61,9 +72,6 @@ class Acceptor:
             fields=field_names(task.program),
             replaces=context.is_damaged,
         )
-        clusters = result.compiled.card.clusters
-        accepted = replace(accepted_card(reference, task.dataset.test), clusters=clusters)
-        next_anchor = self._next_anchor(task, reference, accepted, anchor)
         history = _next_history(context.history, reference, next_anchor, looks)
         if history != context.history:
             write_history(location, history)
@@ -119,6 +127,22 @@ class Acceptor:
         return Anchor.of(reference)
 
 
+def _since_anchor(
+    context: TaskContext, anchor: Anchor, reference: Reference, earlier: AnchorState | None
+) -> SinceAnchor:
+    """Return what the last accepted programs lost against the anchor, with the new one as the last.
+
+    Another acceptance of the same program takes its place: a program loses only once.
+    """
+    if earlier is None or anchor.acceptance == reference.identity:
+        return SinceAnchor(anchor.identity, ())
+    differences, accepted = earlier.differences, context.reference
+    if accepted is not None and not context.stale and accepted.state == reference.state:
+        differences = differences[:-1]
+    most = gate.EARLIER_PROGRAMS + 1
+    return anchor.with_difference(differences, reference.compiled, most)
+
+
 def _next_history(
     history: History | None,
     reference: Reference,
@@ -139,6 +163,7 @@ def _state(
         history.anchor,
         len(history.acceptances),
         context.location.anchor_command,
+        reference.since_anchor.differences,
         rescored=earlier is not None and earlier.rescored,
     )
 

@@ -44,7 +44,10 @@ class Anchors:
         history, location = context.history, context.location
         if history is None:
             return None
-        state = AnchorState(history.anchor, len(history.acceptances), location.anchor_command)
+        differences = history.anchor.differences_in(context.reference)
+        state = AnchorState(
+            history.anchor, len(history.acceptances), location.anchor_command, differences
+        )
         if not has_new_metric(context, history.anchor):
             return state
         try:
@@ -52,7 +55,8 @@ class Anchors:
         except ReferenceFileError as error:
             # It is raised when a test needs the anchor; other tests do without.
             return replace(state, error=error)
-        return replace(state, anchor=anchor, rescored=True, usage=usage)
+        # The differences are those of scores by the metric before.
+        return replace(state, anchor=anchor, differences=(), rescored=True, usage=usage)
 
     def _rescored(self, context: TaskContext, anchor: Anchor) -> tuple[Anchor, Usage]:
         task = accepted_task(context.task)

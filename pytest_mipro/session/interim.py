@@ -189,11 +189,13 @@ class AnchorQuestion:
         state: The anchor.
         tolerance: Loss of mean score that is accepted.
         alpha: Accepted chance of a wrong FAIL.
+        is_accepted: Whether the program is the reference.
     """
 
     state: AnchorState
     tolerance: float
     alpha: float
+    is_accepted: bool
 
     def judge_at(self, results: InterimResults, number: int) -> gate.AnchorJudgement | None:
         """Return the judgement at an analysis; None if nothing can be compared yet.
@@ -204,7 +206,7 @@ class AnchorQuestion:
         """
         __tracebackhide__ = True
         batches, accepted = results.batches, self.state.anchor.scores.keys()
-        scores = self.state.scores_for(batches.names)
+        scores = self.state.scores_for(batches.names, is_accepted=self.is_accepted)
         if not batches.compared(number, accepted):
             return None
         return gate.judge_against_anchor(

@@ -329,7 +329,7 @@ class Outcome:
         if state is None:
             verdict = decided(self._results, question)
         else:
-            anchor = AnchorQuestion(state, tolerance, alpha / 2)
+            anchor = AnchorQuestion(state, tolerance, alpha / 2, self._is_accepted(reference))
             verdict = decided_with_anchor(self._results, question, anchor)
         return self._with_look(verdict, levels())
 

@@ -295,6 +295,8 @@ class AnchorState:
         anchor: The anchor, with scores of the present metric unless there is an ``error``.
         acceptances: How many programs were accepted so far.
         command: The command that accepts the present outcome as the new anchor.
+        differences: The differences to its mean score of the last accepted programs, the present
+            reference last.
         rescored: Whether the anchor was scored again after it was accepted.
         error: Why there are no scores of the present metric; None if there are.
         usage: The usage of scoring it again.
@@ -303,6 +305,7 @@ class AnchorState:
     anchor: Anchor
     acceptances: int
     command: str
+    differences: tuple[float, ...] = ()
     rescored: bool = False
     error: ReferenceFileError | None = None
     usage: Usage = field(default_factory=Usage)
@@ -313,8 +316,12 @@ class AnchorState:
         scores = self.anchor.scores
         return Scorecard(tuple(scores), tuple(scores.values()), Usage())
 
-    def scores_for(self, examples: Collection[str]) -> gate.AnchorScores:
+    def scores_for(self, examples: Collection[str], *, is_accepted: bool) -> gate.AnchorScores:
         """Return the anchor's scores, to compare a program on ``examples`` with.
+
+        Args:
+            examples: The identities of the held-out examples.
+            is_accepted: Whether the program is the reference, and not one that may follow it.
 
         Raises:
             ReferenceFileError: There are none.
@@ -334,7 +341,8 @@ class AnchorState:
             if self.rescored
             else ""
         )
-        return gate.AnchorScores(self.card, self.acceptances, self.command, note)
+        earlier = self.differences[:-1] if is_accepted else self.differences
+        return gate.AnchorScores(self.card, self.acceptances, self.command, note, earlier)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from pytest_mipro.evaluate import mean_score
 from pytest_mipro.fingerprint import adapter_name, by_text, metric_key, rendering_key
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
-from pytest_mipro.reference import FurtherScores, Reference
+from pytest_mipro.reference import FurtherScores, Reference, SinceAnchor
 from pytest_mipro.session.context import further_metric_keys
 from pytest_mipro.session.results import ScoredProgram
 from pytest_mipro.task import clusters_of, example_digest
@@ -164,6 +164,8 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
         rendering=rendering_key(result.compiled.program, task.adapter),
         versions={name: version(name) for name in ("dspy", "pytest-mipro")},
         state=result.artifact.state,
+        # The acceptance says what it is compared with.
+        since_anchor=SinceAnchor("", ()),
         tokens={"baseline": _tokens(baseline), "compiled": _tokens(compiled)},
         usd={"baseline": _usd(baseline), "compiled": _usd(compiled)},
         further={

@@ -20,12 +20,12 @@ from pytest_mipro.gate.paired import score_range
 from pytest_mipro.records import ExampleCost, Scorecard, Usage, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 KINDS = ("right or wrong", "thirds", "graded", "alike", "one apart")
 LIMITS = st.sampled_from([0.0, 0.0, 0.02, 0.1, 0.0125, 0.0004]) | st.floats(0, 0.3)
 ALPHAS = st.sampled_from([0.05, 0.05, 0.2, 0.01, 0.025 / 3]) | st.floats(0.001, 0.45)
-TINY = 1e-9
+DIFFERENCES = st.sampled_from([0.0, -0.01, -0.02, 0.025]) | st.floats(-0.3, 0.3)
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class Case:
         compiled: The scores of the compiled program.
         limit: A margin, or a tolerance.
         alpha: The level of the test.
+        earlier: Differences to the anchor of programs that were accepted before.
     """
 
     baseline: Scorecard
     compiled: Scorecard
     limit: float
     alpha: float
+    earlier: tuple[float, ...] = ()
 
 
 @st.composite
@@ -71,7 +73,8 @@ def cases(draw: st.DrawFn) -> Case:
     )
     limit = scale * draw(LIMITS)
     assume(limit < score_range(baseline, compiled))
-    return Case(first, second, limit, draw(ALPHAS))
+    earlier = draw(st.lists(DIFFERENCES, max_size=6))
+    return Case(first, second, limit, draw(ALPHAS), tuple(scale * loss for loss in earlier))
 
 
 def assert_agreement(
@@ -141,7 +144,7 @@ def no_regression(case: Case) -> None:
 
 def against_anchor(case: Case) -> None:
     """Hold a program against an anchor, whose clause has a word of its own."""
-    anchor = AnchorScores(case.baseline, 7, "accept")
+    anchor = AnchorScores(case.baseline, 7, "accept", earlier=case.earlier)
     judgement = gate.judge_against_anchor(
         anchor, case.compiled, tolerance=case.limit, alpha=case.alpha
     )
@@ -150,13 +153,26 @@ def against_anchor(case: Case) -> None:
     assert shown is not None, figures
     difference, low, high = map(float, shown.groups())
     assert low <= difference <= high
-    named = re.search(r"tolerances? of (\d\S*) ", consequence)
+    named = re.search(r"tolerances? of ([\d.e-]+\d)", consequence)
     tolerance = case.limit if named is None else float(named[1])
     assert judgement.is_worse is (high < -tolerance)
-    is_within = difference >= -tolerance - TINY
-    assert consequence.startswith("within the tolerance") is is_within
+    assert judgement.is_kept is (low > -tolerance)
+    assert ("less than the tolerance" in consequence) <= judgement.is_kept
+    assert ("counts as failed" in consequence) is (judgement.is_low and not judgement.is_worse)
+    check_sum(consequence, tolerance, (difference, *case.earlier[-gate.EARLIER_PROGRAMS :]))
     passed = Verdict("no_regression", "PASS", "as good", None, tolerated=False)
     assert bool(judgement.applied_to(passed)) is not judgement.is_low
+
+
+def check_sum(consequence: str, tolerance: float, differences: Sequence[float]) -> None:
+    """Check that the last programs lost what a clause says, on the side of the limit it says."""
+    shown = re.search(r"(lost|gained) (\S+) against the anchor", consequence)
+    if shown is None:
+        return
+    amount = float(shown[2]) * (-1 if shown[1] == "lost" else 1)
+    assert abs(amount - sum(differences)) < 0.0011
+    assert ("more than half" in consequence) is (amount < -tolerance / 2)
+    assert ("within half" in consequence) is (shown[1] == "lost" and amount >= -tolerance / 2)
 
 
 def costs_no_more(case: Case) -> None:

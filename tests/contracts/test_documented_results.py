@@ -65,6 +65,14 @@ def test_the_verdict_that_is_explained() -> None:
     assert sentence in {verdict(120, (35, 102), shared) for shared in range(20, 36)}
 
 
+def test_the_sum_that_is_explained() -> None:
+    """100 answers and four differences exist of which the plugin says that sentence."""
+    anchor, compiled = map(card, answers(100, (84, 82), 72))
+    scores = gate.AnchorScores(anchor, 7, "pytest --mipro ...", earlier=(-0.01, -0.02, 0.01, -0.02))
+    judgement = gate.judge_against_anchor(scores, compiled, tolerance=0.02, alpha=0.025)
+    assert " ".join(block("losses that add up").split()) == "; ".join(judgement.clauses)
+
+
 def test_the_look_that_is_explained() -> None:
     """The sentence is that of a seventh look."""
     clause = gate.LookCount(number=7, examples=120, seeds=3, rescores=2).clause

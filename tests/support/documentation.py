@@ -24,6 +24,7 @@ NAMED = {
     "reason of a compile": ("docs/explanation/cache.md", "compiling: "),
     "reason in a red build": ("docs/how-to/red-build.md", "compiling: "),
     "verdict": ("docs/explanation/verdicts.md", "PASS: "),
+    "losses that add up": ("docs/explanation/verdicts.md", "small losses add up;"),
     "seventh look": ("docs/explanation/verdicts.md", "7th look"),
     "metric with feedback": ("docs/explanation/search.md", "feedback=feedback"),
     "conftest of processes": ("docs/how-to/cluster.md", "def processes"),

@@ -15,6 +15,7 @@ from pytest_mipro.records import MOST_SCORE, ExampleCost, Means, Prompt, Usage
 from pytest_mipro.reference.content import (
     VERSION,
     Reference,
+    SinceAnchor,
     accept_reference,
     prompts_of,
     read_reference,
@@ -36,6 +37,7 @@ STATE: dict[str, Any] = {
         "signature": {"instructions": "Add.\nWell.", "fields": [{"prefix": "Q:"}]},
     }
 }
+SINCE = SinceAnchor("abc", (-0.25, 0.125))
 REFERENCE = Reference(
     test="test_x",
     key=digest(PARTS),
@@ -49,6 +51,7 @@ REFERENCE = Reference(
     rendering="",
     versions={"dspy": "3.4.1", "pytest-mipro": "0.1.0"},
     state=STATE,
+    since_anchor=SINCE,
 )
 FIELDS = {"add": ("question", "answer")}
 
@@ -240,6 +243,7 @@ class TestAcceptance:
             {},
             {"usage": dict.fromkeys(("compile", "baseline", "compiled"), Usage())},
             {"versions": {"pytest-mipro": "9.9"}},
+            {"since_anchor": SinceAnchor("def", ())},
         ],
     )
     def test_unchanged_files_are_not_written(
@@ -307,6 +311,9 @@ REFERENCES = st.builds(
     rendering=KEY,
     versions=TEXTS,
     state=st.dictionaries(KEY, AMOUNTS | TEXTS, max_size=3),
+    since_anchor=st.builds(
+        SinceAnchor, KEY, st.lists(st.floats(-MOST_SCORE, MOST_SCORE), max_size=3).map(tuple)
+    ),
     tokens=BY_PROGRAM,
     usd=BY_PROGRAM,
 )
@@ -360,6 +367,10 @@ class TestSeal:
         [
             (lambda data: data.pop("seal"), "has no seal, .* accept it where the same key is set"),
             (lambda data: data["compiled"].update(a=0.75), "has the seal of other content"),
+            (
+                lambda data: data["since_anchor"].update(differences=[0.5]),
+                "has the seal of other content",
+            ),
             (lambda data: data.update(seal="\ud800"), "has the seal of other content"),
             (lambda data: data.update(seal=None), "has the seal of other content"),
         ],
@@ -487,6 +498,17 @@ class TestDamage:
             (lambda data: data.update(compiled={}, baseline={}), "the same examples"),
             (lambda data: data["compiled"].update(a=float("nan")), r"wrong compiled\.a"),
             (lambda data: data["baseline"].update(a=-1e308), r"wrong baseline\.a"),
+            (lambda data: data.pop("since_anchor"), "wrong since_anchor: Field required"),
+            (lambda data: data["since_anchor"].pop("anchor"), r"wrong since_anchor\.anchor"),
+            (lambda data: data.update(since_anchor=[0.5]), "wrong since_anchor"),
+            (
+                lambda data: data["since_anchor"].update(differences=[0.0, float("nan")]),
+                r"wrong since_anchor\.differences\.1",
+            ),
+            (
+                lambda data: data["since_anchor"].update(differences=[1e308]),
+                r"wrong since_anchor\.differences\.0",
+            ),
             (lambda data: data["parts"].update(metric="99"), "key that its parts do not have"),
             (lambda data: data.update(version="one"), "version 'one'"),
             (lambda data: data.update(version=0), "version 0"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DamagedReference
 from pytest_mipro.records import Look, Usage
-from pytest_mipro.reference.content import Reference
+from pytest_mipro.reference.content import Reference, SinceAnchor
 from pytest_mipro.reference.history import (
     Anchor,
     History,
@@ -45,6 +45,7 @@ REFERENCE = Reference(
     rendering="",
     versions={},
     state={"add": {"demos": [], "signature": {"instructions": "Add."}}},
+    since_anchor=SinceAnchor("", ()),
 )
 HISTORY = first_history(REFERENCE)
 FIRST, SECOND = LedgerEntry(1, "run", 9, ("a",)), LedgerEntry(2, "rescore", 9, ("b", "c"))
@@ -65,6 +66,24 @@ def scored(**scores: float) -> Reference:
 def accepting(reference: Reference, history: History = HISTORY, **looks: LedgerEntry) -> History:
     """Return a history after another acceptance, with the same anchor."""
     return history.accepting(reference, history.anchor, {**history.looks, **looks})
+
+
+class TestSinceAnchor:
+    def test_the_last_differences_are_kept(self) -> None:
+        """A program is compared on the examples that it has in common with the anchor."""
+        anchor = HISTORY.anchor
+        since_anchor = anchor.with_difference((0.5, -0.25), {"a": 0.5, "c": 1.0}, most=2)
+        assert since_anchor == SinceAnchor(anchor.identity, (-0.25, -0.5))
+        assert anchor.with_difference((0.5,), {"c": 1.0}, most=2).differences == ()
+
+    def test_they_belong_to_scores(self) -> None:
+        """Other scores of the same program, as by another metric, have other differences."""
+        anchor = HISTORY.anchor
+        reference = replace(REFERENCE, since_anchor=SinceAnchor(anchor.identity, (0.5,)))
+        assert anchor.differences_in(reference) == (0.5,)
+        assert anchor.differences_in(None) == ()
+        for changes in ({"metric": "78"}, {"acceptance": "x"}, {"scores": {"a": 1.0}}):
+            assert replace(anchor, **changes).differences_in(reference) == ()
 
 
 class TestHistory:

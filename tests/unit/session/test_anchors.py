@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from scripted import ScriptedEngine
 from sessions import (
     COMMAND,
     HELD_OUT,
     ROWS,
+    Adder,
     Renamed,
     held_out,
+    instructed,
     nearly_right,
     sums,
     unchanged,
@@ -16,10 +21,14 @@ from sessions import (
 )
 
 from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.reference import read_reference
 
 if TYPE_CHECKING:
+    import dspy
     from sessions import Checkout
 
+    from pytest_mipro.reference import Reference
+    from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
 NEW_ANCHOR = f"{COMMAND} --mipro-new-anchor"
@@ -122,6 +131,96 @@ def test_an_acceptance_keeps_the_anchor_under_another_metric(accepted: Checkout)
     assert verdict.word == "FAIL"
     assert "the anchor of 3 acceptances has 1.000" in verdict.sentence
     assert not any("scoring the anchor" in line for line in accepted.recorder.lines)
+
+
+def lossy(checkout: Checkout, seed: int) -> Task:
+    """Return the task with another seed, by which its program is wrong now and then."""
+
+    def optimizer(task: Task) -> dspy.Module:
+        program = with_demos(task)
+        assert isinstance(program, Adder)
+        return instructed(program, f"Add with seed {seed}.")
+
+    checkout.model.drift_to(ScriptedEngine(base=0, per_demo=75))
+    checkout.recorder.optimizer = optimizer
+    return checkout.task(seed=seed)
+
+
+def accepted_reference(checkout: Checkout) -> Reference:
+    """Return the accepted reference."""
+    reference = read_reference(checkout.location())
+    assert reference is not None
+    return reference
+
+
+def added_up(outcome: Outcome) -> tuple[str, float]:
+    """Return how many programs a verdict adds up, in its words, and their loss."""
+    sentence = outcome.no_regression(tolerance=0.02).sentence
+    shown = re.search(
+        r"this program(?: and the (\S+) accepted before it)? (lost|gained) (\S+) against", sentence
+    )
+    assert shown is not None, sentence
+    return shown[1] or "", float(shown[3]) * (-1 if shown[2] == "lost" else 1)
+
+
+def test_the_losses_of_accepted_programs_add_up(accepted: Checkout) -> None:
+    """A verdict has those of the programs before its own, whether that is accepted or not."""
+    assert accepted_reference(accepted).since_anchor.differences == ()
+    differences: list[float] = []
+    for seed, predecessors in enumerate(["", "one", "2"], start=20):
+        task = lossy(accepted, seed)
+        outcome = accepted.outcome(task)
+        difference = outcome.compiled.score - 1
+        if differences:
+            programs, total = added_up(outcome)
+            assert programs == predecessors
+            assert total == pytest.approx(sum((*differences, difference)), abs=0.001)
+        accepted.outcome(task, update=True)
+        differences.append(difference)
+        since_anchor = accepted_reference(accepted).since_anchor
+        assert since_anchor.differences == pytest.approx(differences)
+        # Once accepted, it has the programs before it, and not itself a second time.
+        programs, total = added_up(accepted.outcome(task))
+        assert programs == predecessors
+        assert total == pytest.approx(sum(differences), abs=0.001)
+
+
+def test_a_program_loses_only_once(accepted: Checkout) -> None:
+    """Its second acceptance, with other scores, takes the place of the first."""
+    accepted.outcome(lossy(accepted, 20), update=True)
+    task = lossy(accepted, 21)
+    accepted.outcome(task, update=True)
+    first, _ = accepted_reference(accepted).since_anchor.differences
+    accepted.model.drift_to(ScriptedEngine(base=0, per_demo=0))
+    accepted.outcome(task, update=True, rescore=True)
+    assert accepted_reference(accepted).since_anchor.differences == (first, -1.0)
+
+
+def test_losses_against_other_scores_do_not_count(accepted: Checkout) -> None:
+    """Neither those by another metric, nor those against an anchor that a merge replaced."""
+    accepted.outcome(lossy(accepted, 20), update=True)
+    task = lossy(accepted, 21)
+    assert added_up(accepted.outcome(task))[0] == "one"
+    rescored = replace(task, metric=nearly_right)
+    assert not added_up(accepted.outcome(rescored))[0]
+    scores = accepted.location().scores
+    since_anchor = accepted_reference(accepted).since_anchor
+    text = scores.read_text(encoding="utf-8").replace(since_anchor.anchor, "0" * 16)
+    scores.write_text(text, encoding="utf-8")
+    assert not added_up(accepted.outcome(task))[0]
+    accepted.outcome(rescored, update=True)
+    assert len(accepted_reference(accepted).since_anchor.differences) == 1
+
+
+def test_a_new_anchor_starts_at_nothing(accepted: Checkout) -> None:
+    """What is accepted as the new anchor has lost nothing against it."""
+    for seed in (20, 21):
+        accepted.outcome(lossy(accepted, seed), update=True)
+    assert len(accepted_reference(accepted).since_anchor.differences) == 2
+    accepted.outcome(lossy(accepted, 22), update=True, new_anchor=True)
+    assert accepted_reference(accepted).since_anchor.differences == ()
+    accepted.outcome(lossy(accepted, 23), update=True)
+    assert len(accepted_reference(accepted).since_anchor.differences) == 1
 
 
 @pytest.mark.parametrize("update", [False, True])

@@ -14,7 +14,7 @@ from pytest_mipro.canonical import digest
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import prompts
 from pytest_mipro.records import Artifact, Usage
-from pytest_mipro.reference import Reference
+from pytest_mipro.reference import Reference, SinceAnchor
 from pytest_mipro.session.program_state import (
     dump_state,
     field_names,
@@ -71,6 +71,7 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         rendering="",
         versions={},
         state=dump_state(taught()),
+        since_anchor=SinceAnchor("", ()),
     )
     return restore_accepted(reference, checkout.task(program=program), checkout.location())
 

@@ -18,7 +18,7 @@ from pytest_mipro.records import (
     Scorecard,
     Usage,
 )
-from pytest_mipro.reference import Reference
+from pytest_mipro.reference import Reference, SinceAnchor
 from pytest_mipro.session.scorecards import (
     accepted_card,
     artifact_of,
@@ -69,6 +69,7 @@ def reference(**values: Any) -> Reference:
         rendering="",
         versions={},
         state={"add": {}},
+        since_anchor=SinceAnchor("", ()),
     )
     return replace(default, **values)
 
