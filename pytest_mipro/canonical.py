@@ -105,10 +105,11 @@ class Record:
 
 def _data(value: object) -> JSON:
     # Pydantic's serializer refuses the lone surrogates that models write into names.
-    if type(value) in _EXACT:
+    kind: type[Any] = type(value)
+    if kind in _EXACT:
         return value  # type: ignore[return-value]  # by its type
-    if dataclasses.is_dataclass(value):
-        return {name: _data(getattr(value, name)) for name in _field_names(type(value))}
+    if dataclasses.is_dataclass(kind):
+        return {name: _data(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, dict):
         return {name: _data(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

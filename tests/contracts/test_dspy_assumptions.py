@@ -176,7 +176,7 @@ class TestModelCallbacks:
 
         def getcallargs(function: Any, /, *arguments: Any, **options: Any) -> dict[str, Any]:
             prepared.append(type(arguments[0]).__name__)
-            return inspect.getcallargs(function, *arguments, **options)
+            return inspect.getcallargs(function, *arguments, **options)  # type: ignore[deprecated]  # DSPy calls it
 
         fake = SimpleNamespace(getcallargs=getcallargs)
         monkeypatch.setattr("dspy.utils.callback.inspect", fake)

@@ -101,7 +101,7 @@ def test_an_object_that_may_be_a_model_counts_as_one() -> None:
     class Client:
         supports_decision_requests = True
 
-        @with_callbacks
+        @with_callbacks  # type: ignore[untyped-decorator]  # DSPy's
         def __call__(self, **kwargs: str) -> None:
             pass
 

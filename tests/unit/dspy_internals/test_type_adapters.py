@@ -36,9 +36,8 @@ VALUES: list[Any] = [
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_prompts_are_the_same(value: object) -> None:
     """A prompt with any value, and with demos, has the same text in a block."""
-    signature = dspy.Signature(
-        {"value": (Any, dspy.InputField()), "answer": (str, dspy.OutputField())}
-    )
+    fields = {"value": (Any, dspy.InputField()), "answer": (str, dspy.OutputField())}
+    signature: Any = dspy.Signature(fields)  # type: ignore[call-arg]  # DSPy's metaclass takes them
     adapter = dspy.ChatAdapter()
 
     def rendered() -> object:
