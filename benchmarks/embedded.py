@@ -266,7 +266,7 @@ def _instructions(program: Any) -> tuple[str, ...]:  # ruff: ignore[any-type]  #
     return tuple(dict.fromkeys(texts))
 
 
-def _source(text: str, student: Classifier, optimizer: Any) -> str:  # ruff: ignore[any-type]
+def _source(text: str, student: Any, optimizer: Any) -> str:  # ruff: ignore[any-type]  # the same
     """Return where an instruction is from: "own", "proposed", or the round that it is of."""
     (own,) = (predictor.signature.instructions for predictor in student.predictors())
     if text == own:

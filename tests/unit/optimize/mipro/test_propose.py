@@ -178,7 +178,7 @@ class TestInstructions:
         """Half of an emoji, in an example or in an answer, stops no proposal."""
         engine = WritingEngine(lambda kind, number: f"Cut \ud83d {kind} {number}")
         broken = [dspy.Example(question="\ud83d?", answer="1").with_inputs("question")]
-        student = dspy.Predict("question -> answer")
+        student: Any = dspy.Predict("question -> answer")
         (texts,) = instructions(store, engine, student=student, trainset=broken)
         assert len(texts) == 3
         for text in texts[1:]:

@@ -151,7 +151,7 @@ def test_hostile_instructions_stop_no_compile() -> None:
     instructions = {candidate.signature.instructions for candidate in candidates}
     assert len(instructions) > 3
     for candidate in candidates:
-        loaded = dspy.Predict("question -> answer")
+        loaded: Any = dspy.Predict("question -> answer")
         loaded.load_state(json.loads(dumped(candidate).encode()))
         assert loaded.signature.instructions == candidate.signature.instructions
 
