@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from pytest_mipro.errors import FingerprintError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from typing_extensions import Self
 
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
@@ -118,7 +119,7 @@ def _data(value: object) -> JSON:
 
 
 @cache
-def _field_names(record_type: type[Any]) -> tuple[str, ...]:
+def _field_names(record_type: type[DataclassInstance]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(record_type))
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pytest_mipro.dspy_internals.price_list import CACHED_PRICE_LIST
-from pytest_mipro.dspy_internals.routes import CACHED_ROUTES
 from pytest_mipro.dspy_internals.type_adapters import PREPARED_TYPE_ADAPTERS
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class SharedBlock:
                 self._active.close()
 
 
-_QUICK_CALLS = SharedBlock(CACHED_PRICE_LIST, CACHED_ROUTES, PREPARED_TYPE_ADAPTERS)
+_QUICK_CALLS = SharedBlock(CACHED_PRICE_LIST, PREPARED_TYPE_ADAPTERS)
 
 
 def quick_calls() -> AbstractContextManager[None]:
