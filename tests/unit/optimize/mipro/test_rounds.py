@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import cycle
 from typing import Any
 
 import dspy
@@ -25,7 +24,7 @@ from dspy import lm15
 from hostile import TEXTS
 from scripted import ScriptedEngine
 
-from pytest_mipro.canonical import canonical_json
+from pytest_mipro.canonical import canonical_json, digest
 from pytest_mipro.errors import BudgetExceeded
 from pytest_mipro.records import Candidate, SearchLog
 from pytest_mipro.spending import Account, Limit
@@ -117,18 +116,18 @@ def test_threads_and_a_second_compile_change_nothing() -> None:
 
 
 class HostileWriter(ScriptedEngine):
-    """Writes hostile instructions, in turn."""
+    """Writes a hostile instruction, always the same for the same request."""
 
     def __init__(self) -> None:
         super().__init__(base=30)
-        self._texts = cycle(TEXTS[name] for name in HOSTILE)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer ``request``."""
         if "`[[ ## proposed_instruction ## ]]`" not in (request.messages[-1].text or ""):
             return super().complete(request)
-        with self._lock:
-            text = next(self._texts)
+        number = digest(texts_of(request))
+        text = TEXTS[HOSTILE[int(number, 16) % len(HOSTILE)]]
+        text += number if text.strip() else ""  # Else few are new.
         answer = f"[[ ## proposed_instruction ## ]]\n{text}\n\n[[ ## completed ## ]]"
         return lm15.Response(
             id=None,
