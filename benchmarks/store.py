@@ -145,9 +145,9 @@ def write_session(url: str, count: int) -> None:
             task = declare(number)
             compiled = Echo(f"This is task {number}. Think before you answer.")
             task_fingerprint = fingerprint.task_fingerprint(task)
-            parts, state = dict(task_fingerprint.parts), dump_state(compiled)
+            parts, state = fingerprint.by_text(task_fingerprint.parts), dump_state(compiled)
             store.artifacts.put(
-                Artifact(task_fingerprint.key, task.test, parts, {}, state, Usage(), 1.0, "now")
+                Artifact(task_fingerprint.key, task.test, parts, state, Usage(), 1.0, "now")
             )
             workers = WorkerPool(8)
             rows = StoredRows(evaluator_of(task), store, workers)

@@ -100,7 +100,7 @@ def _judged(lost: int, won: int, n: int, tolerance: float) -> Verdict:
     basis = AcceptedScores(accepted, "")
     verdict = no_regression(basis, compiled, tolerance=tolerance, alpha=ALPHA)
     is_fail = verdict.word == "FAIL"
-    return replace(verdict, alpha=ALPHA, p_fail=fail_p_value(verdict), held=is_fail)
+    return replace(verdict, alpha=ALPHA, p_fail=fail_p_value(verdict), deferred=is_fail)
 
 
 def suite_alarms(rng: np.random.Generator, n: int, tolerance: float, loss: float) -> Alarms:
@@ -114,7 +114,7 @@ def suite_alarms(rng: np.random.Generator, n: int, tolerance: float, loss: float
     counted = slice(0, 1 if loss else TASKS)
     return Alarms(
         any(verdict.word == "FAIL" for verdict in verdicts[counted]),
-        any(verdict.word == "FAIL" and not verdict.held for verdict in corrected[counted]),
+        any(verdict.word == "FAIL" and not verdict.deferred for verdict in corrected[counted]),
     )
 
 

@@ -31,7 +31,7 @@ from benchmarks.printing import Listed, Table
 from pytest_mipro.gate import (
     AcceptedScores,
     CostComparator,
-    InterimLook,
+    InterimAnalysis,
     SequentialDesign,
     beats_baseline,
     compare,
@@ -369,24 +369,25 @@ def _cost_row(kind: str, n: int, repetitions: int) -> list[object]:
         comparator = CostComparator("baseline", _priced(baseline), "", "")
         compiled = _priced(RATIO * baseline * factors)
         verdict = costs_no_more(comparator, compiled, ratio=RATIO, unit="tokens", alpha=ALPHA)
-        rates.count(verdict, (RATIO - 1) * _comparison_of(verdict).baseline)
+        rates.count(verdict, (RATIO - 1) * _comparison_of(verdict).comparator)
     shares = [*rates.shares(), f"{rates.warned():.1%}"]
     return [kind, 1, "", n, *[""] * 3, *shares, *[""] * 4]
 
 
 def _sequential_row(kind: str, difference: float, n: int, repetitions: int) -> list[object]:
     """Return the row of scores that are asked for in batches until PASS is decided."""
-    population, design = Population(kind), SequentialDesign.of(n, ALPHA)
+    design = SequentialDesign(tuple(n * batches // 4 for batches in range(1, 5)), ALPHA)
+    population = Population(kind)
     rng = np.random.default_rng(n)
     at_once = sequentially = examples = 0
     for _ in range(repetitions):
         scores, _ = population.draw(rng, n, gain=difference / population.lack)
         at_once += compare(*scores.tolist(), alpha=ALPHA).p_value < ALPHA
         for number, size in enumerate(design.sizes, 1):
-            look = InterimLook(design, number)
-            comparison = compare_at(look, *scores[:, :size].tolist())
+            analysis = InterimAnalysis(design, number)
+            comparison = compare_at(analysis, *scores[:, :size].tolist())
             passes = comparison.p_value < ALPHA
-            if passes or look.is_futile(comparison, "PASS") or look.is_last:
+            if passes or analysis.is_futile(comparison, "PASS") or analysis.is_last:
                 sequentially += passes
                 examples += size
                 break

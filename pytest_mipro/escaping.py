@@ -1,7 +1,7 @@
 """Escape texts of users, datasets and language models, so that they are safe to show.
 
 ``visible`` is for pages (HTML); ``printable`` and ``escaped_line`` are for terminals
-and logs, in which CI systems look for commands, too.
+and logs, in which CI systems look for commands, too; ``encodable`` is for requests.
 """
 
 from __future__ import annotations
@@ -72,6 +72,14 @@ def neutral(text: str) -> str:
     changes nothing.
     """
     return _OLD_COMMAND.sub(r"\1\\x23", _COMMAND.sub(r"\1\\x3a", text))
+
+
+def encodable(text: str) -> str:
+    """Return ``text`` with a question mark for each lone surrogate, such as half of an emoji.
+
+    JSON may have them; UTF-8 does not, so that no provider takes them, nor a docstring.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,9 @@ from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
 from .failures import failure_of as failure_of
+from .failures import program_error as program_error
 from .failures import type_and_message as type_and_message
+from .failures import would_end_run as would_end_run
 from .further_metrics import EvaluatedProgram as EvaluatedProgram
 from .further_metrics import FurtherMetric as FurtherMetric
 from .response_cache import cached_responses as cached_responses
@@ -22,7 +24,6 @@ from .stored_rows import available_rows as available_rows
 from .stored_rows import original_usages as original_usages
 from .stored_rows import stored_rows as stored_rows
 from .stored_work import StoredWork as StoredWork
-from .thread_pool import ContextThreadPool as ContextThreadPool
 from .throttle import Throttle as Throttle
 from .throttle import throttled as throttled
 from .work import Work as Work

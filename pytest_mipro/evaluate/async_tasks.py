@@ -27,7 +27,7 @@ async def gather_two(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, 
         return await asyncio.gather(*tasks)
 
 
-async def first_result(tasks: Sequence[asyncio.Task[T]]) -> T:
+async def first_result(tasks: Sequence[asyncio.Future[T]]) -> T:
     """Return the result of the first of ``tasks``, or raise the first error of any."""
     pending = set(tasks)
     while not tasks[0].done():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pytest_mipro.evaluate.async_tasks import cancel_all, first_result
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from pytest_mipro.evaluate.worker_pool import WorkerPool
 
@@ -35,40 +35,55 @@ def run_to_completion(work: Coroutine[Any, Any, T], workers: WorkerPool) -> T:
     After Ctrl-C, or another exception that a signal raises here, such as a test's timeout, they
     have a grace period, which further Ctrl-C does not shorten.
     """
-    cancel: Future[Callable[[], object]] = Future()
+    interrupt: Future[None] = Future()
+    closed = threading.Event()
     thread = ContextThreadPool(1, thread_name_prefix="mipro-loop")
-    result = thread.submit(asyncio.run, _cancellable(work, workers, cancel))
     try:
-        return result.result()
+        return thread.submit(_run, work, workers, interrupt, closed).result()
     finally:
-        if not result.done():
-            with suppress(RuntimeError):  # The loop has closed: there is nothing to cancel.
-                cancel.result()()
-            _wait_despite_interrupts(result, _GRACE_PERIOD + _CLOSE_TIMEOUT)
+        # An exception that a signal raises may come before ``submit`` returns.
+        interrupt.cancel()
+        _wait_despite_interrupts(closed, _GRACE_PERIOD + _CLOSE_TIMEOUT)
         thread.shutdown(wait=False)
 
 
-def _wait_despite_interrupts(result: Future[Any], seconds: float) -> None:
-    """Wait for ``result``, also through Ctrl-C: the records that it stores are paid for."""
+def _wait_despite_interrupts(closed: threading.Event, seconds: float) -> None:
+    """Wait for ``closed``, also through Ctrl-C: the records stored until then are paid for."""
     deadline = time.monotonic() + seconds
-    while not result.done() and time.monotonic() < deadline:
+    while not closed.is_set() and time.monotonic() < deadline:
         with suppress(KeyboardInterrupt):
-            wait([result], timeout=deadline - time.monotonic())
+            closed.wait(deadline - time.monotonic())
 
 
-async def _cancellable(
-    work: Coroutine[Any, Any, T], workers: WorkerPool, cancel: Future[Callable[[], object]]
+def _run(
+    work: Coroutine[Any, Any, T],
+    workers: WorkerPool,
+    interrupt: Future[None],
+    closed: threading.Event,
 ) -> T:
-    """Run ``work``, and set ``cancel`` to a function that other threads cancel it with."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    cancel.set_result(partial(loop.call_soon_threadsafe, task.cancel))
-    reports = asyncio.ensure_future(_report_progress(workers))
+    """Run ``work`` on a new loop, and set ``closed`` once the loop is closed."""
     try:
-        return await first_result([task, reports])
+        return asyncio.run(_interruptible(work, workers, interrupt))
     finally:
-        cancel_all([task, reports])
-        await workers.finish(_GRACE_PERIOD if task.cancelled() else None)
+        closed.set()
+
+
+async def _interruptible(
+    work: Coroutine[Any, Any, T], workers: WorkerPool, interrupt: Future[None]
+) -> T:
+    """Run ``work`` until it ends or ``interrupt`` is cancelled."""
+    interruption = asyncio.wrap_future(interrupt)
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(work),
+        asyncio.ensure_future(_report_progress(workers)),
+        interruption,
+    ]
+    try:
+        return await first_result(tasks)
+    finally:
+        grace_period = _GRACE_PERIOD if interruption.cancelled() else None
+        cancel_all(tasks)
+        await workers.finish(grace_period)
 
 
 async def _report_progress(workers: WorkerPool) -> NoReturn:

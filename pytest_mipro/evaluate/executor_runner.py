@@ -48,8 +48,8 @@ _LARGE = 1 << 16
 """Bytes of shared parts that are sent only to a worker that asks for them."""
 _MOST_LOSSES = 3
 """Workers that one piece of work may lose before it counts as what ends them."""
-_LOOK = 5.0
-"""Seconds between two looks at work that is not done."""
+_CHECK_SECONDS = 5.0
+"""Seconds between two checks of work that is not done."""
 _SILENCE = 60.0
 """Seconds without any reply after which the user is told."""
 LONGEST_SILENCE = 900.0
@@ -182,7 +182,7 @@ class ExecutorRunner:
     def _wait(self, sent: _Sent, future: Future[Reply]) -> None:
         throttle, start = current_throttle(), time.monotonic()
         try:
-            while not wait([future], _LOOK).done:
+            while not wait([future], _CHECK_SECONDS).done:
                 silence = time.monotonic() - max(self._last_reply, start)
                 if silence > LONGEST_SILENCE:
                     raise _lost(

@@ -25,7 +25,7 @@ class ReportedError(Exception):
         is_temporary: bool,
         is_rate_limit: bool = False,
         retry_after: float | None = None,
-        description: str = "",
+        description: str,
         source: str = "the language model",
     ) -> None:
         super().__init__(message)

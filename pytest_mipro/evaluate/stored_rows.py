@@ -122,7 +122,7 @@ def _keys(
 
 
 class _RowWork(StoredWork[Row]):
-    """Evaluates rows, and holds as much of them as reports show."""
+    """Evaluates rows, and keeps as much of them in memory as reports show."""
 
     def __init__(self, table: RowTable, workers: WorkerPool) -> None:
         super().__init__(table, workers, lambda row: row.failure is not None)
@@ -131,7 +131,7 @@ class _RowWork(StoredWork[Row]):
     def _read(self, keys: list[str]) -> dict[str, Row]:
         return self._rows.get_shown(keys)
 
-    def _held(self, record: Row) -> Row:
+    def _in_memory(self, record: Row) -> Row:
         return shown_row(record)
 
 

@@ -70,14 +70,14 @@ class StoredWork(Generic[R]):
         if self._write_task is None:
             self._write_task = asyncio.ensure_future(self._write())
         await asyncio.shield(self._write_task)
-        return self._held(record)
+        return self._in_memory(record)
 
     def _read(self, keys: list[str]) -> dict[str, R]:
         records: dict[str, R] = self._table.get_many(keys)
         return records
 
-    def _held(self, record: R) -> R:
-        """Return what is held of a record that has been stored."""
+    def _in_memory(self, record: R) -> R:
+        """Return what memory keeps of a record that has been stored."""
         return record
 
     async def _write(self) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _INTERVAL = 0.5
-"""Seconds between two looks at whether the work hangs."""
+"""Seconds between two checks whether the work hangs."""
 
 
 class WorkHangs(Exception):

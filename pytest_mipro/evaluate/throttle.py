@@ -24,7 +24,7 @@ JITTER = 0.5
 LONGEST_WRITE = 1.0
 """Seconds after which a write to the store holds back new work: its server may be away."""
 _HOLD = 0.1
-"""Seconds between two looks at whether the write is over."""
+"""Seconds between two checks whether the write is over."""
 _SILENCE = 2.0
 """Seconds without a response after which the error of a retried call is reported."""
 

@@ -48,13 +48,13 @@ class Fingerprint:
     """The parts of a task.
 
     Attributes:
-        digests: Digest of each part's content.
+        parts: The digest of each part's content.
         locations: ``file:line`` of the parts that have one.
         hints: What to do about the parts that may be new in each process.
         unversioned: The installed packages in use of which neither code nor version counts.
     """
 
-    digests: Mapping[Part, str]
+    parts: Mapping[Part, str]
     locations: Mapping[Part, str] = field(default_factory=dict)
     hints: Mapping[Part, str] = field(default_factory=dict)
     unversioned: tuple[str, ...] = ()
@@ -62,37 +62,26 @@ class Fingerprint:
     @property
     def key(self) -> str:
         """The digest over all parts."""
-        return digest(self.parts)
+        return digest(by_text(self.parts))
 
-    @property
-    def parts(self) -> dict[str, str]:
-        """The digests by the parts' texts, as records keep them."""
-        return by_text(self.digests)
+    def has_only_moved(self, earlier: Mapping[Part, str]) -> bool:
+        """Whether the differences from ``earlier`` parts are all in what ``moves`` returns."""
+        return self._changed(earlier) == self.moves(earlier)
 
-    @property
-    def where(self) -> dict[str, str]:
-        """The locations by the parts' texts, as records keep them."""
-        return by_text(self.locations)
-
-    def has_only_moved(self, parts: Mapping[str, str]) -> bool:
-        """Whether the differences from one with ``parts`` are all in what ``moves`` returns."""
-        return self._changed(_by_part(parts)) == self.moves(parts)
-
-    def moves(self, parts: Mapping[str, str]) -> set[Part]:
+    def moves(self, earlier: Mapping[Part, str]) -> set[Part]:
         """Return the differences in what renders prompts and answers them.
 
         They are models, the adapter, settings of DSPy, and versions of packages: the same program
         can be scored under the others.
         """
-        return {part for part in self._changed(_by_part(parts)) if _is_move(part)}
+        return {part for part in self._changed(earlier) if _is_move(part)}
 
-    def describe_moves(self, parts: Mapping[str, str]) -> str:
+    def describe_moves(self, earlier: Mapping[Part, str]) -> str:
         """Return in words what ``moves`` returns, such as ``adapter changed, model changed``."""
-        return ", ".join(f"{name} changed" for name in sorted(map(words, self.moves(parts))))
+        return ", ".join(f"{name} changed" for name in sorted(map(words, self.moves(earlier))))
 
-    def changes_since(self, parts: Mapping[str, str]) -> tuple[str, ...]:
-        """Return in words how this fingerprint differs from one with ``parts``."""
-        earlier = _by_part(parts)
+    def changes_since(self, earlier: Mapping[Part, str]) -> tuple[str, ...]:
+        """Return in words how this fingerprint differs from one with ``earlier`` parts."""
         changed = self._changed(earlier)
         rows = {part for part in changed if part.kind is Kind.ROW}
         of_optimizer = self._options_of_one_optimizer(changed, earlier)
@@ -101,14 +90,12 @@ class Fingerprint:
         }
         return (
             *(self._change(part, earlier) for part in sorted(stated, key=words)),
-            *_row_changes(rows, earlier, self.digests),
+            *_row_changes(rows, earlier, self.parts),
         )
 
     def _changed(self, earlier: Mapping[Part, str]) -> set[Part]:
         return {
-            part
-            for part in {*earlier, *self.digests}
-            if earlier.get(part) != self.digests.get(part)
+            part for part in {*earlier, *self.parts} if earlier.get(part) != self.parts.get(part)
         }
 
     def _options_of_one_optimizer(
@@ -121,7 +108,7 @@ class Fingerprint:
         return {
             part
             for part in changed - {optimizer}
-            if part.kind in _OPTIONS and (part not in earlier or part not in self.digests)
+            if part.kind in _OPTIONS and (part not in earlier or part not in self.parts)
         }
 
     def _is_implied(self, part: Part, changed: AbstractSet[Part]) -> bool:
@@ -140,15 +127,11 @@ class Fingerprint:
         verb = "changed"
         if part not in earlier:
             verb = "added"
-        elif part not in self.digests:
+        elif part not in self.parts:
             verb = "removed"
         location, hint = self.locations.get(part), self.hints.get(part)
         place = f" ({location})" if location else ""
         return f"{words(part)} {verb}{place}" + (f": {hint}" if hint else "")
-
-
-def _by_part(parts: Mapping[str, str]) -> dict[Part, str]:
-    return {Part.from_text(text): content for text, content in parts.items()}
 
 
 def _is_move(part: Part) -> bool:

@@ -92,5 +92,10 @@ def by_text(parts: Mapping[Part, Content]) -> dict[str, Content]:
     return {str(part): content for part, content in parts.items()}
 
 
+def by_part(contents: Mapping[str, Content]) -> dict[Part, Content]:
+    """Return the contents of parts that a record has by the parts' texts."""
+    return {Part.from_text(text): content for text, content in contents.items()}
+
+
 def _escaped(name: str) -> str:
     return name.replace("%", "%25").replace("/", "%2F")

@@ -1,4 +1,4 @@
-"""The source of functions and classes, held against the code that runs."""
+"""The source of functions and classes, compared with the code that runs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from .looks import with_look as with_look
 from .metrics import by_all_metrics as by_all_metrics
 from .metrics import question as question
 from .paired import compare as compare
-from .sequential import InterimLook as InterimLook
+from .sequential import InterimAnalysis as InterimAnalysis
 from .sequential import SequentialDesign as SequentialDesign
 from .sequential import compare_at as compare_at
 from .suite import confirmed as confirmed

@@ -16,7 +16,7 @@ from pytest_mipro.gate.wording import (
 )
 
 if TYPE_CHECKING:
-    from pytest_mipro.gate.sequential import InterimLook
+    from pytest_mipro.gate.sequential import InterimAnalysis
     from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 
 PROMOTION_ALPHA = 0.01
@@ -28,7 +28,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class AnchorScores:
-    """The scores of the program that all later accepted ones are held against.
+    """The scores of the program that all later accepted ones are compared with.
 
     Attributes:
         scorecard: Its held-out scores.
@@ -85,7 +85,7 @@ def judge_against_anchor(
     *,
     tolerance: float,
     alpha: float,
-    look: InterimLook | None = None,
+    analysis: InterimAnalysis | None = None,
 ) -> AnchorJudgement:
     """Judge whether a program lost more than ``tolerance`` since the anchor.
 
@@ -94,7 +94,7 @@ def judge_against_anchor(
         compiled: Held-out scores of the compiled program.
         tolerance: Loss of mean score that is accepted.
         alpha: Accepted chance of a wrong FAIL.
-        look: The look of a sequential design of the same alpha, if not all examples are asked
+        analysis: That of a sequential design of the same alpha, if not all examples are asked
             at once.
 
     Raises:
@@ -103,7 +103,7 @@ def judge_against_anchor(
     """
     __tracebackhide__ = True
     accepted = AcceptedScores(anchor.scorecard, anchor.command)
-    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha, look=look)
+    verdict = no_regression(accepted, compiled, tolerance=tolerance, alpha=alpha, analysis=analysis)
     comparison = verdict.comparison
     if comparison is None:
         raise AssertionError(verdict)
@@ -167,8 +167,8 @@ def _figures(comparison: PairedComparison, anchor: AnchorScores, compiled: Score
     """Return the anchor's score and the difference to it in one clause."""
     common = compared_examples(comparison.n, len(compiled.examples), "the anchor lacks the others")
     return (
-        f"the anchor of {anchor.acceptances} acceptances has {comparison.baseline:.3f}, difference "
-        f"{difference_text(comparison)} {bounds_text(comparison)} "
+        f"the anchor of {anchor.acceptances} acceptances has {comparison.comparator:.3f}, "
+        f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{f', {common}' if common else ''}"
     )
 

@@ -230,7 +230,7 @@ def _figures(
     p_value = comparison.p_value if word == "FAIL" else comparison.p_opposite
     return (
         f"an answer takes {cost_text(comparison.compiled, unit)}, of the {name} "
-        f"{cost_text(comparison.baseline, unit)}: {difference_text(comparison)} times "
+        f"{cost_text(comparison.comparator, unit)}: {difference_text(comparison)} times "
         f"{bounds_text(comparison)} as much at {confidence_text(comparison)}, where {ratio:.12g} "
         f"times is allowed, p = {p_text(p_value, alpha)} ({comparison.method}), "
         f"{sample_size(comparison)}"
@@ -253,9 +253,9 @@ def _advice(
 
 
 def _detectable_clause(comparison: PairedComparison, ratio: float) -> str:
-    if not math.isfinite(comparison.detectable) or not comparison.baseline:
+    if not math.isfinite(comparison.detectable) or not comparison.comparator:
         return f"no ratio would show at {sample(comparison)}"
-    reach = comparison.detectable / comparison.baseline
+    reach = comparison.detectable / comparison.comparator
     return (
         f"up to about {max(ratio - reach, 0):.2f} times would pass and from about "
         f"{ratio + reach:.2f} times on fail at {sample(comparison)}"

@@ -88,13 +88,13 @@ def binomial_tails(least: Counts, chances: Numbers) -> Numbers:
 @lru_cache(maxsize=64)
 def student_critical(tail: float, freedom: int) -> float:
     """Return the value that Student's t exceeds with probability ``tail``."""
-    return _least(lambda critical: student_tail(critical, freedom) <= tail)
+    return least(lambda critical: student_tail(critical, freedom) <= tail)
 
 
 @lru_cache(maxsize=64)
 def noncentrality(power: float, critical: float, freedom: int) -> float:
     """Return the noncentrality with which Student's t exceeds ``critical`` with that ``power``."""
-    return _least(lambda center: _noncentral_tail(critical, freedom, center) >= power)
+    return least(lambda center: _noncentral_tail(critical, freedom, center) >= power)
 
 
 def student_tail(value: float, freedom: int) -> float:
@@ -163,7 +163,7 @@ def _noncentral_tail(critical: float, freedom: int, center: float) -> float:
     return math.fsum(tails) / math.fsum(weights)
 
 
-def _least(is_enough: Callable[[float], bool]) -> float:
+def least(is_enough: Callable[[float], bool]) -> float:
     """Return the least number that is enough, where all larger numbers are enough as well."""
     low, high = -1.0, 1.0
     while is_enough(low):

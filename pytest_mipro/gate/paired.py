@@ -53,7 +53,7 @@ class _Inference(NamedTuple):
 
 
 def compare(  # ruff: ignore[too-many-arguments] - what a comparison is made of
-    baseline: Sequence[float],
+    comparator: Sequence[float],
     compiled: Sequence[float],
     *,
     margin: float = 0.0,
@@ -71,7 +71,7 @@ def compare(  # ruff: ignore[too-many-arguments] - what a comparison is made of
     examples.
 
     Args:
-        baseline: Scores of the baseline.
+        comparator: Scores of the program that it is compared with.
         compiled: Scores of the compiled program.
         margin: The difference that has to be exceeded.
         alpha: The level of both one-sided tests, below 0.5.
@@ -81,13 +81,13 @@ def compare(  # ruff: ignore[too-many-arguments] - what a comparison is made of
     Raises:
         ValueError: The scores are not paired, empty, or not finite.
     """
-    _check(baseline, compiled, margin, clusters)
+    _check(comparator, compiled, margin, clusters)
     question = _Question(margin, alpha, worse)
-    return _compare(tuple(baseline), tuple(compiled), question, _distinct(clusters))
+    return _compare(tuple(comparator), tuple(compiled), question, _distinct(clusters))
 
 
 def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is made of
-    baseline: Sequence[float],
+    comparator: Sequence[float],
     compiled: Sequence[float],
     *,
     ratio: float,
@@ -98,11 +98,11 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
     """Compare the costs of two programs' answers to the same examples, in the same order.
 
     The ratio of means is compared with ``ratio`` like a mean of graded scores,
-    with the baseline's costs in the place of the number of examples, and its
+    with the comparator's costs in the place of the number of examples, and its
     interval is Fieller's: all ratios that the test does not reject.
 
     Args:
-        baseline: Costs of the baseline, or of the program in its place.
+        comparator: Costs of the program that it is compared with.
         compiled: Costs of the compiled program.
         ratio: How many times as much is allowed.
         unit: The unit of the costs.
@@ -112,34 +112,34 @@ def compare_costs(  # ruff: ignore[too-many-arguments] - what a comparison is ma
     Raises:
         ValueError: The costs are not paired, empty, or not finite.
     """
-    _check(baseline, compiled, ratio, clusters)
-    groups, n = _distinct(clusters), len(baseline)
-    baseline_mean, compiled_mean = math.fsum(baseline) / n, math.fsum(compiled) / n
+    _check(comparator, compiled, ratio, clusters)
+    groups, n = _distinct(clusters), len(comparator)
+    comparator_mean, compiled_mean = math.fsum(comparator) / n, math.fsum(compiled) / n
     # The methods are for numbers around 1, and dollars are far below.
-    scale = baseline_mean or compiled_mean or 1.0
+    scale = comparator_mean or compiled_mean or 1.0
     units = _grouped(
-        [cost / scale for cost in compiled], [cost / scale for cost in baseline], groups
+        [cost / scale for cost in compiled], [cost / scale for cost in comparator], groups
     )
     test = graded.paired_test(units)
-    difference, p_value = compiled_mean - baseline_mean, test.above(ratio)
+    difference, p_value = compiled_mean - comparator_mean, test.above(ratio)
     comparison = PairedComparison(
         n=n,
-        baseline=baseline_mean,
+        comparator=comparator_mean,
         compiled=compiled_mean,
         difference=difference,
-        # Where the baseline took nothing, any cost is an infinite ratio, or nothing is shown.
+        # Where the comparator took nothing, any cost is an infinite ratio, or nothing is shown.
         low=difference if p_value < alpha else -math.inf,
         high=math.inf,
         p_value=p_value,
         detectable=math.inf,
-        margin=(ratio - 1) * baseline_mean,
+        margin=(ratio - 1) * comparator_mean,
         confidence=1 - 2 * alpha,
         method=test.method,
         p_opposite=test.below(ratio),
         clusters=len(set(groups)),
         unit=unit,
     )
-    return _with_ratios(comparison, units, test, ratio, alpha) if baseline_mean else comparison
+    return _with_ratios(comparison, units, test, ratio, alpha) if comparator_mean else comparison
 
 
 def _with_ratios(
@@ -149,15 +149,15 @@ def _with_ratios(
     ratio: float,
     alpha: float,
 ) -> PairedComparison:
-    """Return a comparison of costs with all figures that need a ratio to the baseline."""
+    """Return a comparison of costs with all figures that need a ratio to the comparator."""
     low, high = _ratio_interval(units, test, ratio, alpha)
-    baseline, sizes = comparison.baseline, comparison.n / len(units)
+    comparator, sizes = comparison.comparator, comparison.n / len(units)
     return replace(
         comparison,
-        low=(low - 1) * baseline,
-        high=(high - 1) * baseline,
+        low=(low - 1) * comparator,
+        high=(high - 1) * comparator,
         detectable=graded.detectable(len(units), lambda _: units.deviation, alpha, POWER)
-        * baseline,
+        * comparator,
         sufficient=graded.sufficient(units.deviation, ratio - 1, alpha, POWER) * sizes,
         unseen=rare.unseen(len(units), alpha, units.ratio - ratio, _DEAR * ratio),
     )
@@ -175,18 +175,18 @@ def _ratio_interval(
 
 
 def _check(
-    baseline: Sequence[float],
+    comparator: Sequence[float],
     compiled: Sequence[float],
     margin: float,
     clusters: Sequence[Hashable],
 ) -> None:
-    if len(baseline) != len(compiled) or not baseline:
-        message = f"expected as many scores twice, got {len(baseline)} and {len(compiled)}"
+    if len(comparator) != len(compiled) or not comparator:
+        message = f"expected as many scores twice, got {len(comparator)} and {len(compiled)}"
         raise ValueError(message)
-    if clusters and len(clusters) != len(baseline):
-        message = f"expected a cluster for each of {len(baseline)} scores, got {len(clusters)}"
+    if clusters and len(clusters) != len(comparator):
+        message = f"expected a cluster for each of {len(comparator)} scores, got {len(clusters)}"
         raise ValueError(message)
-    if not all(map(math.isfinite, (*baseline, *compiled, margin))):
+    if not all(map(math.isfinite, (*comparator, *compiled, margin))):
         message = "expected finite scores and a finite margin"
         raise ValueError(message)
 
@@ -199,12 +199,12 @@ def _distinct(clusters: Sequence[Hashable]) -> tuple[Hashable, ...]:
 # Several verdicts and the report compare the same scores.
 @lru_cache(maxsize=16)
 def _compare(
-    baseline: tuple[float, ...],
+    comparator: tuple[float, ...],
     compiled: tuple[float, ...],
     question: _Question,
     clusters: tuple[Hashable, ...],
 ) -> PairedComparison:
-    scores = _Scores(baseline, compiled, clusters)
+    scores = _Scores(comparator, compiled, clusters)
     differences = scores.differences
     n, reach = len(differences), scores.reach
     inference = _infer(scores, question)
@@ -217,7 +217,7 @@ def _compare(
         low, high = binary.interval(inference.table, question.alpha, search)
     return PairedComparison(
         n=n,
-        baseline=math.fsum(baseline) / n,
+        comparator=math.fsum(comparator) / n,
         compiled=math.fsum(compiled) / n,
         difference=difference,
         low=low,
@@ -234,9 +234,9 @@ def _compare(
     )
 
 
-def score_range(baseline: Sequence[float], compiled: Sequence[float]) -> float:
+def score_range(comparator: Sequence[float], compiled: Sequence[float]) -> float:
     """Return the largest difference that two scores can have: 1 for scores between 0 and 1."""
-    best, worst = _bounds((*baseline, *compiled))
+    best, worst = _bounds((*comparator, *compiled))
     return best - worst
 
 
@@ -248,29 +248,29 @@ def _bounds(scores: Sequence[float]) -> tuple[float, float]:
 class _Scores(NamedTuple):
     """Both programs' scores, and the clusters of the examples."""
 
-    baseline: tuple[float, ...]
+    comparator: tuple[float, ...]
     compiled: tuple[float, ...]
     clusters: tuple[Hashable, ...]
 
     @property
     def differences(self) -> list[float]:
         """The difference of each example."""
-        return [new - old for old, new in zip(self.baseline, self.compiled, strict=True)]
+        return [new - old for old, new in zip(self.comparator, self.compiled, strict=True)]
 
     @property
     def is_binary(self) -> bool:
         """Whether each answer is right or wrong."""
-        return {*self.baseline, *self.compiled} <= {0.0, 1.0}
+        return {*self.comparator, *self.compiled} <= {0.0, 1.0}
 
     @property
     def reach(self) -> float:
         """The largest difference that two scores can have."""
-        return score_range(self.baseline, self.compiled)
+        return score_range(self.comparator, self.compiled)
 
     def room(self, *, worse: bool) -> float:
-        """Return how much better or worse than the baseline a program can be."""
-        best, worst = _bounds((*self.baseline, *self.compiled))
-        mean = math.fsum(self.baseline) / len(self.baseline)
+        """Return how much better or worse than the comparator a program can be."""
+        best, worst = _bounds((*self.comparator, *self.compiled))
+        mean = math.fsum(self.comparator) / len(self.comparator)
         return mean - worst if worse else best - mean
 
     def deviation(self, distance: float, *, worse: bool) -> float:
@@ -280,13 +280,13 @@ class _Scores(NamedTuple):
         example's best score, or more of its worst. Scores in steps, such as
         means of right and wrong answers, lack whole steps less.
         """
-        best, worst = _bounds((*self.baseline, *self.compiled))
+        best, worst = _bounds((*self.comparator, *self.compiled))
         limit = worst if worse else best
         lacks = [abs(limit - score) for score in self.compiled]
         mean = math.fsum(lacks) / len(lacks)
         left = self.room(worse=worse) - distance
         part = min(max(left / max(mean, _TINY), 0.0), _MOST_STRETCHED)
-        pairs = zip(self.baseline, self.compiled, strict=True)
+        pairs = zip(self.comparator, self.compiled, strict=True)
         units = _units([part * new - old for old, new in pairs], self.clusters)
         steps = max(_step(lacks) * mean * part * (1 - part), 0.0)
         return math.hypot(units.deviation, math.sqrt(steps / float(np.mean(units.sizes))))

@@ -1,15 +1,15 @@
 """Group-sequential verdicts: after each batch of held-out examples, stop or ask the next batch.
 
-A design has a few looks at growing numbers of examples. The boundaries of
-PASS and of FAIL spend alpha over the looks by the function of Lan and DeMets
+A design has a few interim analyses of growing numbers of examples. The boundaries of
+PASS and of FAIL spend alpha over the analyses by the function of Lan and DeMets
 (1983), Biometrika 70, 659-663, that resembles O'Brien and Fleming (1979),
-Biometrics 35, 549-556: hardly any at first, so that the last look is nearly as
+Biometrics 35, 549-556: hardly any at first, so that the last analysis is nearly as
 strict as a single one. Futility bounds spend what power may be missed in the
 same way. They are not binding: alpha is kept whether or not asking stops there.
 
-A verdict at any look has the repeated p-value and the repeated confidence
+A verdict at any analysis has the repeated p-value and the repeated confidence
 interval of Jennison and Turnbull (2000), Group Sequential Methods, chapter 9,
-which hold at all looks at once, for whatever reason asking stopped.
+which hold at all analyses at once, for whatever reason asking stopped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from pytest_mipro.gate.distributions import least
 from pytest_mipro.gate.paired import POWER, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
 
     Numbers: TypeAlias = NDArray[np.float64]
 
-LOOKS = 4
 _MISSED = 0.05
 """The total chance of a miss that decides the futility bounds; a power of 0.8 loses 0.025."""
 _NORMAL = NormalDist()
 _NODES = 96
 _FARTHEST = 9.0
 """Standard deviations beyond which nothing is left of a normal distribution."""
-_HALVINGS, _P_HALVINGS = 40, 16
+_P_HALVINGS = 16
 _MOST_STEPS, _PRECISION = 50, 1e-11
 """The end of a search for a bound."""
 _LEAST_P, _NO_CHANCE = 1e-15, 1e-300
@@ -48,40 +48,34 @@ _LEAST_P, _NO_CHANCE = 1e-15, 1e-300
 
 @dataclass(frozen=True)
 class SequentialDesign:
-    """The looks at growing numbers of held-out examples.
+    """The interim analyses of growing numbers of held-out examples.
 
     Attributes:
-        sizes: The number of examples at each look; the last is all of them.
-        alpha: The level of PASS over all looks, and that of FAIL.
+        sizes: The number of examples at each analysis; the last is all of them.
+        alpha: The level of PASS over all analyses, and that of FAIL.
     """
 
     sizes: tuple[int, ...]
     alpha: float
 
-    @classmethod
-    def of(cls, n: int, alpha: float, looks: int = LOOKS) -> SequentialDesign:
-        """Return a design with looks at equal distances; fewer looks at fewer examples."""
-        sizes = {math.ceil(n * look / looks) for look in range(1, looks + 1)}
-        return cls(tuple(sorted(sizes)), alpha)
-
     @cached_property
     def fractions(self) -> tuple[float, ...]:
-        """The share of all examples at each look."""
+        """The share of all examples at each analysis."""
         return tuple(size / self.sizes[-1] for size in self.sizes)
 
     @cached_property
     def levels(self) -> tuple[float, ...]:
-        """The level of each look's test."""
+        """The level of each analysis."""
         return tuple(_upper_tail(bound) for bound in boundaries(self.fractions, self.alpha))
 
     @cached_property
     def futile(self) -> tuple[float, ...]:
-        """The p-value at each look above which a test will hardly be significant at the end."""
+        """The p-value at each analysis above which a test will hardly be significant at the end."""
         return tuple(_upper_tail(bound) for bound in self._futility)
 
     @cached_property
     def inflation(self) -> float:
-        """How many times as large a difference has to be for the power of a single look."""
+        """How many times as large a difference has to be for the power of a single analysis."""
         return inflation(self.fractions, self.alpha)
 
     @property
@@ -90,12 +84,12 @@ class SequentialDesign:
 
 
 @dataclass(frozen=True)
-class InterimLook:
-    """One look of a design.
+class InterimAnalysis:
+    """An analysis of a design; the last one is of all examples.
 
     Attributes:
         design: The design.
-        number: Which look it is, from 1.
+        number: Its number, from 1.
     """
 
     design: SequentialDesign
@@ -103,7 +97,7 @@ class InterimLook:
 
     @property
     def level(self) -> float:
-        """The level of this look's test."""
+        """The level of this analysis."""
         return self.design.levels[self.number - 1]
 
     @property
@@ -134,7 +128,7 @@ class InterimLook:
         return self.repeated_p(bound), self.repeated_p(1 - bound)
 
     def repeated_p(self, p_value: float) -> float:
-        """Return the least level over all looks at which this look's p-value is significant."""
+        """Return the least level of all analyses at which this one's p-value is significant."""
         alpha = self.design.alpha
         fractions = self.design.fractions[: self.number]
         statistic = _NORMAL.inv_cdf(1 - min(max(p_value, _LEAST_P), 1 - _LEAST_P))
@@ -148,33 +142,35 @@ class InterimLook:
 
 
 def compare_at(  # ruff: ignore[too-many-arguments] - what a comparison is made of
-    look: InterimLook,
-    baseline: Sequence[float],
+    analysis: InterimAnalysis,
+    comparator: Sequence[float],
     compiled: Sequence[float],
     *,
     margin: float = 0.0,
     clusters: Sequence[Hashable] = (),
     worse: bool = False,
 ) -> PairedComparison:
-    """Compare two programs' scores on the examples of one look; see ``compare``.
+    """Compare two programs' scores on the examples of one analysis; see ``compare``.
 
     P-values and interval are repeated ones. What is detectable refers to the
     whole design, with all of its examples.
     """
-    alpha = look.design.alpha
-    single = compare(baseline, compiled, margin=margin, alpha=alpha, clusters=clusters, worse=worse)
-    repeated = compare(
-        baseline, compiled, margin=margin, alpha=look.level, clusters=clusters, worse=worse
+    alpha = analysis.design.alpha
+    single = compare(
+        comparator, compiled, margin=margin, alpha=alpha, clusters=clusters, worse=worse
     )
-    share = look.design.fractions[look.number - 1]
+    repeated = compare(
+        comparator, compiled, margin=margin, alpha=analysis.level, clusters=clusters, worse=worse
+    )
+    share = analysis.design.fractions[analysis.number - 1]
     return replace(
         single,
         low=repeated.low,
         high=repeated.high,
-        p_value=look.repeated_p(single.p_value),
-        p_opposite=look.repeated_p(single.p_opposite),
-        detectable=single.detectable * math.sqrt(share) * look.design.inflation,
-        sufficient=single.sufficient * look.design.inflation**2,
+        p_value=analysis.repeated_p(single.p_value),
+        p_opposite=analysis.repeated_p(single.p_opposite),
+        detectable=single.detectable * math.sqrt(share) * analysis.design.inflation,
+        sufficient=single.sufficient * analysis.design.inflation**2,
     )
 
 
@@ -187,7 +183,7 @@ def spent(total: float, fraction: float) -> float:
 
 @lru_cache(maxsize=512)
 def boundaries(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
-    """Return the least significant statistic at each look, with a total level of ``alpha``."""
+    """Return the least significant statistic at each analysis, with a total level of ``alpha``."""
     bounds: list[float] = []
     paths, already = _Paths.start(), 0.0
     for fraction in fractions:
@@ -204,17 +200,16 @@ def futility(
 ) -> tuple[tuple[float, ...], float]:
     """Return the futility bounds of a design, and the drift at which misses are as rare as said.
 
-    The drift is the expected statistic of all examples. At the last look the
+    The drift is the expected statistic of all examples. At the last analysis the
     futility bound is the boundary, and that decides the drift.
 
     Args:
-        fractions: The share of all examples at each look.
+        fractions: The share of all examples at each analysis.
         alpha: The total level.
-        misses: The chance of a miss up to each look.
+        misses: The chance of a miss up to each analysis.
     """
     upper = boundaries(fractions, alpha)
-
-    drift = _least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
+    drift = least(lambda value: _lower_bounds(fractions, upper, misses, value)[-1] >= upper[-1])
     return _lower_bounds(fractions, upper, misses, drift), drift
 
 
@@ -225,9 +220,9 @@ def _futility(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=64)
 def inflation(fractions: tuple[float, ...], alpha: float) -> float:
-    """Return how many times as large a difference has to be for the power of a single look."""
+    """Return how many times as large a difference has to be for the power of a single analysis."""
     upper, lower = boundaries(fractions, alpha), _futility(fractions, alpha)
-    drift = _least(lambda value: power(fractions, upper, lower, value) >= POWER)
+    drift = least(lambda value: power(fractions, upper, lower, value) >= POWER)
     return drift / (_NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(POWER))
 
 
@@ -277,7 +272,7 @@ class _Paths(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """The way from one look to the next: the sum grows by a normal deviate.
+    """The way from one analysis to the next: the sum grows by a normal deviate.
 
     Armitage, McPherson and Rowe (1969), Journal of the Royal Statistical
     Society A 132, 235-244, with Gauss and Legendre's rule.
@@ -355,15 +350,6 @@ def _rule() -> tuple[Numbers, Numbers]:
     """Return the points between -1 and 1 and the weights of Gauss and Legendre's rule."""
     points, weights = np.polynomial.legendre.leggauss(_NODES)
     return points, weights
-
-
-def _least(is_enough: Callable[[float], bool]) -> float:
-    """Return the least number that is enough, where all larger ones are enough as well."""
-    low, high = -_FARTHEST, _FARTHEST
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
 
 
 def _upper_tail(value: float) -> float:

@@ -48,7 +48,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def corrected_by_holm(verdicts: Sequence[Verdict], questions: Sequence[Hashable]) -> list[Verdict]:
     """Return the verdicts of a session with their corrected p-values, in their order.
 
-    A FAIL that is held is let go of if it stands: then its assert does not hold.
+    A FAIL that stands is no longer deferred: then its assert does not hold.
 
     Args:
         verdicts: The verdicts.
@@ -78,7 +78,7 @@ def _with_corrected_p(verdict: Verdict, p_value: float, count: int) -> Verdict:
         f"becomes {corrected}"
     )
     if p_value < verdict.alpha:
-        return _with_clause(replace(verdict, held=False), f"{by_holm}, and the FAIL stands")
+        return _with_clause(replace(verdict, deferred=False), f"{by_holm}, and the FAIL stands")
     clause = f"{by_holm}, so that the FAIL does not stand and does not fail the run"
     return _with_clause(verdict, clause)
 
@@ -132,14 +132,14 @@ def confirmed(verdict: Verdict, fails: int, needed: int, *, is_new: bool = True)
     """
     if fails >= needed:
         clause = f"this is a FAIL in {fails} runs in a row, {needed} are needed"
-        return _with_clause(replace(verdict, held=False), clause)
+        return _with_clause(replace(verdict, deferred=False), clause)
     clause = f"this is FAIL {fails} of {needed} in a row that are needed to fail a run"
     if not is_new:
         clause += (
             "; the answers are those of the run before, which confirm nothing, so ask again with "
             "--mipro-rescore"
         )
-    return _with_clause(replace(verdict, held=True), clause)
+    return _with_clause(replace(verdict, deferred=True), clause)
 
 
 def _with_clause(verdict: Verdict, clause: str) -> Verdict:

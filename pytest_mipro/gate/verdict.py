@@ -11,12 +11,12 @@ from pytest_mipro.errors import DeclarationError
 from pytest_mipro.gate.failure_clause import failed_answers
 from pytest_mipro.gate.paired import compare, score_range
 from pytest_mipro.gate.wording import (
+    analysis_text,
     bounds_text,
     compared_examples,
     confidence_text,
     difference_text,
     limit_text,
-    look_text,
     more_examples,
     p_text,
     rare_losses,
@@ -30,7 +30,7 @@ from pytest_mipro.records import PairedComparison, Scorecard, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_mipro.gate.sequential import InterimLook
+    from pytest_mipro.gate.sequential import InterimAnalysis
     from pytest_mipro.records import Unit, VerdictWord
 
 _MOST_ALPHA = 0.5
@@ -80,7 +80,7 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     margin: float,
     alpha: float,
     unchanged: bool,
-    look: InterimLook | None = None,
+    analysis: InterimAnalysis | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is better than the baseline by more than ``margin``.
 
@@ -95,7 +95,7 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
         margin: Difference of means that has to be exceeded.
         alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         unchanged: Whether the compiled program is the baseline itself.
-        look: The look of a sequential design of the same alpha, if not all examples are asked
+        analysis: That of a sequential design of the same alpha, if not all examples are asked
             at once.
 
     Raises:
@@ -104,7 +104,7 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     __tracebackhide__ = True
     _check_margin(margin, baseline.scores, compiled.scores)
     check_alpha(alpha)
-    comparison = _comparer(alpha, look)(
+    comparison = _comparer(alpha, analysis)(
         baseline.scores, compiled.scores, margin=margin, clusters=compiled.clusters
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
@@ -114,12 +114,12 @@ def beats_baseline(  # ruff: ignore[too-many-arguments] - what a verdict depends
     else:
         word = _word(comparison, alpha)
         clauses = [
-            look_text(look, word),
+            analysis_text(analysis, word),
             _versus_baseline(comparison, word, alpha),
             failed_answers("compiled", compiled),
             failed_answers("baseline", baseline),
             _warning(comparison, word),
-            _improvement_advice(comparison, word, alpha, look),
+            _improvement_advice(comparison, word, alpha, analysis),
         ]
     return Verdict(BEATS_BASELINE.key, word, "; ".join(filter(None, clauses)), comparison)
 
@@ -132,7 +132,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     alpha: float,
     tolerated: bool = False,
     unchanged: bool = False,
-    look: InterimLook | None = None,
+    analysis: InterimAnalysis | None = None,
 ) -> Verdict:
     """Judge whether the compiled program is as good as the accepted one.
 
@@ -149,7 +149,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
         alpha: Accepted chance of a wrong PASS, and of a wrong FAIL, below 0.5.
         tolerated: Whether an assert holds on INCONCLUSIVE.
         unchanged: Whether program and model are the accepted ones.
-        look: The look of a sequential design of the same alpha, if not all examples are asked
+        analysis: That of a sequential design of the same alpha, if not all examples are asked
             at once.
 
     Raises:
@@ -160,7 +160,7 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     check_no_regression(tolerance, alpha)
     accepted_scores, scores, clusters = common_scores(accepted.scorecard, compiled)
     _check_range("tolerance", tolerance, accepted_scores, scores)
-    comparison = _comparer(alpha, look)(
+    comparison = _comparer(alpha, analysis)(
         accepted_scores, scores, margin=-tolerance, clusters=clusters, worse=True
     )
     comparison = replace(comparison, rollouts=compiled.rollouts)
@@ -170,14 +170,14 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     else:
         word = _word(comparison, alpha)
         clauses = [
-            look_text(look, word),
+            analysis_text(analysis, word),
             _versus_reference(comparison, word, alpha),
             failed_answers("compiled", compiled),
             _warning(comparison, word),
-            _regression_advice(comparison, word, alpha, accepted.command, look),
+            _regression_advice(comparison, word, alpha, accepted.command, analysis),
         ]
     left_out = compared_examples(comparison.n, len(compiled.examples), "the others are new")
-    removed = removed_examples(comparison, len(accepted.scorecard.examples), look)
+    removed = removed_examples(comparison, len(accepted.scorecard.examples), analysis)
     counts_as_passed = word == "INCONCLUSIVE" and tolerated
     clauses = [accepted.note, left_out, removed, *clauses]
     if counts_as_passed:
@@ -185,13 +185,13 @@ def no_regression(  # ruff: ignore[too-many-arguments] - what a verdict depends 
     return Verdict(NO_REGRESSION.key, word, "; ".join(filter(None, clauses)), comparison, tolerated)
 
 
-def _comparer(alpha: float, look: InterimLook | None) -> Callable[..., PairedComparison]:
-    """Return the function that compares scores: those of all examples, or those of a look."""
-    if look is None:
+def _comparer(alpha: float, analysis: InterimAnalysis | None) -> Callable[..., PairedComparison]:
+    """Return the function that compares scores: those of all examples, or those of an analysis."""
+    if analysis is None:
         return partial(compare, alpha=alpha)
     from pytest_mipro.gate.sequential import compare_at
 
-    return partial(compare_at, look)
+    return partial(compare_at, analysis)
 
 
 def no_reference(command: str, kind: VerdictKind = NO_REGRESSION) -> Verdict:
@@ -274,7 +274,7 @@ def _kept_baseline(comparison: PairedComparison, word: VerdictWord) -> str:
     )
     return (
         f"the search found nothing better than the baseline and kept it "
-        f"(score {comparison.baseline:.3f} on {comparison.n} held-out examples); {advice}"
+        f"(score {comparison.comparator:.3f} on {comparison.n} held-out examples); {advice}"
     )
 
 
@@ -306,7 +306,7 @@ def _figures(
     # The p-value is that of the test that the word is from.
     p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
     return (
-        f"compiled {comparison.compiled:.3f}, {reference} {comparison.baseline:.3f}, "
+        f"compiled {comparison.compiled:.3f}, {reference} {comparison.comparator:.3f}, "
         f"difference {difference_text(comparison)} {bounds_text(comparison)} "
         f"at {confidence_text(comparison)}{limit}, "
         f"p = {p_text(p_value, alpha)} ({comparison.method}), {sample_size(comparison)}"
@@ -314,9 +314,9 @@ def _figures(
 
 
 def _improvement_advice(
-    comparison: PairedComparison, word: VerdictWord, alpha: float, look: InterimLook | None
+    comparison: PairedComparison, word: VerdictWord, alpha: float, analysis: InterimAnalysis | None
 ) -> str:
-    detectable = _detectable_clause(comparison, word, "difference", comparison.margin, look)
+    detectable = _detectable_clause(comparison, word, "difference", comparison.margin, analysis)
     if word == "PASS":
         return f"better on held-out examples at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -330,9 +330,9 @@ def _regression_advice(
     word: VerdictWord,
     alpha: float,
     command: str,
-    look: InterimLook | None,
+    analysis: InterimAnalysis | None,
 ) -> str:
-    detectable = _detectable_clause(comparison, word, "loss", -comparison.margin, look)
+    detectable = _detectable_clause(comparison, word, "loss", -comparison.margin, analysis)
     if word == "PASS":
         return f"no worse than the reference at alpha = {alpha:g}; {detectable}"
     if word == "FAIL":
@@ -340,8 +340,8 @@ def _regression_advice(
             f"worse than the reference at alpha = {alpha:g}; {detectable}; undo what changed, "
             f"or accept it with: {command}"
         )
-    # Of a look that is not the last one, the rest can still be asked.
-    next_step = _next_step(comparison) if look is None or look.is_last else ""
+    # Of an analysis that is not the last one, the rest can still be asked.
+    next_step = _next_step(comparison) if analysis is None or analysis.is_last else ""
     clauses = (f"the examples do not decide it: {detectable}", next_step)
     return "; ".join(filter(None, clauses))
 
@@ -351,9 +351,9 @@ def _detectable_clause(
     word: VerdictWord,
     noun: str,
     limit: float,
-    look: InterimLook | None,
+    analysis: InterimAnalysis | None,
 ) -> str:
-    size = sample(comparison, look)
+    size = sample(comparison, analysis)
     if not math.isfinite(comparison.detectable):
         return f"no {noun} would show at {size}"
     difference, warning = comparison.detectable + limit, reservation(comparison, word)

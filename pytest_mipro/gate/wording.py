@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_mipro.gate.sequential import InterimLook
+    from pytest_mipro.gate.sequential import InterimAnalysis
     from pytest_mipro.records import PairedComparison, VerdictWord
 
 _MOST_DIGITS = 12
@@ -81,16 +81,14 @@ def sample_size(comparison: PairedComparison) -> str:
     return f"n = {comparison.n}{rollouts}{clusters}"
 
 
-def look_text(look: InterimLook | None, word: VerdictWord) -> str:
+def analysis_text(analysis: InterimAnalysis | None, word: VerdictWord) -> str:
     """Return the clause that says on how many examples of a sequential design a verdict is."""
-    if look is None:
+    if analysis is None:
         return ""
-    sizes = look.design.sizes
-    text = (
-        f"look {look.number} of {len(sizes)}, at {sizes[look.number - 1]} of {sizes[-1]} held-out "
-        "examples"
-    )
-    is_futile = word == "INCONCLUSIVE" and not look.is_last
+    sizes, number = analysis.design.sizes, analysis.number
+    examples = f"{sizes[number - 1]} of {sizes[-1]} held-out examples"
+    text = f"interim analysis {number} of {len(sizes)}, at {examples}"
+    is_futile = word == "INCONCLUSIVE" and not analysis.is_last
     return f"{text}, as the others would hardly decide it" if is_futile else text
 
 
@@ -101,18 +99,20 @@ def compared_examples(compared: int, total: int, reason: str) -> str:
     return f"compared on {compared} of {total} held-out examples, {reason}"
 
 
-def removed_examples(comparison: PairedComparison, accepted: int, look: InterimLook | None) -> str:
+def removed_examples(
+    comparison: PairedComparison, accepted: int, analysis: InterimAnalysis | None
+) -> str:
     """Return the clause that says how many accepted examples are held out no more."""
-    common = comparison.n if look is None else look.design.sizes[-1]
+    common = comparison.n if analysis is None else analysis.design.sizes[-1]
     if common == accepted:
         return ""
     return f"{accepted - common} of {accepted} accepted examples are not held out any more"
 
 
-def sample(comparison: PairedComparison, look: InterimLook | None = None) -> str:
+def sample(comparison: PairedComparison, analysis: InterimAnalysis | None = None) -> str:
     """Return what limits what a comparison shows."""
-    if look is not None:
-        return f"all {look.design.sizes[-1]} examples"
+    if analysis is not None:
+        return f"all {analysis.design.sizes[-1]} examples"
     return "this number of clusters" if comparison.clusters else "this n"
 
 

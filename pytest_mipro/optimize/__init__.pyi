@@ -8,6 +8,5 @@ from .mipro.estimate import tokens_per_call as tokens_per_call
 from .mipro.optimizer import MIPROv2 as MIPROv2
 from .optimizer import CompileRequest as CompileRequest
 from .optimizer import CompileResult as CompileResult
-from .optimizer import Optimizer as Optimizer
 from .registry import OPTIMIZERS as OPTIMIZERS
 from .registry import optimizer_of as optimizer_of

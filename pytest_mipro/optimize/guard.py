@@ -30,7 +30,7 @@ from pytest_mipro.evaluate import (
     type_and_message,
 )
 from pytest_mipro.fingerprint import prompts_key
-from pytest_mipro.optimize.first_runs import FirstRuns
+from pytest_mipro.optimize.program_runs import ProgramRuns
 from pytest_mipro.records import Progress
 from pytest_mipro.spending import UsageMeter, current_account
 from pytest_mipro.task import isolated_copy, mismatch
@@ -99,7 +99,7 @@ class Guard:
             "callbacks": [
                 *dspy.settings.callbacks,
                 _ScoreWatch(self),
-                FirstRuns(guarded.program, self.stop),
+                ProgramRuns(guarded.program, self.stop),
             ],
             "max_errors": NO_LIMIT,
         }
@@ -108,6 +108,11 @@ class Guard:
                 yield guarded
             except Exception as error:  # An optimizer may raise any exception.
                 raise self._error or self._broken(error) from error
+            except BaseException as error:
+                # What a program raises to skip or to end the test is an error, which is recorded.
+                if self._error is None or isinstance(error, KeyboardInterrupt):
+                    raise
+                raise self._error from error
         if self._error is not None:
             raise self._error
         if prompts_key(self._task.program) != baseline:

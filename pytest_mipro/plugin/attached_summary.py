@@ -143,7 +143,7 @@ def _figures(report: Report) -> Iterator[tuple[str, object]]:
         yield name, verdict.word
         if verdict.comparison is not None and verdict.comparison.unit != "score":
             yield "mipro_cost_ratio", verdict.comparison.times(verdict.comparison.difference)
-    yield "mipro_baseline", comparison.baseline
+    yield "mipro_baseline", comparison.comparator
     if report.accepted is not None:
         yield "mipro_reference", report.accepted.score
     yield "mipro_compiled", comparison.compiled

@@ -1,7 +1,7 @@
 """Decide at the end of a session about the FAILs of all its tests together.
 
 A test cannot know how many others there are. So an assert on a FAIL holds at first, and the test
-is shown as held. At the end, in the process that has the terminal, the FAILs that stand are
+is shown as deferred. At the end, in the process that has the terminal, the FAILs that stand are
 reported as failures of their tests, as any plugin of pytest sees failures.
 """
 
@@ -47,20 +47,20 @@ class _SuiteVerdict:
         node_id: The test that asked for it.
         position: Its number among the verdicts of the test.
         report: The outcome of the test.
-        is_held: Whether an assert on it depends on the end of the session.
+        is_deferred: Whether an assert on it depends on the end of the session.
         verdict: The verdict, as far as it is decided.
     """
 
     node_id: str
     position: int
     report: Report
-    is_held: bool
+    is_deferred: bool
     verdict: Verdict
 
     @property
     def stands(self) -> bool:
         """Whether its assert fails in the end."""
-        return self.is_held and not self.verdict.held
+        return self.is_deferred and not self.verdict.deferred
 
     @property
     def key(self) -> str:
@@ -97,23 +97,23 @@ class SuiteDecision:
         self._config = config
         self._settings = settings
         self._reports = reports
-        self._held: dict[str, pytest.TestReport] = {}
+        self._deferred: dict[str, pytest.TestReport] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the report of a test that passed but for a FAIL."""
         task = attached_summary(report) if report.passed else None
-        if task is not None and any(verdict.held for verdict in verdicts(task)):
-            self._held[report.nodeid] = report
+        if task is not None and any(verdict.deferred for verdict in verdicts(task)):
+            self._deferred[report.nodeid] = report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        """Show such a test as held."""
-        if self._held.get(report.nodeid) is not report:
+        """Show such a test as deferred."""
+        if self._deferred.get(report.nodeid) is not report:
             return None
-        return "passed", "h", ("HELD", {"yellow": True})
+        return "passed", "d", ("DEFERRED", {"yellow": True})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -125,7 +125,7 @@ class SuiteDecision:
 
     def _decide(self) -> None:
         suite = [
-            _SuiteVerdict(node_id, position, task.report, verdict.held, verdict)
+            _SuiteVerdict(node_id, position, task.report, verdict.deferred, verdict)
             for node_id, task in self._reports.tasks.items()
             if task.report is not None
             for position, verdict in enumerate(task.report.verdicts)
@@ -135,7 +135,9 @@ class SuiteDecision:
             questions = [entry.question for entry in suite]
             suite = _with_verdicts(suite, corrected_by_holm(judged, questions))
         else:
-            suite = _with_verdicts(suite, [replace(entry.verdict, held=False) for entry in suite])
+            suite = _with_verdicts(
+                suite, [replace(entry.verdict, deferred=False) for entry in suite]
+            )
         if self._settings.confirm > 1:
             suite = self._with_confirmation(suite)
         for node_id, task in list(self._reports.tasks.items()):
@@ -175,32 +177,32 @@ class SuiteDecision:
             return
         report = replace(task.report, verdicts=tuple(entry.verdict for entry in suite))
         standing = [entry.verdict for entry in suite if entry.stands]
-        held = self._held.get(node_id) if standing else None
+        deferred = self._deferred.get(node_id) if standing else None
         decided = summarize(
             report,
             file=task.file,
             line=task.line,
-            status=task.status if held is None else "failed",
-            message=task.message if held is None else f"assert {standing[0]!r}",
+            status=task.status if deferred is None else "failed",
+            message=task.message if deferred is None else f"assert {standing[0]!r}",
         )
         self._reports.replace_task(node_id, decided)
         for entry in suite:
-            if entry.is_held and entry.verdict.held:
+            if entry.is_deferred and entry.verdict.deferred:
                 text = f"{question(entry.verdict)}: {entry.verdict!r}"
                 self._reports.add_note(f"{task.task}: {text}")
-        if held is not None:
-            self._fail(held, decided)
+        if deferred is not None:
+            self._fail(deferred, decided)
 
-    def _fail(self, held: pytest.TestReport, task: TaskSummary) -> None:
-        """Report the failure of a test that was shown as held."""
+    def _fail(self, deferred: pytest.TestReport, task: TaskSummary) -> None:
+        """Report the failure of a test that was shown as deferred."""
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         passed = [] if reporter is None else reporter.stats.get("passed", [])
-        if held in passed:
-            passed.remove(held)
-        failed = copy(held)
+        if deferred in passed:
+            passed.remove(deferred)
+        failed = copy(deferred)
         failed.outcome = "failed"
         failed.longrepr = task.message
-        failed.sections = list(held.sections)
+        failed.sections = list(deferred.sections)
         attach(failed, task)
         self._config.hook.pytest_runtest_logreport(report=failed)
 

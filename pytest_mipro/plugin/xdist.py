@@ -35,7 +35,7 @@ _INTERACTIVE = "mipro_interactive"
 """The key of ``WorkerLines.is_interactive`` in ``workerinput``."""
 _PROGRESS = "progress"
 _POLL = 0.2
-"""Seconds between two looks at the file of progress lines."""
+"""Seconds between two checks of the file of progress lines."""
 _REPEATED = 8
 """Lines within which an equal line is shown once: all workers may wait for the same lock."""
 

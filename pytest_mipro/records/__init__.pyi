@@ -14,7 +14,6 @@ from .outcome import Means as Means
 from .outcome import MetricScores as MetricScores
 from .outcome import Progress as Progress
 from .outcome import Report as Report
-from .shown import MOST_SHOWN as MOST_SHOWN
 from .shown import shown_row as shown_row
 from .usage import ExampleCost as ExampleCost
 from .usage import Usage as Usage

@@ -84,8 +84,10 @@ class Look(Record):
 
 @dataclass(frozen=True)
 class PairedComparison(Record):
-    """Two programs on the same examples; differences are compiled minus baseline.
+    """Two programs on the same examples; differences are compiled minus comparator.
 
+    The comparator is the baseline, the reference or the anchor, of which
+    ``comparator`` has the mean, as ``compiled`` has that of the compiled program.
     ``p_value`` is one-sided, against "the mean difference is at most
     ``margin``", and ``p_opposite`` against "it is at least ``margin``".
     ``low`` and ``high`` bound the mean difference with ``confidence``.
@@ -100,7 +102,7 @@ class PairedComparison(Record):
     """
 
     n: int
-    baseline: float
+    comparator: float
     compiled: float
     difference: float
     low: float
@@ -118,10 +120,10 @@ class PairedComparison(Record):
     unseen: float = 0.0
 
     def times(self, difference: float) -> float:
-        """Return the ratio to the baseline of the baseline plus ``difference``."""
-        if not self.baseline:
+        """Return the ratio to the comparator of the comparator plus ``difference``."""
+        if not self.comparator:
             return 1.0 if not difference else math.inf if difference > 0 else 0.0
-        return 1 + difference / self.baseline
+        return 1 + difference / self.comparator
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Verdict(Record):
     of the metric that was judged; empty if the task has one without a name.
     ``p_fail`` is the p-value of the evidence for FAIL at the level ``alpha``,
     None if a FAIL needs none, and ``p_corrected`` is that among all verdicts of
-    a session. With ``held``, a FAIL is truthy: the end of the session decides
+    a session. With ``deferred``, a FAIL is truthy: the end of the session decides
     about it, or has decided that it does not stand.
     """
 
@@ -148,12 +150,12 @@ class Verdict(Record):
     alpha: float = 0.05
     p_fail: float | None = None
     p_corrected: float | None = None
-    held: bool = False
+    deferred: bool = False
 
     def __bool__(self) -> bool:
         """Whether an assert on the verdict holds."""
         if self.word == "FAIL":
-            return self.held
+            return self.deferred
         return self.word == "PASS" or self.tolerated
 
     def __repr__(self) -> str:

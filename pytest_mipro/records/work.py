@@ -184,7 +184,6 @@ class Artifact(Record):
     key: str
     task: str
     parts: dict[str, str]
-    where: dict[str, str]
     state: dict[str, Any]
     usage: Usage
     seconds: float

@@ -52,7 +52,6 @@ class Reference(Record):
         test: The test's name in its file.
         key: The compile key.
         parts: The compile fingerprint by part.
-        where: The place in the code of each part.
         metric: The digest of the metric.
         baseline: Scores of the baseline, by the identity of an example.
         compiled: Scores of the compiled program.
@@ -70,7 +69,6 @@ class Reference(Record):
     test: str
     key: str
     parts: dict[str, str]
-    where: dict[str, str]
     metric: str
     baseline: dict[str, Score]
     compiled: dict[str, Score]
@@ -176,7 +174,7 @@ def _ordered(demo: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _content(reference: Reference) -> JSON:
-    """Return the values that tell references apart; places in code and usage do not."""
+    """Return the values that tell references apart; usage does not."""
     return [
         reference.parts,
         reference.metric,

@@ -45,7 +45,7 @@ _HUNK = re.compile(
 
 @dataclass(frozen=True)
 class Anchor(Record):
-    """The accepted program that all later ones are held against.
+    """The accepted program that all later ones are compared with.
 
     Attributes:
         acceptance: The identity of its acceptance.
@@ -94,7 +94,7 @@ class History(Record):
     Attributes:
         first: The identity of the first acceptance.
         acceptances: The mean score of each accepted program, by the identity of its acceptance.
-        anchor: The program that later ones are held against.
+        anchor: The program that later ones are compared with.
         looks: The looks at the held-out examples, by key.
     """
 
@@ -110,7 +110,7 @@ class History(Record):
 
         Args:
             reference: The accepted program.
-            anchor: The program that later ones are held against from now on.
+            anchor: The program that later ones are compared with from now on.
             looks: All looks at the held-out examples.
         """
         acceptances = {**self.acceptances, reference.identity: _mean(reference)}

@@ -3,12 +3,6 @@ from .dry_run import skip_reason as skip_reason
 from .formats import FORMATS as FORMATS
 from .github import render_annotations as render_annotations
 from .github import render_step_summary as render_step_summary
-from .html import render_html as render_html
-from .json_report import SCHEMA as SCHEMA
-from .json_report import render_json as render_json
-from .markdown import COMMENT_LIMIT as COMMENT_LIMIT
-from .markdown import MARKER as MARKER
-from .markdown import render_markdown as render_markdown
 from .migrations import render_migrations as render_migrations
 from .optimizers import render_optimizers as render_optimizers
 from .progress import progress_line as progress_line

@@ -72,7 +72,9 @@ def _annotation(command: str, task: TaskSummary) -> str:
 def _reason(task: TaskSummary) -> str:
     if task.status == "passed":
         return _sentences(
-            verdict for verdict in verdicts(task) if verdict.word == "INCONCLUSIVE" or verdict.held
+            verdict
+            for verdict in verdicts(task)
+            if verdict.word == "INCONCLUSIVE" or verdict.deferred
         )
     unmet = _sentences(verdict for verdict in verdicts(task) if not verdict)
     return unmet if repeats_verdict(task) or not task.message else task.message

@@ -217,7 +217,7 @@ def _cells(task: TaskSummary) -> list[str]:
     return [
         *first,
         formatting.sample_size(report),
-        f"{comparison.baseline:.3f}",
+        f"{comparison.comparator:.3f}",
         _NOTHING if report.accepted is None else f"{report.accepted.score:.3f}",
         f"{comparison.compiled:.3f}",
         "; ".join(_differences(report)),

@@ -171,9 +171,9 @@ def has_task_figures(verdict: Verdict, report: Report) -> bool:
     return compared is not None and (
         compared.unit,
         compared.n,
-        compared.baseline,
+        compared.comparator,
         compared.compiled,
-    ) == (task.unit, task.n, task.baseline, task.compiled)
+    ) == (task.unit, task.n, task.comparator, task.compiled)
 
 
 def other_losses(report: Report) -> list[tuple[str, PairedComparison]]:
@@ -303,8 +303,8 @@ def _earlier_score(example: HeldOutExample, program: EarlierProgram) -> float | 
 
 
 def _worst_word(report: Report) -> TaskVerdict:
-    # The end of the session has decided that a held FAIL does not stand.
-    words = {"INCONCLUSIVE" if verdict.held else verdict.word for verdict in report.verdicts}
+    # The end of the session has decided that a deferred FAIL does not stand.
+    words = {"INCONCLUSIVE" if verdict.deferred else verdict.word for verdict in report.verdicts}
     return next((word for word in _WORST_FIRST if word in words), "not judged")
 
 

@@ -199,7 +199,7 @@ def _row(task: TaskSummary, label: str) -> tuple[str, ...]:
     return (
         label,
         sample_size(report),
-        f"{comparison.baseline:.3f}",
+        f"{comparison.comparator:.3f}",
         f"{comparison.compiled:.3f}",
         interval(comparison),
         task.word,
@@ -254,7 +254,7 @@ def _stack(task: TaskSummary, label: str, width: int) -> Iterator[tuple[Segment,
 
 
 def _figures(comparison: PairedComparison) -> list[str]:
-    means = comparison.baseline, comparison.compiled
+    means = comparison.comparator, comparison.compiled
     unit = comparison.unit
     texts = [f"{mean:.3f}" if unit == "score" else cost_text(mean, unit) for mean in means]
     return [" -> ".join(texts), interval(comparison), f"n = {comparison.n:,}"]
@@ -350,7 +350,7 @@ def _unmet_verdicts(report: Report, width: int) -> list[str]:
 
 def _measured(report: Report) -> str:
     comparison = report.comparison
-    scores = [f"baseline {comparison.baseline:.3f}", f"compiled {comparison.compiled:.3f}"]
+    scores = [f"baseline {comparison.comparator:.3f}", f"compiled {comparison.compiled:.3f}"]
     if report.accepted is not None:
         scores.insert(1, f"reference {report.accepted.score:.3f}")
     of = "" if report.accepted is None else " from the baseline"

@@ -1,14 +1,7 @@
-from .batches import Batches as Batches
 from .callbacks import Callbacks as Callbacks
-from .interim import InterimResults as InterimResults
 from .outcome import Outcome as Outcome
 from .policy import Policy as Policy
 from .program_state import dump_state as dump_state
 from .program_state import restore_state as restore_state
-from .results import AnchorState as AnchorState
-from .results import ReferenceProgram as ReferenceProgram
-from .results import ReferenceState as ReferenceState
-from .results import ScoredProgram as ScoredProgram
-from .results import TaskResult as TaskResult
 from .session import Session as Session
 from .storage import Storage as Storage

@@ -132,7 +132,7 @@ def _next_history(
 def _state(
     context: TaskContext, history: History, reference: Reference, earlier: AnchorState | None
 ) -> AnchorState | None:
-    """Return the anchor that the accepted program is held against; None if it is the anchor."""
+    """Return the anchor that the accepted program is compared with; None if it is the anchor."""
     if history.anchor.acceptance == reference.identity:
         return None
     return AnchorState(

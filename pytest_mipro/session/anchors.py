@@ -1,4 +1,4 @@
-"""The anchor of a task: the accepted program that all later ones are held against."""
+"""The anchor of a task: the accepted program that all later ones are compared with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Anchors:
         self._callbacks = callbacks
 
     def other_than_reference(self, context: TaskContext) -> AnchorState | None:
-        """Return the anchor that the reference is held against; None if it is the anchor itself.
+        """Return the anchor that the reference is compared with; None if it is the anchor itself.
 
         Raises:
             MiproError: As ``state``.

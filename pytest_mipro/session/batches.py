@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from pytest_mipro.gate import InterimLook
+    from pytest_mipro.gate import InterimAnalysis
     from pytest_mipro.task import Task
 
-LOOKS = 4
+ANALYSES = 4
 FEWEST = 10
 """Examples of a batch; fewer would save hardly any and decide nothing."""
 _SALT = "order of held-out examples"
@@ -30,12 +30,12 @@ _LEAST_UNITS = 2
 
 @dataclass(frozen=True)
 class Batches:
-    """The held-out examples of a task, and how many of them are asked at each look.
+    """The held-out examples of a task, and how many of them are asked at each analysis.
 
     Attributes:
         examples: All of them, in the order of the split.
         order: Their positions in the split, in the order in which they are asked.
-        sizes: The number of examples at each look; the last is all of them.
+        sizes: The number of examples at each analysis; the last is all of them.
     """
 
     examples: tuple[dspy.Example, ...]
@@ -50,7 +50,7 @@ class Batches:
             return cls(test, tuple(range(len(test))), (len(test),))
         units = _units(task)
         order = tuple(position for unit in units for position in unit)
-        return cls(test, order, _sizes(units, min(LOOKS, len(test) // FEWEST)))
+        return cls(test, order, _sizes(units, min(ANALYSES, len(test) // FEWEST)))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Batches:
         return tuple(map(example_digest, self.examples))
 
     def examples_at(self, number: int) -> tuple[dspy.Example, ...]:
-        """Return the examples that are asked up to a look, in the order of the split."""
+        """Return the examples that are asked up to an analysis, in the order of the split."""
         return tuple(self.examples[position] for position in self._positions(number))
 
     def names_at(self, number: int) -> tuple[str, ...]:
@@ -70,24 +70,24 @@ class Batches:
         names = self.names_at(number)
         return len(names) if accepted is None else sum(name in accepted for name in names)
 
-    def look(
+    def analysis(
         self, number: int, alpha: float, accepted: Collection[str] | None = None
-    ) -> InterimLook | None:
-        """Return a look of the design for a comparison, or None if all are compared at once.
+    ) -> InterimAnalysis | None:
+        """Return an analysis of the design for a comparison, or None if all are compared at once.
 
         Args:
-            number: The number of the look, from 1.
+            number: The number of the analysis, from 1.
             alpha: The level of the comparison.
             accepted: The examples that can be compared; None for all.
         """
-        looks = range(1, len(self.sizes) + 1)
-        counts = [self.compared(look, accepted) for look in looks]
+        analyses = range(1, len(self.sizes) + 1)
+        counts = [self.compared(analysis, accepted) for analysis in analyses]
         sizes = tuple(sorted({*counts} - {0}))
         if len(sizes) == 1:
             return None
-        from pytest_mipro.gate import InterimLook, SequentialDesign
+        from pytest_mipro.gate import InterimAnalysis, SequentialDesign
 
-        return InterimLook(SequentialDesign(sizes, alpha), sizes.index(counts[number - 1]) + 1)
+        return InterimAnalysis(SequentialDesign(sizes, alpha), sizes.index(counts[number - 1]) + 1)
 
     def _positions(self, number: int) -> list[int]:
         return sorted(self.order[: self.sizes[number - 1]])
@@ -108,13 +108,13 @@ def _units(task: Task) -> list[list[int]]:
     return [units[key] for key in sorted(units, key=lambda key: digest([_SALT, key]))]
 
 
-def _sizes(units: Sequence[Sequence[int]], looks: int) -> tuple[int, ...]:
-    """Return the number of examples at each look, about equally far apart, in whole clusters."""
+def _sizes(units: Sequence[Sequence[int]], analyses: int) -> tuple[int, ...]:
+    """Return the number of examples at each analysis, about evenly spaced, in whole clusters."""
     ends, total = [], 0
     for count, unit in enumerate(units, start=1):
         total += len(unit)
         if count >= _LEAST_UNITS or count == len(units):
             ends.append(total)
-    shares = (total * look / looks for look in range(1, looks))
+    shares = (total * analysis / analyses for analysis in range(1, analyses))
     sizes = {next(end for end in ends if end >= share) for share in shares}
     return tuple(sorted(sizes | {total}))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import StoreError
+from pytest_mipro.fingerprint import by_part, by_text
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import refused_key
 from pytest_mipro.session.advice import advice_on_sizes
@@ -89,7 +90,8 @@ class Compiler:
         if not recent:
             return ("no artifact in the store yet",)
         # The user may have undone the latest change; the most similar artifact shows what is new.
-        return min((fingerprint.changes_since(artifact.parts) for artifact in recent), key=len)
+        changes = (fingerprint.changes_since(by_part(artifact.parts)) for artifact in recent)
+        return min(changes, key=len)
 
     def compile(self, context: TaskContext, held_out_rows: int) -> Compilation:
         """Compile a task, and store the artifact; a budget has to leave ``held_out_rows``.
@@ -126,8 +128,7 @@ class Compiler:
         artifact = Artifact(
             key=fingerprint.key,
             task=task.test,
-            parts=dict(fingerprint.parts),
-            where=dict(fingerprint.where),
+            parts=by_text(fingerprint.parts),
             state=dump_state(result.program),
             usage=result.usage,
             seconds=time.monotonic() - started,

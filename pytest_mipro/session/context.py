@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DamagedReference
-from pytest_mipro.fingerprint import metric_key
+from pytest_mipro.fingerprint import by_part, metric_key
 from pytest_mipro.reference import read_history, read_reference
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TaskContext:
         """How the task changed since the reference was accepted, in words; empty if not."""
         if self.reference is None or self.reference.key == self.fingerprint.key:
             return ""
-        changes = ", ".join(self.fingerprint.changes_since(self.reference.parts))
+        changes = ", ".join(self.fingerprint.changes_since(by_part(self.reference.parts)))
         path = self.location.show(self.location.scores)
         return (
             f"the reference {path} is out of date: {changes}; "
@@ -51,7 +51,9 @@ class TaskContext:
     @property
     def has_only_moved(self) -> bool:
         """Whether the task differs from the accepted one in its model, adapter or DSPy alone."""
-        return self.reference is not None and self.fingerprint.has_only_moved(self.reference.parts)
+        if self.reference is None:
+            return False
+        return self.fingerprint.has_only_moved(by_part(self.reference.parts))
 
     @property
     def has_new_metric(self) -> bool:
@@ -80,7 +82,7 @@ class TaskContext:
 
     @property
     def anchor(self) -> Anchor | None:
-        """The anchor that the reference is held against; None if it is the anchor itself."""
+        """The anchor that the reference is compared with; None if it is the anchor itself."""
         if self.history is None or self.reference is None:
             return None
         is_reference = self.history.anchor.acceptance == self.reference.identity

@@ -1,8 +1,9 @@
-"""The results of a task at the looks of its sequential design, and the verdicts about them.
+"""The results of a task at the analyses of its sequential design, and the verdicts about them.
 
-A verdict starts at the first look, whatever rows there are, and asks the next batch until its own
-word is clear. So it depends on scores and arguments alone: not on the order of asserts, on other
-tests, on workers, or on what the store has. P-values and intervals hold at all looks at once.
+A verdict starts at the first analysis, whatever rows there are, and asks the next batch until its
+own word is clear. So it depends on scores and arguments alone: not on the order of asserts, on
+other tests, on workers, or on what the store has. P-values and intervals hold at all analyses
+at once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class InterimResults:
 
     Attributes:
         batches: The held-out examples, and when they are asked.
-        number: The look up to which they are.
+        number: The analysis up to which they are.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class InterimResults:
 
         Args:
             batches: The held-out examples, and when they are asked.
-            number: The look that ``result`` is of.
+            number: The analysis that ``result`` is of.
             result: Both programs with their scores so far.
-            ask: Returns the result of a later look, with the usage of asking for it.
+            ask: Returns the result of a later analysis, with the usage of asking for it.
         """
         self.batches = batches
         self.number = number
@@ -66,12 +67,12 @@ class InterimResults:
         """The examples of the latest result, in the order of the split."""
         return self.batches.examples_at(self.number)
 
-    def look(self, alpha: float) -> gate.InterimLook | None:
-        """Return the latest look of the design of that level; None without a design."""
-        return self.batches.look(self.number, alpha)
+    def analysis(self, alpha: float) -> gate.InterimAnalysis | None:
+        """Return the latest analysis of the design of that level; None without a design."""
+        return self.batches.analysis(self.number, alpha)
 
     def at(self, number: int) -> TaskResult:
-        """Return the result of a look; ask for rows that there are not yet.
+        """Return the result of an analysis; ask for rows that there are not yet.
 
         Raises:
             MiproError: A row cannot be evaluated.
@@ -112,10 +113,10 @@ class InterimResults:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a task that is asked at each look.
+    """A question about a task that is asked at each analysis.
 
     Attributes:
-        judge: Returns the verdict about a result, at a level ``alpha`` and a ``look``.
+        judge: Returns the verdict about a result, at a level ``alpha`` and at an ``analysis``.
         levels: Returns the levels of PASS and FAIL for the scores so far.
         awaited: The word that decides about an assert.
         accepted: The examples that can be compared; None for all.
@@ -128,14 +129,14 @@ class Question:
 
 
 class Judgement(NamedTuple):
-    """A verdict at a look, and whether more examples would hardly change it."""
+    """A verdict at an analysis, and whether more examples would hardly change it."""
 
     verdict: Verdict
     is_final: bool
 
 
-def judge_at_look(results: InterimResults, number: int, question: Question) -> Judgement | None:
-    """Return the judgement at a look; None if nothing can be compared yet.
+def judge_at_analysis(results: InterimResults, number: int, question: Question) -> Judgement | None:
+    """Return the judgement at an analysis; None if nothing can be compared yet.
 
     Raises:
         MiproError: As ``InterimResults.at``.
@@ -148,20 +149,22 @@ def judge_at_look(results: InterimResults, number: int, question: Question) -> J
     levels = question.levels()
 
     def judge(*, alpha: float) -> Verdict:
-        return question.judge(result, alpha=alpha, look=batches.look(number, alpha, accepted))
+        return question.judge(
+            result, alpha=alpha, analysis=batches.analysis(number, alpha, accepted)
+        )
 
     verdict = gate.judge_at(levels, judge)
     level = levels.passing if question.awaited == "PASS" else levels.failing
-    look = batches.look(number, level, accepted)
-    if look is None or look.is_last or verdict.word != "INCONCLUSIVE":
+    analysis = batches.analysis(number, level, accepted)
+    if analysis is None or analysis.is_last or verdict.word != "INCONCLUSIVE":
         return Judgement(verdict, is_final=True)
     comparison = judge(alpha=level).comparison
-    is_futile = comparison is not None and look.is_futile(comparison, question.awaited)
+    is_futile = comparison is not None and analysis.is_futile(comparison, question.awaited)
     return Judgement(verdict, is_futile)
 
 
 def decided(results: InterimResults, question: Question) -> Verdict:
-    """Return the verdict of the first look at which it is clear.
+    """Return the verdict of the first analysis at which it is clear.
 
     Raises:
         MiproError: As ``InterimResults.at``.
@@ -169,7 +172,7 @@ def decided(results: InterimResults, question: Question) -> Verdict:
     __tracebackhide__ = True
     verdict = None
     for number in range(1, len(results.batches.sizes) + 1):
-        judgement = judge_at_look(results, number, question)
+        judgement = judge_at_analysis(results, number, question)
         if judgement is not None:
             verdict = judgement.verdict
             if judgement.is_final:
@@ -193,7 +196,7 @@ class AnchorQuestion:
     alpha: float
 
     def judge_at(self, results: InterimResults, number: int) -> gate.AnchorJudgement | None:
-        """Return the judgement at a look; None if nothing can be compared yet.
+        """Return the judgement at an analysis; None if nothing can be compared yet.
 
         Raises:
             ReferenceFileError: There are no scores to compare with.
@@ -209,14 +212,14 @@ class AnchorQuestion:
             results.at(number).compiled.card,
             tolerance=self.tolerance,
             alpha=self.alpha,
-            look=batches.look(number, self.alpha, accepted),
+            analysis=batches.analysis(number, self.alpha, accepted),
         )
 
 
 def decided_with_anchor(
     results: InterimResults, question: Question, anchor: AnchorQuestion
 ) -> Verdict:
-    """Return the verdict of the first look at which it is clear, as the anchor leaves it.
+    """Return the verdict of the first analysis at which it is clear, as the anchor leaves it.
 
     What is only measured below the anchor counts with all examples alone. So only a FAIL stops
     earlier, or a loss since the anchor that is shown to be tolerable.
@@ -228,15 +231,15 @@ def decided_with_anchor(
     __tracebackhide__ = True
     verdict = None
     for number in range(1, len(results.batches.sizes) + 1):
-        held = anchor.judge_at(results, number)
+        against_anchor = anchor.judge_at(results, number)
         judge = question.judge
-        if held is not None and held.is_low:
+        if against_anchor is not None and against_anchor.is_low:
             judge = partial(judge, tolerated=False)
-        judgement = judge_at_look(results, number, replace(question, judge=judge))
-        if judgement is None or held is None:
+        judgement = judge_at_analysis(results, number, replace(question, judge=judge))
+        if judgement is None or against_anchor is None:
             continue
-        verdict = held.applied_to(judgement.verdict)
-        if verdict.word == "FAIL" or (judgement.is_final and held.is_kept):
+        verdict = against_anchor.applied_to(judgement.verdict)
+        if verdict.word == "FAIL" or (judgement.is_final and against_anchor.is_kept):
             break
     assert verdict is not None
     return verdict

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro import gate
 from pytest_mipro.errors import ReferenceFileError
+from pytest_mipro.fingerprint import by_part
 from pytest_mipro.records import Migration
 from pytest_mipro.session.moves import moves_in_words
 from pytest_mipro.session.program_state import restore_accepted
@@ -57,10 +58,11 @@ class Migrator:
         recompiled = result.compiled.card
         accepted_scores = accepted_card(reference, context.task.dataset.test)
         accepted = accepted_scores.restricted_to(moved.examples)
+        moves = context.fingerprint.describe_moves(by_part(reference.parts))
         return Migration(
             accepted_model=reference.model,
             model=context.task.lm.model,
-            moves=moves_in_words(context) or context.fingerprint.describe_moves(reference.parts),
+            moves=moves_in_words(context) or moves,
             accepted=accepted,
             moved=moved,
             recompiled=recompiled,
@@ -95,7 +97,7 @@ def _movable(context: TaskContext) -> Reference:
             f"one with the present model first, with: {location.command}"
         )
         raise ReferenceFileError(message)
-    if not context.fingerprint.moves(reference.parts):
+    if not context.fingerprint.moves(by_part(reference.parts)):
         message = (
             f"there is nothing to migrate: the reference {path} was accepted with the model "
             f"{reference.model}, the adapter {reference.adapter} and the DSPy of this run; name "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_mipro import gate
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.fingerprint import prompts_key
-from pytest_mipro.session.held_fail import HeldFail
+from pytest_mipro.session.deferred_fail import DeferredFail
 from pytest_mipro.session.interim import (
     AnchorQuestion,
     Question,
@@ -27,7 +27,7 @@ from pytest_mipro.task import ALL_METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_mipro.gate import InterimLook
+    from pytest_mipro.gate import InterimAnalysis
     from pytest_mipro.records import PairedComparison, Report, Verdict
     from pytest_mipro.session.interim import InterimResults
     from pytest_mipro.session.results import (
@@ -71,7 +71,7 @@ class Outcome:
 
         Args:
             task: What the test declared.
-            results: Both programs with their scores, at each look of a sequential task.
+            results: Both programs with their scores, at each analysis of a sequential task.
             state: The reference of the test.
             look: Returns how often the held-out examples were looked at, up to the scores so far.
             store_name: The name of the store in reports; empty if none was needed.
@@ -143,7 +143,7 @@ class Outcome:
         __tracebackhide__ = True
         name = self._metric_name(metric)
 
-        def judge(result: TaskResult, *, alpha: float, look: InterimLook | None) -> Verdict:
+        def judge(result: TaskResult, *, alpha: float, analysis: InterimAnalysis | None) -> Verdict:
             __tracebackhide__ = True
             return gate.beats_baseline(
                 result.baseline.by_metric(name),
@@ -151,7 +151,7 @@ class Outcome:
                 margin=margin,
                 alpha=alpha,
                 unchanged=self._is_unchanged,
-                look=look,
+                analysis=analysis,
             )
 
         question = Question(judge, partial(self._levels, alpha))
@@ -164,7 +164,7 @@ class Outcome:
     ) -> Verdict:
         """Judge whether the compiled program is as good as the accepted reference.
 
-        It is also held against the anchor, if that is another accepted program.
+        It is also compared with the anchor, if that is another accepted program.
 
         Args:
             tolerance: Loss of mean score that is accepted.
@@ -191,7 +191,7 @@ class Outcome:
         else:
             verdict = self._regression(self.reference, name, tolerance=tolerance, alpha=alpha)
         verdict = self._recorded(self._state.explained(verdict), name, alpha)
-        # The word first: to ask a held FAIL for its truth is to assert on it.
+        # The word first: to ask a deferred FAIL for its truth is to assert on it.
         if verdict.word == "INCONCLUSIVE" and verdict:
             self._warn(f"{self.task.name}: {gate.question(verdict)}: {verdict!r}")
         return verdict
@@ -226,7 +226,7 @@ class Outcome:
         p_fail = gate.fail_p_value(verdict, self._tests_of(verdict, metric)) if needs_test else None
         verdict = replace(verdict, metric=metric, alpha=alpha, p_fail=p_fail)
         if self._holds_fails and verdict.word == "FAIL" and p_fail is not None:
-            verdict = HeldFail.of(verdict)
+            verdict = DeferredFail.of(verdict)
         self._verdicts.append(verdict)
         return verdict
 
@@ -310,7 +310,7 @@ class Outcome:
             result: TaskResult,
             *,
             alpha: float,
-            look: InterimLook | None,
+            analysis: InterimAnalysis | None,
             tolerated: bool = self._tolerant,
         ) -> Verdict:
             __tracebackhide__ = True
@@ -321,7 +321,7 @@ class Outcome:
                 alpha=alpha,
                 tolerated=tolerated,
                 unchanged=self._is_accepted(reference),
-                look=look,
+                analysis=analysis,
             )
 
         awaited: Literal["PASS", "FAIL"] = "FAIL" if self._tolerant else "PASS"
@@ -427,7 +427,7 @@ class Outcome:
     def report(self) -> Report:
         """Return the outcome with the verdicts so far, as a record."""
         verdicts = (
-            verdict.plain() if isinstance(verdict, HeldFail) else verdict
+            verdict.plain() if isinstance(verdict, DeferredFail) else verdict
             for verdict in self._verdicts
         )
         return task_report(

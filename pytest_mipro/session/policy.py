@@ -11,7 +11,7 @@ class Policy:
 
     Attributes:
         update: Accept each task's result as its reference.
-        new_anchor: Make what is accepted the anchor that later programs are held against.
+        new_anchor: Make what is accepted the anchor that later programs are compared with.
         frozen: Take programs and scores from the references; compile nothing.
         refresh: Compile again, although the store has an artifact.
         rescore: Evaluate the held-out examples again, although the store has their rows.

@@ -123,14 +123,8 @@ def restore_accepted(reference: Reference, task: Task, location: ReferenceLocati
         ReferenceFileError: The code has other predictors or fields than the state.
     """
     __tracebackhide__ = True
-    shape = optimizer_of(task.optimizer).shape(task)
-    if changed := _changed_predictors(reference.state, shape):
-        message = (
-            f"the accepted program {location.show(location.program)} does not fit the code any "
-            f"more: {changed}; accept anew with: {location.command}"
-        )
-        raise ReferenceFileError(message)
-    return restore_state(shape, reference.state)
+    subject = f"the accepted program {location.show(location.program)}"
+    return _restored(reference.state, task, subject, f"accept anew with: {location.command}")
 
 
 def restore_anchor(anchor: Anchor, task: Task, location: ReferenceLocation) -> dspy.Module:
@@ -139,15 +133,20 @@ def restore_anchor(anchor: Anchor, task: Task, location: ReferenceLocation) -> d
     Raises:
         ReferenceFileError: The code has other predictors or fields than the state.
     """
+    __tracebackhide__ = True
+    path = location.show(location.history)
+    subject = f"the anchor in {path} has scores of another metric, and"
+    advice = f"accept a new anchor with: {location.anchor_command}"
+    return _restored(anchor.state, task, subject, advice)
+
+
+def _restored(state: Mapping[str, Any], task: Task, subject: str, advice: str) -> dspy.Module:
+    __tracebackhide__ = True
     shape = optimizer_of(task.optimizer).shape(task)
-    if changed := _changed_predictors(anchor.state, shape):
-        message = (
-            f"the anchor in {location.show(location.history)} has scores of another metric, and "
-            f"does not fit the code any more: {changed}; accept a new anchor with: "
-            f"{location.anchor_command}"
-        )
+    if changed := _changed_predictors(state, shape):
+        message = f"{subject} does not fit the code any more: {changed}; {advice}"
         raise ReferenceFileError(message)
-    return restore_state(shape, anchor.state)
+    return restore_state(shape, state)
 
 
 def field_names(program: dspy.Module) -> dict[str, tuple[str, ...]]:

@@ -87,13 +87,14 @@ class References:
         load = partial(restore_accepted, reference, task, location)
         card = None if context.has_new_metric else accepted_card(reference, task.dataset.test)
         further, changed = unchanged_further_cards(context), context.changed_metrics
-        accepted = ReferenceProgram(card, load, further=further)
         if not changed:
+            accepted = ReferenceProgram(card, load, further=further)
             return ReferenceState(location, accepted, stale=context.stale)
         try:
             program = load()
-        except ReferenceFileError:
-            # The error is raised when a test uses the reference; other tests do without.
+        except ReferenceFileError as error:
+            # A test that uses the reference raises it; other tests do without.
+            accepted = ReferenceProgram(card, load, further=further, error=error)
             return ReferenceState(location, accepted, stale=context.stale)
         new_card, new_further, usage = self._rescored(context, program)
         accepted = ReferenceProgram(

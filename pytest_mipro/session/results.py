@@ -169,21 +169,24 @@ class ReferenceProgram:
         *,
         further: Mapping[str, Scorecard] | None = None,
         rescored_metrics: Collection[str] = (),
+        error: ReferenceFileError | None = None,
     ) -> None:
         """Wrap an accepted program that is not loaded yet.
 
         Args:
-            card: Its scores; None if they are of another metric and ``load`` raises.
+            card: Its scores; None if there are none of the present metric.
             load: Returns the accepted program.
             further: Its scores by further metrics, by name, without those that would be of
                 another metric.
             rescored_metrics: The metrics by which the program was scored again after it was
                 accepted; the optimized one is the empty name.
+            error: Why it could not be scored again by a metric that changed; None if it could.
         """
         self.rescored_metrics = rescored_metrics
         self.further = further or {}
         self._card = card
         self._load = load
+        self._error = error
         self._program: dspy.Module | None = None
 
     @property
@@ -208,13 +211,11 @@ class ReferenceProgram:
         """The scorecard.
 
         Raises:
-            ReferenceFileError: The scores are of another metric, and the program does not fit the
-                code any more.
+            ReferenceFileError: The scores are of another metric, and the program could not be
+                scored again.
         """
         __tracebackhide__ = True
-        if self._card is None:
-            raise AssertionError(self.program)
-        return self._card
+        return self._scored(self._card)
 
     def further_card(self, metric: str) -> Scorecard:
         """Return the scorecard by a further metric.
@@ -223,9 +224,16 @@ class ReferenceProgram:
             ReferenceFileError: As ``card``.
         """
         __tracebackhide__ = True
-        if metric not in self.further:
-            raise AssertionError(self.program)
-        return self.further[metric]
+        return self._scored(self.further.get(metric))
+
+    def _scored(self, card: Scorecard | None) -> Scorecard:
+        """Return ``card``, or raise the error because of which there is none."""
+        __tracebackhide__ = True
+        if card is None:
+            assert self._error is not None
+            # Without the frames of its first occurrence, which are none of the user's.
+            raise self._error.with_traceback(None)
+        return card
 
     @property
     def score(self) -> float:
@@ -281,7 +289,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class AnchorState:
-    """The anchor that the verdicts of a test are held against.
+    """The anchor that the verdicts of a test are compared with.
 
     Attributes:
         anchor: The anchor, with scores of the present metric unless there is an ``error``.

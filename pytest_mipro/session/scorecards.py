@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_mipro.evaluate import mean_score
-from pytest_mipro.fingerprint import adapter_name, metric_key, rendering_key
+from pytest_mipro.fingerprint import adapter_name, by_text, metric_key, rendering_key
 from pytest_mipro.records import Artifact, ExampleCost, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import FurtherScores, Reference
 from pytest_mipro.session.context import further_metric_keys
@@ -150,8 +150,7 @@ def reference_of(task: Task, fingerprint: Fingerprint, test: str, result: TaskRe
     return Reference(
         test=test,
         key=fingerprint.key,
-        parts=dict(fingerprint.parts),
-        where=dict(fingerprint.where),
+        parts=by_text(fingerprint.parts),
         metric=metric_key(task.metric, task.version),
         baseline=_scores_by_example(baseline),
         compiled=_scores_by_example(compiled),
@@ -184,7 +183,6 @@ def artifact_of(reference: Reference, task: Task) -> Artifact:
         key=reference.key,
         task=task.test,
         parts=reference.parts,
-        where=reference.where,
         state=reference.state,
         usage=reference.usage["compile"],
         seconds=0.0,

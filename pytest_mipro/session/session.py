@@ -142,11 +142,12 @@ class Session:
         from pytest_mipro.session.migration import Migrator
 
         fingerprint = self._fingerprint(task)
-        migrator = Migrator(self._storage, self._scorer, self._callbacks, self._whole_result)
+        shared_result = partial(self._shared_result, examples=task.dataset.test)
+        migrator = Migrator(self._storage, self._scorer, self._callbacks, shared_result)
         with self._charged(task, self._account_of(task)):
             context = read_context(task, fingerprint, location, self._policy)
             migration = migrator.migration(context)
-            result, batches = self._whole_result(context), Batches.of(task)
+            result, batches = shared_result(context), Batches.of(task)
             results = InterimResults(batches, len(batches.sizes), result, lambda _: result)
             self._looks(context, results)
         return migration
@@ -238,45 +239,42 @@ class Session:
         batches, policy = Batches.of(context.task), self._policy
         asks_all = policy.update or policy.rescore or policy.frozen
         number = len(batches.sizes) if asks_all else 1
-        first = self._result(context, batches.examples_at(number))
+        first = self._shared_result(context, batches.examples_at(number))
         # A test may ask for more while it has a model and an account of its own.
         variables = copy_context()
 
         def ask(number: int) -> TaskResult:
             work = partial(
-                self._extended, context, account, first.artifact, batches.examples_at(number)
+                self._ask_more, context, account, first.artifact, batches.examples_at(number)
             )
             result: TaskResult = self._callbacks.run_in_test(partial(variables.run, work))
             return result
 
         return InterimResults(batches, number, first, ask)
 
-    def _extended(
+    def _ask_more(
         self,
         context: TaskContext,
         account: Account,
         artifact: Artifact,
         examples: Examples,
     ) -> TaskResult:
-        """Return the result of a compiled task on more examples, with the usage of this call."""
+        """Score a compiled task on more examples; return the result with the usage of this call."""
         key, test = self._result_key(context, examples), context.task.test
         with self._charged(context.task, account):
             if key not in self._results or self._results[key][1].artifact != artifact:
                 on_wait = partial(self._callbacks.say_waiting, context.task)
                 with self._storage.lock(context.fingerprint.key, on_wait):
-                    result = self._scored_result(context, Compilation(artifact), examples)
+                    result = self._score(context, Compilation(artifact), examples)
                 self._results[key] = test, result
         first_test, result = self._results[key]
         return result if test == first_test else replace(result, usage=Usage(), seconds=0.0)
 
-    def _whole_result(self, context: TaskContext) -> TaskResult:
-        return self._result(context, context.task.dataset.test)
-
-    def _result(self, context: TaskContext, examples: Examples) -> TaskResult:
-        """Return the result of a task, which all its tests share, on held-out examples."""
+    def _shared_result(self, context: TaskContext, examples: Examples) -> TaskResult:
+        """Return the result on held-out examples, which the first test of a task obtains."""
         key, test = self._result_key(context, examples), context.task.test
         if key not in self._results or can_continue(self._results[key][1].artifact):
-            self._results[key] = test, self._stored_or_new_result(context, examples)
+            self._results[key] = test, self._obtain_result(context, examples)
         first_test, result = self._results[key]
         if test == first_test:  # A plugin may run a test several times.
             return result
@@ -297,21 +295,22 @@ class Session:
         parts.append("" if context.reference is None else context.reference.identity)
         return digest(parts)
 
-    def _stored_or_new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
-        """Return the accepted or the stored result, or work it out while others wait."""
+    def _obtain_result(self, context: TaskContext, examples: Examples) -> TaskResult:
+        """Take the accepted or the stored result, or compile and score while others wait."""
         if self._policy.frozen:
             return self._references.frozen_result(context)
-        result = self._stored_result(context, examples)
-        if result is None:
-            on_wait = partial(self._callbacks.say_waiting, context.task)
-            with self._storage.lock(context.fingerprint.key, on_wait):
-                # The process that held the lock may have done the work.
-                result = self._stored_result(context, examples) or self._new_result(
-                    context, examples
-                )
-        return result
+        if result := self._read_result(context, examples):
+            return result
+        on_wait = partial(self._callbacks.say_waiting, context.task)
+        with self._storage.lock(context.fingerprint.key, on_wait):
+            # The process that held the lock may have done the work.
+            if result := self._read_result(context, examples):
+                return result
+            started = time.monotonic()
+            result = self._score(context, self._compile(context), examples)
+            return replace(result, seconds=time.monotonic() - started)
 
-    def _stored_result(self, context: TaskContext, examples: Examples) -> TaskResult | None:
+    def _read_result(self, context: TaskContext, examples: Examples) -> TaskResult | None:
         """Return the result of a task if the store has all of it."""
         if self._policy.rescore:
             return None
@@ -322,15 +321,10 @@ class Session:
         programs = self._scorer.stored(task, restore_artifact(task, artifact))
         return None if programs is None else TaskResult(artifact, (), *programs, Usage(), 0.0)
 
-    def _new_result(self, context: TaskContext, examples: Examples) -> TaskResult:
-        """Compile and score what the store lacks."""
-        started = time.monotonic()
-        result = self._scored_result(context, self._compilation(context), examples)
-        return replace(result, seconds=time.monotonic() - started)
-
-    def _scored_result(
+    def _score(
         self, context: TaskContext, compilation: Compilation, examples: Examples
     ) -> TaskResult:
+        """Score the baseline and a compiled program on held-out examples."""
         started, artifact = time.monotonic(), compilation.artifact
         task = on_examples(scored_task(context, artifact.state, self._policy), examples)
         program = restore_artifact(task, artifact)
@@ -349,7 +343,8 @@ class Session:
             resumed=compilation.resumed,
         )
 
-    def _compilation(self, context: TaskContext) -> Compilation:
+    def _compile(self, context: TaskContext) -> Compilation:
+        """Take the compiled program from the store, or compile it."""
         artifact = self._compiler.stored(context.fingerprint)
         if artifact is not None:
             return Compilation(artifact)

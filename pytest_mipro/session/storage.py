@@ -82,7 +82,7 @@ class Storage:
         return self.store.compile_lock(key, self._process_name).wait(on_wait=on_wait)
 
     @contextmanager
-    def opened(self, *, again: bool = False) -> Generator[Store]:
+    def opened(self, *, again: bool) -> Generator[Store]:
         """Yield the store for work on a task, while it keeps LM responses.
 
         To ask the models ``again``, yield a store that only this run has, and cache nothing.

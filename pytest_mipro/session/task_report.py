@@ -79,9 +79,9 @@ def task_report(  # ruff: ignore[too-many-arguments] - the parts of a report
 
 
 def compared(results: InterimResults, baseline: Scorecard, compiled: Scorecard) -> PairedComparison:
-    """Return the comparison of two scorecards of the latest look, without a margin."""
-    look = results.look(_ALPHA)
-    compare = gate.compare if look is None else partial(gate.compare_at, look)
+    """Return the comparison of two scorecards of the latest analysis, without a margin."""
+    analysis = results.analysis(_ALPHA)
+    compare = gate.compare if analysis is None else partial(gate.compare_at, analysis)
     comparison = compare(baseline.scores, compiled.scores, clusters=compiled.clusters)
     return replace(comparison, rollouts=compiled.rollouts)
 

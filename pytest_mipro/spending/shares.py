@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Share: TypeAlias = tuple[Limit, ...]
 """The limits of one row."""
 
-_LOOK = 1.0
-"""Seconds between two looks at what is left: other processes may share the account."""
+_CHECK_SECONDS = 1.0
+"""Seconds between two checks of what is left: other processes may share the account."""
 _FACTOR = 2
 """How much larger the next share of a row at least is, unless it gets all that is left."""
 
@@ -75,7 +75,7 @@ class Shares:
         with self._condition:
             account.admit()
             while (share := self._free_share(account, last)) is None:
-                self._condition.wait(_LOOK)
+                self._condition.wait(_CHECK_SECONDS)
                 account.admit()
             self._taken.append(share)
         return share

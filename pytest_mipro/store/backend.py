@@ -1,8 +1,10 @@
-"""The interface of a store backend: everything in which one database differs from another."""
+"""The base of the store's backends: everything in which one database differs from another."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
@@ -16,48 +18,48 @@ if TYPE_CHECKING:
     from pytest_mipro.store.lock import Mutex
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """One database that a store may be in.
 
     An implementation is a module of this package that is named after
-    SQLAlchemy's backend, registered in ``url.BACKENDS``.
+    SQLAlchemy's backend, registered in ``url.BACKENDS``. It leaves out the
+    methods whose work is needless in its database.
+
+    Attributes:
+        name: The URL without credentials, for messages.
+        secrets: The texts that a message must not repeat.
+        reading_options: SQLAlchemy's options for connections that only read.
+        damage_advice: The next step for a user whose store is damaged.
     """
+
+    name: str
+    secrets: Sequence[str] = ()
+    reading_options: Mapping[str, object] = MappingProxyType({})
+    damage_advice: str
 
     def __init__(self, url: URL) -> None:
         """Use the database at a SQLAlchemy URL; open nothing yet."""
+        self._url = url
 
-    @property
-    def name(self) -> str:
-        """The URL without credentials, for messages."""
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        """The texts that a message must not repeat."""
-
-    @property
-    def reading_options(self) -> Mapping[str, object]:
-        """SQLAlchemy's options for connections that only read."""
-
-    @property
-    def damage_advice(self) -> str:
-        """The next step for a user whose store is damaged."""
-
+    @abstractmethod
     def advice(self, reason: str) -> str:
         """Return the next step for a user, by the text of the driver's error."""
 
+    @abstractmethod
     def create_engine(self) -> Engine:
         """Return SQLAlchemy's engine; errors of the driver and the URL are not caught."""
 
-    def prepare(self, create: Callable[[Self], None]) -> None:
-        """Make sure that there is a database to connect to.
+    def prepare(self, _create: Callable[[Self], None]) -> None:
+        """Make sure that there is a database to connect to, if no user has to make it.
 
-        Args:
-            create: Creates a store in the database of the backend that it is called with.
+        The argument creates a store in the database of the backend that it is called with.
 
         Raises:
             StoreError: The database cannot be used or created.
         """
+        return
 
+    @abstractmethod
     def refusal(self, connection: Connection) -> str:
         """Return why a database can hold no store, with the next step; empty if it can.
 
@@ -70,32 +72,36 @@ class Backend(Protocol):
         Raises:
             StoreError: Another process has taken one meanwhile.
         """
+        return
 
-    def recover(self, error: BaseException | None) -> bool:
-        """Wait until the database answers again after its connection broke.
-
-        Args:
-            error: The error of the driver.
+    def recover(self, _error: BaseException | None) -> bool:
+        """Wait until the database answers again after an error of the driver.
 
         Returns:
-            Whether it does, and to try again makes sense.
+            Whether the error was that of a broken connection, so that to try again makes sense.
 
         Raises:
             StoreError: Another process has taken a lock that this process held.
         """
+        return False
 
-    def initialize(self, connection: Connection) -> None:
+    def initialize(self, _connection: Connection) -> None:
         """Set what is to hold for the whole database, before the tables are created."""
+        return
 
+    @abstractmethod
     def lock_schema(self, connection: Connection) -> None:
         """Keep other processes from creating tables until the transaction ends."""
 
+    @abstractmethod
     def insert_once(self, table: Table) -> Insert:
         """Return the statement that inserts rows, except under keys that are in the table."""
 
-    def compact(self, connection: Connection) -> None:
+    def compact(self, _connection: Connection) -> None:
         """Return the space of deleted rows to the operating system, if that is needed."""
+        return
 
+    @abstractmethod
     def mutex(self, engine: Engine, key: str) -> Mutex:
         """Return the lock of one compile key.
 

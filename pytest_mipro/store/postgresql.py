@@ -15,14 +15,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.store import schema
-from pytest_mipro.store.backend import url_for_messages
+from pytest_mipro.store.backend import Backend, url_for_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from sqlalchemy import URL, Connection, Engine, Table
     from sqlalchemy.dialects.postgresql import Insert
-    from typing_extensions import Self
 
 _SCHEMA_LOCK = 0x6D6970726F
 """The number of the lock of the tables; any that no other application is likely to take."""
@@ -66,7 +65,7 @@ _POLL = 0.5
 """Seconds between two attempts to reach it."""
 
 
-class PostgresqlBackend:
+class PostgresqlBackend(Backend):
     """A PostgreSQL database."""
 
     damage_advice = "put a backup in place, or use another store"
@@ -80,7 +79,10 @@ class PostgresqlBackend:
         Raises:
             StoreError: The URL names another driver than psycopg.
         """
-        self._url = url
+        super().__init__(url)
+        self.name = url_for_messages(url)
+        passwords = [url.password, *url.normalized_query.get("password", ())]
+        self.secrets = [str(password) for password in passwords if password]
         if url.drivername not in {"postgresql", f"postgresql+{_DRIVER}"}:
             message = (
                 f"the store {self.name} names a driver that is not supported; use "
@@ -91,17 +93,6 @@ class PostgresqlBackend:
         self._held: set[AdvisoryMutex] = set()
         self._recovery = threading.Lock()
         self._has_lost_connections = False
-
-    @property
-    def name(self) -> str:
-        """The URL without user, password and options."""
-        return url_for_messages(self._url)
-
-    @property
-    def secrets(self) -> list[str]:
-        """The passwords in the URL."""
-        passwords = [self._url.password, *self._url.normalized_query.get("password", ())]
-        return [str(password) for password in passwords if password]
 
     def advice(self, _reason: str) -> str:
         """Return the next step, which is the same for every error of a server."""
@@ -128,9 +119,6 @@ class PostgresqlBackend:
             raise StoreError(message) from error
         event.listen(self._engine, "invalidate", self._note_loss)
         return self._engine
-
-    def prepare(self, create: Callable[[Self], None]) -> None:
-        """Do nothing: the administrator of the server creates the database."""
 
     def refusal(self, connection: Connection) -> str:
         """Name an encoding that cannot hold every text, or a view in place of a table."""
@@ -162,9 +150,6 @@ class PostgresqlBackend:
         self.keep_locks()
         return True
 
-    def initialize(self, connection: Connection) -> None:
-        """Do nothing: the server has its settings."""
-
     def lock_schema(self, connection: Connection) -> None:
         """Take an advisory lock until the transaction ends."""
         connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
@@ -172,9 +157,6 @@ class PostgresqlBackend:
     def insert_once(self, table: Table) -> Insert:
         """Return the statement that inserts rows, except under keys that are in the table."""
         return insert(table).on_conflict_do_nothing()
-
-    def compact(self, connection: Connection) -> None:
-        """Do nothing: the server vacuums by itself."""
 
     def keep_locks(self) -> None:
         """Take the locks again that the server released when connections broke.

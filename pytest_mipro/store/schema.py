@@ -74,11 +74,7 @@ LOOKS = _record_table(
 Index("looks_by_held_out", LOOKS.c.held_out)
 Index("looks_by_test", LOOKS.c.test)
 RESPONSES = _record_table("responses")
-
-
 STREAKS = _record_table("streaks")
-
-RECORD_TABLES = (ROWS, TRACES, PROPOSALS, ARTIFACTS, LOOKS, STREAKS, RESPONSES)
 
 
 def lookup_columns(table: Table) -> list[Column[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import lazy_loader
@@ -16,9 +15,10 @@ from sqlalchemy.pool import QueuePool
 from pytest_mipro.canonical import digest
 from pytest_mipro.errors import StoreError
 from pytest_mipro.store import files, schema
+from pytest_mipro.store.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import filelock
     from sqlalchemy import URL, Connection, Engine, Table
@@ -64,16 +64,14 @@ _FOREIGN = text("""
 """)
 
 
-class SqliteBackend:
+class SqliteBackend(Backend):
     """A SQLite database: a file, or the memory of this process."""
 
     damage_advice = files.DAMAGED
-    secrets: tuple[str, ...] = ()
-    reading_options: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, url: URL, name: str | None = None) -> None:
         """Use the database at ``url``, which messages call ``name``; open nothing yet."""
-        self._url = url
+        super().__init__(url)
         self.name = name or url.database or "in memory"
         self._holders: dict[str, MemoryMutex] = {}
 
@@ -118,13 +116,6 @@ class SqliteBackend:
             if name
             else ""
         )
-
-    def keep_locks(self) -> None:
-        """Do nothing: a lock file stays locked as long as this process runs."""
-
-    def recover(self, _error: BaseException | None) -> bool:
-        """Return False: a file has no connection that breaks."""
-        return False
 
     def initialize(self, connection: Connection) -> None:
         """Let readers and the writer work at the same time; the file keeps this setting."""

@@ -105,7 +105,7 @@ def check(verdict: Verdict, case: Case) -> None:
     assert abs(confidence / 100 - (1 - 2 * case.alpha)) < 0.006
 
 
-def beats_baseline(case: Case, look: gate.InterimLook | None = None) -> None:
+def beats_baseline(case: Case, analysis: gate.InterimAnalysis | None = None) -> None:
     """Judge an improvement."""
     verdict = gate.beats_baseline(
         case.baseline,
@@ -113,18 +113,18 @@ def beats_baseline(case: Case, look: gate.InterimLook | None = None) -> None:
         margin=case.limit,
         alpha=case.alpha,
         unchanged=False,
-        look=look,
+        analysis=analysis,
     )
     check(verdict, case)
 
 
 def at_a_look(case: Case) -> None:
-    """Judge it at the first and at the last look of a sequential design."""
+    """Judge it at the first and at the last analysis of a sequential design."""
     n, alpha = len(case.compiled.examples), 0.2 if case.alpha > 0.1 else 0.05
     case = replace(case, alpha=alpha)
-    beats_baseline(case, gate.InterimLook(gate.SequentialDesign((n, 2 * n), alpha), 1))
+    beats_baseline(case, gate.InterimAnalysis(gate.SequentialDesign((n, 2 * n), alpha), 1))
     if n % 2 == 0:
-        beats_baseline(case, gate.InterimLook(gate.SequentialDesign((n // 2, n), alpha), 2))
+        beats_baseline(case, gate.InterimAnalysis(gate.SequentialDesign((n // 2, n), alpha), 2))
 
 
 def no_regression(case: Case) -> None:
@@ -197,7 +197,7 @@ def costs_no_more(case: Case) -> None:
     ],
 )
 def test_no_sentence_contradicts_itself(judge: Callable[[Case], None], share: int) -> None:
-    """Of random programs, limits and levels; looks take longer, so that fewer are drawn."""
+    """Of random programs, limits and levels; analyses take longer, so that fewer are drawn."""
 
     @settings(max_examples=max(settings().max_examples // share, 5))
     @given(cases())

@@ -16,7 +16,7 @@ from summaries import summary
 
 import pytest_mipro
 from pytest_mipro import gate, mipro_optimize
-from pytest_mipro.gate.sequential import InterimLook, SequentialDesign
+from pytest_mipro.gate.sequential import InterimAnalysis, SequentialDesign
 from pytest_mipro.records import ExampleCost, Migration, Scorecard, Usage
 from pytest_mipro.report import TaskSummary
 from pytest_mipro.report.migrations import render_migrations
@@ -42,10 +42,14 @@ def card(scores: Answers, tokens: int = 0, usd: float = 0.0) -> Scorecard:
     return Scorecard(examples, scores, Usage(), costs=(ExampleCost(tokens, usd),) * len(scores))
 
 
-def verdict(size: int, right: Sequence[int], shared: int, look: InterimLook | None = None) -> str:
+def verdict(
+    size: int, right: Sequence[int], shared: int, analysis: InterimAnalysis | None = None
+) -> str:
     """Return the sentence about two programs that are right on some examples."""
     cards = map(card, answers(size, right, shared))
-    return repr(gate.beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False, look=look))
+    return repr(
+        gate.beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False, analysis=analysis)
+    )
 
 
 def run(name: str, **names: object) -> dict[str, Any]:
@@ -68,11 +72,11 @@ def test_the_look_that_is_explained() -> None:
 
 
 def test_the_sequential_verdict_that_is_explained() -> None:
-    """40 answers exist of which the plugin says that sentence at its second look."""
-    look = InterimLook(SequentialDesign.of(80, 0.05), 2)
+    """40 answers exist of which the plugin says that sentence at its second analysis."""
+    analysis = InterimAnalysis(SequentialDesign((20, 40, 60, 80), 0.05), 2)
     beginning, _, rest = " ".join(block("sequential verdict").split()).rpartition("...")
     assert not rest
-    sentences = (verdict(40, (17, 30), shared, look) for shared in range(10, 14))
+    sentences = (verdict(40, (17, 30), shared, analysis) for shared in range(10, 14))
     assert any(sentence.startswith(beginning) for sentence in sentences)
 
 

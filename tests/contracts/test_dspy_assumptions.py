@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 from collections import UserList
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from pytest_mipro import dspy_internals
 from pytest_mipro.fingerprint import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 pytestmark = pytest.mark.uses("dspy")
 
@@ -59,14 +60,21 @@ def ask(question: str = "2 + 2", **settings: Any) -> dspy.LM:
     return lm
 
 
-def outside() -> list[Path]:
-    """Return the modules of the package outside of the room."""
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if ROOM not in path.parents]
+@cache
+def outside() -> dict[str, list[ast.AST]]:
+    """Return the syntax of the modules of the package outside of the room, by their paths."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): [
+            *ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        ]
+        for path in PACKAGE.rglob("*.py")
+        if ROOM not in path.parents
+    }
 
 
-def dspy_modules(path: Path) -> Iterator[str]:
+def dspy_modules(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the modules of DSPy that a module imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "dspy":
             yield str(node.module)
         elif isinstance(node, ast.Import):
@@ -76,10 +84,7 @@ def dspy_modules(path: Path) -> Iterator[str]:
 class TestTheRoomHoldsAllOfThem:
     def test_other_modules_import_what_is_public(self) -> None:
         """They import DSPy, its teleprompters' base class and that of its callbacks."""
-        imported = {
-            path.relative_to(PACKAGE).as_posix(): set(dspy_modules(path)) - PUBLIC
-            for path in outside()
-        }
+        imported = {path: set(dspy_modules(nodes)) - PUBLIC for path, nodes in outside().items()}
         assert {path: modules for path, modules in imported.items() if modules} == {}
 
     def test_other_modules_name_no_private_attribute_of_a_model_or_module(self) -> None:
@@ -87,9 +92,9 @@ class TestTheRoomHoldsAllOfThem:
         private = {name for name in dspy_internals.MODEL_STATE if name.startswith("_")}
         private |= {"_compiled", "_dspy_format", *PRIVATE_SETTINGS}
         named = {
-            (path.relative_to(PACKAGE).as_posix(), text)
-            for path in outside()
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            (path, text)
+            for path, nodes in outside().items()
+            for node in nodes
             for text in [getattr(node, "attr", None), getattr(node, "value", None)]
             if isinstance(text, str) and text in private and not is_own(node)
         }
@@ -99,8 +104,8 @@ class TestTheRoomHoldsAllOfThem:
         """A name without an underscore, which the package itself has."""
         names = {
             alias.name
-            for path in outside()
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for nodes in outside().values()
+            for node in nodes
             if isinstance(node, ast.ImportFrom) and node.module == "dspy"
             for alias in node.names
         }

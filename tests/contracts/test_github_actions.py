@@ -16,7 +16,7 @@ import pytest
 from hostile import TEXTS
 from ruamel.yaml import YAML
 
-from pytest_mipro.report import COMMENT_LIMIT, MARKER
+from pytest_mipro.report.markdown import COMMENT_LIMIT, MARKER
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples/github_actions").glob("*.yml"))

@@ -8,6 +8,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from project import (
     CONFTEST,
     LONGEST,
@@ -21,6 +22,7 @@ from project import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from forks import ForkServer
@@ -78,8 +80,9 @@ def compiled_folder(
     tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer | None
 ) -> Path:
     """Return what a run leaves that compiles and scores the project's task, but judges nothing."""
-    folder = tmp_path_factory.mktemp("compiled")
-    return run_once(folder, SILENT, fork_server)
+    return made_once(
+        tmp_path_factory, "compiled", lambda folder: run_once(folder, SILENT, fork_server)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,12 +92,28 @@ def accepted_folder(
     fork_server: ForkServer | None,
 ) -> Path:
     """Return what is left of a run that also accepts the outcome as the reference."""
-    folder = tmp_path_factory.mktemp("accepted")
-    shutil.copytree(compiled_folder, folder, dirs_exist_ok=True)
-    return run_once(folder, REGRESSION, fork_server, "--mipro-update")
+
+    def accept(folder: Path) -> None:
+        shutil.copytree(compiled_folder, folder, dirs_exist_ok=True)
+        run_once(folder, REGRESSION, fork_server, "--mipro-update")
+
+    return made_once(tmp_path_factory, "accepted", accept)
 
 
-def run_once(folder: Path, test: str, server: ForkServer | None, *arguments: str) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that one of xdist's workers makes for all of them."""
+    own = factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not folder.exists():
+            draft = factory.mktemp(name)
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
+def run_once(folder: Path, test: str, server: ForkServer | None, *arguments: str) -> None:
     """Run pytest on the project's task in a folder, and keep everything but the project."""
     files = {"program": PROGRAM, "conftest": CONFTEST, "test_adder": test}
     for name, text in files.items():
@@ -108,4 +127,3 @@ def run_once(folder: Path, test: str, server: ForkServer | None, *arguments: str
     for name in files:
         (folder / f"{name}.py").unlink()
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    return folder

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
+from version_control import git
+
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from project import Project
-
-
-def git(folder: Path, *arguments: str) -> None:
-    """Run git in a folder."""
-    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def test_the_reference_of_the_commit_counts(accepted: Project) -> None:

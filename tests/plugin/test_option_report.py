@@ -13,7 +13,7 @@ import pytest
 from hostile import TEXTS
 from jsonschema import Draft202012Validator
 
-from pytest_mipro.report import SCHEMA
+from pytest_mipro.report.json_report import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -73,7 +73,7 @@ def test_a_clear_verdict_saves_calls(project: Project) -> None:
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=false")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 15
-    result.stdout.fnmatch_lines(["*look 1 of 4, at 15 of 60 held-out examples*"])
+    result.stdout.fnmatch_lines(["*interim analysis 1 of 4, at 15 of 60 held-out examples*"])
 
 
 def test_the_ini_file_is_for_tests_that_say_nothing(project: Project) -> None:
@@ -85,7 +85,7 @@ def test_the_ini_file_is_for_tests_that_say_nothing(project: Project) -> None:
     result = project.run("--mipro", "-v", "-o", "mipro_sequential=true")
     result.assert_outcomes(passed=1)
     assert project.calls == 2 * 60
-    result.stdout.fnmatch_lines(["*look 1 of 4, at 15 of 60 held-out examples*"])
+    result.stdout.fnmatch_lines(["*interim analysis 1 of 4, at 15 of 60 held-out examples*"])
 
 
 def test_a_model_that_fails_while_the_test_runs_is_an_error(project: Project) -> None:

@@ -132,11 +132,11 @@ def test_a_fail_that_is_one_of_many_does_not_fail_the_run(
 
 
 def test_a_run_without_a_standing_fail_is_green(suite: Project) -> None:
-    """The exit status is 0, and the progress shows a held test."""
+    """The exit status is 0, and the progress shows a deferred test."""
     result = suite.run("--mipro", "-o", HOLM, "-v", "-k", "same or weak")
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["test_adder.py::test_weak HELD*"])
+    result.stdout.fnmatch_lines(["test_adder.py::test_weak DEFERRED*"])
 
 
 def test_a_fail_has_to_come_twice(suite: Project) -> None:

@@ -40,7 +40,7 @@ NAMED = {
     "assert on a reference": ("docs/how-to/references.md", "no_regression(tolerance"),
     "accepting command": ("docs/how-to/references.md", "--mipro-update"),
     "loading in production": ("docs/how-to/references.md", "router.load("),
-    "sequential verdict": ("docs/how-to/sequential.md", "look 2 of 4"),
+    "sequential verdict": ("docs/how-to/sequential.md", "interim analysis 2 of 4"),
     "script without pytest": ("docs/how-to/without-pytest.md", "compiled.save"),
     "conftest with a model": ("docs/reference/fixtures.md", "def mipro_lm"),
     "owners of references": ("docs/security.md", "__mipro__"),

@@ -53,7 +53,7 @@ def error(status: int, code: str, message: str, headers: Mapping[str, str] | Non
     return Reply(json.dumps(body).encode(), status, tuple((headers or {}).items()))
 
 
-def completion(content: str | None = None, finish_reason: str = "stop", **message: object) -> Reply:
+def completion(content: str | None, finish_reason: str = "stop", **message: object) -> Reply:
     """Return a completion with one choice."""
     choice = {
         "index": 0,
@@ -149,7 +149,7 @@ class Server:
         self._lock = threading.Lock()
         self.closing = threading.Event()
 
-    def reset(self, fault: Fault = none) -> None:
+    def reset(self, fault: Fault) -> None:
         """Forget all calls, and apply ``fault`` to those that follow."""
         with self._lock:
             self.fault, self.calls, self.failed = fault, 0, 0

@@ -28,6 +28,15 @@ class Question(dspy.Signature):
     answer: str = dspy.OutputField()
 
 
+class Library(dspy.Module):
+    """Holds documents."""
+
+    def __init__(self, pages: list[Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.say = dspy.Predict("question -> answer")
+        self.pages = pages
+
+
 def changes_between(original: Fingerprint, current: Fingerprint) -> list[str]:
     """Return in words what changed, without locations in files."""
     return [

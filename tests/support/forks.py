@@ -96,7 +96,7 @@ class ForkedRun:
                 self.returncode = int(replies.readline())
         return self.returncode
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+    def communicate(self, timeout: float) -> tuple[str, None]:
         """Return what the process prints until it ends; kill it after ``timeout`` seconds."""
         assert self.stdout is not None
         with self._killed_after(timeout), self.stdout as stream:

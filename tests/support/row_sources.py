@@ -25,9 +25,9 @@ def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"question": f"What is {n}?", "answer": f"{n}"} for n in range(start, start + count)]
 
 
-def homes(dataset: Dataset, field: str = "question") -> dict[Any, str]:
-    """Return the split of each example, by the example's ``field``."""
-    return {row[field]: name for name in SPLITS for row in getattr(dataset, name)}
+def homes(dataset: Dataset) -> dict[str, str]:
+    """Return the split of each example, by its question."""
+    return {row["question"]: name for name in SPLITS for row in getattr(dataset, name)}
 
 
 def write(path: Path, content: str | bytes) -> Path:

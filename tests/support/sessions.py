@@ -21,19 +21,10 @@ from pytest_mipro.reference import (
     read_reference,
     write_history,
 )
-from pytest_mipro.session import (
-    Batches,
-    Callbacks,
-    InterimResults,
-    Outcome,
-    Policy,
-    ReferenceProgram,
-    ReferenceState,
-    ScoredProgram,
-    Session,
-    TaskResult,
-    dump_state,
-)
+from pytest_mipro.session import Callbacks, Outcome, Policy, Session, dump_state
+from pytest_mipro.session.batches import Batches
+from pytest_mipro.session.interim import InterimResults
+from pytest_mipro.session.results import ReferenceProgram, ReferenceState, ScoredProgram, TaskResult
 from pytest_mipro.task import OPTION_NAMES, Dataset, OptimizerChoice, Options, Task, example_digest
 
 if TYPE_CHECKING:
@@ -42,7 +33,7 @@ if TYPE_CHECKING:
 
     from pytest_mipro.optimize import Estimate
     from pytest_mipro.records import Acceptance, ExampleCost, Progress, Report
-    from pytest_mipro.session import AnchorState
+    from pytest_mipro.session.results import AnchorState
     from pytest_mipro.spending import Account
 
 TEST = "test_adder"
@@ -439,7 +430,7 @@ def result_of(
     """Return both programs of a task with these scores, as the store has them."""
     state = dump_state(program)
     return TaskResult(
-        artifact=Artifact("key", task.test, {}, {}, state, Usage(9), 1.0, "2026-01-02"),
+        artifact=Artifact("key", task.test, {}, state, Usage(9), 1.0, "2026-01-02"),
         reasons=(),
         baseline=scored(task.program, baseline),
         compiled=scored(program, compiled),

@@ -31,7 +31,6 @@ def artifact(key: str, task: str = "task") -> Artifact:
         key=key,
         task=task,
         parts={"metric": "12ab"},
-        where={"metric": "test_x.py:3"},
         state={"predict": {"demos": [{"question": "ä\u2028\U0001f600"}], "train": []}},
         usage=Usage(3, 20, 5),
         seconds=1.5,

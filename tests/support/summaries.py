@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMPARISON = PairedComparison(
     n=40,
-    baseline=0.425,
+    comparator=0.425,
     compiled=0.675,
     difference=0.25,
     low=0.08,
@@ -40,7 +40,7 @@ COMPARISON = PairedComparison(
     confidence=0.95,
     method="exact score test",
 )
-LOSS = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
+LOSS = replace(COMPARISON, comparator=0.95, difference=-0.275, low=-0.4, high=-0.1, p_value=1.0)
 """A comparison with a reference that is better than both programs."""
 BASELINE_PROMPT = Prompt("route", "Route the ticket to a team.")
 COMPILED_PROMPT = Prompt(
@@ -174,7 +174,7 @@ TONE = MetricScores(
     "tone",
     Scorecard(("a", "b"), (0.25, 0.5), Usage()),
     Scorecard(("a", "b"), (0.5, 1.0), Usage()),
-    replace(COMPARISON, baseline=0.375, compiled=0.75, difference=0.375, n=2),
+    replace(COMPARISON, comparator=0.375, compiled=0.75, difference=0.375, n=2),
     Scorecard(("a", "b"), (0.5, 0.75), Usage()),
 )
 TONED = task_summary(

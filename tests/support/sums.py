@@ -50,6 +50,14 @@ def add(question: str) -> dspy.Prediction:
     return dspy.Prediction(answer=str(int(left) + int(right)))
 
 
+def fail_on_one(question: str) -> dspy.Prediction:
+    """Add, but raise on the sum that begins with 1."""
+    if question.startswith("1 "):
+        message = "no ones"
+        raise ValueError(message)
+    return add(question)
+
+
 def add_slowly(question: str) -> dspy.Prediction:
     """Answer a sum in 20 ms."""
     time.sleep(0.02)

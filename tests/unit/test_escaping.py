@@ -7,7 +7,14 @@ from hostile import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mipro.escaping import escaped_line, neutral, printable, printable_output, visible
+from pytest_mipro.escaping import (
+    encodable,
+    escaped_line,
+    neutral,
+    printable,
+    printable_output,
+    visible,
+)
 
 
 def is_harmless(text: str) -> bool:
@@ -44,6 +51,17 @@ def test_no_control_character_is_left(text: str) -> None:
     """No printable text has a control or format character, whatever the text."""
     assert is_harmless(printable(text))
     printable(text).encode("utf-8")
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_request_can_be_encoded(text: str) -> None:
+    """Only characters that UTF-8 does not have are replaced."""
+    encoded = encodable(text).encode("utf-8").decode("utf-8")
+    assert len(encoded) == len(text)
+    assert all(
+        replaced == character or (replaced, unicodedata.category(character)) == ("?", "Cs")
+        for replaced, character in zip(encoded, text, strict=True)
+    )
 
 
 @given(st.text())

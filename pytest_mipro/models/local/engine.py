@@ -71,7 +71,7 @@ def local_lm(*, temperature: float = 0.0, max_tokens: int = _DEFAULT_MAX_TOKENS)
     )
 
 
-def grammar_format(grammar: str, prefix: str = "") -> dict[str, Any]:
+def grammar_format(grammar: str, prefix: str) -> dict[str, Any]:
     """Return the ``response_format`` that makes a `LlamaEngine` follow a GBNF grammar.
 
     Args:
@@ -257,8 +257,13 @@ def _turns(request: lm15.Request) -> list[str]:
             message = f"the embedded model reads text only; a {role} message has other content"
             raise lm15.UnsupportedFeatureError(message, feature="messages", provider=RUNTIME)
         name = "system" if role == "developer" else role
-        turns.append(_TURN.format(role=name, text=text))
+        turns.append(_TURN.format(role=name, text=_without_marks(text)))
     return turns
+
+
+def _without_marks(text: str) -> str:
+    """Return ``text`` with a space in all that llama.cpp would read as the end of a turn."""
+    return text.replace("<|", "< |")
 
 
 def _constraint(response_format: Mapping[str, Any] | None) -> tuple[str, str | None]:

@@ -140,7 +140,7 @@ class Bootstrap:
         trainset: Sequence[dspy.Example],
         store: Store,
         workers: WorkerPool,
-        failure_limit: FailureLimit | None = None,
+        failure_limit: FailureLimit | None,
     ) -> None:
         """Prepare to run the teacher on ``trainset``.
 
@@ -278,7 +278,7 @@ class Bootstrap:
         """Return an attempt on a training example."""
         if index not in self._attempts:
             example = self._trainset[index]
-            program = _without(teacher, example)
+            program = without_demos_of(teacher, example)
             # Most attempts are made by the teacher itself.
             prompts = self._prompts if program is teacher else prompts_key(program)
             key = digest([self._evaluator.key, "trace", prompts, example_digest(example)])
@@ -355,14 +355,19 @@ def _sample(examples: Sequence[dspy.Example], count: int, rng: random.Random) ->
     return rng.sample(list(examples), max(0, min(count, len(examples))))
 
 
-def _without(teacher: dspy.Module, example: dspy.Example) -> dspy.Module:
-    """Return the teacher without ``example`` among its demos, so that it cannot copy the answer."""
-    if all(example not in predictor.demos for predictor in teacher.predictors()):
-        return teacher
-    program: dspy.Module = teacher.deepcopy()
-    for predictor in program.predictors():
-        predictor.demos = [demo for demo in predictor.demos if demo != example]
-    return program
+def without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Module:
+    """Return ``program`` without demos of ``example``, so that it cannot copy the answer."""
+    inputs = demo_fields(example.inputs()).items()
+    demos = [
+        [demo for demo in predictor.demos if not demo_fields(demo).items() >= inputs]
+        for predictor in program.predictors()
+    ]
+    if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
+        return program
+    copied: dspy.Module = program.deepcopy()
+    for predictor, kept_demos in zip(copied.predictors(), demos, strict=True):
+        predictor.demos = kept_demos
+    return copied
 
 
 def own_demos(student: dspy.Module) -> dict[str, DemoSet]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_mipro.canonical import digest
+from pytest_mipro.canonical import cut_texts, digest
 from pytest_mipro.evaluate import StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
-from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps
+from pytest_mipro.optimize.mipro.bootstrap import demos_of_steps, without_demos_of
 from pytest_mipro.records import Trace
 from pytest_mipro.task import example_digest
 
@@ -66,8 +66,8 @@ class Mistake:
             "feedback": trace.feedback or None,
             "error": f"{trace.failure.type}: {trace.failure.message}" if trace.failure else None,
         }
-        shown = {name: _shortened(part) for name, part in parts.items() if part is not None}
-        return json.dumps(shown, ensure_ascii=False)
+        shown = {name: part for name, part in parts.items() if part is not None}
+        return json.dumps(cut_texts(shown, _LONGEST), ensure_ascii=False)
 
 
 class _Attempt(NamedTuple):
@@ -128,7 +128,7 @@ class TrainingRuns:
         return [self._attempt(program, prompts, self.trainset[index]) for index in indexes]
 
     def _attempt(self, program: dspy.Module, prompts: str, example: dspy.Example) -> _Attempt:
-        runnable = _without_demos_of(program, example)
+        runnable = without_demos_of(program, example)
         if runnable is not program:
             prompts = prompts_key(runnable)
         content = [self._evaluator.key, "run", prompts, example_digest(example)]
@@ -146,21 +146,6 @@ def run_on_example(
     run = evaluator.run(program, example)
     demos = demos_of_steps(program, run.steps)
     return Trace(key, run.score, demos, run.usage, run.failure, run.prediction, run.feedback)
-
-
-def _without_demos_of(program: dspy.Module, example: dspy.Example) -> dspy.Module:
-    """Return ``program`` without demos of ``example``, so that it cannot copy the answer."""
-    inputs = demo_fields(example.inputs()).items()
-    demos = [
-        [demo for demo in predictor.demos if not demo_fields(demo).items() >= inputs]
-        for predictor in program.predictors()
-    ]
-    if sum(map(len, demos)) == sum(len(predictor.demos) for predictor in program.predictors()):
-        return program
-    copied: dspy.Module = program.deepcopy()
-    for predictor, kept_demos in zip(copied.predictors(), demos, strict=True):
-        predictor.demos = kept_demos
-    return copied
 
 
 def confusions(mistakes: Sequence[Mistake], trainset: Sequence[dspy.Example]) -> str:
@@ -199,14 +184,3 @@ def _confused(mistake: Mistake, name: str) -> list[tuple[str, str, str]]:
 
 def _value(trace: Trace) -> float:
     return float("-inf") if trace.score is None else trace.score
-
-
-def _shortened(value: Any) -> Any:  # ruff: ignore[any-type] - JSON
-    """Return JSON data whose texts are cut after ``_LONGEST`` characters."""
-    if isinstance(value, dict):
-        return {name: _shortened(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    if isinstance(value, str) and len(value) > _LONGEST:
-        return f"{value[:_LONGEST]}… ({len(value) - _LONGEST} more characters)"
-    return value

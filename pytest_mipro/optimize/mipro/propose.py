@@ -27,6 +27,7 @@ from dspy import AdapterParseError, ContextWindowExceededError
 from pytest_mipro import fingerprint
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.dspy_internals import metered_calls
+from pytest_mipro.escaping import encodable
 from pytest_mipro.evaluate import StoredWork, Work, gather, retry_lm_errors
 from pytest_mipro.records import Proposal
 from pytest_mipro.spending import UsageMeter
@@ -331,6 +332,7 @@ class GroundedProposer:
         request: dict[str, str],
         sampling: Mapping[str, float] | None = None,
     ) -> str:
+        request = {name: encodable(text) for name, text in request.items()}
         model = self._prompt_model.copy(**sampling) if sampling else self._prompt_model
         content = [
             *(signature.instructions, sorted(signature.input_fields), request),
@@ -368,7 +370,7 @@ def ask(
         settings["adapter"] = adapter
     with dspy.context(**settings):
         text = _answer(signature, request)
-    return Proposal(key, text if isinstance(text, str) else "", meter.usage)
+    return Proposal(key, encodable(text) if isinstance(text, str) else "", meter.usage)
 
 
 def _answer(signature: type[dspy.Signature], request: dict[str, str]) -> object:

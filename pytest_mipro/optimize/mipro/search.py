@@ -15,12 +15,9 @@ them on the full validation set. The differences and their reasons:
   and demo sets mostly help or hurt in any combination. The Parzen estimator
   (``parzen.py``) proposes every ``TPE_EVERY``-th candidate, for the
   combinations in which they do not.
-- A minibatch is chosen while fewer than a share of the rows, ``UNDER_WAY``, are
-  chosen and not recorded, and minibatches are recorded in the order in which
-  they were chosen, even if later ones have finished. So there is no barrier, and
-  the result is the same at any parallelism. The more rows are under way, the
-  fewer scores a choice is made from, and the more rows are spent on candidates
-  that the missing scores would have shown to be bad.
+- Minibatches are chosen while less than a share of the rows, ``UNDER_WAY``, is
+  under way, and recorded in the order in which they were chosen. So there is no
+  barrier, and the result is the same at any parallelism.
 - The paper measures the best candidate in full every few trials. This search
   does it at the end: the candidate with the highest expected score is measured
   on the full validation set, then the candidates that are expected to be better
@@ -29,7 +26,7 @@ them on the full validation set. The differences and their reasons:
 - Once the rows are spent, further instructions are written from the mistakes of
   the best candidate, in rounds (``rounds.py``), and compete in the same search.
 - A budget may end the search early. Enough of it is reserved to measure a
-  candidate in full. Of the rest, up to ``ROUNDS_SHARE`` is for the rounds,
+  candidate in full. Of the rest, up to ``_ROUNDS_SHARE`` is for the rounds,
   because instructions that are written from mistakes mostly gain more than
   further combinations do. ``search_budget.py`` says how the budget decides.
 """
@@ -51,13 +48,12 @@ from pytest_mipro.optimize.mipro.measurements import Measurements
 from pytest_mipro.optimize.mipro.rounds import LEAST_GAIN, PATIENCE
 from pytest_mipro.optimize.mipro.search_budget import SearchBudget
 from pytest_mipro.optimize.mipro.search_limits import (
-    FIRST,
-    MORE,
-    OPENING,
+    DRAFT_ROWS,
+    OPENING_ROWS,
     PROMISING,
+    PROMISING_ROWS,
     RIVAL_TURNS,
     RIVALS,
-    ROUNDS_SHARE,
     UNDER_WAY,
     WRITERS,
 )
@@ -75,6 +71,8 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Row
 
+_ROUNDS_SHARE = 2 / 3
+"""Share of the rows that a budget allows before the final that is left for rounds."""
 _ENOUGH_FOR_RIVALS = 0.6
 """Share of the validation rows after which the best candidate's rivals are chosen."""
 _FIRST_OF_RIVAL = 0.25
@@ -136,7 +134,7 @@ class Search:
 
     async def prefetch(self, space: Space) -> None:
         """Evaluate the rows that every search of a space with these demo sets begins with."""
-        rows = self._valset[:OPENING]
+        rows = self._valset[:OPENING_ROWS]
         programs = [space.program(candidate) for candidate in space.opening]
         await gather([self._rows.evaluate(program, rows) for program in programs])
 
@@ -186,7 +184,6 @@ class _SpaceSearch:
         self._acquisition = Acquisition(space, limits.seed, measurements)
         all_rows = min(space.size, limits.candidates + 1) * full
         self._row_budget = min(limits.row_budget(sum(space.sizes), full), all_rows)
-        self._most_under_way = math.ceil(UNDER_WAY * self._row_budget)
         self._most_candidates = limits.candidates
         self._begun = self._left_for_rounds = 0
 
@@ -195,14 +192,14 @@ class _SpaceSearch:
         """The limit that ended the search early, or its part before the rounds."""
         return self.cut or self._cut_of_exploring
 
-    async def explore(self, *, leave_for_rounds: bool = False) -> None:
+    async def explore(self, *, leave_for_rounds: bool) -> None:
         """Spend the row budget, with a share of its rows under way at a time."""
         if leave_for_rounds:
             most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)
-            self._left_for_rounds = self._budget.part(ROUNDS_SHARE, most, beside=self._full)
+            self._left_for_rounds = self._budget.part(_ROUNDS_SHARE, most, beside=self._full)
         begun = self.space.opening[: self._limits.candidates + 1]
         self._refuse_unaffordable(begun)
-        await self._measurements.extend(begun, OPENING)
+        await self._measurements.extend(begun, OPENING_ROWS)
         for candidate in begun:
             self._acquisition.learn(candidate)
         await self._explore_on()
@@ -236,7 +233,7 @@ class _SpaceSearch:
         attempts = rounds.attempts(leader)
         requests = WRITERS * len(self.space.instructions)
         runs = rounds.count_new(self.space, leader, attempts)
-        measured = WRITERS * min(FIRST, self._full)  # Else what is written is of no use.
+        measured = WRITERS * min(DRAFT_ROWS, self._full)  # Else what is written is of no use.
         if not self._affords(requests + runs + measured):
             return None
         draft = await rounds.draft(self.space, leader, attempts)
@@ -244,9 +241,9 @@ class _SpaceSearch:
         if draft is None:
             return None
         self._extend_space(draft)
-        if await self._compare([leader, *draft.candidates], FIRST):
+        if await self._compare([leader, *draft.candidates], DRAFT_ROWS):
             self.drafts.append(draft)
-            await self._compare(self._ranking()[:PROMISING], MORE)
+            await self._compare(self._ranking()[:PROMISING], PROMISING_ROWS)
         return draft
 
     def _extend_space(self, draft: Draft) -> None:
@@ -280,21 +277,21 @@ class _SpaceSearch:
     async def _measure_minibatches(self) -> None:
         under_way: deque[tuple[Minibatch, asyncio.Task[None]]] = deque()
         try:
-            while (minibatch := self._next_minibatch(batch for batch, _ in under_way)) or under_way:
-                if minibatch is not None:
+            while (minibatch := self._next(under_way)) or under_way:
+                if minibatch is None:
+                    await first_result([task for _, task in under_way])
+                    self._record(under_way.popleft()[0])
+                else:
                     self._begun += 1
                     task = asyncio.ensure_future(self._measurements.evaluate(minibatch))
                     under_way.append((minibatch, task))
-                else:
-                    await first_result([task for _, task in under_way])
-                    self._record(under_way.popleft()[0])
         finally:
             cancel_all([task for _, task in under_way])
 
-    def _next_minibatch(self, under_way: Iterable[Minibatch]) -> Minibatch | None:
+    def _next(self, under_way: Iterable[tuple[Minibatch, object]]) -> Minibatch | None:
         """Choose a minibatch; None if enough rows are under way, or there is nothing to choose."""
-        rows = sum(minibatch.stop - minibatch.start for minibatch in under_way)
-        return self._choose(self._begun) if rows < self._most_under_way else None
+        rows = sum(batch.stop - batch.start for batch, _ in under_way)
+        return self._choose(self._begun) if rows < UNDER_WAY * self._row_budget else None
 
     def _record(self, minibatch: Minibatch) -> None:
         self._measurements.record(minibatch)
@@ -327,7 +324,7 @@ class _SpaceSearch:
     def _refuse_unaffordable(self, candidates: Sequence[Candidate]) -> None:
         measurements = self._measurements
         new = sum(
-            measurements.count_new(measurements.minibatch(candidate, OPENING))
+            measurements.count_new(measurements.minibatch(candidate, OPENING_ROWS))
             for candidate in candidates
         )
         if (limit := self._budget.limit_against(new + self._full)) is not None:

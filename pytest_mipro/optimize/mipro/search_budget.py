@@ -18,7 +18,7 @@ from pytest_mipro.records import BudgetCut, Usage
 from pytest_mipro.spending import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pytest_mipro.errors import BudgetExceeded
     from pytest_mipro.records import Row
@@ -32,7 +32,6 @@ class SearchBudget:
         account: The account that pays; its present balance is the budget.
         held_out: Held-out rows to leave enough for.
         calls: LM calls that a row takes, until rows show otherwise.
-        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -40,14 +39,12 @@ class SearchBudget:
         account: Account | None = None,
         held_out: int = 0,
         calls: int = 1,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = account
         self._left: tuple[Remaining, ...] = () if account is None else account.remaining()
         self._held_out = held_out
         self._assumed = Usage(calls)
-        self._clock = clock
-        self._start = clock()
+        self._start = time.monotonic()
         self._prepared = Usage()
         self._sample: Sequence[Usage] = ()
         self._spent = Usage()
@@ -123,7 +120,7 @@ class SearchBudget:
     def _needed(self, rows: int, kind: LimitKind) -> float:
         ahead = self._under_way + rows + self._held_out
         if kind == "seconds":
-            seconds = self._clock() - self._start
+            seconds = time.monotonic() - self._start
             return seconds + ahead * seconds / max(1, self._rows + len(self._sample))
         spent = amount(self._prepared + self._spent, kind)
         return spent + _whole(ahead * self._per_row(kind), kind)

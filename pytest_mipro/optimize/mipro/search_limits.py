@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH
 
-OPENING = 7
+OPENING_ROWS = 7
 """Rows every demo set is measured on while instructions are being written."""
 UNDER_WAY = 1 / 6
-"""Rows chosen before their scores are needed, as a share of the rows to search with."""
-SHARE = 0.15
+"""Share of the rows to search with that is under way: more waits less, and knows fewer scores."""
+_SHARE = 0.15
 """Rows to search with, as a share of the rows that the paper's schedule evaluates."""
 _ROWS_PER_OPTION = 10
 _FULL_EVALUATIONS_EVERY = 5
@@ -24,15 +24,12 @@ ATTEMPTS = 20
 """Training examples that the best candidate is run on in a round."""
 WRITERS = 3
 """Instructions that are written for a predictor in a round."""
-FIRST = 10
+DRAFT_ROWS = 10
 """Validation rows that a new instruction is measured on at first."""
 PROMISING = 2
 """Candidates that are measured on more rows at the end of a round."""
-MORE = 20
+PROMISING_ROWS = 20
 """Validation rows that these are measured on."""
-
-ROUNDS_SHARE = 2 / 3
-"""Share of the rows that a budget allows before the final that is left for rounds."""
 
 
 class SearchBound(NamedTuple):
@@ -73,7 +70,7 @@ class SearchLimits:
             valset: Rows of the validation set.
         """
         full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
-        share = SHARE * (self.trials * self.rows + full)
+        share = _SHARE * (self.trials * self.rows + full)
         return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
 
     def most_rows(
@@ -92,7 +89,7 @@ class SearchLimits:
         all_rows = min(size, self.candidates + 1 + added + RIVALS) * valset
         # A minibatch doubles the rows of a candidate.
         largest = min(valset, max(FIRST_MINIBATCH, math.ceil(valset / 2)))
-        begun = min(demo_sets, self.candidates + 1) * min(OPENING, valset)
+        begun = min(demo_sets, self.candidates + 1) * min(OPENING_ROWS, valset)
         spent = self.row_budget(predictors * (instructions + demo_sets), valset) - 1 + largest
         searched = max(begun, spent, begun + (instructions - 1) * largest)
         final = 2 * valset + RIVAL_TURNS * RIVALS * math.ceil(valset / 2)
@@ -106,4 +103,4 @@ class SearchLimits:
 
 def _rows_compared(valset: int) -> int:
     """Return the most validation rows of a round."""
-    return (WRITERS + 1) * min(FIRST, valset) + PROMISING * min(MORE, valset)
+    return (WRITERS + 1) * min(DRAFT_ROWS, valset) + PROMISING * min(PROMISING_ROWS, valset)

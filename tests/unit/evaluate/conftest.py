@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import ProcessPoolExecutor
 
+    import faulty
     from retry_clock import Clock
 
 
@@ -20,6 +21,15 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
     with running_pool() as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[faulty.Server]:
+    """Return a server that replies as a test says."""
+    from faulty import Server
+
+    with Server.running() as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,7 +12,16 @@ import dspy
 import pytest
 from dspy.utils.exceptions import ContextWindowExceededError
 from scripted import ScriptedEngine, scripted_lm
-from sums import Asking, Function, add, engine_lm, evaluate, evaluator_of, failing_lm, sums
+from sums import (
+    Asking,
+    Function,
+    engine_lm,
+    evaluate,
+    evaluator_of,
+    fail_on_one,
+    failing_lm,
+    sums,
+)
 
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError, MetricError, ProgramError
 from pytest_mipro.evaluate import call_watch, supervision
@@ -50,13 +59,6 @@ class FlakyEngine(ScriptedEngine):
 class TestProgramFailures:
     def test_an_exception_of_the_program_is_a_failed_row(self, store: Store) -> None:
         """The row has score 0 and is not stored; the other rows are evaluated and stored."""
-
-        def fail_on_one(question: str) -> dspy.Prediction:
-            if question.startswith("1 "):
-                message = "no ones"
-                raise ValueError(message)
-            return add(question)
-
         rows = evaluate(Function(fail_on_one), sums(3), store)
         assert [row.score for row in rows] == [1.0, 0.0, 1.0]
         failure = rows[1].failure

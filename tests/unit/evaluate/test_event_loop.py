@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sums import Function, evaluate, sums
 
 from pytest_mipro.evaluate import event_loop
 from pytest_mipro.evaluate.event_loop import run_to_completion
+from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.evaluate.worker_pool import WorkerPool
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from pytest_mipro.records import Row
@@ -170,4 +172,29 @@ def test_a_timeout_of_the_test_ends_the_work() -> None:
         signal.signal(signal.SIGALRM, handler)
     count = len(steps)
     time.sleep(0.2)
+    assert len(steps) == count
+
+
+def test_an_interrupt_while_the_loop_starts_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may arrive before the call that starts the loop has returned."""
+    started = threading.Event()
+    steps: list[int] = []
+
+    class InterruptedPool(ContextThreadPool):
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            super().submit(*args, **kwargs)
+            assert started.wait(60)
+            raise KeyboardInterrupt
+
+    async def work() -> None:
+        while True:
+            steps.append(1)
+            started.set()
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(event_loop, "ContextThreadPool", InterruptedPool)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_completion(work(), WorkerPool(1))
+    count = len(steps)
+    time.sleep(0.05)
     assert len(steps) == count

@@ -113,7 +113,7 @@ class TestLostWorkers:
     def test_silence_is_reported_and_then_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A cluster without workers replies to nothing."""
         throttle, reported = Throttle(PATIENT), list[str]()
-        monkeypatch.setattr(executor_runner, "_LOOK", 0.01)
+        monkeypatch.setattr(executor_runner, "_CHECK_SECONDS", 0.01)
         monkeypatch.setattr(executor_runner, "_SILENCE", 0.02)
         monkeypatch.setattr(executor_runner, "LONGEST_SILENCE", 0.1)
         monkeypatch.setattr(throttle, "add_error", lambda _, error: reported.append(error))

@@ -31,8 +31,6 @@ from pytest_mipro.evaluate.failures import (
 from pytest_mipro.records import Failure, Row, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_mipro.records import FailureReason
 
 
@@ -152,13 +150,6 @@ def test_error_in_a_group_is_found() -> None:
         pytest.skip("Python 3.10 has no exception groups")
 
     assert infrastructure_cause(group("calls failed", [ValueError("x"), RATE])) is RATE
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[faulty.Server]:
-    """Return a server that replies with the error of a test."""
-    with faulty.Server.running() as running:
-        yield running
 
 
 TEMPORARY = [

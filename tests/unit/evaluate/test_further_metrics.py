@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dspy
 import pytest
-from sums import Function, add, exact, sums
+from sums import Function, add, exact, fail_on_one, sums
 
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
@@ -33,17 +33,9 @@ def half(example: dspy.Example, prediction: dspy.Prediction, trace: object = Non
     return 0.5
 
 
-def no_ones(question: str) -> dspy.Prediction:
-    """Answer a sum unless it begins with a one."""
-    if question.startswith("1 "):
-        message = "no ones"
-        raise ValueError(message)
-    return add(question)
-
-
 def own(question: str) -> Own:
     """Answer a sum with a prediction that cannot be restored."""
-    return Own(**no_ones(question))
+    return Own(**fail_on_one(question))
 
 
 EVALUATOR = Evaluator(half, {}, "half", "predictions")
@@ -73,7 +65,7 @@ def test_one_run_is_scored_by_all_metrics(store: Store) -> None:
 
     The row that failed is not stored.
     """
-    program = Function(no_ones)
+    program = Function(fail_on_one)
     rows = evaluated(store, program, together=True, metric=spoil)
     assert EXACT.missing(store, rows) == 0
     assert EXACT.stored(store, rows) == scores(store, rows) == [1.0, 0.0, 1.0]
@@ -82,7 +74,7 @@ def test_one_run_is_scored_by_all_metrics(store: Store) -> None:
 
 def test_a_new_metric_scores_stored_predictions(store: Store) -> None:
     """The program runs no more, also where it failed."""
-    program = Function(no_ones)
+    program = Function(fail_on_one)
     rows = evaluated(store, program, together=False)
     assert EXACT.missing(store, rows) == 2
     assert EXACT.stored(store, rows) is None

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 import faulty
@@ -9,9 +9,6 @@ import pytest
 from dspy import lm15
 
 from pytest_mipro.evaluate.replies import ReplyLog, reply_fault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.uses("dspy")
 
@@ -25,13 +22,6 @@ FAULTS = {
     "FILTERED": "filter",
     "REFUSAL": "refusal",
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[faulty.Server]:
-    """Return a server that replies as a test says."""
-    with faulty.Server.running() as running:
-        yield running
 
 
 def chat(finish_reason: str, content: str | None, **message: object) -> SimpleNamespace:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dspy
 import pytest
 from executors import calls_in, logged_lm
-from sums import Asking, Function, add, evaluate, evaluator_of, exact, sums
+from sums import Asking, Function, evaluate, evaluator_of, exact, fail_on_one, sums
 
 from pytest_mipro.errors import BudgetExceeded, InfrastructureError, MetricError, ProgramError
 from pytest_mipro.evaluate import StoredRows, WorkerPool, cached_responses, run_to_completion
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from pytest_mipro.store import Store
 
 pytestmark = pytest.mark.uses("cloudpickle", "dspy")
-
-
-def fail_on_one(question: str) -> dspy.Prediction:
-    """Add, but raise on the sum that begins with 1."""
-    if question.startswith("1 "):
-        message = "no ones"
-        raise ValueError(message)
-    return add(question)
 
 
 def leave(question: str) -> dspy.Prediction:

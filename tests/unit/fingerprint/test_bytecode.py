@@ -150,7 +150,7 @@ def test_code_of_an_unknown_loader_has_a_key_of_its_own(file: Path) -> None:
     assert metric_key(plain) != metric_key(doubled)
 
 
-def test_code_of_an_added_loader_is_held_against_its_file(
+def test_code_of_an_added_loader_is_compared_with_its_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Code that a loader is known to make of a file has the file's key, and no other code has."""

@@ -299,8 +299,8 @@ def test_equal_keys_have_no_changes(earlier: Fingerprint, current: Fingerprint) 
 @given(earlier=PARTS, current=PARTS)
 def test_changed_rows_are_counted_once(earlier: Fingerprint, current: Fingerprint) -> None:
     """The counts in the words add up to the rows that differ."""
-    digests = (earlier.digests, current.digests)
-    parts = {*earlier.digests, *current.digests}
+    digests = (earlier.parts, current.parts)
+    parts = {*earlier.parts, *current.parts}
     changed = [part for part in parts if digests[0].get(part) != digests[1].get(part)]
 
     changes = current.changes_since(earlier.parts)

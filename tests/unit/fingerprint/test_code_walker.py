@@ -9,6 +9,7 @@ from reached_code import DEPENDENCIES, Dependency
 from ticket_project import edited
 
 from pytest_mipro.fingerprint import task_fingerprint
+from pytest_mipro.fingerprint.parts import code_part
 
 if TYPE_CHECKING:
     from fingerprints import Load
@@ -75,7 +76,7 @@ def test_recursion_ends(load: Load) -> None:
 
     parts = task_fingerprint(simple_task(load({"user_code.py": code}).metric)).parts
 
-    assert {"code/user_code.odd", "code/user_code.even"} <= set(parts)
+    assert {code_part("user_code.odd"), code_part("user_code.even")} <= set(parts)
 
 
 def test_object_with_its_own_method_as_attribute_has_a_key(load: Load) -> None:

@@ -6,6 +6,7 @@ import pytest
 from fingerprints import simple_task
 
 from pytest_mipro.fingerprint import metric_key, task_fingerprint
+from pytest_mipro.fingerprint.parts import Kind
 
 if TYPE_CHECKING:
     from fingerprints import Load
@@ -37,7 +38,7 @@ def test_class_of_the_standard_library_that_generates_methods_adds_none(load: Lo
 
     parts = task_fingerprint(simple_task(load({"user_code.py": code}).metric)).parts
 
-    assert [part for part in parts if part.startswith("code/")] == ["code/user_code.Judge"]
+    assert [part.name for part in parts if part.kind is Kind.CODE] == ["user_code.Judge"]
 
 
 def test_long_number_has_a_key(load: Load) -> None:

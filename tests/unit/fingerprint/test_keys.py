@@ -220,7 +220,7 @@ def test_algorithm_version_is_part_of_the_key(load: Load, monkeypatch: pytest.Mo
     task = load(FILES).task()
     original = task_fingerprint(task)
 
-    monkeypatch.setattr(fingerprint.keys, "ALGORITHM", fingerprint.ALGORITHM + 1)
+    monkeypatch.setattr(fingerprint.keys, "ALGORITHM", fingerprint.keys.ALGORITHM + 1)
 
     assert_changes(original, task_fingerprint(task), "algorithm version changed")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 import pytest
-from fingerprints import assert_changes, holding, length, simple_task
+from fingerprints import Library, assert_changes, holding, length, simple_task
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,15 +71,6 @@ def test_plain_values_have_one_key_if_they_are_equal(first: object, second: obje
     texts = [json.dumps(value, sort_keys=True) for value in (first, second)]
 
     assert (keys[0] == keys[1]) == (texts[0] == texts[1])
-
-
-class Library(dspy.Module):
-    """Holds documents."""
-
-    def __init__(self, pages: list[Any]) -> None:
-        super().__init__()
-        self.say = dspy.Predict("question -> answer")
-        self.pages = pages
 
 
 @pytest.mark.parametrize(

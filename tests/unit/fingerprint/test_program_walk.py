@@ -4,21 +4,12 @@ from typing import Any
 
 import dspy
 import pytest
-from fingerprints import length, simple_task
+from fingerprints import Library, length, simple_task
 
 from pytest_mipro.errors import FingerprintError
 from pytest_mipro.fingerprint import described_once, predictions_key, task_fingerprint
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
-
-
-class Library(dspy.Module):
-    """Holds documents."""
-
-    def __init__(self, pages: list[Any]) -> None:
-        super().__init__()
-        self.say = dspy.Predict("question -> answer")
-        self.pages = pages
 
 
 DESCRIBED: list[str] = []

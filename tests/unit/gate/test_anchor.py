@@ -31,9 +31,9 @@ def judge(right: int, tolerance: float = 0.02, anchor: Scorecard | None = None) 
     return judge_against_anchor(scores, card(right), tolerance=tolerance, alpha=0.025)
 
 
-def verdict(word: VerdictWord, *, tolerated: bool = False) -> Verdict:
+def verdict(word: VerdictWord) -> Verdict:
     """Return a verdict against the reference."""
-    return Verdict("no_regression", word, "as good as the reference", None, tolerated)
+    return Verdict("no_regression", word, "as good as the reference", None)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_comparison_is_that_of_the_word() -> None:
     for right in (38, 20):
         comparison = judge(right).applied_to(verdict("PASS")).comparison
         assert comparison is not None
-        assert (comparison.baseline, comparison.compiled) == (0.8, right / N)
+        assert (comparison.comparator, comparison.compiled) == (0.8, right / N)
 
 
 def test_the_tolerance_itself_is_tolerated() -> None:

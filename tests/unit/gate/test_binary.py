@@ -54,7 +54,7 @@ class TestComparison:
         """Means, difference and n are those of the scores."""
         comparison = compare(*scores_of(10, 5, 1, 4))
         assert comparison.n == 20
-        assert comparison.baseline == pytest.approx(11 / 20)
+        assert comparison.comparator == pytest.approx(11 / 20)
         assert comparison.compiled == pytest.approx(15 / 20)
         assert comparison.difference == pytest.approx(4 / 20)
         assert comparison.margin == 0

@@ -15,8 +15,6 @@ from pytest_mipro.gate.costs import RESCORE, CostComparator, costs_no_more
 from pytest_mipro.gate.paired import compare_costs
 from pytest_mipro.records import ExampleCost, PairedComparison, Scorecard, Usage, Verdict
 
-pytestmark = pytest.mark.uses("numpy")
-
 REPETITIONS = 4 * settings().max_examples
 """Samples from which a rate is estimated."""
 FREE = 0.0

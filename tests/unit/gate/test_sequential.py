@@ -10,7 +10,7 @@ from scipy import stats
 
 from pytest_mipro.gate.paired import compare
 from pytest_mipro.gate.sequential import (
-    InterimLook,
+    InterimAnalysis,
     SequentialDesign,
     boundaries,
     compare_at,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.uses("numpy")
 
 REPETITIONS = 4 * settings().max_examples
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
-DESIGN = SequentialDesign.of(200, 0.05)
+DESIGN = SequentialDesign((50, 100, 150, 200), 0.05)
 
 
 def comparison_of(p_value: float, p_opposite: float) -> PairedComparison:
@@ -84,23 +84,21 @@ def test_the_drift_has_the_power() -> None:
 
 
 class TestDesign:
-    def test_four_looks(self) -> None:
-        """Looks are a quarter of the examples apart, and later ones less strict."""
-        assert DESIGN.sizes == (50, 100, 150, 200)
+    def test_later_analyses_are_less_strict(self) -> None:
+        """The first takes overwhelming evidence, the last hardly more than alpha."""
         assert list(DESIGN.levels) == sorted(DESIGN.levels)
         assert DESIGN.levels[0] < 0.001
         assert 0.04 < DESIGN.levels[-1] < 0.05
         assert list(DESIGN.futile) == sorted(DESIGN.futile, reverse=True)
 
-    def test_few_examples_have_fewer_looks(self) -> None:
-        """No look is without a new example."""
-        assert SequentialDesign.of(2, 0.05).sizes == (1, 2)
-        assert SequentialDesign.of(1, 0.05).levels == pytest.approx((0.05,))
+    def test_a_single_analysis_has_all_of_alpha(self) -> None:
+        """It is a test without a design."""
+        assert SequentialDesign((1,), 0.05).levels == pytest.approx((0.05,))
 
     def test_the_price_is_small(self) -> None:
-        """A difference has to be a few percent larger than with a single look."""
+        """A difference has to be a few percent larger than with a single analysis."""
         assert 1.01 < DESIGN.inflation < 1.1
-        assert SequentialDesign.of(1, 0.05).inflation == pytest.approx(1)
+        assert SequentialDesign((1,), 0.05).inflation == pytest.approx(1)
 
 
 class TestFutility:
@@ -128,56 +126,59 @@ class TestFutility:
         is_futile: bool,
     ) -> None:
         """Asking is futile where the awaited word is unlikely."""
-        look = InterimLook(DESIGN, number)
-        repeated = comparison_of(look.repeated_p(p_value), look.repeated_p(p_opposite))
-        assert look.is_futile(repeated, awaited) is is_futile
+        analysis = InterimAnalysis(DESIGN, number)
+        repeated = comparison_of(analysis.repeated_p(p_value), analysis.repeated_p(p_opposite))
+        assert analysis.is_futile(repeated, awaited) is is_futile
 
 
 class TestRepeatedPValue:
     @pytest.mark.parametrize("number", [1, 2, 3, 4])
     def test_it_is_below_alpha_exactly_at_the_boundary(self, number: int) -> None:
-        """A p-value at the look's level becomes alpha, and the order of p-values stays."""
-        look = InterimLook(DESIGN, number)
-        below, above = look.repeated_p(look.level * 0.999), look.repeated_p(look.level * 1.001)
+        """A p-value at the analysis's level becomes alpha, and the order of p-values stays."""
+        analysis = InterimAnalysis(DESIGN, number)
+        below, above = (
+            analysis.repeated_p(analysis.level * 0.999),
+            analysis.repeated_p(analysis.level * 1.001),
+        )
         assert below < 0.05 <= above
         assert above - below < 0.001
-        assert look.repeated_p(1e-9) < below
-        assert above < look.repeated_p(0.5) < look.repeated_p(0.99)
+        assert analysis.repeated_p(1e-9) < below
+        assert above < analysis.repeated_p(0.5) < analysis.repeated_p(0.99)
 
     def test_it_is_no_smaller_than_the_single_one(self) -> None:
         """Looking several times is no better evidence than looking once."""
         for number in (1, 2, 3, 4):
             for p_value in (1e-4, 0.01, 0.2):
-                assert InterimLook(DESIGN, number).repeated_p(p_value) >= p_value * 0.999
+                assert InterimAnalysis(DESIGN, number).repeated_p(p_value) >= p_value * 0.999
 
 
-def test_a_look_is_judged_by_its_own_numbers() -> None:
-    """Word, p-value and interval agree at each look, and the sentence says which look it is."""
+def test_an_analysis_is_judged_by_its_own_numbers() -> None:
+    """Word, p-value and interval agree at each analysis, and the sentence has its number."""
     rng = np.random.default_rng(5)
     for size, number in zip(DESIGN.sizes, (1, 2, 3, 4), strict=True):
         baseline, compiled = (rng.random((2, size)) < [[0.45], [0.7]]).astype(float).tolist()
         names = tuple(map(str, range(size)))
         cards = [Scorecard(names, tuple(scores), Usage()) for scores in (baseline, compiled)]
-        look = InterimLook(DESIGN, number)
-        better = beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False, look=look)
+        analysis = InterimAnalysis(DESIGN, number)
+        better = beats_baseline(*cards, margin=0.0, alpha=0.05, unchanged=False, analysis=analysis)
         accepted = AcceptedScores(cards[1], "accept")
-        worse = no_regression(accepted, cards[0], tolerance=0.02, alpha=0.05, look=look)
+        worse = no_regression(accepted, cards[0], tolerance=0.02, alpha=0.05, analysis=analysis)
         for verdict in (better, worse):
             comparison = verdict.comparison
             assert comparison is not None
             assert (comparison.p_value < 0.05) is (comparison.low > comparison.margin)
             assert (comparison.p_opposite < 0.05) is (comparison.high < comparison.margin)
-            assert f"look {number} of 4, at {size} of 200 held-out" in verdict.sentence
+            assert f"analysis {number} of 4, at {size} of 200 held-out" in verdict.sentence
             assert "at 90%" in verdict.sentence
 
 
-def test_early_looks_are_wider_and_promise_what_all_examples_show() -> None:
-    """The interval of a look is wider than a single one; what is detectable is about the end's."""
+def test_early_analyses_are_wider_and_promise_what_all_examples_show() -> None:
+    """The interval is wider than a single one; what is detectable is about the end's."""
     rng = np.random.default_rng(6)
     baseline, compiled = rng.random((2, 50)).tolist()
     single, repeated = (
         compare(baseline, compiled),
-        compare_at(InterimLook(DESIGN, 1), baseline, compiled),
+        compare_at(InterimAnalysis(DESIGN, 1), baseline, compiled),
     )
     assert repeated.low < single.low
     assert repeated.high > single.high
@@ -191,12 +192,12 @@ def test_sequential_verdicts_keep_alpha_and_save_rows() -> None:
     for _ in range(REPETITIONS):
         baseline, compiled = rng.random((2, 200)).tolist()
         for number, size in enumerate(DESIGN.sizes, 1):
-            look = InterimLook(DESIGN, number)
+            analysis = InterimAnalysis(DESIGN, number)
             p_value = stats.ttest_rel(
                 compiled[:size], baseline[:size], alternative="greater"
             ).pvalue
-            if p_value < look.level or p_value > DESIGN.futile[number - 1] or look.is_last:
-                passed += p_value < look.level
+            if p_value < analysis.level or p_value > DESIGN.futile[number - 1] or analysis.is_last:
+                passed += p_value < analysis.level
                 rows += size
                 break
     assert passed / REPETITIONS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)

@@ -36,9 +36,9 @@ COMPARISON = PairedComparison(
 )
 
 
-def verdict(word: VerdictWord, p_fail: float | None, *, held: bool = False) -> Verdict:
+def verdict(word: VerdictWord, p_fail: float | None, *, deferred: bool = False) -> Verdict:
     """Return a verdict with the p-value of its FAIL."""
-    return Verdict("no_regression", word, "so and so", COMPARISON, p_fail=p_fail, held=held)
+    return Verdict("no_regression", word, "so and so", COMPARISON, p_fail=p_fail, deferred=deferred)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_the_evidence_for_a_fail(kind: str, metrics: int, p_value: float) -> Non
 def test_a_fail_that_is_one_of_many_does_not_stand() -> None:
     """All tested verdicts count, also those that passed; both p-values are said."""
     family = [
-        verdict("FAIL", 0.001, held=True),
-        verdict("FAIL", 0.03, held=True),
+        verdict("FAIL", 0.001, deferred=True),
+        verdict("FAIL", 0.03, deferred=True),
         verdict("PASS", 0.9),
         verdict("FAIL", None),
     ]
@@ -105,14 +105,14 @@ def test_a_fail_that_is_one_of_many_does_not_stand() -> None:
 
 def test_a_fail_is_judged_at_its_own_alpha() -> None:
     """A stricter test stays one."""
-    judged = replace(verdict("FAIL", 0.009, held=True), alpha=0.01)
+    judged = replace(verdict("FAIL", 0.009, deferred=True), alpha=0.01)
     family = [judged, verdict("PASS", 0.5)]
-    assert [item.held for item in corrected_by_holm(family, range(2))] == [True, False]
+    assert [item.deferred for item in corrected_by_holm(family, range(2))] == [True, False]
 
 
 def test_a_question_that_is_asked_again_is_no_further_test() -> None:
     """To assert on a FAIL many times does not let it pass."""
-    again = [verdict("FAIL", 0.02, held=True)] * 20
+    again = [verdict("FAIL", 0.02, deferred=True)] * 20
     corrected = corrected_by_holm([*again, verdict("PASS", 0.9)], [0] * 20 + [1])
     assert {item.p_corrected for item in corrected[:20]} == {0.04}
     assert not any(corrected[:20])

@@ -173,7 +173,7 @@ class TestImprovementSentence:
         assert comparison is not None
         for figure in (
             f"compiled {comparison.compiled:.3f}",
-            f"baseline {comparison.baseline:.3f}",
+            f"baseline {comparison.comparator:.3f}",
             f"difference {comparison.difference:+.3f}",
             f"[{comparison.low:+.3f}, {comparison.high:+.3f}] at 90%",
             f"n = {comparison.n}",
@@ -360,7 +360,7 @@ class TestRegressionSentence:
         p_value = comparison.p_opposite if word == "FAIL" else comparison.p_value
         for figure in (
             f"compiled {comparison.compiled:.3f}",
-            f"reference {comparison.baseline:.3f}",
+            f"reference {comparison.comparator:.3f}",
             f"difference {comparison.difference:+.3f}",
             f"[{comparison.low:+.3f}, {comparison.high:+.3f}] at 90%",
             f"p = {p_text(p_value, 0.05)} (exact score test)",

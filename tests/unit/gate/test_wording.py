@@ -48,7 +48,7 @@ def test_a_rounded_bound_stays_on_its_side_of_the_margin() -> None:
 
 def test_bounds_of_costs_are_ratios() -> None:
     """They are how many times as much the compiled program takes, and never below 0."""
-    costs = replace(COMPARISON, baseline=100.0, low=-130.0, high=10.0, margin=20.0, unit="tokens")
+    costs = replace(COMPARISON, comparator=100.0, low=-130.0, high=10.0, margin=20.0, unit="tokens")
     assert bounds_text(costs) == "[0.00, 1.10]"
 
 

@@ -181,7 +181,6 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         TEXT,
         TEXT,
         st.dictionaries(KEY, TEXT, max_size=3),
-        st.dictionaries(KEY, TEXT, max_size=3),
         FIELDS,
         USAGE,
         NUMBER,
@@ -318,7 +317,7 @@ def test_huge_record_survives() -> None:
         lambda fields: Row("key", 1.0, fields),
         lambda fields: Trace("key", 1.0, {"self": [fields]}),
         lambda fields: Prompt("self", "ExampleResult.", (fields,)),
-        lambda fields: Artifact("key", "task", {}, {}, fields, Usage(), 1.0, "today"),
+        lambda fields: Artifact("key", "task", {}, fields, Usage(), 1.0, "today"),
     ],
     ids=["Row", "Trace", "Prompt", "Artifact"],
 )

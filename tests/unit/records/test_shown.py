@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pytest_mipro.records import MOST_SHOWN, Row, shown_row
+from pytest_mipro.records import Row, shown_row
+from pytest_mipro.records.shown import MOST_SHOWN
 
 ROW = Row("k", 1.0, {"answer": "short", "facts": ["x" * MOST_SHOWN, 1, None]}, feedback="good")
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pytest_mipro.redaction import Secrets
 from pytest_mipro.redaction.names import Strength, strength
+from pytest_mipro.redaction.secrets import Secrets
 
 
 @pytest.fixture

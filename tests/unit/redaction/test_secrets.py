@@ -10,7 +10,7 @@ from pytest_mipro.records import ExampleResult, Failure
 
 if TYPE_CHECKING:
     from pytest_mipro.canonical import JSON
-    from pytest_mipro.redaction import Secrets
+    from pytest_mipro.redaction.secrets import Secrets
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 

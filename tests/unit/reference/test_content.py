@@ -19,13 +19,13 @@ from pytest_mipro.reference.content import (
     prompts_of,
     read_reference,
 )
-from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pytest_mipro.records import Acceptance
+    from pytest_mipro.reference.location import ReferenceLocation
 
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 PARTS = {"metric": "12", "model": "34"}
@@ -40,7 +40,6 @@ REFERENCE = Reference(
     test="test_x",
     key=digest(PARTS),
     parts=PARTS,
-    where={"metric": "test_x.py:3"},
     metric="56",
     baseline={"b": 0.0, "a": 1.0},
     compiled={"a": 1.0, "b": 0.5},
@@ -52,14 +51,6 @@ REFERENCE = Reference(
     state=STATE,
 )
 FIELDS = {"add": ("question", "answer")}
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> ReferenceLocation:
-    """Return the location for a test in an empty folder."""
-    return ReferenceLocation.beside(
-        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
-    )
 
 
 def accept(
@@ -78,6 +69,16 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
     path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def refuses_edited_scores(
+    location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    """Check that edited scores are an error that names the problem."""
+    accept(location, REFERENCE)
+    edit(location.scores, change)
+    with pytest.raises(DamagedReference, match=problem):
+        read_reference(location)
 
 
 WITH_COSTS = replace(
@@ -237,7 +238,6 @@ class TestAcceptance:
         "values",
         [
             {},
-            {"where": {"metric": "test_x.py:99"}},
             {"usage": dict.fromkeys(("compile", "baseline", "compiled"), Usage())},
             {"versions": {"pytest-mipro": "9.9"}},
         ],
@@ -245,7 +245,7 @@ class TestAcceptance:
     def test_unchanged_files_are_not_written(
         self, location: ReferenceLocation, values: dict[str, Any]
     ) -> None:
-        """Places in code, usage and versions alone do not replace the files."""
+        """Usage and versions alone do not replace the files."""
         accept(location, REFERENCE)
         unchanged = location.scores.stat().st_mtime_ns, location.scores.read_bytes()
         assert accept(location, replace(REFERENCE, **values), REFERENCE).change == "unchanged"
@@ -298,7 +298,6 @@ REFERENCES = st.builds(
     test=KEY,
     key=KEY,
     parts=TEXTS,
-    where=TEXTS,
     metric=KEY,
     baseline=SCORES,
     compiled=SCORES,
@@ -366,16 +365,10 @@ class TestSeal:
         ],
     )
     def test_edited_scores(
-        self,
-        location: ReferenceLocation,
-        change: Callable[[dict[str, Any]], object],
-        problem: str,
+        self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
     ) -> None:
         """They are an error with the next step."""
-        accept(location, REFERENCE)
-        edit(location.scores, change)
-        with pytest.raises(DamagedReference, match=problem):
-            read_reference(location)
+        refuses_edited_scores(location, change, problem)
 
     def test_an_exchanged_program(self, location: ReferenceLocation) -> None:
         """The seal is on the program, too."""
@@ -503,10 +496,7 @@ class TestDamage:
         self, location: ReferenceLocation, change: Callable[[dict[str, Any]], object], problem: str
     ) -> None:
         """The error names the problem in the content."""
-        accept(location, REFERENCE)
-        edit(location.scores, change)
-        with pytest.raises(DamagedReference, match=problem):
-            read_reference(location)
+        refuses_edited_scores(location, change, problem)
 
     @pytest.mark.parametrize(
         "change",

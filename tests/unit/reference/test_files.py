@@ -6,20 +6,13 @@ import pytest
 
 from pytest_mipro.errors import DamagedReference, ReferenceFileError
 from pytest_mipro.reference.files import damaged, has_conflict, load, write, write_whole
-from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_mipro.reference.location import ReferenceLocation
+
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> ReferenceLocation:
-    """Return the location for a test in an empty folder."""
-    return ReferenceLocation.beside(
-        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
-    )
 
 
 def test_data_is_read_back(location: ReferenceLocation) -> None:

@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from version_control import git
 
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.reference.git import content_at, tracked_file
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def git(folder: Path, *arguments: str) -> None:
-    """Run git in a folder."""
-    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture

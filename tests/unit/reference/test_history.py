@@ -23,11 +23,12 @@ from pytest_mipro.reference.history import (
     united_looks,
     write_history,
 )
-from pytest_mipro.reference.location import ReferenceLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_mipro.reference.location import ReferenceLocation
 
 COMMAND = "pytest --mipro --mipro-update test_x.py::test_x"
 PARTS = {"metric": "12"}
@@ -35,7 +36,6 @@ REFERENCE = Reference(
     test="test_x",
     key=digest(PARTS),
     parts=PARTS,
-    where={},
     metric="56",
     baseline={"a": 0.0, "b": 0.0},
     compiled={"a": 1.0, "b": 0.5},
@@ -48,14 +48,6 @@ REFERENCE = Reference(
 )
 HISTORY = first_history(REFERENCE)
 FIRST, SECOND = LedgerEntry(1, "run", 9, ("a",)), LedgerEntry(2, "rescore", 9, ("b", "c"))
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> ReferenceLocation:
-    """Return the location for a test in an empty folder."""
-    return ReferenceLocation.beside(
-        tmp_path / "test_x.py", ["test_x"], command=COMMAND, root=tmp_path
-    )
 
 
 def edit(location: ReferenceLocation, change: Callable[[dict[str, Any]], object]) -> None:
@@ -92,8 +84,8 @@ class TestHistory:
         assert accepting(reference, history) == history
 
     def test_an_identity_is_that_of_program_and_scores(self) -> None:
-        """Places in the code and usage are not part of it."""
-        assert replace(REFERENCE, where={"metric": "test_x.py:9"}).identity == REFERENCE.identity
+        """Usage is not part of it."""
+        assert replace(REFERENCE, usage={}).identity == REFERENCE.identity
         assert scored(a=1.0, b=1.0).identity != REFERENCE.identity
         assert replace(REFERENCE, state={}).identity != REFERENCE.identity
 

@@ -34,11 +34,11 @@ HOSTILE = [
 ]
 
 
-def location_of(
-    *names: str, file: str = "/repo/tests/test_router.py", root: str = "/repo"
-) -> ReferenceLocation:
+def location_of(*names: str, root: str = "/repo") -> ReferenceLocation:
     """Return the location for a test."""
-    return ReferenceLocation.beside(Path(file), names, command="accept", root=Path(root))
+    return ReferenceLocation.beside(
+        Path("/repo/tests/test_router.py"), names, command="accept", root=Path(root)
+    )
 
 
 def test_the_files_are_beside_the_test() -> None:

@@ -11,7 +11,10 @@ import summaries
 
 from pytest_mipro.gate import compare
 from pytest_mipro.records import ExampleCost, Migration, Scorecard, Usage
-from pytest_mipro.report import Summary, TaskSummary, render_html, render_json, render_markdown
+from pytest_mipro.report import Summary, TaskSummary
+from pytest_mipro.report.html import render_html
+from pytest_mipro.report.json_report import render_json
+from pytest_mipro.report.markdown import render_markdown
 from pytest_mipro.report.migrations import migration_tables, render_migrations
 from pytest_mipro.report.summary import headline
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import summaries
 
 from pytest_mipro.records import Usage
-from pytest_mipro.report import render_html, render_markdown
+from pytest_mipro.report.html import render_html
+from pytest_mipro.report.markdown import render_markdown
 from pytest_mipro.report.optimizers import optimizer_tables, render_optimizers
 from pytest_mipro.report.summary import Summary, summarize
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SCORES = {"bootstrap": (1.0, 1.0, 0.0, 0.0), "mipro": (1.0, 1.0, 1.0, 0.0)}
 
 
-def summary_of(scores: Mapping[str, tuple[float, ...]], test: str = "test_a.py::test") -> Summary:
+def summary_of(scores: Mapping[str, tuple[float, ...]]) -> Summary:
     """Return a session with a test that was run with these optimizers."""
     tasks = []
     for number, (optimizer, values) in enumerate(scores.items(), 1):
@@ -26,7 +27,7 @@ def summary_of(scores: Mapping[str, tuple[float, ...]], test: str = "test_a.py::
         card = replace(report.compiled, examples=tuple("abcd"), scores=values, clusters=())
         report = replace(
             report,
-            test=f"{test}[{optimizer}]",
+            test=f"test_a.py::test[{optimizer}]",
             compiled=card,
             optimizer=optimizer,
             compile_usage=Usage(number * 100, 1000, 20),

@@ -254,7 +254,7 @@ class TestTable:
 
     def test_unmet_verdicts_with_other_figures_have_lines(self) -> None:
         """A verdict that passed, or has the figures of the task, has none."""
-        lost = replace(COMPARISON, baseline=0.95, difference=-0.275, low=-0.4, high=-0.1)
+        lost = replace(COMPARISON, comparator=0.95, difference=-0.275, low=-0.4, high=-0.1)
         same_means = replace(COMPARISON, margin=0.1, low=0.05)
         verdicts = (
             Verdict("beats_baseline", "INCONCLUSIVE", "so", same_means),

@@ -33,7 +33,7 @@ def worse(checkout: Checkout) -> Task:
     return task
 
 
-def test_a_worse_program_is_held_against_the_anchor(accepted: Checkout) -> None:
+def test_a_worse_program_is_compared_with_the_anchor(accepted: Checkout) -> None:
     """The sentence names the reference and the anchor, also in a run that asks for nothing."""
     task = worse(accepted)
     for policy in ({}, {"frozen": True}, {"update": True}):
@@ -80,7 +80,7 @@ def test_another_verdict_needs_no_anchor(accepted: Checkout) -> None:
     ],
     ids=["added", "removed", "edited"],
 )
-def test_common_examples_are_held_against_the_anchor(
+def test_common_examples_are_compared_with_the_anchor(
     accepted: Checkout, examples: tuple[object, ...], compared: str
 ) -> None:
     """Examples that the anchor was not scored on are left out, and counted."""

@@ -41,7 +41,7 @@ def in_documents(sizes: Sequence[int]) -> tuple[dspy.Example, ...]:
     ],
 )
 def test_a_batch_has_enough_examples(tmp_path: Path, count: int, sizes: tuple[int, ...]) -> None:
-    """There are four looks, or fewer where batches would be too small to be worth it."""
+    """There are four analyses, or fewer where batches would be too small to be worth it."""
     assert batches(tmp_path, *sums(100, count)).sizes == sizes
 
 
@@ -49,7 +49,7 @@ def test_other_tasks_have_one_batch(tmp_path: Path) -> None:
     """All their examples are asked at once, so that a comparison has no design."""
     single = batches(tmp_path, *sums(100, 80), sequential=False)
     assert (single.sizes, single.examples_at(1)) == ((80,), sums(100, 80))
-    assert single.look(1, 0.05) is None
+    assert single.analysis(1, 0.05) is None
 
 
 def test_the_order_is_that_of_the_content(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_a_cluster_is_asked_at_once(tmp_path: Path) -> None:
 
 
 def test_only_common_examples_count(tmp_path: Path) -> None:
-    """The looks of a comparison are at the examples that both programs have."""
+    """The analyses of a comparison are at the examples that both programs have."""
     design = batches(tmp_path, *sums(100, 80))
     late = {*design.names} - {*design.names_at(2)}
     assert [design.compared(number, late) for number in (1, 2, 3, 4)] == [0, 0, 20, 40]
-    look = design.look(3, 0.05, late)
-    assert look is not None
-    assert (look.number, look.design.sizes) == (1, (20, 40))
-    assert design.look(4, 0.05, design.names_at(1)) is None
+    analysis = design.analysis(3, 0.05, late)
+    assert analysis is not None
+    assert (analysis.number, analysis.design.sizes) == (1, (20, 40))
+    assert design.analysis(4, 0.05, design.names_at(1)) is None
 
 
 def test_a_task_on_some_examples(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_asking_stops_when_the_verdict_is_clear(
         report = outcome.report()
         assert run.session.usage.calls == checkout.calls
     assert (verdict.word, checkout.calls) == (word, 2 * count)
-    assert verdict.sentence.startswith(f"look {count // 20} of 4, at {count} of 80 held-out")
+    assert verdict.sentence.startswith(
+        f"interim analysis {count // 20} of 4, at {count} of 80 held-out"
+    )
     assert report.usage.calls == checkout.calls
     assert report.comparison.n == len(report.held_out) == count
     assert report.baseline.total == report.compiled.total == N
@@ -93,12 +95,12 @@ def test_asking_stops_when_the_verdict_is_clear(
 
 
 def test_a_verdict_does_not_depend_on_others(tmp_path: Path) -> None:
-    """It has the look at which it is clear, also where more rows are there already."""
+    """It has the analysis at which it is clear, also where more rows are there already."""
     checkout = started(tmp_path, LIKELY)
     with running(checkout) as outcome:
         alone = outcome.beats_baseline()
         strict = outcome.beats_baseline(margin=0.2)
-        assert strict.sentence.startswith("look 3 of 4")
+        assert strict.sentence.startswith("interim analysis 3 of 4")
         assert len(outcome.compiled.scores) == 60
         assert outcome.beats_baseline() == alone
     with running(checkout) as outcome:
@@ -125,7 +127,7 @@ def test_scores_that_are_read_before_a_verdict_are_complete(tmp_path: Path) -> N
         assert outcome.compiled.score == 1
         assert checkout.calls == 2 * N
         assert outcome.compiled.card.total is None
-        assert outcome.beats_baseline().sentence.startswith("look 1 of 4, at 20 of 80")
+        assert outcome.beats_baseline().sentence.startswith("interim analysis 1 of 4, at 20 of 80")
     with running(checkout, changed(checkout, 100)) as outcome:
         pass
     assert len(outcome.compiled.scores) == 20
@@ -141,7 +143,7 @@ def test_a_program_with_the_baselines_prompts_needs_one_batch(tmp_path: Path) ->
 
 
 def test_costs_are_judged_on_all_examples(tmp_path: Path) -> None:
-    """Their verdict has no looks."""
+    """Their verdict has no interim analyses."""
     checkout = started(tmp_path, SURE)
     with running(checkout) as outcome:
         verdict = outcome.costs_no_more(ratio=1.5)
@@ -151,11 +153,11 @@ def test_costs_are_judged_on_all_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["update", "rescore"])
 def test_some_runs_ask_all_examples(tmp_path: Path, policy: str) -> None:
-    """A reference has all scores; verdicts have the look at which they are clear all the same."""
+    """A reference has all scores; verdicts stop at the analysis that makes them clear."""
     checkout = started(tmp_path, SURE)
     with running(checkout, None, **{policy: True}) as outcome:
         assert checkout.calls == 2 * N
-        assert outcome.beats_baseline().sentence.startswith("look 1 of 4, at 20 of 80")
+        assert outcome.beats_baseline().sentence.startswith("interim analysis 1 of 4, at 20 of 80")
         assert len(outcome.compiled.scores) == N
 
 
@@ -208,7 +210,7 @@ class TestRegression:
             assert comparison is not None
             assert (verdict.word, len(outcome.compiled.scores)) == ("FAIL", 25)
             assert comparison.n < 25
-            assert f"look 1 of 4, at {comparison.n} of 80" in verdict.sentence
+            assert f"interim analysis 1 of 4, at {comparison.n} of 80" in verdict.sentence
 
     def test_what_is_measured_below_the_anchor_takes_all_examples(self, accepted: Checkout) -> None:
         """An anchor that is not the reference decides with all rows, unless a loss is shown."""

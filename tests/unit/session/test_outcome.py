@@ -8,7 +8,7 @@ from sessions import COMMAND, Adder, instructed, outcome_of, scorecard, unchange
 
 from pytest_mipro.errors import DeclarationError, ReferenceFileError
 from pytest_mipro.records import Acceptance, ExampleCost, Means, Report, Scorecard, Usage
-from pytest_mipro.session import ReferenceProgram
+from pytest_mipro.session.results import ReferenceProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,12 +34,12 @@ ACCEPT_ANEW = (
     f"the costs of the reference's answers are unknown; accept anew with: {COMMAND} --mipro-rescore"
 )
 ACCEPTED_NOW = Acceptance("first", (), Means(6, 0.0, 1.0), ())
+MISFIT = ReferenceFileError("it does not fit the code any more")
 
 
 def misfit() -> Adder:
     """Raise the error of an accepted program that does not fit the code."""
-    message = "it does not fit the code any more"
-    raise ReferenceFileError(message)
+    raise MISFIT
 
 
 def accepted(
@@ -305,7 +305,7 @@ def test_a_report_has_the_prompts(tmp_path: Path) -> None:
 
 def test_a_report_leaves_out_a_program_that_does_not_fit(tmp_path: Path) -> None:
     """The report is also made for tests that do not use the reference."""
-    report = outcome(tmp_path, reference=ReferenceProgram(None, misfit)).report()
+    report = outcome(tmp_path, reference=ReferenceProgram(None, misfit, error=MISFIT)).report()
     assert (report.accepted, report.prompts_accepted) == (None, ())
 
 
@@ -368,19 +368,19 @@ def test_a_report_has_further_metrics(tmp_path: Path) -> None:
     assert report.metric == "exact"
     (tone,) = report.further
     assert (tone.metric, tone.compiled.scores, tone.accepted) == ("tone", WON, None)
-    assert (tone.comparison.baseline, tone.comparison.compiled) == (0, 1)
+    assert (tone.comparison.comparator, tone.comparison.compiled) == (0, 1)
 
 
 def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
-    """A FAIL that could be an accident is held; one that needs no test is not."""
+    """A FAIL that could be an accident is deferred; one that needs no test is not."""
     result = outcome(tmp_path, reference=accepted(WON), compiled=LOST, holds_fails=True)
     assert result.no_regression()
     result.beats_baseline(margin=0.5, alpha=0.04)
-    held, looked_at = result.report().verdicts
-    assert (held.word, held.held, held.alpha) == ("FAIL", True, 0.05)
-    assert held.comparison is not None
-    assert held.p_fail == held.comparison.p_opposite
-    assert (looked_at.word, looked_at.held, looked_at.alpha) == ("FAIL", False, 0.04)
+    deferred, looked_at = result.report().verdicts
+    assert (deferred.word, deferred.deferred, deferred.alpha) == ("FAIL", True, 0.05)
+    assert deferred.comparison is not None
+    assert deferred.p_fail == deferred.comparison.p_opposite
+    assert (looked_at.word, looked_at.deferred, looked_at.alpha) == ("FAIL", False, 0.04)
     result.decide_at_once()
     assert not result.no_regression()
     without = outcome(tmp_path, optimizer=unchanged, holds_fails=True)

@@ -62,7 +62,6 @@ def restored_into(program: dspy.Module, checkout: Checkout) -> dspy.Module:
         test="test_adder",
         key=digest({}),
         parts={},
-        where={},
         metric="12",
         baseline={"a": 0.0},
         compiled={"a": 1.0},
@@ -238,7 +237,7 @@ def test_an_artifact_with_an_odd_state_is_an_error(
     checkout: Checkout, state: dict[str, Any]
 ) -> None:
     """It names the task, what is wrong and the next step."""
-    artifact = Artifact("key", "test", {}, {}, state, Usage(), 1.0, "")
+    artifact = Artifact("key", "test", {}, state, Usage(), 1.0, "")
     with pytest.raises(StoreError, match="the compiled program of test_adder") as caught:
         restore_artifact(checkout.task(), artifact)
     assert str(caught.value).endswith("and --mipro-refresh compiles it again")

@@ -8,7 +8,7 @@ from sessions import Adder, result_of, scorecard, scored, with_demos
 
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
-from pytest_mipro.session import ReferenceProgram
+from pytest_mipro.session.results import ReferenceProgram
 
 if TYPE_CHECKING:
     from sessions import Checkout
@@ -56,12 +56,12 @@ def test_an_accepted_program_is_loaded_once_and_on_demand() -> None:
 @pytest.mark.parametrize("name", ["card", "score", "scores", "usage", "program"])
 def test_a_program_that_does_not_fit_has_no_scores_of_another_metric(name: str) -> None:
     """Every attribute raises the error of the load, but for ``comparable_card``."""
+    error = ReferenceFileError("it does not fit the code any more")
 
     def load() -> Adder:
-        message = "it does not fit the code any more"
-        raise ReferenceFileError(message)
+        raise error
 
-    reference = ReferenceProgram(None, load)
+    reference = ReferenceProgram(None, load, error=error)
     assert reference.comparable_card is None
     with pytest.raises(ReferenceFileError, match="does not fit"):
         getattr(reference, name)

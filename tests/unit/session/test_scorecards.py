@@ -60,7 +60,6 @@ def reference(**values: Any) -> Reference:
         test="test_adder",
         key="key",
         parts={"metric": "12"},
-        where={"metric": "a.py:3"},
         metric="12",
         baseline={SECOND: 0.0, FIRST: 0.25, "0 gone": 0.5},
         compiled={SECOND: 1.0, FIRST: 0.75, "0 gone": 0.5},
@@ -176,12 +175,12 @@ def test_an_accepted_card_has_the_known_costs() -> None:
 
 def test_a_result_becomes_a_reference(checkout: Checkout) -> None:
     """It has scores by example, usage by purpose, and the known costs."""
-    task, fingerprint = two(checkout), Fingerprint({METRIC: "12"}, {METRIC: "a.py:3"})
+    task, fingerprint = two(checkout), Fingerprint({METRIC: "12"})
     compiled = scorecard((1.0, 0.5), [ExampleCost(12.0, 0.25), None])
     result = result_of(task, with_demos(task), scorecard((0.0, 0.5)), compiled)
     accepted = reference_of(task, fingerprint, "test_adder", result)
     assert (accepted.test, accepted.key) == ("test_adder", fingerprint.key)
-    assert (accepted.parts, accepted.where) == (fingerprint.parts, fingerprint.where)
+    assert accepted.parts == {"metric": "12"}
     assert accepted.baseline == {FIRST: 0.0, SECOND: 0.5}
     assert accepted.compiled == {FIRST: 1.0, SECOND: 0.5}
     assert accepted.usage == {"compile": Usage(9), "baseline": Usage(2), "compiled": Usage(2)}
@@ -193,7 +192,8 @@ def test_a_result_becomes_a_reference(checkout: Checkout) -> None:
 
 def test_a_reference_becomes_an_artifact(checkout: Checkout) -> None:
     """The time and the search of the compile are not in a reference."""
-    test, where = checkout.task().test, {"metric": "a.py:3"}
     artifact = artifact_of(reference(), checkout.task())
-    expected = Artifact("key", test, {"metric": "12"}, where, {"add": {}}, Usage(9), 0.0, "")
+    expected = Artifact(
+        "key", checkout.task().test, {"metric": "12"}, {"add": {}}, Usage(9), 0.0, ""
+    )
     assert artifact == expected

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import scripted_lm
 
-from pytest_mipro.evaluate import ContextThreadPool
+from pytest_mipro.evaluate.thread_pool import ContextThreadPool
 from pytest_mipro.records import Usage
 from pytest_mipro.spending.account import Account
 from pytest_mipro.spending.meter import UsageMeter

@@ -56,7 +56,7 @@ PROPOSALS = {f"p{number}": Proposal(f"p{number}", "z" * 30 * number) for number 
 
 
 ARTIFACTS = {
-    f"a{n}": Artifact(f"a{n}", f"task {n % 2}", {}, {}, {"demos": "w" * 6000}, Usage(), 1.0, "now")
+    f"a{n}": Artifact(f"a{n}", f"task {n % 2}", {}, {"demos": "w" * 6000}, Usage(), 1.0, "now")
     for n in range(4)
 }
 

@@ -29,7 +29,7 @@ from pytest_mipro.records import (
     shown_row,
 )
 from pytest_mipro.store import RecordTable, Response, Store
-from pytest_mipro.store.schema import RECORD_TABLES, ROWS
+from pytest_mipro.store.schema import ABOUT, METADATA, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,9 @@ def table_of(store: Store, kind: str) -> RecordTable[Any]:
 def look(key: str, number: int, held_out: str = "set", test: str = "test") -> Look:
     """Return a look at one example."""
     return Look(key, number, "run", 9, (key,), test, held_out, ("example",))
+
+
+RECORD_TABLES = [table for table in METADATA.sorted_tables if table is not ABOUT]
 
 
 def age(store: Store, days: float, key: str | None = None) -> None:
@@ -324,7 +327,7 @@ class StoreContract:
     def test_names_that_are_no_unicode_text(self, store: Store) -> None:
         """A test file whose name cannot be encoded has artifacts like any other."""
         task = "test_\udcff.py::test"
-        written = Artifact("a", task, {}, {}, {}, Usage(), 1.0, "2026-07-01T12:00:00Z")
+        written = Artifact("a", task, {}, {}, Usage(), 1.0, "2026-07-01T12:00:00Z")
         store.artifacts.put(written)
         assert store.artifacts.recent(task)[0] == written
 

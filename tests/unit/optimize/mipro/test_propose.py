@@ -95,6 +95,7 @@ def instructions(
     count: int = 3,
     demos: Sequence[dict[str, DemoSet]] = (),
     threads: int = 4,
+    trainset: Sequence[dspy.Example] = (),
     **options: object,
 ) -> tuple[tuple[str, ...], ...]:
     """Return the instructions that the model on ``engine`` proposes for a student."""
@@ -105,7 +106,7 @@ def instructions(
         prompt_model=lm,
         adapter=None,
         student=student or TwoStep(),
-        trainset=train(rows),
+        trainset=trainset or train(rows),
         options=declared,
         store=store,
         workers=workers,
@@ -172,6 +173,18 @@ class TestInstructions:
             student=dspy.Predict("question -> answer"),
         )
         assert texts[1] == "Add them."
+
+    def test_what_no_provider_takes_is_replaced(self, store: Store) -> None:
+        """Half of an emoji, in an example or in an answer, stops no proposal."""
+        engine = WritingEngine(lambda kind, number: f"Cut \ud83d {kind} {number}")
+        broken = [dspy.Example(question="\ud83d?", answer="1").with_inputs("question")]
+        student = dspy.Predict("question -> answer")
+        (texts,) = instructions(store, engine, student=student, trainset=broken)
+        assert len(texts) == 3
+        for text in texts[1:]:
+            assert text.startswith("Cut ? proposed_instruction")
+            assert student.signature.with_instructions(text).instructions == text
+        assert '{"question": "??", "answer": "1"}' in engine.turns("observations")[0]
 
     def test_one_instruction_makes_no_call(self, store: Store) -> None:
         """If a predictor has only its own instruction, the prompt model is not asked."""

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from typing import Any
 
+import dspy
 import pytest
 from compiles import (
     MORE,
@@ -14,22 +17,25 @@ from compiles import (
     compiled,
     dumped,
     lm_on,
+    measured_candidates,
     small_optimizer,
     sums,
 )
+from dspy import lm15
+from hostile import TEXTS
+from scripted import ScriptedEngine
 
+from pytest_mipro.canonical import canonical_json
 from pytest_mipro.errors import BudgetExceeded
-from pytest_mipro.records import Candidate
+from pytest_mipro.records import Candidate, SearchLog
 from pytest_mipro.spending import Account, Limit
 from pytest_mipro.store import Store
-
-if TYPE_CHECKING:
-    import dspy
-    from dspy import lm15
 
 FIELDS = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 SECRET = sums(30, 771_000)
 """Validation examples, all of whose numbers begin with the same digits."""
+HOSTILE = ("nul", "lone surrogate", "blank", "long line", "many lines", "template", "next line")
+"""Texts that a request, a class or a file may not take as they are."""
 
 
 def texts_of(request: lm15.Request) -> str:
@@ -108,6 +114,46 @@ def test_threads_and_a_second_compile_change_nothing() -> None:
         assert (again, calls_of(lm)) == (programs[0], calls)
         store.close()
     assert programs[0] == programs[1]
+
+
+class HostileWriter(ScriptedEngine):
+    """Writes hostile instructions, in turn."""
+
+    def __init__(self) -> None:
+        super().__init__(base=30)
+        self._texts = cycle(TEXTS[name] for name in HOSTILE)
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer ``request``."""
+        if "`[[ ## proposed_instruction ## ]]`" not in (request.messages[-1].text or ""):
+            return super().complete(request)
+        with self._lock:
+            text = next(self._texts)
+        answer = f"[[ ## proposed_instruction ## ]]\n{text}\n\n[[ ## completed ## ]]"
+        return lm15.Response(
+            id=None,
+            model=request.model,
+            message=lm15.Message.assistant(answer),
+            finish_reason="stop",
+            usage=lm15.Usage(input_tokens=1, output_tokens=1),
+        )
+
+
+def test_hostile_instructions_stop_no_compile() -> None:
+    """Whatever the prompt model writes is measured, rewritten, kept and loaded again."""
+    optimizer = small_optimizer(lm_on(HostileWriter()), num_candidates=len(HOSTILE), rounds=1)
+    program = compiled(optimizer, num_trials=12)
+    search = optimizer.search
+    assert search is not None
+    assert search.written
+    assert SearchLog.from_dict(json.loads(canonical_json(search.to_dict()))) == search
+    candidates = [entry["program"] for entry in measured_candidates(program)]
+    instructions = {candidate.signature.instructions for candidate in candidates}
+    assert len(instructions) > 3
+    for candidate in candidates:
+        loaded = dspy.Predict("question -> answer")
+        loaded.load_state(json.loads(dumped(candidate).encode()))
+        assert loaded.signature.instructions == candidate.signature.instructions
 
 
 def test_without_rounds_nothing_is_written() -> None:

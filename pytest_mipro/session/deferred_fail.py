@@ -7,7 +7,7 @@ from dataclasses import fields
 from pytest_mipro.records import Verdict
 
 
-class HeldFail(Verdict):
+class DeferredFail(Verdict):
     """A FAIL that a test may assert on, and that knows whether the test did.
 
     Attributes:
@@ -18,10 +18,10 @@ class HeldFail(Verdict):
     is_asserted = False
 
     @classmethod
-    def of(cls, verdict: Verdict) -> HeldFail:
-        """Return ``verdict``, held."""
+    def of(cls, verdict: Verdict) -> DeferredFail:
+        """Return ``verdict`` as a deferred FAIL."""
         values = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
-        return cls(**{**values, "held": True})
+        return cls(**{**values, "deferred": True})
 
     def __bool__(self) -> bool:
         """Whether an assert holds, which it does; note that there is one."""
@@ -29,6 +29,6 @@ class HeldFail(Verdict):
         return True
 
     def plain(self) -> Verdict:
-        """Return the verdict as a record, held if an assert depends on it."""
+        """Return the verdict as a record, deferred if an assert depends on it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Verdict(**{**values, "held": self.is_asserted})
+        return Verdict(**{**values, "deferred": self.is_asserted})

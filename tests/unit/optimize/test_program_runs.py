@@ -1,4 +1,4 @@
-"""Broken programs under DSPy's optimizers."""
+"""Programs that are broken or end the test run, under DSPy's optimizers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sessions import Adder, Checkout, sums
 
 from pytest_mipro.errors import BudgetExceeded, ProgramError
-from pytest_mipro.optimize.first_runs import FirstRuns
+from pytest_mipro.optimize.program_runs import ProgramRuns
 from pytest_mipro.task import Dataset, OptimizerChoice
 
 if TYPE_CHECKING:
@@ -37,8 +37,39 @@ def test_a_broken_program_ends_the_compile_early(tmp_path: Path, name: str) -> N
     with pytest.raises(ProgramError, match="Misspelt failed in each of its first 5 runs") as caught:
         checkout.outcome(task)
     assert "AttributeError" in str(caught.value)
-    assert "test_first_runs.py" in str(caught.value)
+    assert "test_program_runs.py" in str(caught.value)
     assert checkout.calls == 5
+
+
+class NotAnError(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+class Leaving(Adder):
+    """Raises an exception before it answers."""
+
+    def __init__(self, exception: type[BaseException]) -> None:
+        super().__init__()
+        self.exception = exception
+
+    def forward(self, question: str) -> dspy.Prediction:
+        """Answer no question."""
+        raise self.exception(question)
+
+
+@pytest.mark.parametrize(
+    "exception", [pytest.skip.Exception, pytest.exit.Exception, SystemExit, NotAnError]
+)
+def test_no_program_skips_or_ends_the_test(tmp_path: Path, exception: type[BaseException]) -> None:
+    """It is an error that shows the example; the optimizer asks nothing after it."""
+    checkout = Checkout(tmp_path)
+    choice = OptimizerChoice("bootstrap")
+    task = checkout.task(program=Leaving(exception), dataset=DATASET, optimizer=choice)
+    with pytest.raises(ProgramError, match=f"raised {exception.__name__}: What is") as caught:
+        checkout.outcome(task)
+    assert "which would end or skip the test run and is no score" in str(caught.value)
+    assert '{"question":"What is' in str(caught.value)
+    assert checkout.calls == 0
 
 
 class Failing(dspy.Module):
@@ -57,7 +88,7 @@ def error_of(function: Callable[[int], object]) -> list[str]:
     """Return the errors of eight runs of a function as a program."""
     errors: list[Any] = []
     program = Failing(function)
-    with dspy.context(callbacks=[FirstRuns(program, errors.append)]):
+    with dspy.context(callbacks=[ProgramRuns(program, errors.append)]):
         for number in range(8):
             with suppress(KeyError, ValueError, BudgetExceeded):
                 program.deepcopy()(number)
