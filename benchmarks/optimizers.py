@@ -161,6 +161,7 @@ class Work:
         seed: Decides the examples, and is the optimizer's seed.
         threads: Most calls at the same time.
         rows: Rows of the validation set.
+        rounds: The option of ours; None is its default.
     """
 
     optimizer: str
@@ -169,10 +170,14 @@ class Work:
     seed: int
     threads: int
     rows: int
+    rounds: int | None = None
 
     def compile(self, lm: dspy.LM) -> dspy.Module:
         """Return the program the optimizer makes with ``lm``."""
-        return self._compile(lm, self.rows, {"auto": self.auto}, {})
+        options: dict[str, Any] = {"auto": self.auto}
+        if self.rounds is not None:
+            options["rounds"] = self.rounds
+        return self._compile(lm, self.rows, options, {})
 
     def rehearse(self) -> None:
         """Compile a tiny program in this process, so that all code is loaded."""

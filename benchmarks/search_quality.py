@@ -154,7 +154,7 @@ def _outcomes(
 def _pairs(outcomes: dict[Job, Outcome]) -> Iterator[Pair]:
     for job, outcome in outcomes.items():
         if job.work.optimizer == "ours":
-            dspy_job = replace(job, work=replace(job.work, optimizer="dspy"))
+            dspy_job = replace(job, work=replace(job.work, optimizer="dspy", rounds=None))
             yield Pair(job.landscape, job.work, outcomes[dspy_job], outcome)
 
 
@@ -216,6 +216,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--auto", type=Listed(str, list(VALSET)), default=["light", "medium"])
     parser.add_argument("--predictors", type=Listed(int, list(STUDENTS)), default=[1, 2])
     parser.add_argument("--shapes", type=Listed(str, list(SHAPES)), default=list(SHAPES))
+    parser.add_argument("--rounds", type=int, help="the option of ours; default is its own")
     parser.add_argument("--jobs", type=int, default=2, help="compiles at a time; default 2")
     parser.add_argument("--known", type=Path, help="JSON file that stores the outcomes of dspy")
     arguments = parser.parse_args(argv)
@@ -234,7 +235,18 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
         arguments.auto, arguments.predictors, range(arguments.seeds), names, OPTIMIZERS
     )
     return [
-        Job(name, Work(optimizer, auto, predictors, seed, _THREADS, _rows(arguments, auto)))
+        Job(
+            name,
+            Work(
+                optimizer,
+                auto,
+                predictors,
+                seed,
+                _THREADS,
+                _rows(arguments, auto),
+                arguments.rounds if optimizer == "ours" else None,
+            ),
+        )
         for auto, predictors, seed, name, optimizer in choices
     ]
 

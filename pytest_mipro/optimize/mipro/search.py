@@ -15,9 +15,9 @@ them on the full validation set. The differences and their reasons:
   and demo sets mostly help or hurt in any combination. The Parzen estimator
   (``parzen.py``) proposes every ``TPE_EVERY``-th candidate, for the
   combinations in which they do not.
-- Minibatch *n* is chosen from the scores of exactly the minibatches up to
-  *n* - ``WINDOW``, even if later ones have finished. So there is no barrier,
-  and the result is the same at any parallelism.
+- Minibatches are chosen while less than a share of the rows, ``UNDER_WAY``, is
+  under way, and recorded in the order in which they were chosen. So there is no
+  barrier, and the result is the same at any parallelism.
 - The paper measures the best candidate in full every few trials. This search
   does it at the end: the candidate with the highest expected score is measured
   on the full validation set, then the candidates that are expected to be better
@@ -36,8 +36,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import deque
 from dataclasses import dataclass, field
-from itertools import count, islice, takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import BudgetExceeded
@@ -53,12 +54,13 @@ from pytest_mipro.optimize.mipro.search_limits import (
     PROMISING_ROWS,
     RIVAL_TURNS,
     RIVALS,
+    UNDER_WAY,
     WRITERS,
 )
 from pytest_mipro.records import Candidate, Progress, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import dspy
 
@@ -69,8 +71,6 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Row
 
-WINDOW = 24
-"""Most minibatches under way; fixed, because it decides which scores a choice is made from."""
 _ROUNDS_SHARE = 2 / 3
 """Share of the rows that a budget allows before the final that is left for rounds."""
 _ENOUGH_FOR_RIVALS = 0.6
@@ -190,7 +190,7 @@ class _SpaceSearch:
         return self.cut or self._cut_of_exploring
 
     async def explore(self, *, leave_for_rounds: bool) -> None:
-        """Spend the row budget, with ``WINDOW`` minibatches under way at a time."""
+        """Spend the row budget, with a share of its rows under way at a time."""
         if leave_for_rounds:
             most = self._limits.most_rows_of_rounds(len(self.space.instructions), self._full)
             self._left_for_rounds = self._budget.part(_ROUNDS_SHARE, most, beside=self._full)
@@ -272,23 +272,23 @@ class _SpaceSearch:
         return limit is None
 
     async def _measure_minibatches(self) -> None:
-        minibatches: list[Minibatch] = []
-        tasks: list[asyncio.Task[None]] = []
+        under_way: deque[tuple[Minibatch, asyncio.Task[None]]] = deque()
         try:
-            for number in count(first := self._begun):
-                recorded = number - first - WINDOW
-                if 0 <= recorded < len(tasks):
-                    await first_result(tasks[recorded:])
-                    self._record(minibatches[recorded])
-                minibatch = self._choose(number)
-                if minibatch is not None:
+            while (minibatch := self._next(under_way)) or under_way:
+                if minibatch is None:
+                    await first_result([task for _, task in under_way])
+                    self._record(under_way.popleft()[0])
+                else:
                     self._begun += 1
-                    minibatches.append(minibatch)
-                    tasks.append(asyncio.ensure_future(self._measurements.evaluate(minibatch)))
-                elif recorded + 1 >= len(tasks):
-                    break
+                    task = asyncio.ensure_future(self._measurements.evaluate(minibatch))
+                    under_way.append((minibatch, task))
         finally:
-            cancel_all(tasks)
+            cancel_all([task for _, task in under_way])
+
+    def _next(self, under_way: Iterable[tuple[Minibatch, object]]) -> Minibatch | None:
+        """Choose a minibatch; None if enough rows are under way, or there is nothing to choose."""
+        rows = sum(batch.stop - batch.start for batch, _ in under_way)
+        return self._choose(self._begun) if rows < UNDER_WAY * self._row_budget else None
 
     def _record(self, minibatch: Minibatch) -> None:
         self._measurements.record(minibatch)

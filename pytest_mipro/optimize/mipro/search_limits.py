@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from pytest_mipro.optimize.mipro.measurements import FIRST_MINIBATCH
 
-OPENING_ROWS = 14
+OPENING_ROWS = 7
 """Rows every demo set is measured on while instructions are being written."""
-_SHARE = 0.16
+UNDER_WAY = 1 / 6
+"""Share of the rows to search with that is under way: more waits less, and knows fewer scores."""
+_SHARE = 0.15
 """Rows to search with, as a share of the rows that the paper's schedule evaluates."""
 _ROWS_PER_OPTION = 10
 _FULL_EVALUATIONS_EVERY = 5
-RIVALS = 2
-"""Candidates measured side by side because they may be better than the best one in full."""
+RIVALS = 1
+"""Candidates measured at a time because they may be better than the best one in full."""
 RIVAL_TURNS = 6
 """Most times that rivals are measured."""
 ATTEMPTS = 20

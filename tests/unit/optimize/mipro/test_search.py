@@ -20,7 +20,7 @@ from pytest_mipro.evaluate import (
     run_to_completion,
 )
 from pytest_mipro.optimize.mipro.search import Search
-from pytest_mipro.optimize.mipro.search_limits import OPENING_ROWS, SearchLimits
+from pytest_mipro.optimize.mipro.search_limits import OPENING_ROWS, UNDER_WAY, SearchLimits
 from pytest_mipro.optimize.mipro.space import Space
 from pytest_mipro.records import Candidate
 from pytest_mipro.store import Store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_mipro.optimize.mipro.search import SearchResult
-    from pytest_mipro.records import Progress
+    from pytest_mipro.records import Progress, Row
 
 QUALITY = re.compile(r"quality (\d+)")
 
@@ -98,6 +98,26 @@ class CountingMetric:
     def __call__(self, example: dspy.Example, prediction: dspy.Prediction) -> bool:
         self.calls[example.question] += 1
         return bool(prediction.answer)
+
+
+class RowsUnderWay(StoredRows):
+    """Rows that log how many were begun so far, and how many of them are under way."""
+
+    def __init__(self, evaluator: Evaluator, store: Store, workers: WorkerPool) -> None:
+        super().__init__(evaluator, store, workers)
+        self.log: list[tuple[int, int]] = []
+        self._begun: Counter[int] = Counter()
+        self._under_way = 0
+
+    async def evaluate(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Row]:
+        new = len(examples) - self._begun[id(program)]
+        self._begun[id(program)] = len(examples)
+        self._under_way += new
+        self.log.append((self._begun.total(), self._under_way))
+        try:
+            return await super().evaluate(program, examples)
+        finally:
+            self._under_way -= new
 
 
 def search(
@@ -276,6 +296,19 @@ class TestTermination:
         candidates = [trial.candidate for trial in result.trials]
         assert {index for candidate in candidates for index in candidate.instructions} == {0, 1, 2}
         assert {index for candidate in candidates for index in candidate.demos} == {0, 1, 2}
+
+    def test_a_share_of_the_rows_is_under_way(self, store: Store) -> None:
+        """Minibatches are measured side by side, but most are chosen from the scores of others."""
+        space = space_of([[30, *range(31, 60)]], [[0]])
+        limits = SearchLimits(40, 30, 9, 80)
+        budget = limits.row_budget(31, 60)
+        workers = WorkerPool(4)
+        rows = RowsUnderWay(Evaluator(CountingMetric(), {}, "evaluation"), store, workers)
+        work = Search(rows, examples(60), limits, lambda _: None)
+        run_to_completion(work.run(space), workers)
+        under_way = [count for begun, count in rows.log[1:] if begun <= budget]
+        assert UNDER_WAY * budget <= max(under_way) < UNDER_WAY * budget + 30
+        assert len(under_way) > 10
 
     def test_every_instruction_is_introduced_first(self, store: Store) -> None:
         """Each instruction is tried once before any is tried again."""
