@@ -170,7 +170,7 @@ class _SpaceSearch:
         budget: SearchBudget,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self.cut = self._cut_of_exploring = ""
+        self.cut = self._cut_of_exploring = self._cut_of_rounds = ""
         self.drafts: list[Draft] = []
         self.space = space
         self._measurements = measurements
@@ -186,8 +186,8 @@ class _SpaceSearch:
 
     @property
     def any_cut(self) -> str:
-        """The limit that ended the search early, or its part before the rounds."""
-        return self.cut or self._cut_of_exploring
+        """The limit that ended the search early, or a part of it."""
+        return self.cut or self._cut_of_rounds or self._cut_of_exploring
 
     async def explore(self, *, leave_for_rounds: bool) -> None:
         """Spend the row budget, with a share of its rows under way at a time."""
@@ -215,12 +215,12 @@ class _SpaceSearch:
         try:
             while rounds.remain and without_gain < PATIENCE:
                 draft = await self._learn_once(rounds)
-                if draft is None or self.cut:
+                if draft is None or self._cut_of_rounds:
                     break
                 without_gain = 0 if self._has_gained(draft) else without_gain + 1
         except BudgetExceeded as error:
             self.cut = self.cut or error.limit
-        if self._cut_of_exploring and not self.cut:  # The rounds have left a part of the budget.
+        if self._cut_of_exploring and not self.cut:  # Of what is left, no round may be possible.
             self._left_for_rounds = 0
             await self._explore_on()
 
@@ -266,9 +266,9 @@ class _SpaceSearch:
         return expected[best] - expected[draft.leader] > LEAST_GAIN
 
     def _affords(self, new: int) -> bool:
-        """Return whether the budget allows ``new`` rows; end the search if it does not."""
+        """Return whether the budget allows ``new`` rows; end the rounds if it does not."""
         if (limit := self._budget.limit_against(new + self._full)) is not None:
-            self.cut = str(limit)
+            self._cut_of_rounds = str(limit)
         return limit is None
 
     async def _measure_minibatches(self) -> None:
@@ -299,7 +299,8 @@ class _SpaceSearch:
         """Choose minibatch ``number``; None if the rows, the candidates or the budget are spent."""
         begun = self._measurements.begun
         is_spent = sum(begun.values()) >= self._row_budget
-        if self.any_cut or (is_spent and number >= self._acquisition.introductions):
+        is_cut = self.cut or self._cut_of_exploring
+        if is_cut or (is_spent and number >= self._acquisition.introductions):
             return None
         for candidate in self._acquisition.proposals(number):
             rows = begun.get(candidate, 0)

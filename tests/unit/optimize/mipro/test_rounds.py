@@ -191,7 +191,7 @@ def test_what_rounds_leave_of_a_budget_is_explored() -> None:
     lm = average_lm(per_demo=2)
     compiled(small_optimizer(lm), **long)
     cut_lm = average_lm(per_demo=2)
-    optimizer = small_optimizer(cut_lm, rounds=1)
+    optimizer = small_optimizer(cut_lm, rounds=5)
     with account(calls_of(lm)).current():
         compiled(optimizer, **long)
     assert 0.8 * calls_of(lm) < calls_of(cut_lm) <= calls_of(lm)
@@ -203,7 +203,7 @@ def test_a_budget_ends_the_rounds() -> None:
     compiled(small_optimizer(lm))
     limit = calls_of(lm) + 15
     cut_lm = average_lm(per_demo=2)
-    optimizer = small_optimizer(cut_lm, rounds=1)
+    optimizer = small_optimizer(cut_lm, rounds=5)
     with account(limit).current():
         compiled(optimizer)
     assert optimizer.cut is not None
@@ -211,4 +211,4 @@ def test_a_budget_ends_the_rounds() -> None:
     assert optimizer.search is not None
     assert isinstance(optimizer.search.winner, Candidate)
     with pytest.raises(BudgetExceeded), account(12).current():
-        compiled(small_optimizer(average_lm(per_demo=2), rounds=1))
+        compiled(small_optimizer(average_lm(per_demo=2), rounds=5))
