@@ -229,7 +229,7 @@ def run(job: Job) -> tuple[Job, Outcome]:
     return job, Outcome(
         *calls,
         demos=len(program.classify.demos),
-        source=_source(texts[0], student, optimizer),
+        source=_source(texts[0], task.signature.instructions, optimizer),
         instructions=texts,
         validation=(fmean(validation[0]), fmean(validation[1])),
         held_out=held_out,
@@ -266,9 +266,8 @@ def _instructions(program: Any) -> tuple[str, ...]:  # ruff: ignore[any-type]  #
     return tuple(dict.fromkeys(texts))
 
 
-def _source(text: str, student: Classifier, optimizer: Any) -> str:  # ruff: ignore[any-type]
+def _source(text: str, own: str, optimizer: Any) -> str:  # ruff: ignore[any-type]
     """Return where an instruction is from: "own", "proposed", or the round that it is of."""
-    (own,) = (predictor.signature.instructions for predictor in student.predictors())
     if text == own:
         return "own"
     log = getattr(optimizer, "search", None)

@@ -34,7 +34,7 @@ from pytest_mipro.store import Store
 FIELDS = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 SECRET = sums(30, 771_000)
 """Validation examples, all of whose numbers begin with the same digits."""
-HOSTILE = ("nul", "lone surrogate", "blank", "long line", "many lines", "template", "next line")
+HOSTILE = ("nul", "lone surrogate", "long line", "many lines", "template", "next line")
 """Texts that a request, a class or a file may not take as they are."""
 
 
@@ -117,11 +117,12 @@ def test_threads_and_a_second_compile_change_nothing() -> None:
 
 
 class HostileWriter(ScriptedEngine):
-    """Writes hostile instructions, in turn."""
+    """Writes hostile instructions, in turn, none of them twice."""
 
     def __init__(self) -> None:
         super().__init__(base=30)
-        self._texts = cycle(TEXTS[name] for name in HOSTILE)
+        texts = cycle(TEXTS[name] for name in HOSTILE)
+        self._texts = (f"{text} {number}" for number, text in enumerate(texts))
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer ``request``."""
@@ -141,7 +142,8 @@ class HostileWriter(ScriptedEngine):
 
 def test_hostile_instructions_stop_no_compile() -> None:
     """Whatever the prompt model writes is measured, rewritten, kept and loaded again."""
-    optimizer = small_optimizer(lm_on(HostileWriter()), num_candidates=len(HOSTILE), rounds=1)
+    lm = lm_on(HostileWriter())
+    optimizer = small_optimizer(lm, num_candidates=len(HOSTILE), rounds=1, num_threads=1)
     program = compiled(optimizer, num_trials=12)
     search = optimizer.search
     assert search is not None
@@ -151,7 +153,7 @@ def test_hostile_instructions_stop_no_compile() -> None:
     instructions = {candidate.signature.instructions for candidate in candidates}
     assert len(instructions) > 3
     for candidate in candidates:
-        loaded = dspy.Predict("question -> answer")
+        loaded: Any = dspy.Predict("question -> answer")
         loaded.load_state(json.loads(dumped(candidate).encode()))
         assert loaded.signature.instructions == candidate.signature.instructions
 
