@@ -41,7 +41,7 @@ from pytest_mipro.models.local.engine import MODEL, LlamaEngine, LocalLM, local_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-OPTIMIZERS = ("dspy", "ours, rounds=0", "ours")
+OPTIMIZERS = ("dspy", "ours rounds=0", "ours")
 """dspy.MIPROv2, ours without rounds, and ours with as many as ``light`` has."""
 COLUMNS = {
     "task": 13,
@@ -239,7 +239,7 @@ def run(job: Job) -> tuple[Job, Outcome]:
 def _optimizer(job: Job, task: SmallTask, prompt_lm: dspy.LM) -> tuple[Any, dict[str, Any]]:
     cls: Any = dspy.MIPROv2 if job.optimizer == "dspy" else pytest_mipro.MIPROv2
     options: dict[str, Any] = _SMALLEST if job.quick else {"auto": "light"}
-    if job.optimizer == "ours, rounds=0" or (job.optimizer == "ours" and job.quick):
+    if job.optimizer == "ours rounds=0" or (job.optimizer == "ours" and job.quick):
         options = {**options, "rounds": int(job.optimizer == "ours")}
     arguments: dict[str, Any] = {"minibatch_size": min(35, len(task.validation.examples))}
     if job.quick:
