@@ -41,7 +41,7 @@ from pytest_mipro.models.local.engine import MODEL, LlamaEngine, LocalLM, local_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-OPTIMIZERS = ("dspy", "ours, rounds=0", "ours")
+OPTIMIZERS = ("dspy", "ours rounds=0", "ours")
 """dspy.MIPROv2, ours without rounds, and ours with as many as ``light`` has."""
 COLUMNS = {
     "task": 13,
@@ -229,7 +229,7 @@ def run(job: Job) -> tuple[Job, Outcome]:
     return job, Outcome(
         *calls,
         demos=len(program.classify.demos),
-        source=_source(texts[0], student, optimizer),
+        source=_source(texts[0], task.signature.instructions, optimizer),
         instructions=texts,
         validation=(fmean(validation[0]), fmean(validation[1])),
         held_out=held_out,
@@ -239,7 +239,7 @@ def run(job: Job) -> tuple[Job, Outcome]:
 def _optimizer(job: Job, task: SmallTask, prompt_lm: dspy.LM) -> tuple[Any, dict[str, Any]]:
     cls: Any = dspy.MIPROv2 if job.optimizer == "dspy" else pytest_mipro.MIPROv2
     options: dict[str, Any] = _SMALLEST if job.quick else {"auto": "light"}
-    if job.optimizer == "ours, rounds=0" or (job.optimizer == "ours" and job.quick):
+    if job.optimizer == "ours rounds=0" or (job.optimizer == "ours" and job.quick):
         options = {**options, "rounds": int(job.optimizer == "ours")}
     arguments: dict[str, Any] = {"minibatch_size": min(35, len(task.validation.examples))}
     if job.quick:
@@ -266,9 +266,8 @@ def _instructions(program: Any) -> tuple[str, ...]:  # ruff: ignore[any-type]  #
     return tuple(dict.fromkeys(texts))
 
 
-def _source(text: str, student: Any, optimizer: Any) -> str:  # ruff: ignore[any-type]  # the same
+def _source(text: str, own: str, optimizer: Any) -> str:  # ruff: ignore[any-type]
     """Return where an instruction is from: "own", "proposed", or the round that it is of."""
-    (own,) = (predictor.signature.instructions for predictor in student.predictors())
     if text == own:
         return "own"
     log = getattr(optimizer, "search", None)

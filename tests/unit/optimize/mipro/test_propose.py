@@ -183,7 +183,7 @@ class TestInstructions:
         assert len(texts) == 3
         for text in texts[1:]:
             assert text.startswith("Cut ? proposed_instruction")
-            assert student.signature.with_instructions(text).instructions == text
+            assert make_signature("question -> answer", text).instructions == text
         assert '{"question": "??", "answer": "1"}' in engine.turns("observations")[0]
 
     def test_one_instruction_makes_no_call(self, store: Store) -> None:
