@@ -205,6 +205,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[MODEL],
         help=f"names of the model, in DSPy's price list or not; default {MODEL}",
     )
+    parser.add_argument("--rounds", type=int, help="the option of ours; default is its own")
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--landscape", default="plain-0", help="SHAPE-NUMBER; default plain-0")
     parser.add_argument("--latency", type=float, default=0.2, help="mean seconds per call")
@@ -229,7 +230,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ):
             reference, rows = None, FEW if arguments.quick else VALSET[auto]
             for optimizer in sorted(arguments.only):  # DSPy's first: ours is divided by its time.
-                work = Work(optimizer, auto, predictors, arguments.seed, threads, rows)
+                rounds = arguments.rounds if optimizer == "ours" else None
+                work = Work(optimizer, auto, predictors, arguments.seed, threads, rows, rounds)
                 measured = _measure_apart(work, model, server.address, arguments)
                 table.row(_cells(work, model, measured, reference))
                 reference = measured
