@@ -79,7 +79,7 @@ def test_a_change_is_shown_as_a_diff(accepted: Project) -> None:
     """The summary compares the earlier with the accepted reference."""
     program = (accepted.path / "program.py").read_text()
     accepted.write(program=program.replace("ROWS[:20]", "ROWS[4:20]"))
-    result = accepted.run("--mipro", "--mipro-update")
+    result = accepted.run("--mipro", "--mipro-update", "--mipro-new-anchor")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [

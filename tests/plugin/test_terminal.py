@@ -84,14 +84,15 @@ def test_a_failure_and_the_table(failing: FailingProject) -> None:
     """A failure shows the verdict, the worst examples and the prompt; the table follows."""
     text = failing.output()
     verdict, worst, prompt, hint = failure_section(text).split("\n\n")
-    assert verdict.startswith("beats baseline: FAIL: compiled 0.767, baseline 0.333, difference")
+    assert verdict.startswith("beats baseline: FAIL: compiled 0.800, baseline 0.333, difference")
     assert re.match(rf"\d+ of 60{WORST}, \d+ better; the worst 3:\n  1  score 1.000", worst)
     assert worst.count("     baseline  answer: ") == 3
-    assert prompt.startswith("the prompt since the baseline:\n  demos of add:\n    + question: ")
+    assert prompt.startswith("the prompt since the baseline:\n  instruction of add:\n    - Given ")
+    assert "\n  demos of add:\n    + question: " in prompt
     assert "-vv" in hint
     assert section(text).splitlines() == [
         "FAIL          test_adder",
-        "              0.333 -> 0.767  +0.433 [+0.293, +0.563]  n = 60",
+        "              0.333 -> 0.800  +0.467 [+0.324, +0.593]  n = 60",
         "              from the store, 0 LM calls",
     ]
     assert "\x1b" not in text
@@ -105,7 +106,7 @@ def test_verbosity(failing: FailingProject) -> None:
     assert "compiled instruction of add:" not in quiet
     for text in (verbose, complete):
         assert "  compiled instruction of add:" in section(text)
-        assert "  beats baseline: FAIL: compiled 0.767" in section(text)
+        assert "  beats baseline: FAIL: compiled 0.800" in section(text)
     assert section(quiet) == section(failing.output())
     assert "store sqlite" not in quiet
 
@@ -161,7 +162,7 @@ def test_widths(failing: FailingProject, columns: int) -> None:
     for lines in (failure_section(text).splitlines(), section(text).splitlines()):
         assert max(map(len, lines)) <= columns
     table = section(text)
-    for cell in ("FAIL", "not judged", "ERROR", "+0.433 [+0.293, +0.563]", "the metric returned"):
+    for cell in ("FAIL", "not judged", "ERROR", "+0.467 [+0.324, +0.593]", "the metric returned"):
         assert cell in table
     assert ("difference" in table.splitlines()[0]) == (columns == 160)
 
