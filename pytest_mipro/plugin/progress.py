@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -208,9 +210,17 @@ def _write(config: pytest.Config, write: Callable[[pytest.TerminalReporter], Non
         return
     if capture is None:
         write(reporter)
-    else:
-        with capture.global_and_fixture_disabled():
-            write(reporter)
+        return
+    # What a program prints meanwhile, in another thread, may be what a model wrote.
+    printed, errors = io.StringIO(), io.StringIO()
+    with (
+        capture.global_and_fixture_disabled(),
+        redirect_stdout(printed),
+        redirect_stderr(errors),
+    ):
+        write(reporter)
+    sys.stdout.write(printed.getvalue())
+    sys.stderr.write(errors.getvalue())
 
 
 def _is_interactive(config: pytest.Config) -> bool:
