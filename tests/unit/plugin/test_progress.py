@@ -19,8 +19,8 @@ class Reporter:
 
     def ensure_newline(self) -> None:
         """Begin a line."""
-        print("::error::from a model")
-        print("::stop-commands::x", file=sys.stderr)
+        sys.stdout.write("::error::from a model\n")
+        sys.stderr.write("::stop-commands::x\n")
 
     def write_line(self, line: str) -> None:
         """Write a line."""
