@@ -48,17 +48,18 @@ class ModelCallbacks(list["BaseCallback"]):  # ruff: ignore[subclass-builtin] - 
 
     def __add__(self, own_callbacks: list[Any]) -> list[Any]:
         """Return all callbacks, or not those for models, and those of the called object."""
-        frame = inspect.currentframe()
-        called = _variables(frame and frame.f_back).get(_CALLED)
+        called = _variables_of_caller(inspect.currentframe()).get(_CALLED)
         is_no_model = isinstance(called, _NO_MODELS) and not isinstance(called, dspy.BaseLM)
         return (self.for_all if is_no_model else list(self)) + own_callbacks
 
 
-def _variables(frame: FrameType | None) -> Mapping[str, object]:
-    """Return the variables of DSPy's function for the sum; no variables of any other function."""
-    if frame is None or frame.f_code.co_name != _SUM or frame.f_globals is not vars(callback):
+def _variables_of_caller(frame: FrameType | None) -> Mapping[str, object]:
+    """Return the variables of the caller if that is DSPy's function for the sum; else none."""
+    # No frame may have itself as a variable: it would stay until the garbage is collected.
+    caller = None if frame is None else frame.f_back
+    if caller is None or caller.f_code.co_name != _SUM or caller.f_globals is not vars(callback):
         return _NO_VARIABLES
-    return frame.f_locals
+    return caller.f_locals
 
 
 def with_model_callbacks(*callbacks: BaseCallback) -> ModelCallbacks:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -109,3 +111,25 @@ def test_an_object_that_may_be_a_model_counts_as_one() -> None:
     with dspy.context(callbacks=with_model_callbacks(log)):
         Client()(state="")
     assert log.calls == ["model {'state': ''}", "end NoneType"]
+
+
+class Constant(dspy.Module):
+    """Calls no model."""
+
+    def forward(self) -> dspy.Prediction:
+        """Answer."""
+        return dspy.Prediction(answer="4")
+
+
+def test_a_call_leaves_nothing_to_the_garbage_collector() -> None:
+    """The called object is gone with its last user."""
+    program: Any = Constant()
+    gone = weakref.ref(program)
+    gc.disable()
+    try:
+        with dspy.context(callbacks=with_model_callbacks(Log())):
+            program()
+        del program
+        assert gone() is None
+    finally:
+        gc.enable()
