@@ -1,58 +1,71 @@
-"""Replace a function in modules of DSPy while a block runs."""
+"""Replace functions in modules of DSPy while a block runs."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from types import ModuleType
 
 
-class Replacement:
-    """Replaces a function in the modules that import it, while any block is active.
+class Replacement(NamedTuple):
+    """A function, and what takes its place in the modules that import it.
 
     A module in which the function's name refers to another object does not change.
 
-    Args:
+    Attributes:
         modules: The modules.
         function: The function.
-        replacement: The function that takes its place.
+        substitute: The function that takes its place.
     """
 
-    def __init__(
-        self,
-        modules: tuple[ModuleType, ...],
-        function: Callable[..., Any],
-        replacement: Callable[..., Any],
-    ) -> None:
-        self._modules = modules
-        self._name = function.__name__
-        self._function = function
-        self._replacement = replacement
+    modules: tuple[ModuleType, ...]
+    function: Callable[..., Any]
+    substitute: Callable[..., Any]
+
+    def start(self) -> None:
+        """Put the substitute in the place of the function."""
+        self._exchange(self.function, self.substitute)
+
+    def end(self) -> None:
+        """Put the function back."""
+        self._exchange(self.substitute, self.function)
+
+    def _exchange(self, old: object, new: object) -> None:
+        for module in self.modules:
+            if vars(module).get(self.function.__name__) is old:
+                vars(module)[self.function.__name__] = new
+
+
+class ReplacingBlock:
+    """A block in which functions are replaced, and that threads enter and leave in any order.
+
+    The first of the blocks under way replaces the functions, and the last one restores them:
+    each row enters a block, so that it has to cost next to nothing.
+
+    Args:
+        replacements: The replacements.
+    """
+
+    def __init__(self, *replacements: Replacement) -> None:
+        self._replacements = replacements
         self._active_blocks = 0
         self._lock = threading.Lock()
 
-    @contextmanager
-    def active(self) -> Generator[None]:
-        """Replace the function while the block runs; the last active block restores it."""
-        self._add_blocks(+1)
-        try:
-            yield
-        finally:
-            self._add_blocks(-1)
-
-    def _add_blocks(self, number: int) -> None:
+    def __enter__(self) -> None:
+        """Begin a block."""
         with self._lock:
-            self._active_blocks += number
-            if self._active_blocks:
-                self._exchange(self._function, self._replacement)
-            else:
-                self._exchange(self._replacement, self._function)
+            self._active_blocks += 1
+            if self._active_blocks == 1:
+                for replacement in self._replacements:
+                    replacement.start()
 
-    def _exchange(self, old: object, new: object) -> None:
-        for module in self._modules:
-            if vars(module).get(self._name) is old:
-                vars(module)[self._name] = new
+    def __exit__(self, *_: object) -> None:
+        """End a block."""
+        with self._lock:
+            self._active_blocks -= 1
+            if not self._active_blocks:
+                for replacement in self._replacements:
+                    replacement.end()

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_mipro.dspy_internals.replacement import Replacement
+from pytest_mipro.dspy_internals.replacement import Replacement, ReplacingBlock
 
 
 def slow() -> str:
@@ -27,64 +27,78 @@ def modules() -> tuple[ModuleType, ModuleType]:
     return first, second
 
 
-class TestReplacement:
-    def test_it_lasts_as_long_as_the_block(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """All modules have the replacement in the block, and the function after it."""
-        with Replacement(modules, slow, fast).active():
+@pytest.fixture
+def block(modules: tuple[ModuleType, ModuleType]) -> ReplacingBlock:
+    """Return a block in which ``fast`` is in the place of ``slow``."""
+    return ReplacingBlock(Replacement(modules, slow, fast))
+
+
+def test_it_lasts_as_long_as_the_block(
+    modules: tuple[ModuleType, ModuleType], block: ReplacingBlock
+) -> None:
+    """All modules have the replacement in the block, and the function after it, each time."""
+    for _ in range(2):
+        with block:
             assert [module.slow for module in modules] == [fast, fast]
         assert [module.slow for module in modules] == [slow, slow]
 
-    def test_an_error_restores_the_function(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """The function is back after a block that raises."""
-        replacement = Replacement(modules, slow, fast)
-        with pytest.raises(KeyError), replacement.active():
-            raise KeyError
-        assert modules[0].slow is slow
 
-    def test_the_last_of_several_blocks_restores_the_function(
-        self, modules: tuple[ModuleType, ModuleType]
-    ) -> None:
-        """Overlapping blocks may end in any order."""
-        replacement = Replacement(modules, slow, fast)
-        first, second = ExitStack(), ExitStack()
-        first.enter_context(replacement.active())
-        second.enter_context(replacement.active())
-        first.close()
-        assert modules[0].slow is fast
-        second.close()
-        assert modules[0].slow is slow
+def test_an_error_restores_the_function(
+    modules: tuple[ModuleType, ModuleType], block: ReplacingBlock
+) -> None:
+    """The function is back after a block that raises."""
+    with pytest.raises(KeyError), block:
+        raise KeyError
+    assert modules[0].slow is slow
 
-    def test_blocks_of_many_threads_restore_the_function(
-        self, modules: tuple[ModuleType, ModuleType]
-    ) -> None:
-        """In a block of any thread the modules have the replacement, and after all blocks not."""
-        replacement = Replacement(modules, slow, fast)
 
-        def enter_and_leave() -> set[str]:
-            results = set()
-            for _ in range(200):
-                with replacement.active():
-                    results |= {module.slow() for module in modules}
-            return results
+def test_the_last_of_several_blocks_restores_the_function(
+    modules: tuple[ModuleType, ModuleType], block: ReplacingBlock
+) -> None:
+    """Overlapping blocks may end in any order."""
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(block)
+    second.enter_context(block)
+    first.close()
+    assert modules[0].slow is fast
+    second.close()
+    assert modules[0].slow is slow
 
-        with ThreadPoolExecutor(8) as threads:
-            for future in [threads.submit(enter_and_leave) for _ in range(8)]:
-                assert future.result() == {"fast"}
-        assert [module.slow for module in modules] == [slow, slow]
 
-    def test_another_replacement_stays(self, modules: tuple[ModuleType, ModuleType]) -> None:
-        """A function that other code has put in its place stays before, in and after a block."""
-        first, second = modules
-        first.slow = str  # type: ignore[attr-defined]
-        with Replacement(modules, slow, fast).active():
-            assert first.slow is str
-            second.slow = int  # type: ignore[attr-defined]
-        assert (first.slow, second.slow) == (str, int)
+def test_blocks_of_many_threads_restore_the_function(
+    modules: tuple[ModuleType, ModuleType], block: ReplacingBlock
+) -> None:
+    """In a block of any thread the modules have the replacement, and after all blocks not."""
 
-    def test_a_module_without_the_function_does_not_change(self) -> None:
-        """A version of DSPy that imports it elsewhere is slow, and works."""
-        module = ModuleType("other")
-        attributes = dict(vars(module))
-        with Replacement((module,), slow, fast).active():
-            assert vars(module) == attributes
+    def enter_and_leave() -> set[str]:
+        results = set()
+        for _ in range(200):
+            with block:
+                results |= {module.slow() for module in modules}
+        return results
+
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(enter_and_leave) for _ in range(8)]:
+            assert future.result() == {"fast"}
+    assert [module.slow for module in modules] == [slow, slow]
+
+
+def test_another_replacement_stays(
+    modules: tuple[ModuleType, ModuleType], block: ReplacingBlock
+) -> None:
+    """A function that other code has put in its place stays before, in and after a block."""
+    first, second = modules
+    first.slow = str  # type: ignore[attr-defined]
+    with block:
+        assert first.slow is str
+        second.slow = int  # type: ignore[attr-defined]
+    assert (first.slow, second.slow) == (str, int)
+
+
+def test_a_module_without_the_function_does_not_change() -> None:
+    """A version of DSPy that imports it elsewhere is slow, and works."""
+    module = ModuleType("other")
+    attributes = dict(vars(module))
+    with ReplacingBlock(Replacement((module,), slow, fast)):
         assert vars(module) == attributes
+    assert vars(module) == attributes
