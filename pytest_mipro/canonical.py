@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 Fallback: TypeAlias = Callable[[Any], Any]
 
-_EXACT = frozenset({bool, int, str, type(None)})
-"""Types whose values, but not those of subclasses, are JSON data as they are."""
-
 
 def canonical_json(value: JSON) -> str:
     """Return the JSON text of ``value`` with sorted keys, no spaces and finite numbers."""
@@ -106,9 +103,9 @@ class Record:
 
 def _data(value: object) -> JSON:
     # Pydantic's serializer refuses the lone surrogates that models write into names.
+    if _is_json_as_it_is(value):
+        return value
     kind: type[Any] = type(value)
-    if kind in _EXACT:
-        return value  # type: ignore[return-value]  # by its type
     if dataclasses.is_dataclass(kind):
         return {name: _data(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, dict):
@@ -156,12 +153,18 @@ def _is_list(value: object) -> TypeGuard[Iterable[object]]:
 
 
 def _plain(value: object, fallback: Fallback | None) -> JSON:
-    if type(value) in _EXACT:
-        return value  # type: ignore[return-value]  # by its type
+    if _is_json_as_it_is(value):
+        return value
     try:
         return _scalar(value) if isinstance(value, _SCALARS) else _compound(value, fallback)
     except _NoJsonForm as error:
         return _use_fallback(value, fallback, error)
+
+
+def _is_json_as_it_is(value: object) -> TypeGuard[str | int | None]:
+    """Whether nearly all work on a value can be spared: a subclass may have another text."""
+    kind = type(value)  # Compared by identity: not every class has a hash.
+    return kind is str or kind is int or kind is bool or value is None
 
 
 _SCALARS = (str, int, float, type(None))
