@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -211,16 +210,15 @@ def _write(config: pytest.Config, write: Callable[[pytest.TerminalReporter], Non
     if capture is None:
         write(reporter)
         return
-    # What a program prints meanwhile, in another thread, may be what a model wrote.
-    printed, errors = io.StringIO(), io.StringIO()
+    # What a program prints meanwhile, in another thread, may be what a model wrote: it goes where
+    # pytest captures it.
+    captured_output, captured_errors = sys.stdout, sys.stderr
     with (
         capture.global_and_fixture_disabled(),
-        redirect_stdout(printed),
-        redirect_stderr(errors),
+        redirect_stdout(captured_output),
+        redirect_stderr(captured_errors),
     ):
         write(reporter)
-    sys.stdout.write(printed.getvalue())
-    sys.stderr.write(errors.getvalue())
 
 
 def _is_interactive(config: pytest.Config) -> bool:
