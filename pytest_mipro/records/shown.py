@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.canonical import cut_texts
+from pytest_mipro.canonical import cut_texts, scalars
 from pytest_mipro.records.work import Row
 from pytest_mipro.redaction import SECRETS
 
@@ -21,18 +21,10 @@ def shown_row(row: Row) -> Row:
 
     Credentials are taken out before, as a part of one would not be recognized.
     """
-    if _is_short(row.prediction) and _is_short(row.feedback):
+    texts = (text for text in scalars([row.prediction, row.feedback]) if isinstance(text, str))
+    if all(len(text) <= MOST_SHOWN for text in texts):
         return row
     return replace(row, prediction=_shown(row.prediction), feedback=_shown(row.feedback))
-
-
-def _is_short(value: JSON) -> bool:
-    """Whether ``MOST_SHOWN`` characters are enough for each text of JSON data."""
-    if isinstance(value, str):
-        return len(value) <= MOST_SHOWN
-    if isinstance(value, dict):
-        return all(map(_is_short, value)) and all(map(_is_short, value.values()))
-    return not isinstance(value, list) or all(map(_is_short, value))
 
 
 def _shown(value: JSON) -> Any:  # ruff: ignore[any-type] - as in the row
