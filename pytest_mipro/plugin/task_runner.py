@@ -80,7 +80,7 @@ class TaskRunner:
                 refresh=settings.refresh,
                 rescore=settings.rescore,
                 study=settings.study or "",
-                holds_fails=settings.decides_at_end,
+                defers_fails=settings.decides_at_end,
                 tolerant=settings.inconclusive == "warn",
             ),
             account=account_of(config, settings),

@@ -63,7 +63,7 @@ class Outcome:
         *,
         store_name: str,
         tolerant: bool,
-        holds_fails: bool = False,
+        defers_fails: bool = False,
         warn: Callable[[str], None],
         account: Account | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Outcome:
             look: Returns how often the held-out examples were looked at, up to the scores so far.
             store_name: The name of the store in reports; empty if none was needed.
             tolerant: Whether an inconclusive ``no_regression`` passes.
-            holds_fails: Whether asserts hold on a FAIL until the end of the session.
+            defers_fails: Whether asserts hold on a FAIL until the end of the session.
             warn: Warns about the running test.
             account: What the calls of the test are charged to; None for one of its own.
         """
@@ -88,7 +88,7 @@ class Outcome:
         self._look = look
         self._store_name = store_name
         self._tolerant = tolerant
-        self._holds_fails = holds_fails
+        self._defers_fails = defers_fails
         self._warn = warn
         self._account = account or Account()
         self._verdicts: list[Verdict] = []
@@ -225,7 +225,7 @@ class Outcome:
         """
         p_fail = gate.fail_p_value(verdict, self._tests_of(verdict, metric)) if needs_test else None
         verdict = replace(verdict, metric=metric, alpha=alpha, p_fail=p_fail)
-        if self._holds_fails and verdict.word == "FAIL" and p_fail is not None:
+        if self._defers_fails and verdict.word == "FAIL" and p_fail is not None:
             verdict = DeferredFail.of(verdict)
         self._verdicts.append(verdict)
         return verdict
@@ -239,7 +239,7 @@ class Outcome:
     @must_be_called
     def decide_at_once(self) -> None:
         """Let asserts fail on the FAILs from now on, whatever the session decides in the end."""
-        self._holds_fails = False
+        self._defers_fails = False
 
     @must_be_called
     def costs_no_more(

@@ -15,7 +15,7 @@ class Policy:
         frozen: Take programs and scores from the references; compile nothing.
         refresh: Compile again, although the store has an artifact.
         rescore: Evaluate the held-out examples again, although the store has their rows.
-        holds_fails: Let asserts hold on a FAIL that the end of the session decides about.
+        defers_fails: Let asserts hold on a FAIL that the end of the session decides about.
         study: URL of the database that searches are written to as Optuna studies; empty for none.
         tolerant: Let ``no_regression`` pass if the evidence is inconclusive.
     """
@@ -25,6 +25,6 @@ class Policy:
     frozen: bool = False
     refresh: bool = False
     rescore: bool = False
-    holds_fails: bool = False
+    defers_fails: bool = False
     study: str = ""
     tolerant: bool = True

@@ -128,7 +128,7 @@ class Session:
             self._look_counter(context, results, _look_count(context, key, looks)),
             store_name=self.store_name,
             tolerant=self._policy.tolerant,
-            holds_fails=self._policy.holds_fails,
+            defers_fails=self._policy.defers_fails,
             warn=self._callbacks.warn,
             account=Account(prices=self._account.prices, parent=self._account),
         )

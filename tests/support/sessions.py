@@ -452,7 +452,7 @@ def outcome_of(
     tones: tuple[Scorecard, Scorecard] | None = None,
     optimizer: Callable[[Task], dspy.Module] = with_demos,
     tolerant: bool = True,
-    holds_fails: bool = False,
+    defers_fails: bool = False,
     warn: Callable[..., None] | None = None,
 ) -> Outcome:
     """Return the outcome of programs with these scores, and these by the further metric tone."""
@@ -474,6 +474,6 @@ def outcome_of(
         lambda: look or LookCount(1, len(compiled.scores)),
         store_name=".mipro/store.db",
         tolerant=tolerant,
-        holds_fails=holds_fails,
+        defers_fails=defers_fails,
         warn=warn or checkout.recorder.callbacks().warn,
     )

@@ -371,9 +371,9 @@ def test_a_report_has_further_metrics(tmp_path: Path) -> None:
     assert (tone.comparison.comparator, tone.comparison.compiled) == (0, 1)
 
 
-def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
+def test_a_session_that_decides_at_its_end_defers_fails(tmp_path: Path) -> None:
     """A FAIL that could be an accident is deferred; one that needs no test is not."""
-    result = outcome(tmp_path, reference=accepted(WON), compiled=LOST, holds_fails=True)
+    result = outcome(tmp_path, reference=accepted(WON), compiled=LOST, defers_fails=True)
     assert result.no_regression()
     result.beats_baseline(margin=0.5, alpha=0.04)
     deferred, looked_at = result.report().verdicts
@@ -383,7 +383,7 @@ def test_a_session_that_decides_at_its_end_holds_fails(tmp_path: Path) -> None:
     assert (looked_at.word, looked_at.deferred, looked_at.alpha) == ("FAIL", False, 0.04)
     result.decide_at_once()
     assert not result.no_regression()
-    without = outcome(tmp_path, optimizer=unchanged, holds_fails=True)
+    without = outcome(tmp_path, optimizer=unchanged, defers_fails=True)
     assert not without.no_regression()
     assert not without.beats_baseline()
     assert [verdict.p_fail for verdict in without.report().verdicts] == [None, None]
