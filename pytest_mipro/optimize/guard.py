@@ -85,8 +85,8 @@ class Guard:
         """Run the block with copies of the program and the models, which the guard watches.
 
         Raises:
-            MiproError: A call failed for good, a budget is spent, the metric is broken, or the
-                optimizer failed or changed the baseline.
+            MiproError: A call failed for good, a budget is spent, the metric or the program is
+                broken or would end the test run, or the optimizer failed or changed the baseline.
         """
         baseline = prompts_key(self._task.program)
         if self._account is not None:

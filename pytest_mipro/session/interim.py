@@ -223,8 +223,8 @@ def decided_with_anchor(
 ) -> Verdict:
     """Return the verdict of the first analysis at which it is clear, as the anchor leaves it.
 
-    What is only measured below the anchor counts with all examples alone. So only a FAIL stops
-    earlier, or a loss since the anchor that is shown to be tolerable.
+    Losses that are only measured add up with all examples alone. So only a FAIL stops earlier, or
+    a loss since the anchor that is shown to be tolerable.
 
     Raises:
         ReferenceFileError: There are no scores of the anchor to compare with.
