@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import pytest
 
@@ -40,7 +41,9 @@ class ProgressDisplay:
         self._writer: _LineWriter
         self._live_line: _LiveLine | None
         if workerinput is None:
-            self._writer, self._live_line = _TerminalLines(config), _LiveLine(config)
+            terminal = _Terminal(config)
+            self._writer = _TerminalLines(config, terminal)
+            self._live_line = _LiveLine(config, terminal)
         else:
             self._writer, self._live_line = WorkerLines(workerinput), None
         self._last = 0.0
@@ -113,8 +116,9 @@ class _LineWriter(Protocol):
 class _TerminalLines:
     """Lines on the terminal of this process, if it has one."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, terminal: _Terminal) -> None:
         self._config = config
+        self._terminal = terminal
 
     @property
     def is_interactive(self) -> bool:
@@ -126,7 +130,7 @@ class _TerminalLines:
             reporter.write_line(line)
             reporter.flush()  # Or a log in CI would show nothing of it for minutes.
 
-        _write(self._config, write)
+        self._terminal.write(write)
 
 
 class _LiveLine:
@@ -136,8 +140,9 @@ class _LiveLine:
     meanwhile, and writes its own afterwards.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, terminal: _Terminal) -> None:
         self._config = config
+        self._terminal = terminal
         self._depth = 0
         self._is_shown = False
         self._lock = Lock()  # The search reports its progress from a thread of its own.
@@ -169,56 +174,86 @@ class _LiveLine:
             if not self._is_shown:
                 reporter.ensure_newline()
             # Some terminals begin another line when the last column is filled.
-            width = self._config.get_terminal_writer().fullwidth - 1
-            _write_over(reporter, filled(line(width), width))
+            width = self._terminal.width - 1
+            self._terminal.write_over(filled(line(width), width))
             self._is_shown = True
 
         with self._lock:
             if self._depth:
-                _write(self._config, write)
+                self._terminal.write(write)
 
     def clear(self) -> None:
         """Remove the line from the terminal."""
 
-        def write(reporter: pytest.TerminalReporter) -> None:
-            width = self._config.get_terminal_writer().fullwidth - 1
-            _write_over(reporter, " " * width)
+        def write(_: pytest.TerminalReporter) -> None:
+            self._terminal.write_over(" " * (self._terminal.width - 1))
             self._is_shown = False
 
         with self._lock:
             if self._is_shown:
-                _write(self._config, write)
+                self._terminal.write(write)
 
 
-def _write_over(reporter: pytest.TerminalReporter, text: str) -> None:
-    """Write over the present line, not through pytest, which would count the line as its own."""
-    reporter.flush()
-    if (terminal := sys.__stdout__) is not None:
-        encoding = terminal.encoding or "utf-8"
-        encodable = text.encode(encoding, "replace").decode(encoding)
-        # The cursor goes back to the start, so that the terminal's ^C begins no other line.
-        terminal.write(f"\r{encodable}\r")
-        terminal.flush()
+class _Terminal:
+    """The terminal of this process, which lines reach past pytest's capture.
+
+    If pytest suspended its capture for a line, what a program prints in another thread just then
+    would reach the terminal, too, and it may be what a model wrote. So the lines go through a
+    copy of the file descriptor, which pytest redirects for all others.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._stream = _copy(sys.stdout)  # Nothing is captured while pytest is configured.
+        if self._stream is not sys.stdout:
+            config.add_cleanup(self._stream.close)
+        self._lock = Lock()
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        # pytest asks the standard output, which it captures at times.
+        if "COLUMNS" not in os.environ:
+            with suppress(OSError):
+                return os.get_terminal_size(self._stream.fileno()).columns
+        return self._config.get_terminal_writer().fullwidth
+
+    def write(self, write: Callable[[pytest.TerminalReporter], None]) -> None:
+        """Have ``write`` write through pytest's reporter, unless pytest is quiet."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or reporter.verbosity < 0:
+            return
+        if capture is None or not capture.is_capturing():
+            write(reporter)
+            return
+        # The reporter counts columns in its writer, so that no other writer can take its place.
+        writer = vars(self._config.get_terminal_writer())
+        with self._lock:
+            own, writer["_file"] = writer["_file"], self._stream
+            try:
+                write(reporter)
+            finally:
+                writer["_file"] = own
+
+    def write_over(self, text: str) -> None:
+        """Write over the present line, not through pytest, which would count the line as its own.
+
+        The cursor goes back to the start, so that the terminal's ^C begins no other line.
+        """
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(f"\r{text.encode(encoding, 'replace').decode(encoding)}\r")
+        self._stream.flush()
 
 
-def _write(config: pytest.Config, write: Callable[[pytest.TerminalReporter], None]) -> None:
-    """Write to the terminal past pytest's capture, unless pytest is quiet."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or reporter.verbosity < 0:
-        return
-    if capture is None:
-        write(reporter)
-        return
-    # What a program prints meanwhile, in another thread, may be what a model wrote: it goes where
-    # pytest captures it.
-    captured_output, captured_errors = sys.stdout, sys.stderr
-    with (
-        capture.global_and_fixture_disabled(),
-        redirect_stdout(captured_output),
-        redirect_stderr(captured_errors),
-    ):
-        write(reporter)
+def _copy(stream: TextIO) -> TextIO:
+    """Return a stream to the same file; the stream itself if it is no file's."""
+    try:
+        descriptor = os.dup(stream.fileno())
+    except OSError:
+        return stream
+    written = io.BufferedWriter(io.FileIO(descriptor, "w"))
+    return io.TextIOWrapper(written, encoding=stream.encoding, errors=stream.errors)
 
 
 def _is_interactive(config: pytest.Config) -> bool:

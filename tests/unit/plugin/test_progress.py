@@ -2,47 +2,89 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.plugin.progress import _TerminalLines
+from pytest_mipro.plugin.progress import _Terminal, _TerminalLines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 
-class Reporter:
-    """A terminal, during whose writes a program prints in another thread."""
+class Config:
+    """The configuration of a run that captures its output, and its reporter and writer."""
 
     verbosity = 0
-    streams: list[tuple[object, object]]
+
+    def __init__(self, capture: object, print_meanwhile: Callable[[], None]) -> None:
+        self.pluginmanager = self
+        self._file: Any = sys.stdout
+        self._capture = capture
+        self._print_meanwhile = print_meanwhile
+        self.cleanups: list[Callable[[], None]] = []
+
+    def get_plugin(self, name: str) -> object:
+        """Return a plugin of pytest."""
+        return {"terminalreporter": self, "capturemanager": self._capture}[name]
+
+    def get_terminal_writer(self) -> Config:
+        """Return the writer of the reporter."""
+        return self
+
+    def add_cleanup(self, function: Callable[[], None]) -> None:
+        """Call a function at the end of the run."""
+        self.cleanups.append(function)
 
     def ensure_newline(self) -> None:
-        """Begin a line."""
-        sys.stdout.write("::error::from a model\n")
-        sys.stderr.write("::stop-commands::x\n")
-        self.streams.append((sys.stdout, sys.stderr))
+        """Begin a line, while a program prints."""
+        self._print_meanwhile()
 
     def write_line(self, line: str) -> None:
         """Write a line."""
+        self._file.write(f"{line}\n")
 
     def flush(self) -> None:
         """Write it now."""
+        self._file.flush()
 
 
-def test_what_is_printed_meanwhile_stays_captured(
-    request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
+def test_a_line_goes_past_the_capture_and_nothing_else_does(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line is written past the capture of pytest, and nothing else is.
+    """What another thread prints meanwhile stays captured, as all that it prints."""
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+    captured, streams = sys.stdout, []
+    config: Any = Config(capture, lambda: streams.append(sys.stdout))
+    reading, writing = os.pipe()
+    with monkeypatch.context() as patch:
+        output = SimpleNamespace(fileno=lambda: writing, encoding="utf-8", errors="strict")
+        patch.setattr(sys, "stdout", output)
+        terminal = _Terminal(config)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as shown:
+        _TerminalLines(config, terminal).write_line("mipro: scoring")
+        assert (streams, config._file) == ([captured], captured)
+        assert capture.is_capturing()
+        terminal.write_over("searching")
+        (close,) = config.cleanups
+        close()
+        assert shown.read() == b"mipro: scoring\n\rsearching\r"
 
-    A program may ask the stream for more than to be written to, such as its file descriptor.
-    """
+
+def test_a_stream_that_is_no_file_is_written_to(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a run of pytest inside of this process."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
-    reporter = Reporter()
-    plugins = {"terminalreporter": reporter, "capturemanager": capture}
-    config: Any = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get))
-    reporter.streams = [(sys.stdout, sys.stderr)]
-    _TerminalLines(config).write_line("mipro: scoring")
-    assert len(set(reporter.streams)) == 1
-    assert capfd.readouterr() == ("::error::from a model\n", "::stop-commands::x\n")
+    stream = io.StringIO()
+    config: Any = Config(capture, lambda: None)
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal = _Terminal(config)
+    _TerminalLines(config, terminal).write_line("mipro: scoring")
+    assert stream.getvalue() == "mipro: scoring\n"
+    assert config.cleanups == []
