@@ -67,9 +67,9 @@ class SearchLimits:
 
         It is a share of the rows that the paper's schedule evaluates, but
         enough to try every option on a few rows, and never more than the rows
-        of the trials. The share is larger on a small validation set, where more
-        candidates cost little and few rows tell them apart badly. Rounds measure
-        on further rows themselves, so that the larger share gains nothing there.
+        of the trials. The share is larger on a small validation set, where
+        further candidates cost little, but not before rounds: they measure
+        further rows themselves, and nothing is gained.
 
         Args:
             options: Instructions and demo sets of all predictors.
