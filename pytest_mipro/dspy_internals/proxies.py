@@ -23,7 +23,7 @@ _IN_ENVIRONMENT_ONLY = (
 
 def proxies() -> dict[str, str]:
     """Return the proxies, as ``urllib.request.getproxies`` does."""
-    if _IN_ENVIRONMENT_ONLY and not any(name.lower().endswith(b"_proxy") for name in os.environb):
+    if _IN_ENVIRONMENT_ONLY and b"_proxy" not in b" ".join(os.environb).lower():
         return {}
     return request.getproxies()
 
