@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -142,7 +143,7 @@ class TaskRunner:
         """Return what ends a test of a run that judges nothing; None if the test is judged."""
         if self._settings.migrate:
             migration = self._session.migration(task, location)
-            return partial(skip_measured, self._running_test, migration, self._settings.lm)
+            return partial(skip_measured, self._running_test, migration)
         estimate = self._session.estimate(task, location) if self._settings.dry_run else None
         return None if estimate is None else partial(self._skip, task, estimate)
 
@@ -205,7 +206,16 @@ class TaskRunner:
         return outcome
 
     def _location(self, node: pytest.Item) -> ReferenceLocation:
-        return replace(location_of(node), revision=self._settings.reference_from or "")
+        """Return where a test's reference is; its command has the flags that decide an outcome."""
+        settings = self._settings
+        flags = {"--mipro-optimizer": settings.optimizer, "--mipro-repeat": settings.repeat}
+        words = "".join(
+            f" {flag} {shlex.quote(str(value))}"
+            for flag, value in flags.items()
+            if value is not None
+        )
+        location = replace(location_of(node), revision=settings.reference_from or "")
+        return location.with_flags(words, settings.lm or "")
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

@@ -33,6 +33,15 @@ def test_without_a_reference_the_test_fails_with_the_command(unaccepted: Project
     result.stdout.fnmatch_lines(["  no regression: PASS: nothing changed: the score is 0.*n = 24*"])
 
 
+def test_the_command_has_the_flags_that_decide_what_is_accepted(unaccepted: Project) -> None:
+    """Without them it would accept what another model or optimizer gives."""
+    flags = "--mipro-optimizer labeled --mipro-repeat 2 --mipro-lm openai/none"
+    result = unaccepted.run("--mipro", "--mipro-frozen", *flags.split())
+    result.assert_outcomes(errors=1)
+    command = f"pytest --mipro --mipro-update test_adder.py::test_adder {flags}"
+    result.stdout.fnmatch_lines([f"*accept one with: {command}"])
+
+
 def test_another_model_is_judged_by_the_accepted_scores(accepted: Project) -> None:
     """A worse model fails the test, and the reference is not scored again."""
     change(accepted, "conftest", *WORSE)
