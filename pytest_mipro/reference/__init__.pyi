@@ -2,6 +2,7 @@ from .content import FurtherScores as FurtherScores
 from .content import Reference as Reference
 from .content import SinceAnchor as SinceAnchor
 from .content import accept_reference as accept_reference
+from .content import prompts_of as prompts_of
 from .content import read_reference as read_reference
 from .files import write_whole as write_whole
 from .git import tracked_file as tracked_file

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.records import Prompt
     from pytest_mipro.reference import Anchor, ReferenceLocation
 
 
@@ -357,6 +358,7 @@ class ReferenceState:
         moves: How model, adapter and DSPy changed since, in words; empty if they did not.
         usage: The usage of scoring accepted programs again.
         anchor: The anchor; None if the reference is the anchor itself.
+        stored_prompts: The prompts in the reference's file, whether or not they fit the code.
     """
 
     location: ReferenceLocation
@@ -366,6 +368,7 @@ class ReferenceState:
     moves: str = ""
     usage: Usage = field(default_factory=Usage)
     anchor: AnchorState | None = None
+    stored_prompts: tuple[Prompt, ...] = ()
 
     def explained(self, verdict: Verdict) -> Verdict:
         """Return a verdict against the reference, whose sentence begins with what moved."""
