@@ -89,6 +89,8 @@ class References:
         further, changed = unchanged_further_cards(context), context.changed_metrics
         if not changed:
             accepted = ReferenceProgram(card, load, further=further)
+            if not context.stale:  # Then the program fits the code, unless somebody edited it.
+                accepted.load()
             return ReferenceState(location, accepted, stale=context.stale)
         try:
             program = load()
