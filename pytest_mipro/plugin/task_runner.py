@@ -22,7 +22,7 @@ from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
-from pytest_mipro.plugin.node import location_of
+from pytest_mipro.plugin.node import check_name, location_of
 from pytest_mipro.plugin.progress import ProgressDisplay
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
@@ -96,10 +96,10 @@ class TaskRunner:
                 at this point would crash the controller of xdist.)
         """
         key = declaring_test(node)
-        if key in self._declared:
-            return
         try:
-            self._declared[key] = check(node)
+            check_name(node)
+            if key not in self._declared:
+                self._declared[key] = check(node)
         except MiproError as error:
             message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None

@@ -21,5 +21,6 @@ from .location import SCORES_SUFFIX as SCORES_SUFFIX
 from .location import ReferenceLocation as ReferenceLocation
 from .location import file_name as file_name
 from .location import same_file as same_file
+from .state import missing_part as missing_part
 from .state import predictors_of as predictors_of
 from .state import refused_key as refused_key

@@ -90,6 +90,8 @@ class References:
         further, changed = unchanged_further_cards(context), context.changed_metrics
         if not changed:
             accepted = ReferenceProgram(card, load, further=further)
+            if not context.stale:  # Then the program fits the code, unless somebody edited it.
+                accepted.load()
             stored = prompts_of(reference.state, field_names(task.program))
             return ReferenceState(location, accepted, stale=context.stale, stored_prompts=stored)
         try:

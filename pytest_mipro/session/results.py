@@ -198,6 +198,11 @@ class ReferenceProgram:
             ReferenceFileError: It does not fit the code any more.
         """
         __tracebackhide__ = True
+        return self.load()
+
+    def load(self) -> dspy.Module:
+        """Return the accepted program, and keep it; see ``program``."""
+        __tracebackhide__ = True
         if self._program is None:
             self._program = self._load()
         return self._program
