@@ -232,6 +232,14 @@ class TestModules:
         """An empty one has those that are listed."""
         assert vars(dspy.Module()).keys() <= dspy_internals.MODULE_STATE
 
+    def test_retrievers_differ_in_what_decides_nothing(self) -> None:
+        """DSPy gives each a random name; the number of passages is the user's."""
+        first, second = (vars(dspy.Retrieve(k=2)) for _ in range(2))
+
+        differing = {name for name in first if first[name] != second[name]}
+        assert differing == {"stage"}
+        assert first.keys() - dspy_internals.RETRIEVER_STATE == {"k"}
+
 
 class TestResponses:
     """``dspy_internals.responses``."""
