@@ -1,6 +1,7 @@
 from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .dspy_settings import deciding_settings as deciding_settings
+from .imported_files import remember_files as remember_files
 from .keys import SHAPE as SHAPE
 from .keys import describe_adapter as describe_adapter
 from .keys import describe_model as describe_model

@@ -14,7 +14,12 @@ from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
 
 from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
-from pytest_mipro.fingerprint import add_loader, described_once, set_project_under_test
+from pytest_mipro.fingerprint import (
+    add_loader,
+    described_once,
+    remember_files,
+    set_project_under_test,
+)
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
@@ -97,6 +102,7 @@ class TaskRunner:
         key = declaring_test(node)
         if key in self._declared:
             return
+        remember_files()  # A file may be edited while other tests run.
         try:
             self._declared[key] = check(node)
         except MiproError as error:
