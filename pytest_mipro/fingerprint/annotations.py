@@ -35,8 +35,9 @@ def annotation_text(annotation: object) -> str:
     if origin is None:
         if isinstance(annotation, list):  # the parameters of a callable
             return f"[{', '.join(map(annotation_text, annotation))}]"
-        is_class = isinstance(annotation, type)
-        return path_of(annotation) if is_class else _ADDRESS.sub("", str(annotation))
+        if isinstance(annotation, type):
+            return path_of(annotation)
+        return _ADDRESS.sub("", str(annotation))
     if origin in {Union, UnionType}:
         return " | ".join(map(annotation_text, arguments))
     if origin is Annotated:

@@ -16,9 +16,9 @@ from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
 from pytest_mipro.fingerprint import (
     add_loader,
+    add_project_under_test,
     described_once,
     remember_files,
-    set_project_under_test,
 )
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
@@ -58,7 +58,6 @@ class TaskRunner:
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
         add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
-        set_project_under_test(config.rootpath)
         self._config = config
         self._settings = settings
         self._orphans = orphans
@@ -102,6 +101,7 @@ class TaskRunner:
         key = declaring_test(node)
         if key in self._declared:
             return
+        add_project_under_test(node.path)
         remember_files()  # A file may be edited while other tests run.
         try:
             self._declared[key] = check(node)
