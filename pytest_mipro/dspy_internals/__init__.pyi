@@ -18,6 +18,7 @@ from .modules import MODULE_STATE as MODULE_STATE
 from .modules import OBJECT_STATE as OBJECT_STATE
 from .modules import RETRIEVER_STATE as RETRIEVER_STATE
 from .modules import is_frozen as is_frozen
+from .modules import origin_of as origin_of
 from .modules import unfreeze as unfreeze
 from .price_list import listed_rates as listed_rates
 from .repeated_work import quick_calls as quick_calls

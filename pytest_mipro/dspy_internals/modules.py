@@ -16,6 +16,11 @@ RETRIEVER_STATE = OBJECT_STATE | {"stage"}
 """The same of ``dspy.Retrieve``, whose stage is new in each object."""
 
 
+def origin_of(predictor: dspy.Predict) -> str:
+    """Return what a predictor and its copies have in common, and no other predictor has."""
+    return str(predictor.stage)
+
+
 def is_frozen(program: dspy.Module) -> bool:
     """Whether a program counts as compiled: DSPy hides its predictors where it is a part."""
     return bool(getattr(program, _FROZEN, False))
