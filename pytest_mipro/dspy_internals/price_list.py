@@ -67,7 +67,7 @@ class CachedLookup:
         }
 
 
-CACHED_PRICE_LIST = Replacement(_READERS, model_info, CachedLookup(model_info))
+CACHED_PRICE_LIST = Replacement(_READERS, "model_info", model_info, CachedLookup(model_info))
 """Lets DSPy look each model up only once, in all threads, while a block runs."""
 
 

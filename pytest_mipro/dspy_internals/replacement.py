@@ -17,11 +17,13 @@ class Replacement(NamedTuple):
 
     Attributes:
         modules: The modules.
+        name: The function's name in them.
         function: The function.
         substitute: The function that takes its place.
     """
 
     modules: tuple[ModuleType, ...]
+    name: str
     function: Callable[..., Any]
     substitute: Callable[..., Any]
 
@@ -35,8 +37,8 @@ class Replacement(NamedTuple):
 
     def _exchange(self, old: object, new: object) -> None:
         for module in self.modules:
-            if vars(module).get(self.function.__name__) is old:
-                vars(module)[self.function.__name__] = new
+            if vars(module).get(self.name) is old:
+                vars(module)[self.name] = new
 
 
 class ReplacingBlock:

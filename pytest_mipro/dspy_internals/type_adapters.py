@@ -37,5 +37,5 @@ def _prepared(annotation: type) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
-PREPARED_TYPE_ADAPTERS = Replacement((utils,), TypeAdapter, type_adapter)
+PREPARED_TYPE_ADAPTERS = Replacement((utils,), "TypeAdapter", TypeAdapter, type_adapter)
 """Lets DSPy use prepared adapters, in all threads, while a block runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mipro.canonical import cut_texts, scalars
+from pytest_mipro.canonical import cut_texts
 from pytest_mipro.records.work import Row
 from pytest_mipro.redaction import SECRETS
 
@@ -21,8 +21,8 @@ def shown_row(row: Row) -> Row:
 
     Credentials are taken out before, as a part of one would not be recognized.
     """
-    texts = (text for text in scalars([row.prediction, row.feedback]) if isinstance(text, str))
-    if all(len(text) <= MOST_SHOWN for text in texts):
+    texts = [row.prediction, row.feedback]
+    if cut_texts(texts, MOST_SHOWN) == texts:
         return row
     return replace(row, prediction=_shown(row.prediction), feedback=_shown(row.feedback))
 

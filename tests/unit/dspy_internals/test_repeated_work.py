@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dspy._vendor.lm15.transports import _proxy
 from dspy.adapters import utils
 from dspy.clients import costs
 
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def test_all_functions_are_replaced() -> None:
-    """The price list is cached, and adapters of simple types are prepared."""
+    """The price list is cached, simple types are prepared, and proxies are found quickly."""
 
-    def present() -> tuple[Callable[..., object], Callable[..., object]]:
-        return vars(costs)["model_info"], vars(utils)["TypeAdapter"]
+    def present() -> tuple[Callable[..., object], ...]:
+        return vars(costs)["model_info"], vars(utils)["TypeAdapter"], vars(_proxy)["getproxies"]
 
     outside = present()
     with quick_calls():

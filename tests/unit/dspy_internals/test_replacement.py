@@ -30,7 +30,7 @@ def modules() -> tuple[ModuleType, ModuleType]:
 @pytest.fixture
 def block(modules: tuple[ModuleType, ModuleType]) -> ReplacingBlock:
     """Return a block in which ``fast`` is in the place of ``slow``."""
-    return ReplacingBlock(Replacement(modules, slow, fast))
+    return ReplacingBlock(Replacement(modules, "slow", slow, fast))
 
 
 def test_it_lasts_as_long_as_the_block(
@@ -99,6 +99,6 @@ def test_a_module_without_the_function_does_not_change() -> None:
     """A version of DSPy that imports it elsewhere is slow, and works."""
     module = ModuleType("other")
     attributes = dict(vars(module))
-    with ReplacingBlock(Replacement((module,), slow, fast)):
+    with ReplacingBlock(Replacement((module,), "slow", slow, fast)):
         assert vars(module) == attributes
     assert vars(module) == attributes

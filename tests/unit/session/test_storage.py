@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from round_trips import counted_round_trips
 from sessions import COMPILE, ROWS, Checkout, with_demos
 
 from pytest_mipro.errors import InfrastructureError, StoreError
+from pytest_mipro.evaluate.throttle import current_throttle
 from pytest_mipro.records import ExampleCost, Usage
 from pytest_mipro.session import dump_state
 
@@ -267,6 +269,11 @@ def test_a_server_that_stays_away(
         def complete(self, request: lm15.Request) -> lm15.Response:
             if checkout.model.calls == 6:
                 postgresql.stop(keep=True)
+            # No model answers before the write of the answer before has begun.
+            deadline = time.monotonic() + 10
+            while checkout.model.calls > 6 and current_throttle().writing_since is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
             return engine.complete(request)
 
     # By default, each call asks the store for its response first.
