@@ -170,7 +170,7 @@ class Pages(dspy.Retrieve):
     """A retriever of the user's."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(k=2)  # type: ignore[no-untyped-call]
+        super().__init__(k=2)
         self.folder = folder
 
 
