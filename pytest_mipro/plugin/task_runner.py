@@ -15,7 +15,12 @@ from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
 
 from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
-from pytest_mipro.fingerprint import add_loader, described_once, set_project_under_test
+from pytest_mipro.fingerprint import (
+    add_loader,
+    add_project_under_test,
+    described_once,
+    remember_files,
+)
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
@@ -54,7 +59,6 @@ class TaskRunner:
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
         add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
-        set_project_under_test(config.rootpath)
         self._config = config
         self._settings = settings
         self._orphans = orphans
@@ -96,6 +100,9 @@ class TaskRunner:
                 at this point would crash the controller of xdist.)
         """
         key = declaring_test(node)
+        if key not in self._declared:
+            add_project_under_test(node.path)
+            remember_files()  # A file may be edited while other tests run.
         try:
             check_name(node)
             if key not in self._declared:
