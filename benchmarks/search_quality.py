@@ -215,6 +215,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="compiles per landscape; default 3")
     parser.add_argument("--auto", type=Listed(str, list(VALSET)), default=["light", "medium"])
     parser.add_argument("--predictors", type=Listed(int, list(STUDENTS)), default=[1, 2])
+    parser.add_argument("--rows", type=int, help="validation rows; default is what the size takes")
     parser.add_argument("--shapes", type=Listed(str, list(SHAPES)), default=list(SHAPES))
     parser.add_argument("--rounds", type=int, help="the option of ours; default is its own")
     parser.add_argument("--jobs", type=int, default=2, help="compiles at a time; default 2")
@@ -252,7 +253,8 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
 
 def _rows(arguments: argparse.Namespace, auto: str) -> int:
-    return FEW if arguments.quick else VALSET[auto]
+    rows: int = arguments.rows or VALSET[auto]
+    return FEW if arguments.quick else rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:

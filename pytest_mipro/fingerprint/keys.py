@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 version = lru_cache(metadata.version)
 """The version of an installed package, which the library reads from a long file each time."""
-ALGORITHM = 9
+ALGORITHM = 10
 """The version of the search; a change that can give another artifact raises it by one."""
 
 SHAPE = "mipro_shape"

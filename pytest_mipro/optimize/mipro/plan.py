@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import DeclarationError
 from pytest_mipro.optimize.mipro.bootstrap import DemoPlan
-from pytest_mipro.optimize.mipro.search_limits import SearchLimits
+from pytest_mipro.optimize.mipro.search_limits import SMALL_VALSET, SearchLimits
 from pytest_mipro.task import check_example
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
 """For each value of ``auto``: demo sets per predictor, and most validation rows."""
 ROUNDS = {"light": 4, "medium": 6, "heavy": 8}
 """For each value of ``auto``: most rounds of instructions that are written from mistakes."""
-_SMALL_VALSET = 50
 _LARGEST_VALSET = 1000
 _GROUNDING_DEMOS = 3
 """Demos bootstrapped only for the prompt model, if no demo sets are searched."""
@@ -82,7 +81,7 @@ class Plan:
             # Most candidates are measured on few rows, so twice as many can be tried.
             limits=SearchLimits(
                 trials,
-                _minibatch_rows(options, val, minibatch=len(val) > _SMALL_VALSET),
+                _minibatch_rows(options, val, minibatch=len(val) > SMALL_VALSET),
                 options.seed,
                 candidates=2 * trials,
                 rounds=ROUNDS[options.auto] if options.rounds is None else options.rounds,

@@ -14,6 +14,10 @@ UNDER_WAY = 1 / 6
 """Share of the rows to search with that is under way: more waits less, and knows fewer scores."""
 _SHARE = 0.15
 """Rows to search with, as a share of the rows that the paper's schedule evaluates."""
+SMALL_VALSET = 50
+"""Rows up to which the paper's schedule of ``auto`` measures every trial in full."""
+_SHARE_OF_SMALL = 0.5
+"""Rows to search with on so few, as a share of those of the trials, if there are no rounds."""
 _ROWS_PER_OPTION = 10
 _FULL_EVALUATIONS_EVERY = 5
 RIVALS = 1
@@ -63,15 +67,20 @@ class SearchLimits:
 
         It is a share of the rows that the paper's schedule evaluates, but
         enough to try every option on a few rows, and never more than the rows
-        of the trials.
+        of the trials. The share is larger on a small validation set, where
+        further candidates cost little, but not before rounds: they measure
+        further rows themselves, and nothing is gained.
 
         Args:
             options: Instructions and demo sets of all predictors.
             valset: Rows of the validation set.
         """
         full = valset * (2 + self.trials // _FULL_EVALUATIONS_EVERY)
-        share = _SHARE * (self.trials * self.rows + full)
-        return int(min(max(share, _ROWS_PER_OPTION * options), self.trials * self.rows))
+        of_trials = self.trials * self.rows
+        rows = max(_SHARE * (of_trials + full), _ROWS_PER_OPTION * options)
+        if valset <= SMALL_VALSET and not self.rounds:
+            rows = max(rows, _SHARE_OF_SMALL * of_trials)
+        return int(min(rows, of_trials))
 
     def most_rows(
         self, predictors: int, instructions: int, demo_sets: int, valset: int

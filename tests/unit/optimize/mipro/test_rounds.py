@@ -167,11 +167,11 @@ def test_without_rounds_nothing_is_written() -> None:
 
 
 def test_a_budget_leaves_something_for_rounds() -> None:
-    """Where a search without rounds would spend nearly all of it, instructions are written."""
+    """Where a search without rounds would spend all of it, instructions are written."""
     long: dict[str, Any] = {"valset": sums(40)[20:], "num_trials": 40, "minibatch_size": 20}
     lm = average_lm(per_demo=2)
     compiled(small_optimizer(lm), **long)
-    limit, outcomes = calls_of(lm) + 20, []
+    limit, outcomes = calls_of(lm) - 10, []
     for threads in (1, 16):
         cut_lm = average_lm(per_demo=2)
         optimizer = small_optimizer(cut_lm, num_threads=threads, rounds=5)

@@ -1,0 +1,63 @@
+"""How many rows a search compares candidates on."""
+
+from __future__ import annotations
+
+import pytest
+from compiles import sums
+
+from pytest_mipro.optimize.mipro.plan import Plan
+from pytest_mipro.task import Options
+
+
+def row_budget(auto: str, predictors: int, valset: int, rounds: int | None) -> int:
+    """Return the rows that a search of this size compares candidates on."""
+    options = Options.checked(auto=auto, rounds=rounds)
+    plan = Plan.make(options, predictors, sums(10), sums(valset, 100))
+    choices = predictors * (plan.instructions + plan.demos.sets)
+    return plan.limits.row_budget(choices, len(plan.valset))
+
+
+@pytest.mark.parametrize(
+    "auto, predictors, valset, rows",
+    [
+        ("light", 1, 24, 120),
+        ("light", 1, 40, 200),
+        ("light", 1, 50, 250),
+        ("light", 2, 24, 240),
+        ("medium", 1, 40, 360),
+    ],
+)
+def test_a_small_validation_set_gets_half_the_rows_of_the_trials(
+    auto: str, predictors: int, valset: int, rows: int
+) -> None:
+    """Without rounds, half of what a full measurement of every trial takes is compared."""
+    assert row_budget(auto, predictors, valset, rounds=0) == rows
+
+
+def test_every_option_is_compared_on_some_rows() -> None:
+    """The share is no limit where it would not suffice for ten rows per option."""
+    assert row_budget("light", 1, 12, rounds=0) == 90
+
+
+@pytest.mark.parametrize("rounds", [0, None])
+@pytest.mark.parametrize(
+    "auto, predictors, valset, rows",
+    [
+        ("light", 1, 51, 90),
+        ("light", 1, 100, 112),
+        ("light", 2, 100, 195),
+        ("medium", 1, 300, 319),
+        ("medium", 2, 300, 462),
+    ],
+)
+def test_a_larger_validation_set_gets_a_share_of_the_schedule(
+    auto: str, predictors: int, valset: int, rows: int, rounds: int | None
+) -> None:
+    """With minibatches, the share is that of the schedule, or ten rows per option."""
+    assert row_budget(auto, predictors, valset, rounds) == rows
+
+
+@pytest.mark.parametrize("valset", [24, 50])
+def test_rounds_take_no_larger_share_of_a_small_validation_set(valset: int) -> None:
+    """Where rounds measure further rows, the search before them is as short as elsewhere."""
+    assert row_budget("light", 1, valset, rounds=None) == max(90, int(0.15 * valset * 14))
