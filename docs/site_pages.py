@@ -141,7 +141,8 @@ def _entry(docname: str) -> str:
         "" if first is None else " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first[0]).split())
     )
     sentence = re.split(r"(?<=[.:]) ", words, maxsplit=1)[0]
-    return f"- [{title[1]}]({docname}.md): {sentence}"
+    # What stands behind a colon is not in the list.
+    return f"- [{title[1]}]({docname}.md): {sentence.rstrip('.:')}."
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

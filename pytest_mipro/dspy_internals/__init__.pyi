@@ -15,7 +15,10 @@ from .models import custom_engine as custom_engine
 from .models import engines_of as engines_of
 from .models import is_served as is_served
 from .modules import MODULE_STATE as MODULE_STATE
+from .modules import OBJECT_STATE as OBJECT_STATE
+from .modules import RETRIEVER_STATE as RETRIEVER_STATE
 from .modules import is_frozen as is_frozen
+from .modules import origin_of as origin_of
 from .modules import unfreeze as unfreeze
 from .price_list import listed_rates as listed_rates
 from .repeated_work import quick_calls as quick_calls

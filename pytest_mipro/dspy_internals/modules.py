@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 _FROZEN = "_compiled"
 MODULE_STATE = frozenset({"callbacks", "history", _FROZEN})
 """Attributes that DSPy gives each module, and that decide no answer."""
+OBJECT_STATE = frozenset({"callbacks", "history"})
+"""The same of its other objects."""
+RETRIEVER_STATE = OBJECT_STATE | {"stage"}
+"""The same of ``dspy.Retrieve``, whose stage is new in each object."""
+
+
+def origin_of(predictor: dspy.Predict) -> str:
+    """Return what a predictor and its copies have in common, and no other predictor has."""
+    return str(predictor.stage)
 
 
 def is_frozen(program: dspy.Module) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
@@ -20,6 +22,14 @@ _FAULT_OF_FINISH: dict[object, ReplyFault] = {
     "max_output_tokens": "token limit",
 }
 """The fault by why a reply ended, in the words of lm15 and of OpenAI's two APIs."""
+_CUTS = frozenset({"filter", "token limit"})
+"""Faults that a reply can have in the middle of an answer."""
+_SHOWN = 100
+"""Characters at the end of a cut reply that its error shows."""
+_FIELD = re.compile(r"\[\[ ## \w+ ## \]\]")
+_OBJECT = re.compile(r"\s*(?:```\w*\s*)?(\{.*)", re.DOTALL)
+_END = "[[ ## completed ## ]]"
+"""What DSPy's chat adapter asks for after the last field."""
 
 
 def reply_fault(outputs: Sequence[object], response: object) -> ReplyFault | None:
@@ -64,6 +74,27 @@ def _has_answer(output: object) -> bool:
     return bool(str(_value(output, "text") or "").strip() or _value(output, "tool_calls"))
 
 
+def _is_cut_off(output: object) -> bool:
+    """Whether an output ends within an answer, in the formats of DSPy's own adapters.
+
+    DSPy's chat adapter takes as the last field whatever there is of it, and its JSON adapter
+    repairs half an object. Tags of XML, it looks for in pairs.
+    """
+    text = output if isinstance(output, str) else str(_value(output, "text") or "")
+    if _FIELD.search(text):
+        return _END not in text
+    json_object = _OBJECT.match(text)
+    return json_object is not None and not _begins_with_json(json_object[1])
+
+
+def _begins_with_json(text: str) -> bool:
+    try:
+        json.JSONDecoder().raw_decode(text)
+    except (RecursionError, ValueError):
+        return False
+    return True
+
+
 def _value(record: object, name: str) -> Any:  # ruff: ignore[any-type] - any provider's data
     return record.get(name) if isinstance(record, dict) else getattr(record, name, None)
 
@@ -71,6 +102,10 @@ def _value(record: object, name: str) -> Any:  # ruff: ignore[any-type] - any pr
 def _items(record: object, name: str) -> Sequence[Any]:
     items = _value(record, name)
     return items if isinstance(items, list | tuple) else ()
+
+
+class CutAnswerError(Exception):
+    """A reply ended within an answer, of which the program got a part."""
 
 
 class ReplyLog:
@@ -84,6 +119,7 @@ class ReplyLog:
     def __init__(self) -> None:
         self.faults: list[ReplyFault] = []
         self.error: dspy.LMError | None = None
+        self._cuts: list[str] = []
 
     @property
     def history(self) -> ReplyLog:
@@ -96,14 +132,34 @@ class ReplyLog:
 
     def append(self, call: Mapping[str, Any]) -> None:
         """Record the fault of the reply to a call, as DSPy's history has it."""
-        fault = reply_fault(call["outputs"], call["response"])
+        outputs = call["outputs"]
+        fault = reply_fault(outputs, call["response"])
         if fault is not None:
             self.faults.append(fault)
+        is_cut = fault in _CUTS and any(map(_is_cut_off, outputs))
+        self._cuts.append(str(outputs)[-_SHOWN:] if is_cut else "")
         if fault == "no answer" and self.error is None:
             message = "the reply has no answer, neither a text nor a tool call"
             self.error = dspy.LMProviderError(message, model=str(call["model"]), status=200)
 
+    def check_complete(self, steps: int) -> None:
+        """Check that the program got no part of an answer.
+
+        After a reply that it cannot read, DSPy may ask again in another format. So with more
+        replies than ``steps``, the program is known to have got the last one only.
+
+        Args:
+            steps: The number of the program's predictor calls.
+
+        Raises:
+            CutAnswerError: It did.
+        """
+        used = self._cuts if len(self._cuts) <= steps else self._cuts[-1:]
+        for end in filter(None, used):
+            message = f"the reply ended within a field: {end}"
+            raise CutAnswerError(message)
+
     def begin_attempt(self) -> dict[str, Any]:
         """Forget all replies, and return the settings with which DSPy reports those to come."""
-        self.faults, self.error = [], None
+        self.faults, self.error, self._cuts = [], None, []
         return logged_calls(self)

@@ -1,6 +1,7 @@
 from .bytecode import add_loader as add_loader
 from .changes import Fingerprint as Fingerprint
 from .dspy_settings import deciding_settings as deciding_settings
+from .imported_files import remember_files as remember_files
 from .keys import SHAPE as SHAPE
 from .keys import describe_adapter as describe_adapter
 from .keys import describe_model as describe_model
@@ -11,7 +12,7 @@ from .keys import predictions_key as predictions_key
 from .keys import prompts_key as prompts_key
 from .keys import task_fingerprint as task_fingerprint
 from .ownership import is_users_module as is_users_module
-from .packages import set_project_under_test as set_project_under_test
+from .packages import add_project_under_test as add_project_under_test
 from .parts import by_part as by_part
 from .parts import by_text as by_text
 from .program_walk import described_once as described_once

@@ -13,7 +13,7 @@ from pytest_mipro.canonical import JSON, canonical_json
 from pytest_mipro.fingerprint.syntax import constant, lambdas_on, parsed, without_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FunctionType
 
     Rewrite: TypeAlias = Callable[[ast.Module, bytes, str], None]
@@ -29,9 +29,27 @@ def add_loader(loader: type, rewrite: Rewrite) -> None:
     _rewrites[loader] = rewrite
 
 
-def is_compiled_from_file(function: FunctionType) -> bool:
-    """Whether the code of the function's module is known to be what its file compiles to."""
-    return type(_loader_of(function)) in _rewrites
+def is_compiled_from_file(namespace: Mapping[str, object]) -> bool:
+    """Whether the code of a module is known to be what its file compiles to."""
+    return type(namespace.get("__loader__")) in _rewrites
+
+
+def is_from_other_text(namespace: Mapping[str, object], text: str) -> bool:
+    """Whether Python takes the code of a module from a compiled file that is not of its text.
+
+    Of a test file it does not: pytest compares the texts themselves.
+    """
+    loader = namespace.get("__loader__")
+    return type(loader) is SourceFileLoader and _is_from_other_text(loader, text)
+
+
+@lru_cache(maxsize=512)
+def _is_from_other_text(loader: SourceFileLoader, text: str) -> bool:
+    try:
+        code = loader.get_code(loader.name)
+    except (ImportError, OSError, SyntaxError):
+        return False
+    return code is not None and bytecode(code) != bytecode(_compiled(text, loader.path))
 
 
 def compiled_code_of(function: FunctionType, text: str) -> CodeType | None:
@@ -41,7 +59,7 @@ def compiled_code_of(function: FunctionType, text: str) -> CodeType | None:
         SyntaxError: The text is no Python.
     """
     code = function.__code__
-    rewrite = _rewrites.get(type(_loader_of(function)))
+    rewrite = _rewrites.get(type(function.__globals__.get("__loader__")))
     codes = _codes_in(text, code.co_filename, rewrite).get(code.co_name, ())
     # The nearest: the lines above may have changed, and a file may have equal functions.
     nearest = sorted(codes, key=lambda item: abs(item.co_firstlineno - code.co_firstlineno))
@@ -99,10 +117,6 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
         if isinstance(value, CodeType):
             yield value
             yield from _nested(value)
-
-
-def _loader_of(function: FunctionType) -> object:
-    return function.__globals__.get("__loader__")
 
 
 def _constant(value: object) -> JSON:

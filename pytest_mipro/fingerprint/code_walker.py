@@ -12,15 +12,18 @@ import decimal
 import functools
 import hashlib
 import inspect
+import ipaddress
 import json
 import operator
 import os
 import re
+import string
 from array import array
 from collections import ChainMap, Counter, deque
 from contextlib import contextmanager
 from enum import Enum
 from fractions import Fraction
+from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -29,13 +32,15 @@ from types import (
     ModuleType,
     SimpleNamespace,
 )
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_origin
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import dspy
 
 from pytest_mipro.canonical import digest, plain
 from pytest_mipro.errors import FingerprintError
+from pytest_mipro.fingerprint.annotations import classes_in, fields_of, metadata_in
 from pytest_mipro.fingerprint.dependencies import (
     attributes_of,
     closure_of,
@@ -46,6 +51,7 @@ from pytest_mipro.fingerprint.dependencies import (
     modules_imported,
 )
 from pytest_mipro.fingerprint.environment import variables_read
+from pytest_mipro.fingerprint.memory import is_mutation
 from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, PACKAGE, Kind, Part, code_part
 from pytest_mipro.fingerprint.plain_values import CONTAINERS, plain_text, values_in
@@ -69,6 +75,9 @@ _FOLLOWED = (
     *(dspy.Module, dspy.BaseLM, dspy.Adapter, dspy.Tool, dspy.Example),
     *(bytes, bytearray, complex, range, array, deque, ChainMap, MappingProxyType, Fraction, UUID),
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
+    *(PurePath, ZoneInfo, slice, string.Template),
+    *(ipaddress.IPv4Address, ipaddress.IPv6Address),
+    *(ipaddress.IPv4Network, ipaddress.IPv6Network),
 )
 """Types of globals whose values count; of other globals only their names in the source count."""
 
@@ -275,11 +284,20 @@ class CodeWalker:
             self.locations[part] = code_location
 
     def _follow_class(self, cls: type, name: str) -> None:
-        for base in cls.__mro__[1:]:
+        for base in (*cls.__mro__[1:], type(cls)):
             self.follow(base)
+        for field, annotation in fields_of(cls).items():
+            self._follow_annotation(field, annotation, name)
         for member, value in members_of(cls):
             if not is_generated(value, cls):
                 self._follow_dependency(member, value, name)
+
+    def _follow_annotation(self, field: str, annotation: object, name: str) -> None:
+        for cls in filter(is_users, classes_in(annotation)):
+            self.follow(cls)
+        if metadata := list(metadata_in(annotation)):
+            with self.leniently():  # a library may leave a mark of its own there
+                self._add_value(f"{field}'s annotation", metadata, name)
 
     def _follow_function(self, function: FunctionType, name: str) -> None:
         if defaults := defaults_of(function):
@@ -375,15 +393,24 @@ def _is_code(value: object) -> TypeGuard[Code]:
 
 def _is_builtin(value: object) -> bool:
     """Whether ``value`` is a function of a C module."""
-    # A method of a list or dictionary is none: its content is the container's.
     is_function = type(value) is BuiltinFunctionType
     return is_function and isinstance(cast("BuiltinFunctionType", value).__self__, ModuleType)
+
+
+def _is_lookup(value: object) -> bool:
+    """Whether ``value`` is a method of a text, a pattern or a container that it only reads."""
+    if not issubclass(type(value), BuiltinFunctionType):
+        return False
+    method = cast("BuiltinFunctionType", value)
+    return isinstance(method.__self__, _FOLLOWED) and not is_mutation(method.__name__)
 
 
 def _has_content(value: object) -> bool:
     kind = type(value)
     return (
         issubclass(kind, (*_FOLLOWED, FunctionType, type(dspy.Signature)))
+        or get_origin(value) is not None
+        or _is_lookup(value)
         or hasattr(kind, "__array_interface__")
         or (callable(value) and inspect.getattr_static(value, "__wrapped__", None) is not None)
     )

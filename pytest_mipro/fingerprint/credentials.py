@@ -10,7 +10,7 @@ import re
 from pytest_mipro.redaction import snake_case
 
 _CREDENTIAL = re.compile(
-    r"(^|_)(authorization|cookie|passw(or)?d|secret|credentials?|signature|sig)(_|$)"
+    r"(^|_)(authorization|passw(or)?d|secret|credentials?)(_|$)|(^|_)(cookie|signature|sig)$"
     r"|(^|_)(api_?|subscription_|access_|account_|secret_|private_|signing_)keys?(_id)?$"
     r"|(^|_)(access|ad|api|auth|bearer|id|refresh|security|session)_token(_(provider|file|path))?$"
     r"|^(x_)?(code|keys?|token)$"

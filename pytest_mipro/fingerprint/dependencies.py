@@ -125,7 +125,8 @@ def _attributes_used(
         yield name, value
     elif id(value) not in visited:
         visited.add(id(value))
-        for attribute in sorted(names & vars(value).keys()):
+        # A module's __getattr__ makes what is not there.
+        for attribute in sorted((names | {"__getattr__"}) & vars(value).keys()):
             yield from _attributes_used(
                 f"{name}.{attribute}", vars(value)[attribute], names, visited
             )

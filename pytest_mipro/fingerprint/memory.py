@@ -80,6 +80,11 @@ def is_mutable(value: object) -> bool:
     return isinstance(value, MutableSequence | MutableSet | MutableMapping)
 
 
+def is_mutation(method: str) -> bool:
+    """Whether a method of this name adds, replaces or removes items of a container."""
+    return method in _FILLING | _EMPTYING
+
+
 def mutated_by(function: FunctionType) -> frozenset[str]:
     """Return the expressions whose items ``function`` adds, replaces or removes."""
     return _selected(function, _mutated_container)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import ModuleType
 
-    from pytest_mipro.fingerprint.source import Code
-
 _FOLDERS = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     site.getusersitepackages(),
@@ -37,7 +35,7 @@ _PROJECT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup
 _declared: ContextVar[tuple[str, ...]] = ContextVar("declared", default=())
 
 
-def is_users(code: Code) -> bool:
+def is_users(code: FunctionType | type) -> bool:
     """Whether ``code`` is in a file of the user, rather than in an installed one."""
     if isinstance(code, FunctionType) and not code.__code__.co_filename.startswith("<"):
         return is_users_path(code.__code__.co_filename)

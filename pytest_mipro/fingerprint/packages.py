@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
 import json
@@ -12,23 +13,25 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mipro.fingerprint.syntax import dotted_name, parsed
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _LIBRARIES = frozenset({"dspy", "pytest_mipro"})
 """Packages that a key has the version of."""
-_PROJECT_NAMES = {
-    "pyproject.toml": r"^\[(?:project|tool\.poetry)\][^\[]*?^name\s*=\s*[\"']([\w.-]+)[\"']",
-    "setup.cfg": r"^\[metadata\][^\[]*?^name\s*=\s*([\w.-]+)",
-    "setup.py": r"\bsetup\([^()]*?\bname\s*=\s*[\"']([\w.-]+)[\"']",
+_TABLES = {
+    "pyproject.toml": ("[project]", "[tool.poetry]"),
+    "setup.cfg": ("[metadata]",),
 }
-"""Files that name the distribution that is built of a folder, and where in them its name is."""
+"""Files that name the distribution that is built of a folder, and their tables with its name."""
+_TABLE = re.compile(r"\[.*\]\s*(#.*)?")
+_NAME = re.compile(r"name\s*=\s*[\"']?([\w.-]+)")
 
 
-class _UnderTest:
-    """The project whose tests run in this process."""
-
-    name = ""
+_names: set[str] = set()
+"""The names of the distributions that are built of the folders with the tests."""
+_folders: set[Path] = set()
 
 
 def package_of(value: object) -> str:
@@ -42,15 +45,69 @@ def package_of(value: object) -> str:
     return "" if file is None or is_library else _package(Path(file))
 
 
-def set_project_under_test(folder: Path) -> None:
-    """Let the distribution that is built of ``folder`` count as the user's, however installed.
+def add_project_under_test(file: Path) -> None:
+    """Let what is built of a folder that has ``file`` count as the user's, however installed.
 
-    Its name is read from the files that tools build it by; nothing in them is executed.
+    A repository may have several projects. The names of the distributions are read from the files
+    that tools build them by; nothing in these is executed.
     """
-    texts = ((_text(folder / name), pattern) for name, pattern in _PROJECT_NAMES.items())
-    matches = (re.search(pattern, text, re.MULTILINE) for text, pattern in texts)
-    _UnderTest.name = next((normalized(match[1]) for match in matches if match), "")
+    for folder in file.parents:
+        if folder in _folders:
+            return
+        _folders.add(folder)
+        if name := _name_of_project(folder):
+            _names.add(normalized(name))
+            local_packages.cache_clear()
+        if (folder / ".git").exists():
+            return
+
+
+def forget_projects_under_test() -> None:
+    """Let nothing count as the user's by its name any more."""
+    _names.clear()
+    _folders.clear()
     local_packages.cache_clear()
+
+
+def _name_of_project(folder: Path) -> str:
+    names = (_name_in_table(_text(folder / file), tables) for file, tables in _TABLES.items())
+    return next(filter(None, names), "") or _name_in_setup(_text(folder / "setup.py"))
+
+
+def _name_in_table(text: str, tables: Collection[str]) -> str:
+    table = ""
+    for line in text.splitlines():
+        if _TABLE.fullmatch(line):
+            table = line.partition("#")[0].strip()
+        elif table in tables and (match := _NAME.match(line)):
+            return match[1]
+    return ""
+
+
+def _name_in_setup(text: str) -> str:
+    """Return the ``name`` that ``setup.py`` gives to ``setup``, literally or by a constant."""
+    try:
+        tree = parsed(text)
+    except (SyntaxError, ValueError):
+        return ""
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    keywords = (
+        keyword.value
+        for call in calls
+        if dotted_name(call.func).rpartition(".")[2] == "setup"
+        for keyword in call.keywords
+        if keyword.arg == "name"
+    )
+    values = (constants.get(dotted_name(value), value) for value in keywords)
+    names = (value.value for value in values if isinstance(value, ast.Constant))
+    return next((name for name in names if isinstance(name, str)), "")
 
 
 def is_local_path(path: str) -> bool:
@@ -71,14 +128,19 @@ def local_packages() -> tuple[str, ...]:
     address in ``direct_url.json``, a folder or a wheel in it; and that of the project under test.
     """
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    distributions = [path for folder in folders for path in Path(folder).glob("*.dist-info")]
+    distributions = [
+        path
+        for folder in folders
+        for pattern in ("*.dist-info", "*.egg-info")
+        for path in Path(folder).glob(pattern)
+    ]
     own = filter(_is_own, distributions)
     return tuple(sorted({package for metadata in own for package in _installed(metadata)}))
 
 
 def _is_own(metadata: Path) -> bool:
     name = normalized(metadata.name.partition("-")[0])
-    return (bool(name) and name == _UnderTest.name) or _is_local(metadata / "direct_url.json")
+    return name in _names or _is_local(metadata / "direct_url.json")
 
 
 def origin_in(text: str) -> dict[str, Any]:
@@ -100,10 +162,18 @@ def _is_local(file: Path) -> bool:
 
 def _installed(metadata: Path) -> Iterator[str]:
     """Yield the packages of a distribution that has modules of Python."""
-    for row in csv.reader(_text(metadata / "RECORD").splitlines()):
-        file = metadata.parent / row[0]
-        if file.suffix == ".py" and file.relative_to(metadata.parent).parts[0] not in _LIBRARIES:
+    for file in _files_of(metadata):
+        is_inside = file.suffix == ".py" and file.is_relative_to(metadata.parent)
+        if is_inside and file.relative_to(metadata.parent).parts[0] not in _LIBRARIES:
             yield _package(file)
+
+
+def _files_of(metadata: Path) -> Iterator[Path]:
+    for row in csv.reader(_text(metadata / "RECORD").splitlines()):
+        yield metadata.parent / row[0]
+    # A setup.py without the package wheel, as old versions of pip install it.
+    for line in _text(metadata / "installed-files.txt").splitlines():
+        yield Path(os.path.normpath(metadata / line))
 
 
 def _package(file: Path) -> str:

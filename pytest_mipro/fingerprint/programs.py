@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 import dspy
 from pydantic import TypeAdapter
@@ -15,13 +15,14 @@ from pydantic_core import PydanticUndefined
 
 from pytest_mipro.canonical import JSON, plain
 from pytest_mipro.dspy_internals import MODULE_STATE
+from pytest_mipro.fingerprint.annotations import annotation_text, classes_in
 from pytest_mipro.fingerprint.ownership import is_users
 from pytest_mipro.fingerprint.source import path_of
-from pytest_mipro.fingerprint.values import annotation_text, state_of
+from pytest_mipro.fingerprint.values import describe_metadata, state_of
 from pytest_mipro.records import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
 
@@ -165,7 +166,10 @@ def _describe_field(info: FieldInfo, walker: CodeWalker, label: str) -> JSON:
     return {
         "type": _describe_type(_Identity(info.annotation)),
         "default": walker.describe([default, info.default_factory], label),
-        "limits": [_describe_constraint(item, walker, label) for item in info.metadata],
+        "limits": [
+            *(_describe_constraint(item, walker, label) for item in info.metadata),
+            *describe_metadata(info.annotation, walker, label),
+        ],
         "extra": {name: walker.describe(value, label) for name, value in sorted(extra.items())},
     }
 
@@ -183,15 +187,8 @@ def _describe_fields(signature: type[dspy.Signature], walker: CodeWalker) -> lis
 
 def _follow_types(signature: type[dspy.Signature], walker: CodeWalker) -> None:
     for info in signature.fields.values():
-        for cls in _classes(info.annotation):
+        for cls in filter(is_users, classes_in(info.annotation)):
             walker.follow(cls)
-
-
-def _classes(annotation: object) -> Iterator[type]:
-    if isinstance(annotation, type) and is_users(annotation):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _classes(argument)
 
 
 class _Identity:

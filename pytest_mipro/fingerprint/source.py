@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import linecache
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partialmethod
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
+from pytest_mipro.canonical import digest
 from pytest_mipro.fingerprint.bytecode import (
     bytecode,
     compiled_code_of,
     is_compiled_from_file,
+    is_from_other_text,
     lambda_index,
 )
-from pytest_mipro.fingerprint.syntax import definitions_in, first_line, tree_digest
+from pytest_mipro.fingerprint.imported_files import text_at_import, text_of
+from pytest_mipro.fingerprint.syntax import definitions_in, digests_in, first_line, tree_digest
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.syntax import Definition, Definitions
@@ -118,12 +120,14 @@ def unwrapped(attribute: object) -> Iterator[object]:
 def _read(code: Code) -> SourceCode:
     """Read ``code`` from its file."""
     # Not with inspect, which follows functools.wraps to another function.
-    file, text = _file_of(code)
+    file, text = text_of(_namespace_of(code), _file_of(code))
     try:
         definitions = definitions_in(text)
         if isinstance(code, type):
-            return _class_source(code, definitions, file)
-        return _function_source(code, definitions, file, text)
+            source = _class_source(code, definitions, file)
+        else:
+            source = _function_source(code, definitions, file, text)
+        return _compared(source, _namespace_of(code), text) if source.qualname else source
     except (SyntaxError, ValueError):  # a cell of a notebook may hold lines that are no Python
         return SourceCode(_bytecode_of(code))
 
@@ -150,7 +154,7 @@ def _changed_source(function: FunctionType, definitions: Definitions, file: str)
     qualname, node = definitions.functions.get((code.co_name, line), ("", None))
     content = [bytecode(code), None if node is None else tree_digest(node)]
     last_line = line if node is None else node.end_lineno or line
-    is_outdated = is_compiled_from_file(function)
+    is_outdated = is_compiled_from_file(function.__globals__)
     return SourceCode(content, None, qualname, file, line, last_line, is_outdated)
 
 
@@ -173,16 +177,25 @@ def _class_source(cls: type, definitions: Definitions, file: str) -> SourceCode:
     return next((source for source in sources if _is_body(source, cls)), last)
 
 
-def _file_of(code: Code) -> tuple[str, str]:
-    """Return the path and the text of the file of ``code``; nothing if it cannot be read."""
+def _compared(source: SourceCode, namespace: Mapping[str, object], text: str) -> SourceCode:
+    """Return ``source`` as outdated if Python imported another definition than the file has."""
+    if source.is_outdated or not is_compiled_from_file(namespace):
+        return source
+    imported = text_at_import(namespace, text)
+    is_edited = imported != text and source.content not in digests_in(imported)
+    if not is_edited and not is_from_other_text(namespace, text):
+        return source
+    return replace(source, content=[source.content, digest(imported)], is_outdated=True)
+
+
+def _namespace_of(code: Code) -> Mapping[str, object]:
     if isinstance(code, FunctionType):
-        file, namespace = code.__code__.co_filename, code.__globals__
-    else:
-        namespace = vars(sys.modules.get(code.__module__, sys))
-        file = namespace.get("__file__") or ""
-    linecache.checkcache(file)
-    lines = linecache.getlines(file, namespace)
-    return file if lines else "", "".join(lines)
+        return code.__globals__
+    return vars(sys.modules.get(code.__module__, sys))
+
+
+def _file_of(code: Code) -> str:
+    return code.__code__.co_filename if isinstance(code, FunctionType) else ""
 
 
 def _source(qualname: str, node: Definition, file: str) -> SourceCode:

@@ -83,6 +83,18 @@ def definitions_in(text: str) -> Definitions:
     return definitions
 
 
+@lru_cache(maxsize=64)
+def digests_in(text: str) -> frozenset[str]:
+    """Return the digests of the functions and classes in a file; none if it is no Python."""
+    try:
+        definitions = definitions_in(text)
+    except (SyntaxError, ValueError):
+        return frozenset()
+    functions = (node for _, node in definitions.functions.values())
+    classes = (node for nodes in definitions.classes.values() for node in nodes)
+    return frozenset(map(tree_digest, (*functions, *classes)))
+
+
 def lambdas_on(line: int, tree: ast.Module) -> list[ast.Lambda]:
     """Return the lambdas that begin on a line, in the order of ``Definitions.lambdas``."""
     nodes = (node for _, node in _definitions(tree))

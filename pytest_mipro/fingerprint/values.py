@@ -7,8 +7,9 @@ import inspect
 import logging
 import operator
 import re
+import string
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
@@ -23,11 +24,14 @@ from types import (
     UnionType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
+from zoneinfo import ZoneInfo
 
 import dspy
 
 from pytest_mipro.canonical import JSON, canonical_json, plain
+from pytest_mipro.dspy_internals import OBJECT_STATE, RETRIEVER_STATE
+from pytest_mipro.fingerprint.annotations import annotation_text, classes_in, metadata_in
 from pytest_mipro.fingerprint.memory import memory_of
 from pytest_mipro.fingerprint.ownership import is_users
 from pytest_mipro.fingerprint.source import is_lambda, path_of, source_of
@@ -37,10 +41,6 @@ if TYPE_CHECKING:
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
     from pytest_mipro.fingerprint.source import Code
-
-
-_DSPYS_STATE = frozenset({"callbacks", "history"})
-"""Attributes of DSPy's objects that decide no result."""
 
 
 def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
@@ -55,12 +55,12 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
     if wrapped is not None and not is_users(type(value)):
         return [path_of(type(value)), walker.describe(wrapped, label)]
     if get_origin(value) is not None:
-        return annotation_text(value)
+        return _describe_annotation(value, walker, label)
     if is_users(type(value)):
         return _describe_instance(value, walker, label)
     if type(value).__module__.partition(".")[0] == "dspy":
         with walker.leniently():  # the key has DSPy's version, with what an object does
-            return _describe_instance(value, walker, label, _DSPYS_STATE)
+            return _describe_instance(value, walker, label, OBJECT_STATE)
 
     def describe_item(item: object) -> JSON:
         if item is value:
@@ -104,9 +104,18 @@ def _describe_namespace(value: SimpleNamespace, walker: CodeWalker, label: str) 
     return walker.describe(vars(value), label)
 
 
+def _describe_template(value: string.Template, walker: CodeWalker, label: str) -> JSON:
+    return [path_of(type(value)), walker.describe(value.template, label)]
+
+
 def _describe_ordered(value: OrderedDict[Any, Any], walker: CodeWalker, label: str) -> JSON:
     # Unlike plain dictionaries, two ordered ones are equal only in the same order.
     return {"ordered": _items(value, walker, label)}
+
+
+def _describe_defaults(value: defaultdict[Any, Any], walker: CodeWalker, label: str) -> JSON:
+    factory = walker.describe(value.default_factory, label)
+    return {"default": factory, "items": _describe_dict(value, walker, label)}
 
 
 def _items(value: dict[Any, Any], walker: CodeWalker, label: str) -> list[JSON]:
@@ -154,6 +163,13 @@ def _describe_builtin(value: BuiltinFunctionType, walker: CodeWalker, label: str
     return [value.__qualname__, walker.describe(value.__self__, label)]
 
 
+def _describe_retriever(value: dspy.Retrieve, walker: CodeWalker, label: str) -> JSON:
+    if is_users(type(value)):
+        return _describe_instance(value, walker, label, RETRIEVER_STATE)
+    with walker.leniently():
+        return _describe_instance(value, walker, label, RETRIEVER_STATE)
+
+
 def _describe_named(value: ModuleType, walker: CodeWalker, label: str) -> JSON:
     del walker, label
     return getattr(value, "__qualname__", value.__name__)
@@ -164,22 +180,19 @@ def _describe_expression(value: object, walker: CodeWalker, label: str) -> JSON:
     return repr(value)
 
 
-def _describe_union(value: UnionType, walker: CodeWalker, label: str) -> JSON:
-    del walker, label
-    return annotation_text(value)
+def _describe_annotation(value: object, walker: CodeWalker, label: str) -> JSON:
+    for cls in classes_in(value):
+        walker.follow(cls)
+    text, metadata = annotation_text(value), describe_metadata(value, walker, label)
+    return [text, metadata] if metadata else text
 
 
-def annotation_text(annotation: object) -> str:
-    """Return the text of an annotation: that of equal ones is the same on every Python."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is None:
-        if isinstance(annotation, list):  # the parameters of a callable
-            return f"[{', '.join(map(annotation_text, annotation))}]"
-        return path_of(annotation) if isinstance(annotation, type) else str(annotation)
-    if origin in {Union, UnionType}:
-        return " | ".join(map(annotation_text, arguments))
-    texts = map(repr if origin is Literal else annotation_text, arguments)
-    return f"{annotation_text(origin)}[{', '.join(texts)}]"
+def describe_metadata(annotation: object, walker: CodeWalker, label: str) -> list[JSON]:
+    """Describe what ``Annotated`` adds to the types in an annotation, such as validators."""
+    with walker.leniently():  # a library may leave a mark of its own there
+        return [
+            [path_of(type(item)), walker.describe(item, label)] for item in metadata_in(annotation)
+        ]
 
 
 def _describe_pattern(value: re.Pattern[str], walker: CodeWalker, label: str) -> JSON:
@@ -238,12 +251,15 @@ DESCRIBERS: Mapping[type, Describe] = {
     PurePath: _describe_path,
     Fraction: _describe_fraction,
     SimpleNamespace: _describe_namespace,
+    string.Template: _describe_template,
     OrderedDict: _describe_ordered,
+    defaultdict: _describe_defaults,
     list: _describe_sequence,
     tuple: _describe_sequence,
     set: _describe_set,
     frozenset: _describe_set,
     dspy.Example: _describe_example,
+    dspy.Retrieve: _describe_retriever,
     Enum: _describe_enum,
     FunctionType: _describe_code,
     type: _describe_code,
@@ -253,10 +269,12 @@ DESCRIBERS: Mapping[type, Describe] = {
     MethodDescriptorType: _describe_named,
     WrapperDescriptorType: _describe_named,
     ModuleType: _describe_named,
+    slice: _describe_expression,
+    ZoneInfo: _describe_expression,
     operator.itemgetter: _describe_expression,
     operator.attrgetter: _describe_expression,
     operator.methodcaller: _describe_expression,
-    UnionType: _describe_union,
+    UnionType: _describe_annotation,
     EllipsisType: _describe_expression,
     re.Pattern: _describe_pattern,
     logging.Logger: _describe_logger,

@@ -13,6 +13,7 @@ from pytest_mipro.plugin.migration import MIGRATION
 from pytest_mipro.plugin.node import node_id
 from pytest_mipro.plugin.safe_report import make_safe
 from pytest_mipro.plugin.state import OUTCOME, TASK_RUNNER
+from pytest_mipro.plugin.terminal import is_coloured
 from pytest_mipro.redaction import SECRETS
 from pytest_mipro.report import TaskSummary, summarize, worst_last
 
@@ -44,7 +45,7 @@ def attach_summary(
     if is_asking_error(item, call):
         report.when = "setup"
     if _declares_task(item) or OUTCOME in item.stash:
-        make_safe(report, coloured=item.config.get_terminal_writer().hasmarkup)
+        make_safe(report, coloured=is_coloured(item.config))
     summary = _summary(item, call, report)
     if summary is None:
         return

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mipro.errors import DeclarationError
+from pytest_mipro.escaping import neutral
 from pytest_mipro.reference import ReferenceLocation
 
 if TYPE_CHECKING:
@@ -18,6 +20,22 @@ def node_id(node: pytest.Item) -> str:
     """Return the node id without the group that xdist appends to it."""
     parent = "" if node.parent is None else node.parent.nodeid
     return f"{parent}::{node.name}"
+
+
+def check_name(node: pytest.Item) -> None:
+    """Check that a log can have the name of ``node``, which may be made of a dataset.
+
+    Pytest shows control characters of names as escapes, and this one as it is.
+
+    Raises:
+        DeclarationError: A runner of GitHub or Azure would obey it.
+    """
+    if neutral(node.name) != node.name:
+        message = (
+            "a name with `##[` would be obeyed by a CI system whose log has it; give the parameter "
+            'an id of its own, as in pytest.param(text, id="long text")'
+        )
+        raise DeclarationError(message)
 
 
 def location_of(node: pytest.Item) -> ReferenceLocation:

@@ -30,6 +30,8 @@ _LEAST_SHARE = 0.05
 """The share of a phase that has to be done before its rate allows an estimate."""
 _LEAST_SECONDS = 3.0
 """The seconds that it has to have taken, too."""
+_NO_FILE = AttributeError, LookupError, OSError, TypeError, ValueError
+"""What an object may raise that stands in the place of the standard output and is no file."""
 
 
 class ProgressDisplay:
@@ -214,7 +216,7 @@ class _Terminal:
         """The number of columns."""
         # pytest asks the standard output, which it captures at times.
         if "COLUMNS" not in os.environ:
-            with suppress(OSError):
+            with suppress(*_NO_FILE):
                 return os.get_terminal_size(self._stream.fileno()).columns
         return self._config.get_terminal_writer().fullwidth
 
@@ -241,19 +243,22 @@ class _Terminal:
 
         The cursor goes back to the start, so that the terminal's ^C begins no other line.
         """
-        encoding = self._stream.encoding or "utf-8"
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
         self._stream.write(f"\r{text.encode(encoding, 'replace').decode(encoding)}\r")
         self._stream.flush()
 
 
 def _copy(stream: TextIO) -> TextIO:
-    """Return a stream to the same file; the stream itself if it is no file's."""
+    """Return a stream to the same file; the stream itself if it is no file's.
+
+    A script that runs pytest may have put an object of any class in the place of its output.
+    """
+    encoding, errors = getattr(stream, "encoding", None), getattr(stream, "errors", None)
     try:
-        descriptor = os.dup(stream.fileno())
-    except OSError:
+        written = io.BufferedWriter(io.FileIO(os.dup(stream.fileno()), "w"))
+        return io.TextIOWrapper(written, encoding=encoding, errors=errors)
+    except _NO_FILE:
         return stream
-    written = io.BufferedWriter(io.FileIO(descriptor, "w"))
-    return io.TextIOWrapper(written, encoding=stream.encoding, errors=stream.errors)
 
 
 def _is_interactive(config: pytest.Config) -> bool:

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_mipro.plugin.attached_summary import attached_summary
 from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, TASK_RUNNER, WORKER_USAGE
+from pytest_mipro.plugin.terminal import terminal_width
 from pytest_mipro.plugin.terminal_summary import write
 from pytest_mipro.records import Usage
 from pytest_mipro.report import Summary, TaskSummary, render_failure
@@ -56,8 +57,8 @@ class Reports:
             return
         self._tasks[report.nodeid] = task
         if report.failed and task.report is not None:
-            width = self._config.get_terminal_writer().fullwidth
-            _add_section(report, render_failure(task, width, self._config.get_verbosity()))
+            width, verbosity = terminal_width(self._config), self._config.get_verbosity()
+            _add_section(report, render_failure(task, width, verbosity))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

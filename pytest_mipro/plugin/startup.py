@@ -45,6 +45,7 @@ def start(config: pytest.Config) -> None:
     from pytest_mipro.plugin.interrupt import InterruptHooks
     from pytest_mipro.plugin.orphans import OrphanedReferences
     from pytest_mipro.plugin.safe_logs import install_safe_logs
+    from pytest_mipro.plugin.safe_report import SafeReports
     from pytest_mipro.redaction import SECRETS
 
     settings = config.stash[SETTINGS] = consistent_settings(config)
@@ -52,6 +53,7 @@ def start(config: pytest.Config) -> None:
     for url in filter(None, (settings.store_url, settings.study)):
         SECRETS.add_url(url)
     config.add_cleanup(install_safe_logs())
+    config.pluginmanager.register(SafeReports(config))
     orphans = config.stash[ORPHANS] = OrphanedReferences(config)
     config.pluginmanager.register(orphans)
     config.pluginmanager.register(InterruptHooks(config))

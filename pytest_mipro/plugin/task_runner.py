@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -14,14 +15,19 @@ from _pytest.assertion.rewrite import AssertionRewritingHook, rewrite_asserts
 
 from pytest_mipro.errors import MiproError
 from pytest_mipro.escaping import printable
-from pytest_mipro.fingerprint import add_loader, described_once, set_project_under_test
+from pytest_mipro.fingerprint import (
+    add_loader,
+    add_project_under_test,
+    described_once,
+    remember_files,
+)
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
 from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
-from pytest_mipro.plugin.node import location_of
+from pytest_mipro.plugin.node import check_name, location_of
 from pytest_mipro.plugin.progress import ProgressDisplay
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
@@ -53,7 +59,6 @@ class TaskRunner:
     ) -> None:
         """Prepare for the tests of ``config``'s session."""
         add_loader(AssertionRewritingHook, partial(rewrite_asserts, config=config))
-        set_project_under_test(config.rootpath)
         self._config = config
         self._settings = settings
         self._orphans = orphans
@@ -95,10 +100,13 @@ class TaskRunner:
                 at this point would crash the controller of xdist.)
         """
         key = declaring_test(node)
-        if key in self._declared:
-            return
+        if key not in self._declared:
+            add_project_under_test(node.path)
+            remember_files()  # A file may be edited while other tests run.
         try:
-            self._declared[key] = check(node)
+            check_name(node)
+            if key not in self._declared:
+                self._declared[key] = check(node)
         except MiproError as error:
             message = safe_text(f"{node.nodeid}: {error}")
             raise pytest.Collector.CollectError(message) from None
@@ -142,7 +150,7 @@ class TaskRunner:
         """Return what ends a test of a run that judges nothing; None if the test is judged."""
         if self._settings.migrate:
             migration = self._session.migration(task, location)
-            return partial(skip_measured, self._running_test, migration, self._settings.lm)
+            return partial(skip_measured, self._running_test, migration)
         estimate = self._session.estimate(task, location) if self._settings.dry_run else None
         return None if estimate is None else partial(self._skip, task, estimate)
 
@@ -205,7 +213,16 @@ class TaskRunner:
         return outcome
 
     def _location(self, node: pytest.Item) -> ReferenceLocation:
-        return replace(location_of(node), revision=self._settings.reference_from or "")
+        """Return where a test's reference is; its command has the flags that decide an outcome."""
+        settings = self._settings
+        flags = {"--mipro-optimizer": settings.optimizer, "--mipro-repeat": settings.repeat}
+        words = "".join(
+            f" {flag} {shlex.quote(str(value))}"
+            for flag, value in flags.items()
+            if value is not None
+        )
+        location = replace(location_of(node), revision=settings.reference_from or "")
+        return location.with_flags(words, settings.lm or "")
 
     def _skip(self, task: Task, estimate: Estimate) -> NoReturn:
         """Skip a test of a dry run, and show the estimate of its task."""

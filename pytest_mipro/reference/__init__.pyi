@@ -2,6 +2,7 @@ from .content import FurtherScores as FurtherScores
 from .content import Reference as Reference
 from .content import SinceAnchor as SinceAnchor
 from .content import accept_reference as accept_reference
+from .content import prompts_of as prompts_of
 from .content import read_reference as read_reference
 from .files import write_whole as write_whole
 from .git import tracked_file as tracked_file
@@ -20,5 +21,6 @@ from .location import SCORES_SUFFIX as SCORES_SUFFIX
 from .location import ReferenceLocation as ReferenceLocation
 from .location import file_name as file_name
 from .location import same_file as same_file
+from .state import missing_part as missing_part
 from .state import predictors_of as predictors_of
 from .state import refused_key as refused_key

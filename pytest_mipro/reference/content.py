@@ -21,7 +21,7 @@ from pytest_mipro.records import (
 )
 from pytest_mipro.reference.files import damaged, load, missing_half, write
 from pytest_mipro.reference.sealing import check_seal, with_seal
-from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
+from pytest_mipro.reference.state import labels_of, missing_part, predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -324,6 +324,8 @@ def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
     if key:
         problem = f"holds {key}, which no reference has: it may redirect calls, with their API key"
         raise damaged(location, location.program, problem)
+    if part := missing_part(state):
+        raise damaged(location, location.program, f"is without {part}")
 
 
 def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:

@@ -51,6 +51,7 @@ def read_text(location: ReferenceLocation, path: Path) -> str | None:
         if location.revision:
             content = content_at(location.revision, path)
             return None if content is None else content.decode("utf-8")
+        _refuse_link(path, "file")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
@@ -129,9 +130,14 @@ def conflicting(location: ReferenceLocation, path: Path) -> DamagedReference:
 
 def _refuse_links(location: ReferenceLocation) -> None:
     for folder in (location.folder, location.folder.parent):
-        if folder.is_symlink():
-            message = f"{folder} is a link to {folder.readlink()}, put a folder in its place"
-            raise OSError(message)
+        _refuse_link(folder, "folder")
+
+
+def _refuse_link(path: Path, kind: str) -> None:
+    """Refuse what leads elsewhere: to a file of the user, or to a device without an end."""
+    if path.is_symlink():
+        message = f"{path} is a link to {path.readlink()}, put a {kind} in its place"
+        raise OSError(message)
 
 
 def _sorted(value: Any, name: str = "") -> Any:  # ruff: ignore[any-type] - it is JSON data

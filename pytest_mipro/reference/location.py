@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ReferenceLocation:
         command: The command that accepts the present outcome.
         display_path: The folder's path in messages.
         revision: The commit of git that its files are read from; empty for the work tree.
+        lm: The model that the end of the command names; empty if it names none.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class ReferenceLocation:
     command: str
     display_path: str
     revision: str = ""
+    lm: str = ""
 
     @classmethod
     def beside(
@@ -86,6 +89,14 @@ class ReferenceLocation:
         """The command that accepts the present outcome as the new anchor."""
         return f"{self.command} --mipro-new-anchor"
 
+    def with_flags(self, flags: str, lm: str) -> ReferenceLocation:
+        """Return the location with a command that has further flags, and one for a model."""
+        return replace(self, command=f"{self.command}{flags}{_lm_flag(lm)}", lm=lm)
+
+    def command_for(self, lm: str) -> str:
+        """Return the command that accepts what a model gives; empty for that of the project."""
+        return f"{self.command.removesuffix(_lm_flag(self.lm))}{_lm_flag(lm)}"
+
     def show(self, file: Path) -> str:
         """Return the path of a file in messages."""
         shown = f"{self.display_path}/{file.name}"
@@ -105,6 +116,10 @@ def file_name(name: str) -> str:
     if plain == name and not name.endswith("."):
         return name
     return f"{plain}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _lm_flag(lm: str) -> str:
+    return f" --mipro-lm {shlex.quote(lm)}" if lm else ""
 
 
 def same_file(path: Path) -> str:

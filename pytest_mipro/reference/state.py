@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import filterfalse
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+_DEEPEST = 100
+"""Levels of lists and objects in demos; Python ends a recursion at about a thousand calls."""
 
 
 def predictors_of(state: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -38,6 +42,22 @@ def refused_key(state: Mapping[str, Any]) -> str:
     return next(entries, "")
 
 
+def missing_part(state: Mapping[str, Any]) -> str:
+    """Return the path of the first part that a program's state must have and has not.
+
+    Returns:
+        Such as ``add.signature.instructions``; empty if there is none.
+    """
+    for name, predictor in predictors_of(state).items():
+        signature = predictor["signature"]
+        if "instructions" not in signature:
+            return f"{name}.signature.instructions"
+        for index, field in enumerate(signature.get("fields", ())):
+            for part in filterfalse(field.__contains__, _FIELD):
+                return f"{name}.signature.fields[{index}].{part}"
+    return ""
+
+
 def _is_predictor(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("signature"), dict)
 
@@ -66,12 +86,21 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_nested_at_most(value: object, depth: int) -> bool:
+    """Whether no list or object in ``value`` is deeper than code that calls itself can go."""
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if not isinstance(value, list):
+        return True
+    return depth > 0 and all(_is_nested_at_most(item, depth - 1) for item in value)
+
+
 def _is_list(value: object) -> bool:
-    return isinstance(value, list)
+    return isinstance(value, list) and _is_nested_at_most(value, _DEEPEST)
 
 
 def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return _is_list(value) and all(isinstance(item, dict) for item in cast("list[object]", value))
 
 
 _PREDICTOR: dict[str, Callable[[Any], bool]] = {

@@ -217,8 +217,10 @@ def earlier_program(report: Report) -> EarlierProgram:
 
 def earlier_prompts(report: Report) -> tuple[Prompt, ...]:
     """Return the prompts of the program that a reader compares with first."""
-    is_baseline = earlier_program(report) == "baseline"
-    return report.prompts_before if is_baseline else report.prompts_accepted
+    if earlier_program(report) == "baseline":
+        return report.prompts_before
+    # What this run accepted is the compiled program, whose prompts are not there twice.
+    return report.prompts_after if report.acceptance is not None else report.prompts_accepted
 
 
 def score_changes(report: Report) -> str:

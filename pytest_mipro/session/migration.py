@@ -94,7 +94,7 @@ def _movable(context: TaskContext) -> Reference:
     if reference is None:
         message = (
             f"there is nothing to migrate: no reference is accepted, {path} is missing; accept "
-            f"one with the present model first, with: {location.command}"
+            f"one with the present model first, with: {location.command_for('')}"
         )
         raise ReferenceFileError(message)
     if not context.fingerprint.moves(by_part(reference.parts)):
@@ -108,7 +108,7 @@ def _movable(context: TaskContext) -> Reference:
         message = (
             f"the scores in the reference {path} are of another metric, so that nothing can be "
             "compared with them; accept anew with the accepted model first, with: "
-            f"{location.command} --mipro-lm {reference.model}"
+            f"{location.command_for(reference.model)}"
         )
         raise ReferenceFileError(message)
     test = context.task.dataset.test
@@ -116,7 +116,7 @@ def _movable(context: TaskContext) -> Reference:
         message = (
             f"none of the held-out examples is in the reference {path}, so that nothing can be "
             "compared with it; accept anew with the accepted model first, with: "
-            f"{location.command} --mipro-lm {reference.model}"
+            f"{location.command_for(reference.model)}"
         )
         raise ReferenceFileError(message)
     return reference

@@ -10,7 +10,7 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize import optimizer_of
-from pytest_mipro.reference import predictors_of, refused_key
+from pytest_mipro.reference import missing_part, predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +90,8 @@ def _problem(state: Mapping[str, Any], program: dspy.Module) -> str:
         return f"holds {key}"
     if _field_counts(state) != _field_counts(dump_state(program)):
         return "has other predictors or fields than the code"
-    signatures = [predictor["signature"] for predictor in predictors_of(state).values()]
-    is_whole = all("instructions" in signature for signature in signatures)
-    return "" if is_whole else "is without an instruction"
+    part = missing_part(state)
+    return f"is without {part}" if part else ""
 
 
 def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:

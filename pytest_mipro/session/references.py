@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from pytest_mipro.errors import ReferenceFileError
 from pytest_mipro.records import Usage
+from pytest_mipro.reference import prompts_of
 from pytest_mipro.session.anchors import Anchors
 from pytest_mipro.session.moves import moves_in_words
-from pytest_mipro.session.program_state import restore_accepted
+from pytest_mipro.session.program_state import field_names, restore_accepted
 from pytest_mipro.session.results import (
     HeldOutRows,
     ReferenceProgram,
@@ -89,7 +90,10 @@ class References:
         further, changed = unchanged_further_cards(context), context.changed_metrics
         if not changed:
             accepted = ReferenceProgram(card, load, further=further)
-            return ReferenceState(location, accepted, stale=context.stale)
+            if not context.stale:  # Then the program fits the code, unless somebody edited it.
+                accepted.load()
+            stored = prompts_of(reference.state, field_names(task.program))
+            return ReferenceState(location, accepted, stale=context.stale, stored_prompts=stored)
         try:
             program = load()
         except ReferenceFileError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pytest_mipro.evaluate import ExampleRows
+    from pytest_mipro.records import Prompt
     from pytest_mipro.reference import Anchor, ReferenceLocation
 
 
@@ -197,6 +198,11 @@ class ReferenceProgram:
             ReferenceFileError: It does not fit the code any more.
         """
         __tracebackhide__ = True
+        return self.load()
+
+    def load(self) -> dspy.Module:
+        """Return the accepted program, and keep it; see ``program``."""
+        __tracebackhide__ = True
         if self._program is None:
             self._program = self._load()
         return self._program
@@ -357,6 +363,7 @@ class ReferenceState:
         moves: How model, adapter and DSPy changed since, in words; empty if they did not.
         usage: The usage of scoring accepted programs again.
         anchor: The anchor; None if the reference is the anchor itself.
+        stored_prompts: The prompts in the reference's file, whether or not they fit the code.
     """
 
     location: ReferenceLocation
@@ -366,6 +373,7 @@ class ReferenceState:
     moves: str = ""
     usage: Usage = field(default_factory=Usage)
     anchor: AnchorState | None = None
+    stored_prompts: tuple[Prompt, ...] = ()
 
     def explained(self, verdict: Verdict) -> Verdict:
         """Return a verdict against the reference, whose sentence begins with what moved."""

@@ -100,4 +100,4 @@ def _prompts_accepted(state: ReferenceState) -> tuple[Prompt, ...]:
     try:
         return prompts(state.reference.program)
     except ReferenceFileError:
-        return ()  # The program has other predictors; the report's ``stale`` has the changes.
+        return state.stored_prompts  # The code has other predictors now.

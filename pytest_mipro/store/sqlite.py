@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +58,18 @@ _ADVICE = {
 }
 """The next step by a part of SQLite's message. Python 3.10 hides SQLite's error codes."""
 
-_FOREIGN = text("""
-    SELECT CASE WHEN type = 'table' THEN 'virtual table' ELSE type END || ' ' || name
-    FROM sqlite_master
-    WHERE type NOT IN ('table', 'index') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL %')
-""")
+_DEFINITIONS = text("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+_NAME = r'"?\w+"?'
+_PLAIN = re.compile(
+    rf"CREATE TABLE {_NAME} \( ?({_NAME} [A-Z]+( NOT NULL)?, )+PRIMARY KEY \({_NAME}\) ?\)"
+    rf"|CREATE INDEX {_NAME} ON {_NAME} \({_NAME}(, {_NAME})*\)"
+    r"|CREATE TABLE sqlite_\w+\([\w, ]+\)"
+)
+"""Matches tables of columns and indexes of columns, and what SQLite's ANALYZE makes.
+
+SQLite evaluates the expressions of any other definition whenever a row is read or written, and
+one of them can take longer than anybody waits.
+"""
 
 
 class SqliteBackend(Backend):
@@ -108,14 +116,15 @@ class SqliteBackend(Backend):
         files.prepare(Path(database), lambda path: create(self._at(path)))
 
     def refusal(self, connection: Connection) -> str:
-        """Name a view, a trigger or a virtual table."""
-        name = connection.scalars(_FOREIGN).first()
-        return (
-            f"is a database of something else, it has a {name}, which no store has; use another "
-            "one for the store"
-            if name
-            else ""
-        )
+        """Name what is more than a table or an index of columns, such as a view or a trigger."""
+        for kind, name, definition in connection.execute(_DEFINITIONS):
+            if not _PLAIN.fullmatch(" ".join(definition.split())):
+                shown = _shown(kind, f"{name:.40}", definition)
+                return (
+                    f"is a database of something else, it has {shown}, which no store has; "
+                    "use another one for the store"
+                )
+        return ""
 
     def initialize(self, connection: Connection) -> None:
         """Let readers and the writer work at the same time; the file keeps this setting."""
@@ -157,6 +166,14 @@ class SqliteBackend(Backend):
     def _at(self, path: Path) -> Self:
         # Messages name the file that the user knows.
         return type(self)(self._url.set(database=str(path)), self.name)
+
+
+def _shown(kind: str, name: str, definition: str) -> str:
+    if kind == "index":
+        return f"an index {name} of another form"
+    if kind == "table" and not definition.startswith("CREATE VIRTUAL"):
+        return f"a table {name} of another form"
+    return f"a {'virtual ' * (kind == 'table')}{kind} {name}"
 
 
 class FileMutex:

@@ -232,6 +232,25 @@ class TestModules:
         """An empty one has those that are listed."""
         assert vars(dspy.Module()).keys() <= dspy_internals.MODULE_STATE
 
+    def test_copies_of_a_predictor_have_its_origin(self) -> None:
+        """Whatever a copy is for; another predictor with an equal signature has another origin."""
+        predictor = dspy.Predict("question -> answer")
+        origins = {
+            dspy_internals.origin_of(copied)
+            for copied in (predictor, predictor.deepcopy(), predictor.reset_copy())
+        }
+
+        assert len(origins) == 1
+        assert dspy_internals.origin_of(dspy.Predict("question -> answer")) not in origins
+
+    def test_retrievers_differ_in_what_decides_nothing(self) -> None:
+        """DSPy gives each a random name; the number of passages is the user's."""
+        first, second = (vars(dspy.Retrieve(k=2)) for _ in range(2))
+
+        differing = {name for name in first if first[name] != second[name]}
+        assert differing == {"stage"}
+        assert first.keys() - dspy_internals.RETRIEVER_STATE == {"k"}
+
 
 class TestResponses:
     """``dspy_internals.responses``."""

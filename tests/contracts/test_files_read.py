@@ -34,7 +34,7 @@ READERS = {
     "code of the project": {
         "fingerprint/dependencies.py",
         "fingerprint/packages.py",
-        "fingerprint/source.py",
+        "fingerprint/imported_files.py",
         "optimize/mipro/propose.py",
     },
     "the folder that the workers of a run share": {

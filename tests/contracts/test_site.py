@@ -112,6 +112,7 @@ def test_the_text_for_models_lists_every_page() -> None:
     } - {"index.md"}
     assert text.startswith("# pytest-mipro\n\n> ")
     assert sorted(listed) == sorted(sources)
+    assert not re.search(r":\.?$", text, re.MULTILINE)  # A sentence that announces more.
     for name in listed:
         assert not re.search(r"^<!-- ", (SITE / name).read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -129,7 +130,7 @@ def test_the_reference_has_each_option_argument_fixture_and_hook() -> None:
 
     flags = [option.flag for _, option in options() if option.has_flag]
     ini_options = [option.key for _, option in options() if option.has_ini]
-    fixtures = [name for name in plugin.__all__ if name.startswith("mipro_o") or name == "mipro"]
+    fixtures = [name for name in plugin.__all__ if name.startswith("mipro")]
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_mipro_")]
     for page, names in {
         "options": ["--mipro", *flags, *ini_options],

@@ -84,6 +84,21 @@ def test_collecting_asks_no_model(project: Project) -> None:
     assert not (project.path / ".mipro").exists()
 
 
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+def test_a_run_without_a_terminal_writes_its_reports(project: Project, workers: str) -> None:
+    """``-p no:terminal`` shows nothing; what failed is in the files."""
+    quick(project, FAILING)
+    result = project.run(
+        *QUICK, workers, "-p", "no:terminal", "--junitxml=junit.xml", "--mipro-report=report.md"
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert not result.stdout.str() + result.stderr.str()
+    junit = (project.path / "junit.xml").read_text(encoding="utf-8")
+    assert 'errors="0" failures="1"' in junit
+    assert "mipro" in junit
+    assert "1 of 2 tasks failed" in (project.path / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_debugger_sees_the_outcome(project: Project) -> None:
     """``--pdb`` stops where the test failed; the programs can be called there."""
     quick(project, FAILING)

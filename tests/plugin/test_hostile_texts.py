@@ -137,28 +137,99 @@ from pytest_mipro import mipro_optimize
 from program import Adder, DATASET
 
 HOSTILE = {HOSTILE!r}
-OLD = "##[set-env name=PATH]/evil"
 TEXTS = [HOSTILE.replace("##", "#"), "::error::x", "  ::stop-commands::x", "\\u202ecba\\x9b31m"]
 
-@pytest.mark.parametrize("text", [*TEXTS, pytest.param(1, id=TEXTS[0] + "id"), OLD])
+@pytest.mark.parametrize("text", [*TEXTS, pytest.param(1, id=TEXTS[0] + "id")])
 @mipro_optimize(program=Adder, metric=lambda *_: 0.5, dataset=DATASET, optimizer="labeled")
 def test_text(mipro, text):
     assert mipro.beats_baseline()
 """
+OLD = "##[set-env name=PATH]/evil"
 
 
 @pytest.mark.parametrize("arguments", [["-v", "-rA"], ["-n2", "-v"]], ids=["one", "workers"])
 def test_parameters_of_tests_are_not_obeyed(project: Project, arguments: list[str]) -> None:
-    """Pytest escapes them in names, but for one prefix, which only lines of its own have."""
+    """Pytest escapes them in names."""
     project.write(test_adder=PARAMETERS)
     result = project.run("--mipro", *arguments)
-    result.assert_outcomes(failed=6)
+    result.assert_outcomes(failed=5)
     log = result.stdout.str()
     assert control_characters(log) == set()
-    lines = commands(log)
-    assert lines
-    assert all("test_text[##[set-env name=PATH]/evil" in line for line in lines)
-    assert not [line for line in lines if "mipro:" in line]
+    assert commands(log) == []
+
+
+@pytest.mark.parametrize("old", [f"[{OLD!r}]", f'[pytest.param(1, id="x" + {OLD!r})]'])
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_name_that_would_be_obeyed_is_refused(project: Project, old: str, workers: str) -> None:
+    """Pytest does not escape this prefix; nothing is asked, and nothing shows the name."""
+    project.write(test_adder=PARAMETERS.replace("[*TEXTS,", f"{old} + [*TEXTS,"))
+    result = project.run("--mipro", workers)
+    result.assert_outcomes(errors=1)
+    log = result.stdout.str()
+    assert r"#\x23[set-env name=PATH]/evil" in log
+    assert "pytest.param(text, id=" in log
+    assert commands(log) == []
+    assert project.calls == 0
+
+
+BESIDE = f"""
+import threading
+import warnings
+import pytest
+from pytest_mipro import mipro_optimize
+from program import Adder, DATASET
+
+HOSTILE = {HOSTILE!r}
+
+class Warner(Adder):
+    def forward(self, question):
+        warnings.warn("said: " + HOSTILE)
+        return super().forward(question)
+
+judged = mipro_optimize(
+    program=Warner, metric=lambda *_: 0.5, dataset=DATASET, optimizer="labeled"
+)
+
+@judged
+def test_expected(mipro):
+    pytest.xfail("expected: " + HOSTILE)
+
+@judged
+def test_skipped(mipro):
+    pytest.skip("skipped: " + HOSTILE)
+
+@judged
+def test_thread(mipro):
+    def fail():
+        raise ValueError("in a thread: " + HOSTILE)
+    thread = threading.Thread(target=fail, name=HOSTILE)
+    thread.start()
+    thread.join()
+"""
+SUBTESTS = """
+@judged
+def test_parts(mipro, subtests):
+    with subtests.test("part: " + HOSTILE, answer=HOSTILE):
+        print("printed: " + HOSTILE)
+        assert HOSTILE == ""
+    with subtests.test("expected part: " + HOSTILE):
+        pytest.xfail("expected: " + HOSTILE)
+"""
+HAS_SUBTESTS = hasattr(pytest, "Subtests")
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_what_pytest_shows_beside_failures_is_not_obeyed(project: Project, workers: str) -> None:
+    """Warnings, reasons of skipped and of expected failures, and subtests with their output."""
+    project.write(test_adder=BESIDE + SUBTESTS * HAS_SUBTESTS)
+    result = project.run("--mipro", "-vv", "-rA", workers)
+    log = result.stdout.str()
+    for text in ("said: ", "expected: ", "skipped: ", "in a thread: ", r"\x3a:stop-commands"):
+        assert text in log
+    if HAS_SUBTESTS:
+        assert all(text in log for text in ("part: ", "printed: ", "answer="))
+    assert commands(log) == []
+    assert control_characters(log) == set()
 
 
 def test_annotations_are_the_only_commands(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import TYPE_CHECKING
+
+from pytest_mipro.canonical import digest
 
 if TYPE_CHECKING:
     from project import Project
@@ -31,6 +34,15 @@ def test_without_a_reference_the_test_fails_with_the_command(unaccepted: Project
     result = unaccepted.run("--mipro", "-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["  no regression: PASS: nothing changed: the score is 0.*n = 24*"])
+
+
+def test_the_command_has_the_flags_that_decide_what_is_accepted(unaccepted: Project) -> None:
+    """Without them it would accept what another model or optimizer gives."""
+    flags = "--mipro-optimizer labeled --mipro-repeat 2 --mipro-lm openai/none"
+    result = unaccepted.run("--mipro", "--mipro-frozen", *flags.split())
+    result.assert_outcomes(errors=1)
+    command = f"pytest --mipro --mipro-update test_adder.py::test_adder {flags}"
+    result.stdout.fnmatch_lines([f"*accept one with: {command}"])
 
 
 def test_another_model_is_judged_by_the_accepted_scores(accepted: Project) -> None:
@@ -124,3 +136,21 @@ def test_a_damaged_reference_is_an_error(accepted: Project) -> None:
     repaired = accepted.run("--mipro", "--mipro-update")
     repaired.assert_outcomes(passed=1)
     repaired.stdout.fnmatch_lines(["test_adder: accepted, in place of files that could not*"])
+
+
+def test_an_accepted_program_without_its_fields(accepted: Project) -> None:
+    """Both files say that it is of this code, so that nothing can be judged, and it is no FAIL."""
+    (scores,) = accepted.path.glob("__mipro__/*/test_adder.json")
+    program, history = (scores.with_suffix(f".{name}.json") for name in ("program", "history"))
+    data, state = json.loads(scores.read_text()), json.loads(program.read_text())
+    del state["add"]["signature"]["fields"]
+    content = {name: part for name, part in state.items() if name != "metadata"}
+    data["program"] = digest(content)
+    identity = digest([data["parts"], data["metric"], data["compiled"], digest(content)])[:16]
+    (old,) = json.loads(history.read_text())["acceptances"]
+    history.write_text(history.read_text().replace(old, identity))
+    scores.write_text(json.dumps(data))
+    program.write_text(json.dumps(state))
+    result = accepted.run("--mipro")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines("*the accepted program * does not fit the code any more*")

@@ -42,7 +42,7 @@ def test_a_migration_measures_and_accepts_nothing(guarded: Project) -> None:
         "recompiled against the reference under newer: *",
         "compared on 24 held-out examples; compiling took 0 LM calls, $0",
         "this run made *, and accepted nothing",
-        "accept the recompiled program with: pytest --mipro --mipro-update *::test_adder",
+        "accept the recompiled program with: * *::test_adder --mipro-optimizer labeled",
     ]
     result.stdout.fnmatch_lines(table)
     result.stdout.fnmatch_lines(["SKIPPED*--mipro-migrate: measured model scripted -> newer"])

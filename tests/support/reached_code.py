@@ -310,9 +310,55 @@ DEPENDENCIES = {
         "[('a', 1), ('b', 2)]",
         "[('b', 2), ('a', 1)]",
     ),
+    "a metaclass": Dependency(
+        "class Made(type):\n    def __call__(cls):\n        return 'before'\n"
+        "class Judge(metaclass=Made):\n    pass\n"
+        "def metric(e, p, trace=None):\n    return Judge()\n"
+    ),
+    "the factory of a dictionary's defaults": Dependency(
+        "import collections\nWORDS = collections.defaultdict(lambda: 'before')\n"
+        "def metric(e, p, trace=None):\n    return WORDS[0]\n"
+    ),
+    "what makes a module's attributes": Dependency(
+        "import shop\ndef metric(e, p, trace=None):\n    return shop.words\n",
+        package={"shop.py": "def __getattr__(name):\n    return 'before'\n"},
+        file="shop.py",
+    ),
+    **{
+        f"a class in the annotations of {kind}": Dependency(
+            "import collections, dataclasses, pydantic, typing\n"
+            "class Word(pydantic.BaseModel):\n    text: str\n"
+            "    @pydantic.field_validator('text')\n    @classmethod\n    def known(cls, value):\n"
+            f"        return 'before'\n{head}:\n    words: list[Word] | None\n"
+            "def metric(e, p, trace=None):\n    return pydantic.TypeAdapter(Text)\n"
+        )
+        for kind, head in (
+            ("a pydantic model", "class Text(pydantic.BaseModel)"),
+            ("a dataclass", "@dataclasses.dataclass\nclass Text"),
+            ("a typed dictionary", "class Text(typing.TypedDict)"),
+            ("a named tuple", "class Text(typing.NamedTuple)"),
+        )
+    },
+    **{
+        f"a validator in {kind}": Dependency(
+            "import pydantic, typing\ndef known(value):\n    return 'before'\n"
+            "Word = typing.Annotated[str, pydantic.AfterValidator(known)]\n"
+            f"class Text(pydantic.BaseModel):\n    words: {annotation}\n"
+            "def metric(e, p, trace=None):\n    return Text()\n"
+        )
+        for kind, annotation in (
+            ("an annotation", "Word"),
+            ("a part of an annotation", "'dict[str, list[Word]]'"),
+        )
+    },
+    "a class in a global annotation": Dependency(
+        "import typing\nclass Word:\n    text = 'before'\nWORDS = typing.List[Word]\n"
+        "def metric(e, p, trace=None):\n    return typing.get_args(WORDS)\n"
+    ),
     **{
         f"a global {kind}": Dependency(
-            f"import array, collections, fractions, operator, types\nRULES = {old}\n"
+            "import array, collections, fractions, ipaddress, operator, pathlib, re, string\n"
+            f"import types, typing, zoneinfo\nRULES = {old}\n"
             "def metric(e, p, trace=None):\n    return RULES\n",
             old,
             new,
@@ -327,6 +373,16 @@ DEPENDENCIES = {
             ("namespace", "types.SimpleNamespace(a=1)", "types.SimpleNamespace(a=2)"),
             ("getter", "operator.itemgetter(0)", "operator.itemgetter(1)"),
             ("builtin function", "max", "min"),
+            ("path", "pathlib.Path('before')", "pathlib.Path('after')"),
+            ("time zone", "zoneinfo.ZoneInfo('UTC')", "zoneinfo.ZoneInfo('GMT')"),
+            ("slice", "slice(1)", "slice(2)"),
+            ("template", "string.Template('before')", "string.Template('after')"),
+            ("address", "ipaddress.ip_address('::1')", "ipaddress.ip_address('::2')"),
+            ("network", "ipaddress.ip_network('1.0.0.0/8')", "ipaddress.ip_network('2.0.0.0/8')"),
+            ("method of a pattern", "re.compile('before').search", "re.compile('after').search"),
+            ("method of a text", "'before'.format", "'after'.format"),
+            ("method of a table", "{1: 'before'}.get", "{1: 'after'}.get"),
+            ("annotation", "typing.Literal['before']", "typing.Literal['after']"),
         )
     },
     "an import inside a function": Dependency(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from pytest_mipro.dspy_internals import calling_modules
+from pytest_mipro.dspy_internals import calling_modules, origin_of
 from pytest_mipro.evaluate import WorkCallback, check_not_broken
 from pytest_mipro.fingerprint import signature_of
 
@@ -52,10 +52,8 @@ class CallerWatch(WorkCallback):
         self._program = program
         # Frozen ones too, which the user left out of the search knowingly.
         modules = (module for _, module in program.named_sub_modules(dspy.Predict))
-        own = [module for module in modules if isinstance(module, dspy.Predict)]
-        self._own = {id(predictor) for predictor in own}
-        # A copy of a predictor, such as those that dspy.BestOfN calls, has its signature.
-        self._signatures = {_signature(predictor) for predictor in own}
+        # By their origins, since dspy.BestOfN and others call copies of them.
+        self._own = {origin_of(module) for module in modules if isinstance(module, dspy.Predict)}
         self._foreign: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -100,12 +98,7 @@ class CallerWatch(WorkCallback):
         is_called_by_program = any(caller is self._program for caller in calling_modules())
         if not isinstance(instance, dspy.Predict) or not is_called_by_program:
             return
-        if id(instance) in self._own or _signature(instance) in self._signatures:
+        if origin_of(instance) in self._own:
             return
         with self._lock:
-            self._foreign[_signature(instance)[0]] += 1
-
-
-def _signature(predictor: dspy.Predict) -> tuple[str, str]:
-    signature = signature_of(predictor)
-    return signature.signature, signature.instructions
+            self._foreign[signature_of(instance).signature] += 1

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
@@ -116,6 +116,14 @@ class ReplyingEngine(ScriptedEngine):
         return replace(response, message=message, finish_reason=reason)
 
 
+class Plain(dspy.ChatAdapter):
+    """Takes the first digit of a reply of any form for the answer."""
+
+    def parse(self, _signature: object, completion: str) -> dict[str, Any]:
+        """Return the only field."""
+        return {"answer": next(filter(str.isdigit, completion))}
+
+
 class TestReplies:
     @pytest.mark.parametrize("catches", [False, True])
     def test_a_reply_without_an_answer_is_asked_again(self, store: Store, catches: bool) -> None:
@@ -152,13 +160,63 @@ class TestReplies:
         assert row.score
         assert store.rows.get(row.key) == row
 
-    def test_a_reply_that_was_cut_after_its_fields_is_an_answer(self, store: Store) -> None:
+    @pytest.mark.parametrize(
+        "finish, reason", [("length", "token limit"), ("content_filter", "filter")]
+    )
+    @pytest.mark.parametrize(
+        "adapter, text",
+        [
+            (dspy.ChatAdapter(), "[[ ## answer ## ]]\n1"),
+            (dspy.JSONAdapter(), '{"answer": "1'),
+            (dspy.JSONAdapter(), '{"answer": "1"'),
+        ],
+    )
+    def test_a_part_of_an_answer_is_a_failure_that_is_asked_again(
+        self, store: Store, finish: FinishReason, reason: str, adapter: dspy.Adapter, text: str
+    ) -> None:
+        """DSPy reads what is there of the last field, which here even looks right."""
+        engine = ReplyingEngine((text, finish))
+        program, lm = Asking(catches=True), engine_lm(engine)
+        (row,) = evaluate(program, sums(1), store, lm=lm, adapter=adapter)
+        assert not row.score
+        assert row.failure is not None
+        assert (row.failure.type, row.failure.reason) == ("CutAnswerError", reason)
+        assert store.rows.count() == 0
+
+        engine._replies = [(text, "stop")]
+        (row,) = evaluate(program, sums(1), store, lm=lm, adapter=adapter)
+        assert row.score
+        assert row.failure is None
+
+    @pytest.mark.parametrize(
+        "adapter, text",
+        [
+            (dspy.ChatAdapter(), "[[ ## answer ## ]]\n1\n\n[[ ## completed ## ]] and so"),
+            (dspy.JSONAdapter(), '```json\n{"answer": "1"}\n``` and {so'),
+            (Plain(), "\\frac{1}{1} = 1 because {"),
+        ],
+    )
+    def test_a_reply_that_was_cut_after_its_fields_is_an_answer(
+        self, store: Store, adapter: dspy.Adapter, text: str
+    ) -> None:
         """A model that goes on after the answer has answered."""
-        engine = ReplyingEngine(("[[ ## answer ## ]]\n1\n\n[[ ## completed ## ]] and so", "length"))
-        (row,) = evaluate(Asking(catches=False), sums(1), store, lm=engine_lm(engine))
+        lm = engine_lm(ReplyingEngine((text, "length")))
+        (row,) = evaluate(Asking(catches=False), sums(1), store, lm=lm, adapter=adapter)
 
         assert row.score
         assert store.rows.get(row.key) == row
+
+    def test_a_cut_reply_that_was_asked_again_is_no_failure(self, store: Store) -> None:
+        """DSPy asks in another format after a reply that lacks a field."""
+        replies: list[tuple[str, FinishReason]] = [
+            ("[[ ## reason ## ]]\nas", "length"),
+            ('{"reason": "as it is", "answer": "1"}', "stop"),
+        ]
+        program = dspy.Predict("question -> reason, answer")
+        (row,) = evaluate(program, sums(1), store, lm=engine_lm(ReplyingEngine(*replies)))
+
+        assert row.score
+        assert row.failure is None
 
 
 class GivenUp(BaseException):

@@ -25,6 +25,7 @@ def test_name_of_a_credential(name: str) -> None:
         *("author_style", "eos_token", "pad_token", "stop_token_ids", "max_tokens", "tokens"),
         *("x-portkey-config", "x-portkey-virtual-key", "system_header", "auth_mode", "encoder"),
         *("key_points", "keyword", "tokenizer", "cookies_allowed_in_answers", "model"),
+        *("signature_style", "SIGNATURE_MODE", "cookie_policy"),
     ],
 )
 def test_other_name(name: str) -> None:

@@ -24,8 +24,18 @@ READING = {
     "a helper": "helper()",
     "an inner function": "(lambda: os.environ['MODE'])()",
     "setdefault": "os.environ.setdefault('MODE', 'fast')",
+    "a mapping imported under another name": "variables['MODE']",
+    "a function imported under another name": "read('MODE')",
+    "a global that is the mapping": "ENV.get('MODE')",
+    "a variable that is the mapping": "(env := os.environ) and env['MODE']",
+    "an import inside a function": "inside()",
 }
-HEAD = "import os\nfrom os import environ, getenv\ndef helper():\n    return os.environ['MODE']\n"
+HEAD = (
+    "import os\nfrom os import environ, getenv\nfrom os import environ as variables\n"
+    "from os import getenv as read\nENV = os.environ\ndef inside():\n"
+    "    from os import environ as mine\n    return mine['MODE']\n"
+    "def helper():\n    return os.environ['MODE']\n"
+)
 METRIC = f"{HEAD}def metric(e, p, trace=None):\n    return "
 PROGRAM = (
     f"import dspy\n{HEAD}class Program(dspy.Module):\n    def __init__(self):\n"

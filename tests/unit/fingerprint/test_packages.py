@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     site = SitePackages(folder)
     yield site
     site.forget()
-    packages.set_project_under_test(tmp_path / "nowhere")
+    packages.forget_projects_under_test()
 
 
 LOCAL = {
@@ -161,14 +162,19 @@ def test_package_from_elsewhere_does_not_count(
         ("pyproject.toml", "[tool.poetry]\nversion = '1'\nname = 'ticket-bot'\n"),
         ("setup.cfg", "[metadata]\nversion = 1\nname = Ticket_Bot\n"),
         ("setup.py", "from setuptools import setup\nsetup(version='1', name='ticket-bot')\n"),
+        ("setup.py", "import setuptools as s\nN = 'ticket-bot'\ns.setup(version=str(1), name=N)\n"),
+        ("pyproject.toml", "[project]  # a\ndynamic = ['version']\nname = 'ticket-bot'  # b\n"),
+        ("../pyproject.toml", "[project]\nname = 'ticket-bot'\n"),
     ],
 )
 def test_project_under_test_is_the_users_however_installed(
     site_packages: SitePackages, tmp_path: Path, file: str, text: str
 ) -> None:
     """What the folder of the tests builds counts, though an index is where it is from."""
-    (tmp_path / file).write_text(text, encoding="utf-8")
-    packages.set_project_under_test(tmp_path)
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / file).write_text(text, encoding="utf-8")
+    packages.add_project_under_test(folder / "test_bot.py")
 
     first, same, edited = keys_of_helper(site_packages, None)
 
@@ -176,16 +182,44 @@ def test_project_under_test_is_the_users_however_installed(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[project]\ndynamic = ['name']\n[tool.x]\nname = 'ticket-bot'\n", "\0[project"]
+    "file, text",
+    [
+        ("pyproject.toml", ""),
+        ("pyproject.toml", "[project]\ndynamic = ['name']\n[tool.x]\nname = 'ticket-bot'\n"),
+        ("pyproject.toml", "\0[project"),
+        ("setup.py", "setup(name=name_of('ticket-bot'))\nother(name='ticket-bot')\n"),
+        ("setup.py", "setup("),
+    ],
 )
 def test_folder_that_names_no_project_makes_nothing_the_users(
-    site_packages: SitePackages, tmp_path: Path, text: str
+    site_packages: SitePackages, tmp_path: Path, file: str, text: str
 ) -> None:
     """A name of another table is not that of the project."""
-    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
-    packages.set_project_under_test(tmp_path)
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    packages.add_project_under_test(tmp_path / "test_bot.py")
 
     assert len(set(keys_of_helper(site_packages, None))) == 1
+
+
+def test_project_that_a_setup_script_installed_is_the_users(
+    site_packages: SitePackages, tmp_path: Path
+) -> None:
+    """An old pip without the package wheel keeps another list of files, from their folder on."""
+    (tmp_path / "setup.py").write_text("setup(name='ticket-bot')", encoding="utf-8")
+    packages.add_project_under_test(tmp_path / "test_bot.py")
+    keys = []
+    for text in (HELPER, HELPER.replace("1", "2")):
+        site_packages.install(None, {**FILES, "ticketbot/texts.py": text})
+        metadata = site_packages.folder / "ticket_bot-1.dist-info"
+        files = "".join(f"../{name}\n" for name in ("ticketbot/texts.py", "../../bin/bot.py"))
+        (metadata / "installed-files.txt").write_text(files, encoding="utf-8")
+        (metadata / "RECORD").unlink()
+        shutil.rmtree(site_packages.folder / "ticket_bot-1-py3.10.egg-info", ignore_errors=True)
+        metadata.rename(site_packages.folder / "ticket_bot-1-py3.10.egg-info")
+        site_packages.forget()
+        keys.append(metric_key(user_metric(site_packages)))
+
+    assert keys[0] != keys[1]
 
 
 USES = {

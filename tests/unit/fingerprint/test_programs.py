@@ -32,6 +32,34 @@ def _look_up(title: str) -> str:
     return title
 
 
+OUTPUTS = {
+    "a model in a model": "Text",
+    "a list of a model": "list[Text]",
+    "a validator in a list": "list[Word]",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
+def test_validators_in_the_type_of_an_output_count(load: Load, output: str) -> None:
+    """What reads an answer counts at any depth of its type, and has one key in all processes."""
+    code = (
+        "import dspy, pydantic, typing\ndef known(value):\n    return 'before'\n"
+        "Word = typing.Annotated[str, pydantic.AfterValidator(known)]\n"
+        "class Line(pydantic.BaseModel):\n    words: list[Word]\n"
+        "class Text(pydantic.BaseModel):\n    lines: list[Line]\n"
+        "class Writing(dspy.Signature):\n    'Write.'\n"
+        f"    question: str = dspy.InputField()\n    answer: {output} = dspy.OutputField()\n"
+    )
+    keys = []
+    for word in ("before", "before", "after"):
+        written = load({"user_code.py": code.replace("'before'", f"'{word}'")}).Writing
+        keys.append(_keys(simple_task(length, dspy.Predict(written))))
+
+    assert keys[0] == keys[1]
+    assert keys[0][0] != keys[2][0]
+    assert keys[0][1:] != keys[2][1:]  # A row has the keys of its evaluation and of its prompts.
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # DSPy deprecates its own modules
 @pytest.mark.parametrize(
     "make",

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Optional, Union
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
@@ -15,6 +14,8 @@ from pytest_mipro.errors import DeclarationError, FingerprintError
 from pytest_mipro.fingerprint import task_fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fingerprints import Load
 
 pytestmark = pytest.mark.uses("dspy", "pydantic")
@@ -165,6 +166,14 @@ def test_lock_changes_no_key(make: Callable[[], object]) -> None:
     assert first == second
 
 
+class Pages(dspy.Retrieve):
+    """A retriever of the user's."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(k=2)
+        self.folder = folder
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -172,29 +181,13 @@ def test_lock_changes_no_key(make: Callable[[], object]) -> None:
         lambda text: dspy.Embedder(lambda texts: [[len(text)]], batch_size=len(text)),
         lambda text: dspy.PythonInterpreter(enable_env_vars=[text]),
         lambda text: [dspy.Image(f"http://one.example/{text}.png")],
+        lambda text: dspy.Retrieve(k=len(text)),
+        Pages,
     ],
-    ids=["ColBERTv2", "Embedder", "PythonInterpreter", "Image"],
+    ids=["ColBERTv2", "Embedder", "PythonInterpreter", "Image", "Retrieve", "the user's Retrieve"],
 )
 def test_object_of_dspy_is_described_by_its_state(make: Callable[[str], object]) -> None:
     """What an object of DSPy holds changes the key, as the state of the user's own does."""
     keys = [task_fingerprint(simple_task(holding(make(text)))).key for text in ("a", "a", "bc")]
 
     assert keys[0] == keys[1] != keys[2]
-
-
-@pytest.mark.parametrize(
-    "annotations",
-    [
-        # ruff: ignore[non-pep604-annotation-optional, non-pep604-annotation-union]: the spellings
-        (Optional[int], Union[int, None], int | None),
-        (list[int], list[int]),
-        (Callable[[int, str], bool],),
-        (Literal["a", 1],),
-    ],
-)
-def test_equal_annotations_have_one_description(annotations: tuple[object, ...]) -> None:
-    """The spelling of an annotation changes no key, and its content does."""
-    keys = {task_fingerprint(simple_task(holding(item))).key for item in annotations}
-
-    assert len(keys) == 1
-    assert task_fingerprint(simple_task(holding(dict[str, int]))).key not in keys

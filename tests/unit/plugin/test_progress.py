@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_mipro.plugin.progress import _Terminal, _TerminalLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 
 class Config:
     """The configuration of a run that captures its output, and its reporter and writer."""
 
     verbosity = 0
+    fullwidth = 80
 
     def __init__(self, capture: object, print_meanwhile: Callable[[], None]) -> None:
         self.pluginmanager = self
@@ -76,15 +78,55 @@ def test_a_line_goes_past_the_capture_and_nothing_else_does(
         assert shown.read() == b"mipro: scoring\n\rsearching\r"
 
 
+class Replacement:
+    """An output that a script puts in the place of its own, with what pytest asks of one."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        """Keep a text."""
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def getvalue(self) -> str:
+        """Return what was written."""
+        return self.text
+
+
+@pytest.mark.parametrize("output", [io.StringIO, Replacement])
 def test_a_stream_that_is_no_file_is_written_to(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    output: type[io.StringIO | Replacement],
 ) -> None:
-    """As in a run of pytest inside of this process."""
+    """As in a run of pytest inside of this process, or of a script."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
-    stream = io.StringIO()
+    stream = output()
     config: Any = Config(capture, lambda: None)
     monkeypatch.setattr(sys, "stdout", stream)
     terminal = _Terminal(config)
+    monkeypatch.delenv("COLUMNS", raising=False)
     _TerminalLines(config, terminal).write_line("mipro: scoring")
-    assert stream.getvalue() == "mipro: scoring\n"
+    terminal.write_over("é" * (terminal.width - 79))
+    assert stream.getvalue() == "mipro: scoring\n\ré\r"
     assert config.cleanups == []
+
+
+def test_a_writer_of_bytes_is_written_past(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a file, and no name of an encoding."""
+    config: Any = Config(request.config.pluginmanager.get_plugin("capturemanager"), lambda: None)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as shown:
+        with os.fdopen(writing, "wb") as written, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", codecs.getwriter("utf-8")(written))
+            terminal = _Terminal(config)
+        _TerminalLines(config, terminal).write_line("mipro: scoring")
+        (close,) = config.cleanups
+        close()
+        assert shown.read() == b"mipro: scoring\n"

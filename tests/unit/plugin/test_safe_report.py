@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 from ci_commands import commands, control_characters
 
-from pytest_mipro.plugin.safe_report import make_safe
+from pytest_mipro.plugin.safe_report import SafeReports, make_safe
 
 HOSTILE = "\n::error::x ##[group]y\x1b[2J"
 TEST = """
@@ -43,6 +44,29 @@ def test_a_report_is_safe(pytester: pytest.Pytester, test: str, style: str) -> N
     assert "error::x" in texts(report)
     assert commands(texts(report)) == []
     assert control_characters(texts(report)) == set()
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (HOSTILE, "\n\\x3a:error::x #\\x23[group]y\\x1b[2J"),
+        ("no answer from https://me:hunter22@host/", "no answer from https://me:***@host/"),
+    ],
+)
+def test_a_warning_is_safe(pytestconfig: pytest.Config, text: str, shown: str) -> None:
+    """It keeps its category, which pytest shows."""
+    message = warnings.WarningMessage(UserWarning(text), UserWarning, "test_x.py", 1)
+    SafeReports(pytestconfig).pytest_warning_recorded(message)
+    assert str(message.message) == shown
+    assert message.category is UserWarning
+
+
+def test_a_warning_that_is_safe_stays(pytestconfig: pytest.Config) -> None:
+    """Other plugins may look at its attributes."""
+    warning = UserWarning("few rows", 3)
+    message = warnings.WarningMessage(warning, UserWarning, "test_x.py", 1)
+    SafeReports(pytestconfig).pytest_warning_recorded(message)
+    assert message.message is warning
 
 
 def texts(report: Any) -> str:

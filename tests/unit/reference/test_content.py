@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from pytest_mipro.reference.content import (
     prompts_of,
     read_reference,
 )
+from pytest_mipro.reference.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,10 @@ STATE: dict[str, Any] = {
     "add": {
         "demos": [{"question": "1 + 1 \u2028 💥", "answer": 2, "augmented": True}],
         "lm": None,
-        "signature": {"instructions": "Add.\nWell.", "fields": [{"prefix": "Q:"}]},
+        "signature": {
+            "instructions": "Add.\nWell.",
+            "fields": [{"prefix": "Q:", "description": ""}],
+        },
     }
 }
 SINCE = SinceAnchor("abc", (-0.25, 0.125))
@@ -162,7 +167,10 @@ class TestFiles:
     def test_demos_keep_the_order_of_their_fields(self, location: ReferenceLocation) -> None:
         """The keys of a demo's values stay in their order, which a prompt may show."""
         demo = {"question": {"b": 1, "a": [{"d": 1, "c": 2}]}, "answer": 2}
-        accept(location, replace(REFERENCE, state={"add": {"signature": {}, "demos": [demo]}}))
+        accept(
+            location,
+            replace(REFERENCE, state={"add": {"signature": {"instructions": ""}, "demos": [demo]}}),
+        )
         reference = read_reference(location)
         assert reference is not None
         assert json.dumps(reference.state["add"]["demos"]) == json.dumps([demo])
@@ -425,8 +433,27 @@ class TestLinks:
         assert target.read_text() == "mine"
         assert not location.program.is_symlink()
 
+    @pytest.mark.parametrize("name", ["scores", "program", "history"])
+    def test_links_are_not_read(self, location: ReferenceLocation, name: str) -> None:
+        """They may lead to a file of the user, or to a device without an end."""
+        accept(location, REFERENCE)
+        path: Path = getattr(location, name)
+        path.unlink(missing_ok=True)
+        path.symlink_to(os.devnull)
+        with pytest.raises(ReferenceFileError, match=r"is a link to .*put a file"):
+            read_text(location, path)
+
 
 class TestForeignContent:
+    def test_a_program_with_a_part_missing(self, location: ReferenceLocation) -> None:
+        """DSPy could not load it."""
+        accept(location, REFERENCE)
+        state = deepcopy(STATE)
+        del state["add"]["signature"]["instructions"]
+        location.program.write_text(json.dumps(state))
+        with pytest.raises(DamagedReference, match=r"is without add\.signature\.instructions"):
+            read_reference(location)
+
     def test_what_would_redirect_calls(self, location: ReferenceLocation) -> None:
         """An address is refused with the file and its key, and the files stay."""
         accept(location, REFERENCE)

@@ -57,6 +57,15 @@ def test_messages_show_them_from_the_root() -> None:
     assert outside.show(outside.program).startswith("/repo/tests/__mipro__/")
 
 
+def test_the_commands_have_the_flags_of_the_run() -> None:
+    """That of another model, or of the project's own, has no second flag for a model."""
+    location = location_of("test_a").with_flags(" --mipro-repeat 3", "a b")
+    assert location.command == "accept --mipro-repeat 3 --mipro-lm 'a b'"
+    assert location.anchor_command == f"{location.command} --mipro-new-anchor"
+    assert location.command_for("old") == "accept --mipro-repeat 3 --mipro-lm old"
+    assert location.command_for("") == "accept --mipro-repeat 3"
+
+
 def test_usual_names_are_unchanged() -> None:
     """A name that every system takes is not changed."""
     for name in ("test_a", "TestA.test_b[x-1.5-True]", "test_[]", "test_a@b,c=d+e"):

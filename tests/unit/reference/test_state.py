@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import pytest
 
-from pytest_mipro.reference.state import labels_of, predictors_of, refused_key
+from pytest_mipro.reference.state import labels_of, missing_part, predictors_of, refused_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,20 @@ def state_of(*names: str) -> dict[str, Any]:
     return {name: dspy.Predict("question -> answer").dump_state() for name in names}
 
 
+def nested(levels: int) -> list[Any]:
+    """Return lists in lists."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "config": (lambda state: state["add"].update(config=FOREIGN), "add.config = {'api_base'"),
     "lm": (lambda state: state["add"].update(lm=FOREIGN), "add.lm = {'api_base'"),
     "attribute": (lambda state: state["add"].update(forward="x"), "add.forward = 'x'"),
     "demos": (lambda state: state["add"].update(demos=["x"]), "add.demos = ['x']"),
+    "depth": (lambda state: state["add"].update(demos=[{"a": nested(200)}]), "add.demos = [{'a'"),
     "train": (lambda state: state["add"].update(train={}), "add.train = {}"),
     "signature": (
         lambda state: state["add"]["signature"].update(name="x"),
@@ -60,6 +69,19 @@ def test_a_state_of_prompts() -> None:
     state["add"]["demos"] = [{"question": "1", "nested": {"config": FOREIGN}}]
     assert not refused_key(state)
     assert [*predictors_of(state)] == ["add", "multiply"]
+
+
+@pytest.mark.parametrize("part", ["instructions", "fields[1].prefix", "fields[0].description"])
+def test_what_a_state_must_have(part: str) -> None:
+    """DSPy raises a KeyError without it."""
+    state = state_of("add", "multiply")
+    assert not missing_part(state)
+    signature = state["multiply"]["signature"]
+    if part in signature:
+        del signature[part]
+    else:
+        del signature["fields"][int(part[7])][part.partition(".")[2]]
+    assert missing_part(state) == f"multiply.signature.{part}"
 
 
 def test_a_program_that_is_a_predictor() -> None:

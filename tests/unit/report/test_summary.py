@@ -18,7 +18,7 @@ from summaries import (
     task_summary,
 )
 
-from pytest_mipro.records import BudgetCut, Scorecard, Usage, Verdict
+from pytest_mipro.records import Acceptance, BudgetCut, Means, Scorecard, Usage, Verdict
 from pytest_mipro.report.summary import (
     Summary,
     earlier_program,
@@ -257,6 +257,15 @@ def test_prompts_are_those_of_the_earlier_program() -> None:
     assert earlier_prompts(report()) == (BASELINE_PROMPT,)
     outcome = report(accepted=REFERENCE, prompts_accepted=(ACCEPTED_PROMPT,))
     assert earlier_prompts(outcome) == (ACCEPTED_PROMPT,)
+
+
+def test_what_this_run_accepted_has_the_prompts_of_the_compiled_program() -> None:
+    """A report has them once; against none at all, each line would be a new one."""
+    acceptance = Acceptance("changed", (), Means(4, 0.0, 1.0), ())
+    outcome = report("FAIL", accepted=REFERENCE, acceptance=acceptance)
+    verdict = replace(outcome.verdicts[0], kind="no_regression")
+    outcome = replace(outcome, verdicts=(verdict,))
+    assert earlier_prompts(outcome) == outcome.prompts_after
 
 
 def test_a_summary_says_what_may_be_believed() -> None:

@@ -109,6 +109,15 @@ def test_a_program_that_does_not_fit_is_an_error_of_no_regression(accepted: Chec
         outcome.no_regression()
 
 
+def test_a_report_shows_the_prompts_of_a_program_that_does_not_fit(accepted: Checkout) -> None:
+    """Compared with none, each line of the present prompts would be a new one."""
+    accepted.recorder.optimizer = with_demos
+    report = accepted.outcome(accepted.task(program=Renamed())).report()
+    assert [prompt.predictor for prompt in report.prompts_after] == ["sum"]
+    assert report.accepted is not None
+    assert [prompt.predictor for prompt in report.prompts_accepted] == ["add"]
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_reference_has_costs(accepted: Checkout, frozen: bool) -> None:
     """The accepted prompt costs as much as itself; without costs the verdict says what to do."""

@@ -25,6 +25,8 @@ ENDLESS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
 SELECT i AS id, i AS application, i AS version, i AS key FROM n
 """
+SLOW = "instr(hex(zeroblob(3000000)), hex(zeroblob(1500000)) || '1')"
+"""An expression that SQLite evaluates for longer than anybody waits."""
 WRITER = """
 import sys
 from pytest_mipro.records import Row
@@ -96,7 +98,8 @@ class DatabaseContract:
         )
         message = refusal(url)
         assert backend_at(url).name in message
-        assert "is a database of something else; use another one" in message
+        assert "is a database of something else" in message
+        assert "use another one for the store" in message
         engine = backend_at(url).create_engine()
         assert inspect(engine).get_table_names() == [table]
         engine.dispose()
@@ -239,6 +242,43 @@ class TestRefused:
         tamper(path, f"CREATE {definition.format(table)}")
         kind = definition.partition(" {}")[0].partition(" AFTER")[0].lower()
         assert f"something else, it has a {kind}" in refusal(url_of(path))
+
+    @pytest.mark.parametrize("table", [*schema.METADATA.tables])
+    @pytest.mark.parametrize(
+        "change",
+        ["CHECK ({0} = 0)", "more INTEGER DEFAULT ({0})", "more INTEGER AS ({0})"],
+        ids=["constraint", "default", "generated"],
+    )
+    def test_a_table_that_computes(self, tmp_path: Path, table: str, change: str) -> None:
+        """It is refused before a row is read or written, which may never end."""
+        path = tmp_path / "store.db"
+        Store.open(url_of(path)).close()
+        with closing(sqlite3.connect(path)) as connection:
+            query = "SELECT sql FROM sqlite_master WHERE name = ?"
+            (definition,) = connection.execute(query, [table]).fetchone()
+            connection.execute(f"DROP TABLE {table}")
+            change = change.format(SLOW)
+            connection.execute(definition.replace("PRIMARY KEY", f"{change}, PRIMARY KEY"))
+        assert f"it has a table {table} of another form" in refusal(url_of(path))
+
+    @pytest.mark.parametrize("index", ["({0})", "(key) WHERE {0}", "(key COLLATE NOCASE)"])
+    def test_an_index_that_computes(self, tmp_path: Path, index: str) -> None:
+        """It is refused as well."""
+        path = tmp_path / "store.db"
+        Store.open(url_of(path)).close()
+        slow = SLOW.replace("(3000000", "(length(key) + 3000000")
+        tamper(path, f"CREATE INDEX more ON rows {index.format(slow)}")
+        assert "it has an index more of another form" in refusal(url_of(path))
+
+    def test_a_store_with_statistics(self, tmp_path: Path) -> None:
+        """A user may have run ANALYZE and VACUUM."""
+        path = tmp_path / "store.db"
+        with closing(Store.open(url_of(path))) as store:
+            store.rows.put(Row("key", 1.0))
+        tamper(path, "ANALYZE")
+        tamper(path, "VACUUM")
+        with closing(Store.open(url_of(path))) as store:
+            assert store.rows.get("key") == Row("key", 1.0)
 
 
 def test_threads_share_a_store_in_memory() -> None:

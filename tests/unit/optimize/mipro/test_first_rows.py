@@ -130,6 +130,12 @@ def contained(program: Program, prediction: dspy.Prediction) -> object:
     return prediction
 
 
+def alike(_: Program, prediction: dspy.Prediction) -> object:
+    """Call a predictor with the signature of an own one, which it is no copy of."""
+    dspy.Predict("question -> answer")(question=prediction.answer)
+    return prediction
+
+
 def repeated(program: Program, _: dspy.Prediction) -> object:
     """Call copies of an own predictor."""
     best_of_two = dspy.BestOfN(program.solve, N=2, reward_fn=lambda *_: 0.0, threshold=1.0)
@@ -175,6 +181,7 @@ class TestForeignPredictors:
         "function, names",
         [
             (created, ["'answer -> reasoning, remark' (called 5 times)"]),
+            (alike, ["'question -> answer' (called 5 times)"]),
             (hidden, ["'answer -> check' (called 5 times)", "'answer -> mark' (called 5 times)"]),
             (
                 contained,
