@@ -59,10 +59,20 @@ def number(
     **values: Any,
 ) -> int:
     """Return the number of the look at a program with these scores."""
+    return number_of(ledger, *measured(checkout, scores, instruction, **values))
+
+
+def measured(
+    checkout: Checkout,
+    scores: Sequence[float] = RIGHT,
+    instruction: str = "Add.",
+    **values: Any,
+) -> tuple[TaskContext, TaskResult]:
+    """Return a task and its result: a program with these scores."""
     program = instructed(Adder(), instruction)
     task_context = context(checkout, **values)
-    result = result_of(task_context.task, program, scorecard(WRONG), scorecard(scores))
-    return number_of(ledger, task_context, result)
+    card = scorecard(scores)
+    return task_context, result_of(task_context.task, program, scorecard(WRONG), card)
 
 
 def number_of(
@@ -157,11 +167,13 @@ def test_scores_that_go_on_otherwise_are_a_new_look(
 def test_workers_number_looks_once(checkout: Checkout) -> None:
     """Eight workers, of which each two see the same look, give four numbers."""
     Store.open(checkout.store_url).close()
+    # Not in threads: Python's parser, which makes signatures, raises SystemError there at times.
+    results = [measured(checkout, instruction=f"Add {worker // 2}.") for worker in range(8)]
 
     def look(worker: int) -> int:
         storage = Storage(checkout.store_url, checkout.folder, f"worker {worker}")
         with closing(storage):
-            return number(Ledger(storage, Policy()), checkout, instruction=f"Add {worker // 2}.")
+            return number_of(Ledger(storage, Policy()), *results[worker])
 
     with ThreadPoolExecutor(8) as threads:
         numbers = list(threads.map(look, range(8)))
