@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import lazy_loader
 from sqlalchemy import create_engine, delete, event, false, text
@@ -19,6 +20,7 @@ from pytest_mipro.store import files, schema
 from pytest_mipro.store.backend import Backend
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
     import filelock
@@ -70,6 +72,12 @@ _PLAIN = re.compile(
 SQLite evaluates the expressions of any other definition whenever a row is read or written, and
 one of them can take longer than anybody waits.
 """
+
+
+_MOST_STEPS, _LONGEST = 10_000, 10_000
+"""Steps of SQLite's machine, and bytes of a value, until the definitions are read."""
+_LENGTH = 0
+"""The number of SQLite's limit of bytes, which only Python 3.11 and later have a name for."""
 
 
 class SqliteBackend(Backend):
@@ -268,8 +276,23 @@ class MemoryMutex:
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:
+    _read_definitions(cast("sqlite3.Connection", connection))
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA trusted_schema=OFF")  # The file may come from somebody else.
     cursor.close()
+
+
+def _read_definitions(file: sqlite3.Connection) -> None:
+    """Read the definitions, which can be checked then.
+
+    SQLite reads its statistics with them, and these may be computed, which may never end. After
+    an error, it goes on without them.
+    """
+    file.set_progress_handler(lambda: 1, _MOST_STEPS)
+    longest = file.setlimit(_LENGTH, _LONGEST) if sys.version_info >= (3, 11) else 0
+    file.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    if sys.version_info >= (3, 11):
+        file.setlimit(_LENGTH, longest)
+    file.set_progress_handler(None, 0)

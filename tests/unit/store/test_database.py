@@ -270,6 +270,21 @@ class TestRefused:
         tamper(path, f"CREATE INDEX more ON rows {index.format(slow)}")
         assert "it has an index more of another form" in refusal(url_of(path))
 
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot set the limit")
+    def test_statistics_that_compute(self, tmp_path: Path) -> None:
+        """SQLite reads them with the definitions, before these can be checked; it gives up."""
+        path = tmp_path / "store.db"
+        with closing(Store.open(url_of(path))) as store:
+            store.rows.put(*(Row(f"key {number}", 1.0) for number in range(3)))
+        tamper(path, "ANALYZE")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            definition = f"CREATE TABLE sqlite_stat1(tbl,idx,stat AS ({SLOW}))"
+            change = "UPDATE sqlite_master SET sql = ? WHERE name = 'sqlite_stat1'"
+            connection.execute(change, [definition])
+            connection.commit()
+        assert "it has a table sqlite_stat1 of another form" in refusal(url_of(path))
+
     def test_a_store_with_statistics(self, tmp_path: Path) -> None:
         """A user may have run ANALYZE and VACUUM."""
         path = tmp_path / "store.db"
