@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import ipaddress
 import logging
 import operator
 import re
@@ -95,9 +96,9 @@ def _describe_path(value: PurePath, walker: CodeWalker, label: str) -> JSON:
     return walker.describe(str(value), label)
 
 
-def _describe_fraction(value: Fraction, walker: CodeWalker, label: str) -> JSON:
+def _describe_by_text(value: object, walker: CodeWalker, label: str) -> JSON:
     del walker, label
-    return str(value)  # Pydantic 2.12 cannot serialize fractions.
+    return str(value)  # Pydantic 2.12 cannot serialize values of these types.
 
 
 def _describe_namespace(value: SimpleNamespace, walker: CodeWalker, label: str) -> JSON:
@@ -249,7 +250,11 @@ DESCRIBERS: Mapping[type, Describe] = {
     bytes: _describe_scalar,
     dict: _describe_dict,
     PurePath: _describe_path,
-    Fraction: _describe_fraction,
+    Fraction: _describe_by_text,
+    ipaddress.IPv4Address: _describe_by_text,
+    ipaddress.IPv6Address: _describe_by_text,
+    ipaddress.IPv4Network: _describe_by_text,
+    ipaddress.IPv6Network: _describe_by_text,
     SimpleNamespace: _describe_namespace,
     string.Template: _describe_template,
     OrderedDict: _describe_ordered,
