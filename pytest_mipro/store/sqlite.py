@@ -276,12 +276,11 @@ class MemoryMutex:
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:
-    _read_definitions(cast("sqlite3.Connection", connection))
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.execute("PRAGMA trusted_schema=OFF")  # The file may come from somebody else.
-    cursor.close()
+    file = cast("sqlite3.Connection", connection)
+    file.execute("PRAGMA busy_timeout=30000")
+    file.execute("PRAGMA trusted_schema=OFF")  # The file may come from somebody else.
+    _read_definitions(file)
+    file.execute("PRAGMA synchronous=NORMAL")
 
 
 def _read_definitions(file: sqlite3.Connection) -> None:
@@ -292,7 +291,7 @@ def _read_definitions(file: sqlite3.Connection) -> None:
     """
     file.set_progress_handler(lambda: 1, _MOST_STEPS)
     longest = file.setlimit(_LENGTH, _LONGEST) if sys.version_info >= (3, 11) else 0
-    file.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    file.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     if sys.version_info >= (3, 11):
         file.setlimit(_LENGTH, longest)
     file.set_progress_handler(None, 0)
