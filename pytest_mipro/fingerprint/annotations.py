@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import is_dataclass
 from types import UnionType
 from typing import (
@@ -16,12 +15,12 @@ from typing import (
     get_type_hints,
 )
 
+from pytest_mipro.fingerprint.process_values import without_addresses
 from pytest_mipro.fingerprint.source import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 _OF_RECORDS = ("__total__", "_fields")
 """Attributes that the classes of typed dictionaries and named tuples have."""
 
@@ -37,7 +36,7 @@ def annotation_text(annotation: object) -> str:
             return f"[{', '.join(map(annotation_text, annotation))}]"
         if isinstance(annotation, type):
             return path_of(annotation)
-        return _ADDRESS.sub("", str(annotation))
+        return without_addresses(str(annotation))
     if origin in {Union, UnionType}:
         return " | ".join(map(annotation_text, arguments))
     if origin is Annotated:
@@ -74,12 +73,11 @@ def fields_of(cls: type) -> Mapping[str, object]:
         return {}
     try:
         return get_type_hints(cls, include_extras=True)
-    # A name in it may exist for type checkers only, and evaluating it may raise anything.
-    except Exception:  # ruff: ignore[blind-except]
+    except Exception:  # ruff: ignore[blind-except] - an annotation of the user may raise anything
         return {}
 
 
-def _annotation_of(field: Any) -> object:  # ruff: ignore[any-type]  # of Pydantic
+def _annotation_of(field: Any) -> object:  # ruff: ignore[any-type] - Pydantic's
     """Return the annotation of a field with the metadata that Pydantic took out of it."""
     annotation = field.annotation
     for item in field.metadata:

@@ -39,6 +39,11 @@ def process_value(value: object) -> str:
     return "the time" if is_stamp else ""
 
 
+def without_addresses(text: str) -> str:
+    """Return a text without addresses in memory, such as that of an object."""
+    return _ADDRESS.sub("", text)
+
+
 def _process_text(text: str) -> str:
     if text.startswith(f"{tempfile.gettempdir()}{os.sep}"):
         return "a temporary path"

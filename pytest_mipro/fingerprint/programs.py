@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, get_origin
@@ -17,6 +16,7 @@ from pytest_mipro.canonical import JSON, plain
 from pytest_mipro.dspy_internals import MODULE_STATE
 from pytest_mipro.fingerprint.annotations import annotation_text, classes_in
 from pytest_mipro.fingerprint.ownership import is_users
+from pytest_mipro.fingerprint.process_values import without_addresses
 from pytest_mipro.fingerprint.source import path_of
 from pytest_mipro.fingerprint.values import describe_metadata, state_of
 from pytest_mipro.records import Prompt
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
 
 _PREDICTOR_STATE = frozenset({"stage", "signature", "config", "demos", "traces", "train", "lm"})
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def prompts(program: dspy.Module) -> tuple[Prompt, ...]:
@@ -57,7 +56,7 @@ def signature_of(predictor: dspy.Predict) -> type[dspy.Signature]:
 
 def demo_fields(demo: dspy.Example | Mapping[str, Any]) -> dict[str, Any]:
     """Return a demo as JSON data."""
-    fields = plain(demo, fallback=lambda value: _ADDRESS.sub("", str(value)))
+    fields = plain(demo, fallback=lambda value: without_addresses(str(value)))
     if not isinstance(fields, dict):
         raise AssertionError(fields)
     return fields
