@@ -17,44 +17,39 @@ def row_budget(auto: str, predictors: int, valset: int, rounds: int | None) -> i
     return plan.limits.row_budget(choices, len(plan.valset))
 
 
+SMALL = [
+    ("light", 1, 24, 120),
+    ("light", 1, 40, 200),
+    ("light", 1, 50, 250),
+    ("light", 2, 24, 240),
+    ("medium", 1, 40, 360),
+]
+"""Searches with at most 50 validation rows, and half of the rows of their trials."""
+LARGER = [
+    ("light", 1, 51, 90),
+    ("light", 1, 100, 112),
+    ("light", 2, 100, 195),
+    ("medium", 1, 300, 319),
+    ("medium", 2, 300, 462),
+]
+"""Searches with minibatches, and their share of the schedule, or ten rows per option."""
+
+
 @pytest.mark.parametrize(
-    "auto, predictors, valset, rows",
-    [
-        ("light", 1, 24, 120),
-        ("light", 1, 40, 200),
-        ("light", 1, 50, 250),
-        ("light", 2, 24, 240),
-        ("medium", 1, 40, 360),
-    ],
+    "search, rounds",
+    [*((search, 0) for search in SMALL + LARGER), *((search, None) for search in LARGER)],
 )
-def test_a_small_validation_set_gets_half_the_rows_of_the_trials(
-    auto: str, predictors: int, valset: int, rows: int
+def test_a_small_validation_set_gets_a_larger_share(
+    search: tuple[str, int, int, int], rounds: int | None
 ) -> None:
-    """Without rounds, half of what a full measurement of every trial takes is compared."""
-    assert row_budget(auto, predictors, valset, rounds=0) == rows
+    """A search without rounds compares on half of the trials' rows there; larger sets differ."""
+    auto, predictors, valset, rows = search
+    assert row_budget(auto, predictors, valset, rounds) == rows
 
 
 def test_every_option_is_compared_on_some_rows() -> None:
     """The share is no limit where it would not suffice for ten rows per option."""
     assert row_budget("light", 1, 12, rounds=0) == 90
-
-
-@pytest.mark.parametrize("rounds", [0, None])
-@pytest.mark.parametrize(
-    "auto, predictors, valset, rows",
-    [
-        ("light", 1, 51, 90),
-        ("light", 1, 100, 112),
-        ("light", 2, 100, 195),
-        ("medium", 1, 300, 319),
-        ("medium", 2, 300, 462),
-    ],
-)
-def test_a_larger_validation_set_gets_a_share_of_the_schedule(
-    auto: str, predictors: int, valset: int, rows: int, rounds: int | None
-) -> None:
-    """With minibatches, the share is that of the schedule, or ten rows per option."""
-    assert row_budget(auto, predictors, valset, rounds) == rows
 
 
 @pytest.mark.parametrize("valset", [24, 50])
