@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     import dspy
 
 _FROZEN = "_compiled"
-MODULE_STATE = frozenset({"callbacks", "history", _FROZEN})
-"""Attributes that DSPy gives each module, and that decide no answer."""
 OBJECT_STATE = frozenset({"callbacks", "history"})
-"""The same of its other objects."""
+"""Attributes that DSPy gives its objects, and that decide no answer."""
+MODULE_STATE = OBJECT_STATE | {_FROZEN}
+"""The same of modules."""
 RETRIEVER_STATE = OBJECT_STATE | {"stage"}
 """The same of ``dspy.Retrieve``, whose stage is new in each object."""
 

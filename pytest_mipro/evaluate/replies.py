@@ -78,7 +78,7 @@ def _is_cut_off(output: object) -> bool:
     """Whether an output ends within an answer, in the formats of DSPy's own adapters.
 
     DSPy's chat adapter takes as the last field whatever there is of it, and its JSON adapter
-    repairs half an object. Tags of XML, it looks for in pairs.
+    repairs half an object. Its XML adapter reads no field without an end.
     """
     text = output if isinstance(output, str) else str(_value(output, "text") or "")
     if _FIELD.search(text):

@@ -100,12 +100,11 @@ class TaskRunner:
                 at this point would crash the controller of xdist.)
         """
         key = declaring_test(node)
-        if key not in self._declared:
-            add_project_under_test(node.path)
-            remember_files()  # A file may be edited while other tests run.
         try:
             check_name(node)
             if key not in self._declared:
+                add_project_under_test(node.path)
+                remember_files()  # A file may be edited while other tests run.
                 self._declared[key] = check(node)
         except MiproError as error:
             message = safe_text(f"{node.nodeid}: {error}")
