@@ -107,7 +107,7 @@ def bounds_of_compile(
     requests += plan.limits.rounds * WRITERS * predictors
     demo_sets = 1 if options.zero_shot else plan.demos.sets
     rows = plan.limits.most_rows(predictors, plan.instructions, demo_sets, len(plan.valset))
-    learning = rows.rounds + plan.limits.rounds * min(ATTEMPTS, len(plan.trainset))
+    learning = rows.rounds + plan.limits.most_runs * min(ATTEMPTS, len(plan.trainset))
     return (
         Bound("bootstrap", attempts, attempts * profile.calls, profile.teacher),
         Bound("propose", requests, requests, profile.prompt),

@@ -4,7 +4,8 @@ A round runs the best candidate so far on training examples. The prompt model
 rewrites that candidate's instruction from what it got wrong there; several
 requests side by side are shown different mistakes. The new instructions are
 measured on a few validation rows first, as all candidates are. Then the best
-ones are measured on more, and the next round begins with the best of all.
+ones are measured on more, and the next round begins with the best of all
+(``learning.py``).
 
 The prompt model is shown training examples only. Validation rows and held-out
 rows decide which instruction wins; their inputs, labels and scores are in no
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     from pytest_mipro.optimize.mipro.space import Space
     from pytest_mipro.records import Usage
 
-LEAST_GAIN = 0.01
-"""Expected gain of a round that counts as one."""
-PATIENCE = 2
-"""Rounds without a gain after which there is no further one."""
 _SHOWN = 4
 """Most mistakes that one request shows."""
 
@@ -118,9 +115,9 @@ class Rounds:
         self._order.sort(key=lambda index: index not in first)
 
     @property
-    def remain(self) -> bool:
-        """Whether there may be another round."""
-        return self._round < self._most
+    def left(self) -> int:
+        """How many further rounds there may be."""
+        return self._most - self._round
 
     @property
     def spent(self) -> Usage:
@@ -144,6 +141,10 @@ class Rounds:
     def count_new(self, space: Space, leader: Candidate, attempts: Sequence[int]) -> int:
         """Count the runs on training examples that cost something."""
         return self._runs.count_new(space.program(leader), attempts)
+
+    async def prefetch(self, space: Space, leader: Candidate, attempts: Sequence[int]) -> None:
+        """Run a candidate on training examples before ``draft`` asks for it."""
+        await self._runs.run(space.program(leader), attempts)
 
     async def draft(self, space: Space, leader: Candidate, attempts: Sequence[int]) -> Draft | None:
         """Return candidates whose instructions are written from mistakes of the best one.

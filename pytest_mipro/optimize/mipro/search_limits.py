@@ -105,6 +105,14 @@ class SearchLimits:
         learned = self.rounds * _rows_compared(valset)
         return SearchBound(*(min(rows, all_rows) for rows in (searched, learned, final)))
 
+    @property
+    def most_runs(self) -> int:
+        """The most candidates that run on training examples: one in a round, and one before it.
+
+        There is none before the first round.
+        """
+        return max(0, 2 * self.rounds - 1)
+
     def most_rows_of_rounds(self, predictors: int, valset: int) -> int:
         """Return the most rows of all rounds, with training examples; requests count as rows."""
         return self.rounds * (_rows_compared(valset) + ATTEMPTS + WRITERS * predictors)

@@ -6,6 +6,7 @@ import pytest
 from compiles import sums
 
 from pytest_mipro.optimize.mipro.plan import Plan
+from pytest_mipro.optimize.mipro.search_limits import SearchLimits
 from pytest_mipro.task import Options
 
 
@@ -56,3 +57,10 @@ def test_every_option_is_compared_on_some_rows() -> None:
 def test_rounds_take_no_larger_share_of_a_small_validation_set(valset: int) -> None:
     """Where rounds measure further rows, the search before them is as short as elsewhere."""
     assert row_budget("light", 1, valset, rounds=None) == max(90, int(0.15 * valset * 14))
+
+
+@pytest.mark.parametrize("rounds, runs", [(0, 0), (1, 1), (4, 7)])
+def test_two_candidates_may_run_on_training_examples(rounds: int, runs: int) -> None:
+    """In each round but the first, one may run that is not the best one any more."""
+    limits = SearchLimits(trials=9, rows=35, seed=0, candidates=9, rounds=rounds)
+    assert limits.most_runs == runs
