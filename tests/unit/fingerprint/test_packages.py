@@ -37,10 +37,8 @@ FILES = {
 }
 
 
-RELEASE_CACHES = (
-    *(releases._distribution_with, releases._version),
-    *(releases._comes_with_this, releases._requirements),
-)
+# What the real packages require stays read, as none of them changes and the list is long.
+RELEASE_CACHES = (releases._distribution_with, releases._version, releases._comes_with_this)
 
 
 class SitePackages:
