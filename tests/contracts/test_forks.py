@@ -51,6 +51,7 @@ def test_find_nothing():
     assert "/of/the/first/run" not in sys.path
     assert "module_of_the_first_run" not in sys.modules
     assert pytest_mipro.__version__ != "of the first run"
+    assert not {"conftest", "program", "test_adder"} & {*sys.modules}
     assert threading.active_count() == 1
     assert sys.argv[1:] == ["test_checks.py", "-q"]
     assert os.getpgid(0) == os.getpid()

@@ -2,9 +2,10 @@
 
 A test that runs pytest in a new interpreter pays seconds of processor time for
 imports alone. Here one server process imports pytest, DSPy, Optuna and the
-plugin once; each run is a fork of it, with an environment, a working directory,
-a process group and standard streams of its own. The server runs no test
-itself, so no run can see what another one has changed. The workers of a run
+plugin once, and runs a project of its own, which fills the caches of all of
+them; each run is a fork of it, with an environment, a working directory, a
+process group and standard streams of its own. After its first fork the server
+runs no test itself, so no run can see what another one has changed. The workers of a run
 with pytest-xdist are forks of a second server, which the run starts before
 anything else.
 """
@@ -55,6 +56,8 @@ for record in Record.__subclasses__():
     record._adapter()
 """
 """A test module: pytest imports what it imports as in a run, with asserts rewritten."""
+_LONGEST = 60.0
+"""Seconds that a thread may take to end."""
 _REQUEST = 1 << 20
 """Bytes of a command line with its environment at most."""
 
@@ -349,11 +352,39 @@ def _import_all() -> None:
         module = Path(folder) / "test_imports.py"
         module.write_text(_IMPORTS, encoding="ascii")
         status = pytest.main(["-p", "no:cacheprovider", "--rootdir", folder, str(module)])
-    assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
+        assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
+        sys.modules.pop(module.stem)
+        status = _run_project(Path(folder))
+        assert status == pytest.ExitCode.OK, printed.getvalue()
+    for thread in threading.enumerate()[1:]:
+        thread.join(_LONGEST)
     assert threading.active_count() == 1  # A fork has no other threads, but the locks they hold.
-    sys.modules.pop(module.stem)
     gc.collect()
     gc.freeze()
+
+
+def _run_project(folder: Path) -> int:
+    """Compile a task, then take it from the store; return the status, and leave caches only."""
+    import project
+    import pytest
+
+    from pytest_mipro.fingerprint.packages import forget_projects_under_test
+    from pytest_mipro.redaction import SECRETS
+
+    files = {"conftest": project.CONFTEST, "program": project.PROGRAM, "test_adder": project.TEST}
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text, encoding="ascii")
+    path = [*sys.path]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # They are for the tests; a fork gets its own.
+    arguments = ["--rootdir", str(folder), "-W", "ignore", "-p", "no:cacheprovider"]
+    arguments += ["--mipro", "--mipro-optimizer", "labeled", str(folder / "test_adder.py")]
+    statuses = [pytest.main(arguments) for _ in range(2)]
+    sys.path[:] = path
+    for name in (*files, project.__name__):
+        sys.modules.pop(name)
+    forget_projects_under_test()
+    vars(SECRETS).update(vars(type(SECRETS)()))  # Else it forgets nothing.
+    return max(statuses)
 
 
 if __name__ == "__main__":
