@@ -249,11 +249,11 @@ def test_package_that_the_users_code_uses_counts_by_its_version(
 
 def test_modules_of_the_user_need_no_list_of_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is long, and a session with only the user's own code and DSPy's does without it."""
-    asked: list[str] = []
-    monkeypatch.setattr(releases, "_comes_with_this", asked.append)
+    names: list[str] = []
+    monkeypatch.setattr(releases, "_comes_with_this", names.append)
 
     assert releases.release_of(__name__) is None
-    assert not asked
+    assert not names
 
 
 def test_change_of_a_version_is_said_in_words(site_packages: SitePackages) -> None:
