@@ -307,6 +307,7 @@ class TestLimits:
 
 
 class TestLMErrors:
+    @pytest.mark.usefixtures("clock")
     @pytest.mark.parametrize(
         "error",
         [
@@ -367,6 +368,7 @@ class TestLMErrors:
         rows = evaluate(Asking(catches=False), sums(3), store, threads=1, lm=lm)
         assert [(row.score, row.failure) for row in rows] == [(1.0, None)] * 3
 
+    @pytest.mark.usefixtures("clock")  # A busy machine may use up the time for retries.
     @pytest.mark.parametrize("catches", [False, True])
     def test_retried_errors_leave_the_rows_equal(self, store: Store, catches: bool) -> None:
         """Rows are those of a run without errors, even if the program catches them."""
