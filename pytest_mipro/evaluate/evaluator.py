@@ -11,7 +11,7 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.dspy_internals import metered_calls
-from pytest_mipro.errors import BudgetExceeded, InfrastructureError
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError, StoreError
 from pytest_mipro.evaluate.failures import failure_of, program_error, would_end_run
 from pytest_mipro.evaluate.prediction_form import form_of, restore
 from pytest_mipro.evaluate.replies import ReplyLog
@@ -110,7 +110,7 @@ class Evaluator:
                     replies,
                 )
                 replies.check_complete(len(steps))
-            except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
+            except (InfrastructureError, StoreError, BudgetExceeded, KeyboardInterrupt):
                 raise
             except BaseException as error:  # A user's program may raise anything.
                 if would_end_run(error):
