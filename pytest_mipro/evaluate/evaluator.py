@@ -109,7 +109,7 @@ class Evaluator:
                     f"running {type(program).__name__}",
                     replies,
                 )
-                replies.check_complete(len(steps))
+                replies.check_complete(steps)
             except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
                 raise
             except BaseException as error:  # A user's program may raise anything.

@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from scripted import ScriptedEngine, scripted_lm
 from sums import (
     Asking,
     Function,
+    ReplyingEngine,
     engine_lm,
     evaluate,
     evaluator_of,
@@ -98,22 +98,6 @@ class TestProgramFailures:
         assert row.failure is not None
         assert row.failure.type == "AdapterParseError"
         assert row.usage.calls == lm._engine_spec.calls > 0
-
-
-class ReplyingEngine(ScriptedEngine):
-    """Gives the ``replies``, each a text and why it ended, and then answers."""
-
-    def __init__(self, *replies: tuple[str, FinishReason]) -> None:
-        super().__init__(base=100)
-        self._replies = list(replies)
-
-    def complete(self, request: lm15.Request) -> lm15.Response:
-        response = super().complete(request)
-        if not self._replies:
-            return response
-        text, reason = self._replies.pop(0)
-        message = type(response.message).assistant(text)
-        return replace(response, message=message, finish_reason=reason)
 
 
 class Plain(dspy.ChatAdapter):
