@@ -75,7 +75,7 @@ class CutReplies(BaseCallback):
         instance: object,  # ruff: ignore[unused-method-argument]  # DSPy passes it by name
         inputs: dict[str, Any],
     ) -> None:
-        """Keep what an adapter is about to read, whatever it calls its parameter."""
+        """Keep what an adapter is about to read; the parameter has any name."""
         *_, self._parsing[call_id] = inputs.values()
 
     def on_adapter_parse_end(

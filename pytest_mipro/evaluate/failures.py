@@ -61,6 +61,8 @@ _TEMPORARY_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
 _SERVICE = re.compile(r"connect|timeout|http|urlerror|transport|unavailable", re.IGNORECASE)
 """The class names of client libraries for a service that cannot be reached or fails."""
+_HALF_CHARACTER = re.compile(r"lone surrogate|surrogates not allowed")
+"""What DSPy and Python say of a text that cannot be sent."""
 _FILTERED = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
 """The codes of providers that refuse a request because of its content."""
 _EXPLANATIONS: dict[FailureReason, str] = {
@@ -120,7 +122,7 @@ def _behind(error: BaseException) -> list[BaseException]:
 
 def is_caused_by_prompt(error: BaseException) -> bool:
     """Whether a model rejected a prompt for its length or its content."""
-    return _prompt_reason(error) is not None
+    return _prompt_reason(error) is not None or _is_unencodable(error)
 
 
 def _prompt_reason(error: BaseException) -> FailureReason | None:
@@ -128,6 +130,11 @@ def _prompt_reason(error: BaseException) -> FailureReason | None:
         return "context window"
     is_filtered = isinstance(error, LMInvalidRequestError) and error.provider_code in _FILTERED
     return "filter" if is_filtered else None
+
+
+def _is_unencodable(error: BaseException) -> bool:
+    """Whether a prompt has half of a character, such as one that another reply was cut in."""
+    return isinstance(error, ValueError) and bool(_HALF_CHARACTER.search(str(error)))
 
 
 def is_temporary(error: BaseException) -> bool:

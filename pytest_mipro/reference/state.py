@@ -5,9 +5,12 @@ from __future__ import annotations
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_mipro.escaping import unencodable_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+HALF_CHARACTER = "one half of a character (a lone surrogate), which no model can be sent,"
 _DEEPEST = 100
 """Levels of lists and objects in demos; Python ends a recursion at about a thousand calls."""
 
@@ -40,6 +43,19 @@ def refused_key(state: Mapping[str, Any]) -> str:
             return _shown(name, state[name])
     entries = (entry for name, part in predictors.items() for entry in _refused(name, part))
     return next(entries, "")
+
+
+def unsendable_part(state: Mapping[str, Any]) -> str:
+    """Return the path of the first part of a prompt that no model can be sent.
+
+    Returns:
+        Such as ``add.demos[0].answer``; empty if there is none.
+    """
+    for name, predictor in predictors_of(state).items():
+        for part in ("signature", "demos"):
+            for path in unencodable_in(predictor.get(part), f"{name}.{part}"):
+                return path
+    return next(unencodable_in([*state], "predictors"), "")
 
 
 def missing_part(state: Mapping[str, Any]) -> str:

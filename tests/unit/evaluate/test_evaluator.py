@@ -56,6 +56,19 @@ class FlakyEngine(ScriptedEngine):
         return response
 
 
+class TwoSteps(dspy.Module):
+    """Thinks first."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.think = dspy.Predict("question -> thought")
+        self.reply = dspy.Predict("question, thought -> answer")
+
+    def forward(self, question: str) -> object:
+        thought = self.think(question=question).thought
+        return self.reply(question=question, thought=thought)
+
+
 class TestProgramFailures:
     def test_an_exception_of_the_program_is_a_failed_row(self, store: Store) -> None:
         """The row has score 0 and is not stored; the other rows are evaluated and stored."""
@@ -75,6 +88,14 @@ class TestProgramFailures:
         assert not row.score
         assert row.failure is not None
         assert row.failure.type == "ContextWindowExceededError"
+
+    def test_a_prompt_that_cannot_be_sent_is_a_failure_of_the_program(self, store: Store) -> None:
+        """Half of a character, which one model has written, is no fault of the next one."""
+        engine = ReplyingEngine(("[[ ## thought ## ]]\n\ud83d", "stop"))
+        (row,) = evaluate(TwoSteps(), sums(1), store, lm=engine_lm(engine))
+        assert row.failure is not None
+        assert "lone surrogate U+D83D" in row.failure.message
+        assert engine.calls == 1
 
     def test_a_response_that_cannot_be_parsed_is_a_failure_of_the_program(
         self, store: Store
