@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import signal
 import socket
 import traceback
 from collections import Counter
@@ -298,6 +299,16 @@ def would_end_run(error: BaseException) -> bool:
     # That of ``pytest.exit`` is the only such ``Exception``.
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     return not isinstance(error, Exception) or name == "_pytest.outcomes.Exit"
+
+
+def is_from_signal(error: BaseException) -> bool:
+    """Whether the handler of a signal raised, in whatever code was just running.
+
+    The time limit of pytest-timeout does.
+    """
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def advice_on_exits(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from sums import (
     Asking,
     Function,
     ReplyingEngine,
+    add,
     engine_lm,
     evaluate,
     evaluator_of,
@@ -231,6 +233,24 @@ class GivenUp(BaseException):
 def give_up() -> None:
     """End with an exception that is no ``Exception``."""
     raise GivenUp
+
+
+def test_the_handler_of_a_signal_is_no_part_of_the_program() -> None:
+    """What it raises, as a time limit does, ends the test as itself."""
+
+    def handle(*_: object) -> None:
+        pytest.fail("Timeout (>1.0s)")
+
+    def wait(question: str) -> dspy.Prediction:
+        signal.raise_signal(signal.SIGTERM)
+        return add(question)
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(pytest.fail.Exception, match=r"^Timeout"):
+            evaluator_of().run(Function(wait), sums(1)[0])
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class TestExits:
