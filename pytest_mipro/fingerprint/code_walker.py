@@ -6,6 +6,8 @@ packages are not followed; those that the user's code uses count by their versio
 
 from __future__ import annotations
 
+import argparse
+import configparser
 import copy
 import datetime as dt
 import decimal
@@ -18,9 +20,12 @@ import operator
 import os
 import re
 import string
+import struct
 from array import array
-from collections import ChainMap, Counter, deque
+from collections import ChainMap, Counter, UserDict, UserList, UserString, deque
+from collections.abc import ItemsView, KeysView, ValuesView
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
@@ -49,6 +54,7 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
     modules_imported,
+    replacements_in,
 )
 from pytest_mipro.fingerprint.environment import variables_read
 from pytest_mipro.fingerprint.memory import is_mutation
@@ -75,7 +81,9 @@ _FOLLOWED = (
     *(dspy.Module, dspy.BaseLM, dspy.Adapter, dspy.Tool, dspy.Example),
     *(bytes, bytearray, complex, range, array, deque, ChainMap, MappingProxyType, Fraction, UUID),
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
-    *(PurePath, ZoneInfo, slice, string.Template),
+    *(PurePath, ZoneInfo, slice, string.Template, UserDict, UserList, UserString),
+    *(KeysView, ValuesView, ItemsView, memoryview, struct.Struct, dt.timezone),
+    *(configparser.RawConfigParser, decimal.Context, argparse.Namespace, ContextVar),
     *(ipaddress.IPv4Address, ipaddress.IPv6Address),
     *(ipaddress.IPv4Network, ipaddress.IPv6Network),
 )
@@ -198,6 +206,8 @@ class CodeWalker:
             self._follow_users(code, name)
         elif isinstance(code, FunctionType):
             self._follow_wrapped(code)
+        else:
+            self._follow_replaced(code)
         return name
 
     @property
@@ -328,6 +338,12 @@ class CodeWalker:
             for wrapped in value.values() if isinstance(value, dict) else (value,):
                 if isinstance(wrapped, FunctionType | type):
                     self.follow(wrapped)
+
+    def _follow_replaced(self, cls: type) -> None:
+        """Follow the functions of the user that are in the place of those of an installed class."""
+        for owner in cls.__mro__:
+            for _, function in replacements_in(owner):
+                self.follow(function)
 
     def _follow_dependency(self, variable: str, value: object, name: str) -> None:
         self._add_release(_module_with(value))
