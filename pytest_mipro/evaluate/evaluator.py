@@ -11,7 +11,7 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.dspy_internals import metered_calls
-from pytest_mipro.errors import BudgetExceeded, InfrastructureError
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError, StoreError
 from pytest_mipro.evaluate.failures import (
     failure_of,
     is_from_signal,
@@ -115,7 +115,7 @@ class Evaluator:
                     replies,
                 )
                 replies.check_complete(steps)
-            except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
+            except (InfrastructureError, StoreError, BudgetExceeded, KeyboardInterrupt):
                 raise
             except BaseException as error:  # A user's program may raise anything.
                 if is_from_signal(error):
