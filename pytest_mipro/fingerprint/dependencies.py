@@ -125,8 +125,9 @@ def replacements_in(
         if isinstance(owner, ModuleType) and isinstance(member, type) and not is_users(member):
             yield from ((f"{name}.{inner}", item) for inner, item in replacements_in(member))
         for function in unwrapped(member):
-            is_function = isinstance(function, FunctionType)
-            if is_function and is_users_path(function.__code__.co_filename):
+            if not isinstance(function, FunctionType):
+                continue
+            if is_users_path(function.__code__.co_filename):
                 yield name, function
 
 

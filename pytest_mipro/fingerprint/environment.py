@@ -30,7 +30,7 @@ _METHODS = frozenset({"get", "pop", "setdefault", "__getitem__", "__contains__"}
 _WHOLE = frozenset({"copy", "items", "keys", "values", "__iter__"})
 """Methods of a mapping that give more than one variable."""
 _USED_BY_PARENT = (ast.Attribute, ast.Subscript, ast.Compare)
-_CONTAINERS = frozenset({list, tuple, set, frozenset})
+_CONTAINERS = (list, tuple, set, frozenset)
 _LONGEST = 1000
 """Characters of the longest text that may be a name, or a template with some."""
 _NAMES_IN_TEXT = re.compile(
@@ -109,9 +109,9 @@ def _texts_in(tree: ast.AST) -> frozenset[str]:
 def _texts_of(function: FunctionType) -> Iterator[str]:
     """Yield the texts of the variables that ``function`` uses, also those in a container."""
     for _, value in (*globals_of(function), *closure_of(function)):
-        if type(value) is dict:
+        if isinstance(value, dict):
             yield from _texts_among((*value, *value.values()))
-        yield from _texts_among(value if type(value) in _CONTAINERS else [value])
+        yield from _texts_among(value if isinstance(value, _CONTAINERS) else [value])
 
 
 def _texts_among(values: Iterable[object]) -> Iterator[str]:
@@ -164,8 +164,9 @@ class _Reading:
 
     def _method(self, node: ast.AST) -> str:
         """Return the name of the method of the environment that ``node`` is; empty if none."""
-        is_method = isinstance(node, ast.Attribute) and self._original(node.value) in _MAPPINGS
-        return node.attr if is_method else ""
+        if not isinstance(node, ast.Attribute):
+            return ""
+        return node.attr if self._original(node.value) in _MAPPINGS else ""
 
     def _original(self, node: ast.AST) -> str:
         """Return which of the originals ``node`` is; another text if it is none."""

@@ -265,12 +265,12 @@ def _copy(stream: TextIO) -> TextIO:
 
 def _encoding_of(stream: TextIO) -> str | None:
     """Return the encoding of a stream, if it names one that there is, of texts."""
-    encoding = getattr(stream, "encoding", None)
+    encoding: Any = getattr(stream, "encoding", None)
     try:
         "".encode(encoding)
     except (LookupError, TypeError, ValueError):
         return None
-    return encoding
+    return str(encoding)
 
 
 def _is_interactive(config: pytest.Config) -> bool:

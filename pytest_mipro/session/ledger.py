@@ -139,12 +139,12 @@ def _look(context: TaskContext, results: InterimResults, kind: LookKind) -> Look
 
 def _scores(context: TaskContext, results: InterimResults) -> Iterator[str]:
     """Yield the digest of a program, and of its and the baseline's scores, after each batch."""
-    result, asked = results.latest, set(map(example_digest, results.examples))
+    result, examples = results.latest, set(map(example_digest, results.examples))
     batches = Batches.of(replace(context.task, sequential=True))
     prompts = prompts_key(result.compiled.program)
     for number in range(1, len(batches.sizes) + 1):
         names = set(batches.names_at(number))
-        if names <= asked:
+        if names <= examples:
             programs = (result.baseline, result.compiled)
             cards = [program.card.restricted_to(names) for program in programs]
             scores = [sorted(zip(card.examples, card.scores, strict=True)) for card in cards]

@@ -36,6 +36,7 @@ READERS = {
         "fingerprint/packages.py",
         "fingerprint/imported_files.py",
         "optimize/mipro/propose.py",
+        "plugin/unasserted.py",
     },
     "the folder that the workers of a run share": {
         "plugin/xdist.py",

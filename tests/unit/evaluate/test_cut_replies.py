@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dspy
 import pytest
 from dspy import lm15
+from dspy.signatures import make_signature
 from sums import Function, ReplyingEngine, engine_lm, evaluate, sums
 
 from pytest_mipro.evaluate.cut_replies import CutAnswerError, CutReplies
@@ -72,7 +73,10 @@ def hide(question: str) -> dspy.Prediction:
 @pytest.mark.parametrize(
     "program, replies",
     [
-        (dspy.ReAct("question -> answer", tools=[]), [UNREADABLE, HALF_STEP, THOUGHT]),
+        (
+            dspy.ReAct(make_signature("question -> answer"), tools=[]),
+            [UNREADABLE, HALF_STEP, THOUGHT],
+        ),
         (best_of_two(float), [CUT, WORSE]),
         (best_of_two(float), [UNREADABLE, HALF_OBJECT, WORSE]),
         (Function(repair), [HALF_OBJECT]),

@@ -62,7 +62,7 @@ class TwoSteps(dspy.Module):
     """Thinks first."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.think = dspy.Predict("question -> thought")
         self.reply = dspy.Predict("question, thought -> answer")
 

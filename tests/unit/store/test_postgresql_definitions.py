@@ -80,7 +80,7 @@ def test_what_no_store_has_is_refused(store: Store, url: str, definition: str) -
 def test_a_search_path_before_the_catalog_is_refused(
     store: Store, url: str, postgresql: Server
 ) -> None:
-    """Whoever owns a schema that comes first decides what every name stands for."""
+    """The owner of a schema that comes first decides what every name stands for."""
     postgresql.execute("ALTER DATABASE test SET search_path = public, pg_catalog")
     try:
         assert "it has a search path that begins with public" in refusal(url)
