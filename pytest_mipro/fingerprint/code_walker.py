@@ -57,6 +57,7 @@ from pytest_mipro.fingerprint.dependencies import (
     replacements_in,
 )
 from pytest_mipro.fingerprint.environment import variables_read
+from pytest_mipro.fingerprint.files_read import files_read
 from pytest_mipro.fingerprint.memory import is_mutation
 from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, PACKAGE, Kind, Part, code_part
@@ -323,12 +324,19 @@ class CodeWalker:
             self._follow_dependency(variable, value, name)
         for module in modules_imported(function):
             self._add_release(module)
-        for variable in variables_read(function):
-            text = os.environ.get(variable)
-            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        self._add_surroundings(function)
         with self.leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
                 self._follow_dependency(variable, value, name)
+
+    def _add_surroundings(self, function: FunctionType) -> None:
+        """Add what a function reads of the environment and of files, as digests."""
+        for variable in variables_read(function):
+            text = os.environ.get(variable)
+            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        if not self._lenient:  # Otherwise the declared version says when they changed.
+            for file, content in files_read(function):
+                self.parts[Part(Kind.FILE, file)] = content
 
     def _follow_wrapped(self, function: FunctionType) -> None:
         """Follow the functions of the user that an installed decorator wraps."""

@@ -33,6 +33,7 @@ READERS = {
     "datasets": {"task/row_files.py"},
     "code of the project": {
         "fingerprint/dependencies.py",
+        "fingerprint/files_read.py",
         "fingerprint/packages.py",
         "fingerprint/imported_files.py",
         "optimize/mipro/propose.py",
