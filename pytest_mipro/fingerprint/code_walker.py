@@ -57,7 +57,7 @@ from pytest_mipro.fingerprint.dependencies import (
     replacements_in,
 )
 from pytest_mipro.fingerprint.environment import variables_read
-from pytest_mipro.fingerprint.files_read import files_read
+from pytest_mipro.fingerprint.files_read import files_of, files_read
 from pytest_mipro.fingerprint.memory import is_mutation
 from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, PACKAGE, Kind, Part, code_part
@@ -67,7 +67,7 @@ from pytest_mipro.fingerprint.releases import release_of
 from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Any, TypeAlias, TypeGuard
 
     from pytest_mipro.canonical import JSON
@@ -164,6 +164,7 @@ class CodeWalker:
             self.set_description(value, {"again": path_of(type(value))})
             if not isinstance(value, type):
                 self.follow(type(value))
+                self.add_files_of(value)
             self._descriptions[key] = self._describe_content(value, self, label)
         return self._descriptions[key]
 
@@ -210,6 +211,11 @@ class CodeWalker:
         else:
             self._follow_replaced(code)
         return name
+
+    def add_files_of(self, instance: object) -> None:
+        """Add the files that the methods of an instance of the user read."""
+        if is_users(type(instance)):
+            self._add_files(files_of(instance))
 
     @property
     def hints(self) -> dict[Part, str]:
@@ -334,9 +340,11 @@ class CodeWalker:
         for variable in variables_read(function):
             text = os.environ.get(variable)
             self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        self._add_files(files_read(function))
+
+    def _add_files(self, files: Iterable[tuple[str, JSON]]) -> None:
         if not self._lenient:  # Otherwise the declared version says when they changed.
-            for file, content in files_read(function):
-                self.parts[Part(Kind.FILE, file)] = content
+            self.parts.update((Part(Kind.FILE, file), content) for file, content in files)
 
     def _follow_wrapped(self, function: FunctionType) -> None:
         """Follow the functions of the user that an installed decorator wraps."""

@@ -12,8 +12,8 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from pytest_mipro.fingerprint.dependencies import closure_of
-from pytest_mipro.fingerprint.ownership import project_of
-from pytest_mipro.fingerprint.source import source_of
+from pytest_mipro.fingerprint.ownership import is_users, project_of
+from pytest_mipro.fingerprint.source import functions_of, source_of
 from pytest_mipro.fingerprint.syntax import dotted_name
 
 if TYPE_CHECKING:
@@ -29,17 +29,28 @@ _DEEPEST = 20
 """Steps to a path, which a variable could otherwise lead to by itself."""
 
 
-def files_read(function: FunctionType) -> Iterator[tuple[str, str | int]]:
+def files_of(instance: object) -> Iterator[tuple[str, str | int]]:
+    """Yield what ``files_read`` does of the methods of an instance, which may have the paths."""
+    for cls in filter(is_users, type(instance).__mro__):
+        for method in functions_of(cls):
+            yield from files_read(method, instance)
+
+
+def files_read(function: FunctionType, instance: object = None) -> Iterator[tuple[str, str | int]]:
     """Yield the paths of such files in the project, and what tells their contents apart.
 
     A hidden file, or one in a hidden folder, is most likely a cache, which code fills as it runs.
+
+    Args:
+        function: A function of the user.
+        instance: What it is a method of, whose attributes may be paths.
     """
     source = source_of(function)
     if source.node is None or not source.file:
         return
     project = project_of(source.file)
     folders = dict.fromkeys([project, os.path.realpath(project)])
-    paths = _Paths(function, source.node)
+    paths = _Paths(function, source.node, instance)
     for expression in _paths_read(source.node):
         file = paths.value_of(expression)
         if not isinstance(file, str | PurePath):
@@ -91,8 +102,11 @@ def _is_reading(mode: object) -> bool:
 class _Paths:
     """Finds the paths that expressions in a function stand for, and runs none of its code."""
 
-    def __init__(self, function: FunctionType, tree: ast.AST) -> None:
+    def __init__(self, function: FunctionType, tree: ast.AST, instance: object) -> None:
         self._variables = {**function.__globals__, **dict(closure_of(function))}
+        self._instance = instance
+        if instance is not None:  # mostly "self"
+            self._variables[next(iter(function.__code__.co_varnames), "")] = instance
         self._assigned: dict[str, ast.expr] = {
             target.id: node.value
             for node in ast.walk(tree)
@@ -115,7 +129,7 @@ class _Paths:
                 else self.value_of(assigned, depth - 1)
             )
         if isinstance(node, ast.Attribute):
-            return _attribute(self.value_of(node.value, depth - 1), node.attr)
+            return self._attribute(self.value_of(node.value, depth - 1), node.attr)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             left, right = (self.value_of(side, depth - 1) for side in (node.left, node.right))
             is_path = isinstance(left, PurePath) and isinstance(right, str | PurePath)
@@ -137,9 +151,11 @@ class _Paths:
             return function(*texts)  # type: ignore[operator]
         return None
 
-
-def _attribute(value: object, name: str) -> object:
-    """Return an attribute of a path, a module or a class, without running code of the user."""
-    if isinstance(value, PurePath):
-        return value.parent if name == "parent" else None
-    return vars(value).get(name) if isinstance(value, ModuleType | type) else None
+    def _attribute(self, value: object, name: str) -> object:
+        """Return an attribute of a path or of what has attributes, without running its code."""
+        if isinstance(value, PurePath):
+            return value.parent if name == "parent" else None
+        if isinstance(value, ModuleType | type):
+            return vars(value).get(name)
+        is_instance = value is self._instance
+        return getattr(value, "__dict__", {}).get(name) if is_instance else None

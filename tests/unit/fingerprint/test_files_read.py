@@ -64,6 +64,32 @@ def test_file_that_is_read_is_part_of_the_keys(load: Load, words: Path, expressi
     assert evaluation_key(task) != key
 
 
+@pytest.mark.parametrize(
+    "opening", ["self.path.read_text()", "open(self.path.parent / NAME).read()"]
+)
+@pytest.mark.parametrize("base", ["dspy.Module", "object"])
+def test_file_of_an_attribute_is_part_of_the_keys(
+    load: Load, words: Path, base: str, opening: str
+) -> None:
+    """A program or an object that it has may be given the path."""
+    words.write_text("good", encoding="utf-8")
+    code = (
+        f"import dspy\n{HEAD}class Reader({base}):\n    def __init__(self, path):\n"
+        "        super().__init__()\n        self.path = path\n"
+        f"    def forward(self, question):\n        return {opening}\n"
+        "class Program(dspy.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.say = dspy.Predict('question -> answer')\n"
+        "        self.reader = Reader(PROMPT)\n"
+        "    def forward(self, question):\n        return self.reader.forward(question)\n"
+    )
+    task = simple_task(len, load({"user_code.py": code}).Program())
+    original, key = task_fingerprint(task), evaluation_key(task)
+    words.write_text("bad", encoding="utf-8")
+
+    assert_changes(original, task_fingerprint(task), "file words.txt changed")
+    assert evaluation_key(task) != key
+
+
 def test_line_endings_of_a_checkout_change_no_key(load: Load, words: Path) -> None:
     """Git writes those of Windows there."""
     words.write_bytes(b"a\nb\n")
