@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 # Characters that a runner ignores before a command and inside its prefix:
@@ -80,6 +84,22 @@ def encodable(text: str) -> str:
     JSON may have them; UTF-8 does not, so that no provider takes them, nor a docstring.
     """
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unencodable_in(value: object, path: str) -> Iterator[str]:
+    """Yield the paths of the texts and names with lone surrogates in JSON data.
+
+    Args:
+        value: The data.
+        path: Its own path, which those in it begin with.
+    """
+    if isinstance(value, str) and encodable(value) != value:
+        yield path
+    for name, item in value.items() if isinstance(value, dict) else ():
+        yield from unencodable_in(name, f"the name of {path}.{encodable(str(name))}")
+        yield from unencodable_in(item, f"{path}.{encodable(str(name))}")
+    for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
+        yield from unencodable_in(item, f"{path}[{index}]")
 
 
 @lru_cache(maxsize=4096)

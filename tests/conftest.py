@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from forks import ForkServer
+from forks import ForkServer, serving
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MARKERS = frozenset({"postgresql", "uses"})
 """The markers that environments of tox select by; they stand in the modules of their tests."""
+
+FORK_SERVER = "MIPRO_TEST_FORK_SERVER"
+"""The variable with the address of the server that the workers of pytest-xdist share."""
 
 # Tests that draw at random by themselves draw as much more or less: they ask for the profile's
 # number of examples.
@@ -40,6 +44,15 @@ def pytest_xdist_auto_num_workers() -> int:
     """Start two workers more than there are processors: tests wait for processes and servers."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (count or 1) + 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Start one server of forks for all workers, as each takes seconds to import everything."""
+    if hasattr(os, "fork"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ[FORK_SERVER] = stack.enter_context(serving())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,5 +104,6 @@ def fork_server() -> Generator[ForkServer | None]:
     if not hasattr(os, "fork"):
         yield None
         return
-    with ForkServer.running() as server:
+    address = os.environ.get(FORK_SERVER)
+    with ForkServer.shared(address) if address else ForkServer.running() as server:
         yield server

@@ -8,6 +8,7 @@ from .field_values import format_field_value as format_field_value
 from .field_values import get_annotation_name as get_annotation_name
 from .field_values import parse_value as parse_value
 from .model_callbacks import ModelCallbacks as ModelCallbacks
+from .model_callbacks import watch_adapters as watch_adapters
 from .model_callbacks import with_model_callbacks as with_model_callbacks
 from .models import CLIENT_PARAMETERS as CLIENT_PARAMETERS
 from .models import MODEL_STATE as MODEL_STATE

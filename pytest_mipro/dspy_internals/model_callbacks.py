@@ -68,3 +68,10 @@ def with_model_callbacks(*callbacks: BaseCallback) -> ModelCallbacks:
     if isinstance(present, ModelCallbacks):
         return ModelCallbacks(present.for_all, [*present.for_models, *callbacks])
     return ModelCallbacks(present, callbacks)
+
+
+def watch_adapters(callback: BaseCallback) -> None:
+    """Have ``callback`` see all calls from now on, while the callbacks of the settings are ours."""
+    present = dspy.settings.callbacks
+    if isinstance(present, ModelCallbacks):
+        present.for_all.append(callback)

@@ -7,6 +7,7 @@ from .event_loop import run_to_completion as run_to_completion
 from .failure_limit import FailureLimit as FailureLimit
 from .failures import check_not_broken as check_not_broken
 from .failures import failure_of as failure_of
+from .failures import is_from_signal as is_from_signal
 from .failures import program_error as program_error
 from .failures import type_and_message as type_and_message
 from .failures import would_end_run as would_end_run

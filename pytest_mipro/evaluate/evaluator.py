@@ -11,8 +11,13 @@ import dspy
 
 from pytest_mipro.canonical import plain
 from pytest_mipro.dspy_internals import metered_calls
-from pytest_mipro.errors import BudgetExceeded, InfrastructureError
-from pytest_mipro.evaluate.failures import failure_of, program_error, would_end_run
+from pytest_mipro.errors import BudgetExceeded, InfrastructureError, StoreError
+from pytest_mipro.evaluate.failures import (
+    failure_of,
+    is_from_signal,
+    program_error,
+    would_end_run,
+)
 from pytest_mipro.evaluate.prediction_form import form_of, restore
 from pytest_mipro.evaluate.replies import ReplyLog
 from pytest_mipro.spending import UsageMeter
@@ -109,10 +114,12 @@ class Evaluator:
                     f"running {type(program).__name__}",
                     replies,
                 )
-                replies.check_complete(len(steps))
-            except (InfrastructureError, BudgetExceeded, KeyboardInterrupt):
+                replies.check_complete(steps)
+            except (InfrastructureError, StoreError, BudgetExceeded, KeyboardInterrupt):
                 raise
             except BaseException as error:  # A user's program may raise anything.
+                if is_from_signal(error):
+                    raise
                 if would_end_run(error):
                     raise program_error(program, error, example) from error
                 failure = failure_of(error, replies.faults)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import signal
 import socket
 import traceback
 from collections import Counter
@@ -61,6 +62,8 @@ _TEMPORARY_STATUS = {408, _TOO_MANY_REQUESTS, *range(500, 600)}
 _NETWORK = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)
 _SERVICE = re.compile(r"connect|timeout|http|urlerror|transport|unavailable", re.IGNORECASE)
 """The class names of client libraries for a service that cannot be reached or fails."""
+_HALF_CHARACTER = re.compile(r"lone surrogate|surrogates not allowed")
+"""What DSPy and Python say of a text that cannot be sent."""
 _FILTERED = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
 """The codes of providers that refuse a request because of its content."""
 _EXPLANATIONS: dict[FailureReason, str] = {
@@ -120,7 +123,7 @@ def _behind(error: BaseException) -> list[BaseException]:
 
 def is_caused_by_prompt(error: BaseException) -> bool:
     """Whether a model rejected a prompt for its length or its content."""
-    return _prompt_reason(error) is not None
+    return _prompt_reason(error) is not None or _is_unencodable(error)
 
 
 def _prompt_reason(error: BaseException) -> FailureReason | None:
@@ -128,6 +131,11 @@ def _prompt_reason(error: BaseException) -> FailureReason | None:
         return "context window"
     is_filtered = isinstance(error, LMInvalidRequestError) and error.provider_code in _FILTERED
     return "filter" if is_filtered else None
+
+
+def _is_unencodable(error: BaseException) -> bool:
+    """Whether a prompt has half of a character, such as one that another reply was cut in."""
+    return isinstance(error, ValueError) and bool(_HALF_CHARACTER.search(str(error)))
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -291,6 +299,16 @@ def would_end_run(error: BaseException) -> bool:
     # That of ``pytest.exit`` is the only such ``Exception``.
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     return not isinstance(error, Exception) or name == "_pytest.outcomes.Exit"
+
+
+def is_from_signal(error: BaseException) -> bool:
+    """Whether the handler of a signal raised, in whatever code was just running.
+
+    The time limit of pytest-timeout does.
+    """
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def advice_on_exits(error: BaseException) -> str:

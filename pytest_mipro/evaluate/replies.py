@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 
 from pytest_mipro.dspy_internals import logged_calls
+from pytest_mipro.evaluate.cut_replies import CutReplies, items_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +23,6 @@ _FAULT_OF_FINISH: dict[object, ReplyFault] = {
 """The fault by why a reply ended, in the words of lm15 and of OpenAI's two APIs."""
 _CUTS = frozenset({"filter", "token limit"})
 """Faults that a reply can have in the middle of an answer."""
-_SHOWN = 100
-"""Characters at the end of a cut reply that its error shows."""
-_FIELD = re.compile(r"\[\[ ## \w+ ## \]\]")
-_OBJECT = re.compile(r"\s*(?:```\w*\s*)?(\{.*)", re.DOTALL)
-_END = "[[ ## completed ## ]]"
-"""What DSPy's chat adapter asks for after the last field."""
 
 
 def reply_fault(outputs: Sequence[object], response: object) -> ReplyFault | None:
@@ -51,61 +44,27 @@ def reply_fault(outputs: Sequence[object], response: object) -> ReplyFault | Non
 
 
 def _finish_reasons(reply: object) -> Iterator[object]:
-    yield _value(reply, "finish_reason")
-    yield _value(_value(reply, "incomplete_details"), "reason")
-    for choice in _items(reply, "choices"):
-        yield _value(choice, "finish_reason")
+    yield value_of(reply, "finish_reason")
+    yield value_of(value_of(reply, "incomplete_details"), "reason")
+    for choice in items_of(reply, "choices"):
+        yield value_of(choice, "finish_reason")
 
 
 def _refusals(reply: object) -> Iterator[object]:
     """Yield the refusals in the formats of lm15, chat completions and responses."""
-    messages = [_value(choice, "message") for choice in _items(reply, "choices")]
-    yield from (_value(message, "refusal") for message in messages)
-    parts = [*_items(_value(reply, "message"), "parts")]
-    for item in _items(reply, "output"):
-        parts += _items(item, "content")
-    yield from (part for part in parts if _value(part, "type") == "refusal")
+    messages = [value_of(choice, "message") for choice in items_of(reply, "choices")]
+    yield from (value_of(message, "refusal") for message in messages)
+    parts = [*items_of(value_of(reply, "message"), "parts")]
+    for item in items_of(reply, "output"):
+        parts += items_of(item, "content")
+    yield from (part for part in parts if value_of(part, "type") == "refusal")
 
 
 def _has_answer(output: object) -> bool:
     """Whether an output has a text or a tool call."""
     if isinstance(output, str):
         return bool(output.strip())
-    return bool(str(_value(output, "text") or "").strip() or _value(output, "tool_calls"))
-
-
-def _is_cut_off(output: object) -> bool:
-    """Whether an output ends within an answer, in the formats of DSPy's own adapters.
-
-    DSPy's chat adapter takes as the last field whatever there is of it, and its JSON adapter
-    repairs half an object. Its XML adapter reads no field without an end.
-    """
-    text = output if isinstance(output, str) else str(_value(output, "text") or "")
-    if _FIELD.search(text):
-        return _END not in text
-    json_object = _OBJECT.match(text)
-    return json_object is not None and not _begins_with_json(json_object[1])
-
-
-def _begins_with_json(text: str) -> bool:
-    try:
-        json.JSONDecoder().raw_decode(text)
-    except (RecursionError, ValueError):
-        return False
-    return True
-
-
-def _value(record: object, name: str) -> Any:  # ruff: ignore[any-type] - any provider's data
-    return record.get(name) if isinstance(record, dict) else getattr(record, name, None)
-
-
-def _items(record: object, name: str) -> Sequence[Any]:
-    items = _value(record, name)
-    return items if isinstance(items, list | tuple) else ()
-
-
-class CutAnswerError(Exception):
-    """A reply ended within an answer, of which the program got a part."""
+    return bool(str(value_of(output, "text") or "").strip() or value_of(output, "tool_calls"))
 
 
 class ReplyLog:
@@ -119,7 +78,7 @@ class ReplyLog:
     def __init__(self) -> None:
         self.faults: list[ReplyFault] = []
         self.error: dspy.LMError | None = None
-        self._cuts: list[str] = []
+        self._cuts = CutReplies()
 
     @property
     def history(self) -> ReplyLog:
@@ -136,30 +95,23 @@ class ReplyLog:
         fault = reply_fault(outputs, call["response"])
         if fault is not None:
             self.faults.append(fault)
-        is_cut = fault in _CUTS and any(map(_is_cut_off, outputs))
-        self._cuts.append(str(outputs)[-_SHOWN:] if is_cut else "")
+        self._cuts.add(call, is_cut=fault in _CUTS)
         if fault == "no answer" and self.error is None:
             message = "the reply has no answer, neither a text nor a tool call"
             self.error = dspy.LMProviderError(message, model=str(call["model"]), status=200)
 
-    def check_complete(self, steps: int) -> None:
+    def check_complete(self, steps: Sequence[object]) -> None:
         """Check that the program got no part of an answer.
 
-        After a reply that it cannot read, DSPy may ask again in another format. So with more
-        replies than ``steps``, the program is known to have got the last one only.
-
         Args:
-            steps: The number of the program's predictor calls.
+            steps: The program's predictor calls.
 
         Raises:
             CutAnswerError: It did.
         """
-        used = self._cuts if len(self._cuts) <= steps else self._cuts[-1:]
-        for end in filter(None, used):
-            message = f"the reply ended within a field: {end}"
-            raise CutAnswerError(message)
+        self._cuts.check(steps)
 
     def begin_attempt(self) -> dict[str, Any]:
         """Forget all replies, and return the settings with which DSPy reports those to come."""
-        self.faults, self.error, self._cuts = [], None, []
+        self.faults, self.error, self._cuts = [], None, CutReplies()
         return logged_calls(self)

@@ -16,6 +16,7 @@ from pytest_mipro.evaluate.failures import (
     frames_of,
     infrastructure_cause,
     infrastructure_error,
+    is_from_signal,
     shown,
     type_and_message,
 )
@@ -48,6 +49,8 @@ def call_metric(metric: Metric, example: dspy.Example, prediction: object, *trac
     except (KeyboardInterrupt, CallRefused, AttemptOver):
         raise
     except BaseException as error:
+        if is_from_signal(error):
+            raise
         if (cause := infrastructure_cause(error)) is not None:
             raise infrastructure_error(cause, "scoring with the metric") from error
         where, advice = frames_of(metric, error), advice_on_exits(error)

@@ -8,7 +8,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from pytest_mipro.errors import InfrastructureError
+from pytest_mipro.errors import InfrastructureError, StoreError
 from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Throttle:
         self._paused_until = 0.0
         self._jitter = 0.0
         self._stopped = threading.Event()
-        self._stop_reason = "the run is stopping, so this call was not retried"
+        self._error: InfrastructureError | StoreError | None = None
         self._lock = threading.Lock()
 
     @property
@@ -61,11 +61,11 @@ class Throttle:
         """End all waits now, and allow no retry."""
         self._stopped.set()
 
-    def stop_because(self, error: InfrastructureError) -> None:
-        """Stop; the first error that stops the run is the reason for all calls."""
+    def stop_because(self, error: InfrastructureError | StoreError) -> None:
+        """Stop; the first error that stops the run is that of all work which then cannot begin."""
         with self._lock:
             if not self.stopped:
-                self._stop_reason = str(error.args[0])
+                self._error = error
                 self.stop()
 
     def give_up(
@@ -77,9 +77,12 @@ class Throttle:
         """Stop because the retries of the work in ``description`` end with ``cause``."""
         self.stop_because(error)
 
-    def stop_error(self) -> InfrastructureError:
-        """Return the error of a call that does not begin because the run is stopping."""
-        return InfrastructureError(self._stop_reason)
+    def stop_error(self) -> InfrastructureError | StoreError:
+        """Return the error of work that does not begin because the run is stopping."""
+        if self._error is None:
+            return InfrastructureError("the run is stopping, so this call was not retried")
+        # A new one: threads that raise the same one would write into one traceback.
+        return type(self._error)(self._error.args[0])
 
     def wait(self, seconds: float) -> bool:
         """Wait, and return whether the run goes on."""
@@ -146,6 +149,7 @@ def throttled(throttle: Throttle, work: Callable[P, T], *args: P.args, **kwargs:
 
     Raises:
         InfrastructureError: The run stopped before the work began.
+        StoreError: The same, because its store cannot be written.
     """
     if not throttle.wait_for_write():
         raise throttle.stop_error()

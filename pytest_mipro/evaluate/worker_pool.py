@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_mipro.errors import StoreError
 from pytest_mipro.evaluate.async_tasks import retrieve_error
 from pytest_mipro.evaluate.retry_policy import DEFAULT, RetryPolicy
 from pytest_mipro.evaluate.thread_pool import ContextThreadPool
@@ -100,8 +101,14 @@ class WorkerPool:
             StoreError: The store cannot be written; no work begins any more, as the run ends.
         """
         self._throttle.writing_since = time.monotonic()
-        table.put(*records)
-        self._throttle.writing_since = None
+        try:
+            table.put(*records)
+        except StoreError as error:
+            # What awaits other work learns of it as well: that work is held back by this write.
+            self._throttle.stop_because(error)
+            raise
+        finally:
+            self._throttle.writing_since = None
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that runs work on this pool; ``finish`` waits for it."""

@@ -25,6 +25,7 @@ _WORDS = {
     Kind.SETTING: "DSPy setting {name}",
     Kind.STATE: "{owner} attribute {name}",
     Kind.ENVIRONMENT: "environment variable {name}",
+    Kind.FILE: "file {name}",
     Kind.OPTION: "option {name}",
     Kind.OPTIMIZER: "optimizer {name}",
     Kind.ROW: "{owner} row {name}",

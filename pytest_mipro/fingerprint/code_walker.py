@@ -6,6 +6,8 @@ packages are not followed; those that the user's code uses count by their versio
 
 from __future__ import annotations
 
+import argparse
+import configparser
 import copy
 import datetime as dt
 import decimal
@@ -18,9 +20,12 @@ import operator
 import os
 import re
 import string
+import struct
 from array import array
-from collections import ChainMap, Counter, deque
+from collections import ChainMap, Counter, UserDict, UserList, UserString, deque
+from collections.abc import ItemsView, KeysView, ValuesView
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
@@ -49,8 +54,10 @@ from pytest_mipro.fingerprint.dependencies import (
     is_generated,
     members_of,
     modules_imported,
+    replacements_in,
 )
 from pytest_mipro.fingerprint.environment import variables_read
+from pytest_mipro.fingerprint.files_read import files_of, files_read
 from pytest_mipro.fingerprint.memory import is_mutation
 from pytest_mipro.fingerprint.ownership import is_users, project_of
 from pytest_mipro.fingerprint.parts import METRIC, METRIC_NAME, PACKAGE, Kind, Part, code_part
@@ -60,7 +67,7 @@ from pytest_mipro.fingerprint.releases import release_of
 from pytest_mipro.fingerprint.source import is_lambda, location_of, path_of, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Any, TypeAlias, TypeGuard
 
     from pytest_mipro.canonical import JSON
@@ -75,7 +82,9 @@ _FOLLOWED = (
     *(dspy.Module, dspy.BaseLM, dspy.Adapter, dspy.Tool, dspy.Example),
     *(bytes, bytearray, complex, range, array, deque, ChainMap, MappingProxyType, Fraction, UUID),
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, SimpleNamespace),
-    *(PurePath, ZoneInfo, slice, string.Template),
+    *(PurePath, ZoneInfo, slice, string.Template, UserDict, UserList, UserString),
+    *(KeysView, ValuesView, ItemsView, memoryview, struct.Struct, dt.timezone),
+    *(configparser.RawConfigParser, decimal.Context, argparse.Namespace, ContextVar),
     *(ipaddress.IPv4Address, ipaddress.IPv6Address),
     *(ipaddress.IPv4Network, ipaddress.IPv6Network),
 )
@@ -155,6 +164,7 @@ class CodeWalker:
             self.set_description(value, {"again": path_of(type(value))})
             if not isinstance(value, type):
                 self.follow(type(value))
+                self.add_files_of(value)
             self._descriptions[key] = self._describe_content(value, self, label)
         return self._descriptions[key]
 
@@ -198,7 +208,14 @@ class CodeWalker:
             self._follow_users(code, name)
         elif isinstance(code, FunctionType):
             self._follow_wrapped(code)
+        else:
+            self._follow_replaced(code)
         return name
+
+    def add_files_of(self, instance: object) -> None:
+        """Add the files that the methods of an instance of the user read."""
+        if is_users(type(instance)):
+            self._add_files(files_of(instance))
 
     @property
     def hints(self) -> dict[Part, str]:
@@ -313,12 +330,21 @@ class CodeWalker:
             self._follow_dependency(variable, value, name)
         for module in modules_imported(function):
             self._add_release(module)
-        for variable in variables_read(function):
-            text = os.environ.get(variable)
-            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        self._add_surroundings(function)
         with self.leniently():  # A library may set any attribute, used or not.
             for variable, value in attributes_of(function):
                 self._follow_dependency(variable, value, name)
+
+    def _add_surroundings(self, function: FunctionType) -> None:
+        """Add what a function reads of the environment and of files, as digests."""
+        for variable in variables_read(function):
+            text = os.environ.get(variable)
+            self.parts[Part(Kind.ENVIRONMENT, variable)] = None if text is None else digest(text)
+        self._add_files(files_read(function))
+
+    def _add_files(self, files: Iterable[tuple[str, JSON]]) -> None:
+        if not self._lenient:  # Otherwise the declared version says when they changed.
+            self.parts.update((Part(Kind.FILE, file), content) for file, content in files)
 
     def _follow_wrapped(self, function: FunctionType) -> None:
         """Follow the functions of the user that an installed decorator wraps."""
@@ -328,6 +354,12 @@ class CodeWalker:
             for wrapped in value.values() if isinstance(value, dict) else (value,):
                 if isinstance(wrapped, FunctionType | type):
                     self.follow(wrapped)
+
+    def _follow_replaced(self, cls: type) -> None:
+        """Follow the functions of the user that are in the place of those of an installed class."""
+        for owner in cls.__mro__:
+            for _, function in replacements_in(owner):
+                self.follow(function)
 
     def _follow_dependency(self, variable: str, value: object, name: str) -> None:
         self._add_release(_module_with(value))

@@ -22,11 +22,11 @@ from pytest_mipro.fingerprint.memory import (
     nested_in,
     set_in,
 )
-from pytest_mipro.fingerprint.ownership import is_users_module, is_users_path
+from pytest_mipro.fingerprint.ownership import is_users, is_users_module, is_users_path
 from pytest_mipro.fingerprint.source import source_of, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _ANNOTATIONS = {"__annotate__", "__annotate_func__"}
@@ -110,6 +110,27 @@ def is_generated(function: object, cls: type) -> bool:
     )
 
 
+def replacements_in(
+    owner: ModuleType | type, names: Collection[str] | None = None
+) -> Iterator[tuple[str, FunctionType]]:
+    """Yield the functions of the user that are in the place of those of an installed module.
+
+    Args:
+        owner: The module, or a class in it.
+        names: The names in it that are looked up; None for all.
+    """
+    for name, member in vars(owner).items():
+        if names is not None and name not in names:
+            continue
+        if isinstance(owner, ModuleType) and isinstance(member, type) and not is_users(member):
+            yield from ((f"{name}.{inner}", item) for inner, item in replacements_in(member))
+        for function in unwrapped(member):
+            if not isinstance(function, FunctionType):
+                continue
+            if is_users_path(function.__code__.co_filename):
+                yield name, function
+
+
 def _value_of(cell: CellType) -> object:
     try:
         return cell.cell_contents
@@ -120,9 +141,16 @@ def _value_of(cell: CellType) -> object:
 def _attributes_used(
     name: str, value: object, names: frozenset[str], visited: set[int]
 ) -> Iterator[tuple[str, object]]:
-    """Yield ``value``; for a module of the user, its attributes that ``names`` has instead."""
-    if not (isinstance(value, ModuleType) and is_users_module(value)):
+    """Yield ``value``; for a module of the user, its attributes that ``names`` has instead.
+
+    For an installed module these are the user's functions that replace its own.
+    """
+    if not isinstance(value, ModuleType):
         yield name, value
+    elif not is_users_module(value):
+        yield name, value
+        for attribute, function in replacements_in(value, names):
+            yield f"{name}.{attribute}", function
     elif id(value) not in visited:
         visited.add(id(value))
         # A module's __getattr__ makes what is not there.

@@ -28,6 +28,7 @@ class Kind(Enum):
     SETTING = "setting"
     STATE = "state"
     ENVIRONMENT = "environment"
+    FILE = "file"
     OPTION = "option"
     OPTIMIZER = "optimizer"
     ROW = "row"

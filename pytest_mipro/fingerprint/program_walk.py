@@ -7,13 +7,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import dspy
+
 from pytest_mipro.fingerprint.ownership import counted_as_users
 from pytest_mipro.fingerprint.programs import describe_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
-
-    import dspy
 
     from pytest_mipro.canonical import JSON
     from pytest_mipro.fingerprint.code_walker import CodeWalker
@@ -24,6 +24,11 @@ _walks: ContextVar[dict[tuple[int, str | None], ProgramWalk] | None] = ContextVa
 _keys: ContextVar[dict[tuple[object, ...], tuple[str, tuple[object, ...]]] | None] = ContextVar(
     "keys", default=None
 )
+
+_EVERYWHERE = (
+    *(dspy.Predict, dspy.ChatAdapter, dspy.JSONAdapter, dspy.LM, dspy.Example, dspy.Prediction),
+)
+"""Classes that programs use without naming them; a conftest.py may replace their methods."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ def walk_program(program: dspy.Module, walker: CodeWalker, declared: str | None)
     if walk is None:
         with counted_as_users(program):
             walk = ProgramWalk(program, *describe_program(program, walker), walker)
+            for cls in _EVERYWHERE:
+                walker.follow(cls)
         if walks is not None:
             walks[key] = walk
     return replace(walk, walker=walk.walker.copy())

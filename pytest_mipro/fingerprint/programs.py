@@ -120,6 +120,7 @@ def _describe_state(
     module: dspy.Module, walker: CodeWalker, path: str, searched: Collection[int]
 ) -> dict[str, Any]:
     walker.follow(type(module))
+    walker.add_files_of(module)
     is_predictor = isinstance(module, dspy.Predict)
     ignored = MODULE_STATE | (_PREDICTOR_STATE if is_predictor else frozenset())
     state = {

@@ -33,10 +33,13 @@ def release_of(module: str) -> tuple[str, str] | None:
     version is in each key. The version is empty if no distribution has the module.
     """
     package = module.partition(".")[0]
-    if package in sys.stdlib_module_names or _comes_with_this(normalized(package)):
+    if package in sys.stdlib_module_names:
         return None
     file = _file_of(module)
     if not is_installed_path(file) or is_local_path(file):
+        return None
+    # Last, as only the whole list of what is required shows that a name is not on it.
+    if _comes_with_this(normalized(package)):
         return None
     name = _distribution_with(package, file)
     if not name:

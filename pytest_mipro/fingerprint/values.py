@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import configparser
+import datetime as dt
+import decimal
 import functools
 import inspect
 import ipaddress
@@ -9,8 +13,11 @@ import logging
 import operator
 import re
 import string
+import struct
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, UserDict, UserList, UserString, defaultdict
+from collections.abc import ItemsView, KeysView, ValuesView
+from contextvars import Context, ContextVar
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
@@ -38,7 +45,7 @@ from pytest_mipro.fingerprint.ownership import is_users
 from pytest_mipro.fingerprint.source import is_lambda, path_of, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_mipro.fingerprint.code_walker import CodeWalker, Describe
     from pytest_mipro.fingerprint.source import Code
@@ -73,7 +80,7 @@ def describe_object(value: object, walker: CodeWalker, label: str) -> JSON:
 
 def _describe_instance(
     value: object, walker: CodeWalker, label: str, ignored: frozenset[str] = frozenset()
-) -> JSON:
+) -> dict[str, JSON]:
     memory = memory_of(type(value)) | ignored
     state = {
         name: walker.describe(item, f"{label}.{name}")
@@ -81,6 +88,19 @@ def _describe_instance(
         if name not in memory
     }
     return {"class": path_of(type(value)), "state": state}
+
+
+def _with_attributes(describe: Describe) -> Describe:
+    """Return ``describe`` for types of the user, too, whose instances may have attributes."""
+
+    def described(value: object, walker: CodeWalker, label: str) -> JSON:
+        content = describe(value, walker, label)
+        if not is_users(type(value)) or isinstance(value, Enum):  # whose class has its attributes
+            return content
+        instance = _describe_instance(value, walker, label)
+        return [content, instance] if instance["state"] else content
+
+    return described
 
 
 def _describe_scalar(value: object, walker: CodeWalker, label: str) -> JSON:
@@ -99,6 +119,38 @@ def _describe_path(value: PurePath, walker: CodeWalker, label: str) -> JSON:
 def _describe_by_text(value: object, walker: CodeWalker, label: str) -> JSON:
     del walker, label
     return str(value)  # Pydantic 2.12 cannot serialize values of these types.
+
+
+def _describe_view(value: Iterable[object], walker: CodeWalker, label: str) -> JSON:
+    return walker.describe([*value], label)
+
+
+def _describe_bytes(value: memoryview, walker: CodeWalker, label: str) -> JSON:
+    return walker.describe(value.tobytes(), label)
+
+
+def _describe_struct(value: struct.Struct, walker: CodeWalker, label: str) -> JSON:
+    return walker.describe(value.format, label)
+
+
+def _describe_arithmetic(value: decimal.Context, walker: CodeWalker, label: str) -> JSON:
+    # Its flags say what was calculated so far.
+    traps = [signal.__name__ for signal, is_trapped in value.traps.items() if is_trapped]
+    limits = [value.prec, value.Emin, value.Emax, value.capitals, value.clamp]
+    return walker.describe([value.rounding, *limits, *sorted(traps)], label)
+
+
+def _describe_variable(value: ContextVar[object], walker: CodeWalker, label: str) -> JSON:
+    try:
+        default = Context().run(value.get)  # An empty context has no other value of it.
+    except LookupError:
+        return value.name
+    return [value.name, walker.describe(default, label)]
+
+
+def _describe_settings(value: configparser.RawConfigParser, walker: CodeWalker, label: str) -> JSON:
+    sections = {name: dict(value.items(name, raw=True)) for name in value.sections()}
+    return walker.describe([value.defaults(), sections], label)
 
 
 def _describe_namespace(value: SimpleNamespace, walker: CodeWalker, label: str) -> JSON:
@@ -220,7 +272,8 @@ def _describe_logger(value: logging.Logger, walker: CodeWalker, label: str) -> J
 def state_of(value: object) -> dict[str, object]:
     """Return the attributes of an instance, without its cached properties."""
     state = dict(getattr(value, "__dict__", {}))
-    state.update(getattr(value, "__pydantic_private__", None) or {})
+    private = getattr(value, "__pydantic_private__", None)
+    state.update(private if isinstance(private, dict) else {})  # Some have an answer to any name.
     state.update(
         {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
     )
@@ -244,11 +297,11 @@ def _slots(cls: type) -> Iterator[str]:
 
 DESCRIBERS: Mapping[type, Describe] = {
     type(None): _describe_scalar,
-    str: _describe_scalar,
-    int: _describe_scalar,
-    float: _describe_scalar,
-    bytes: _describe_scalar,
-    dict: _describe_dict,
+    str: _with_attributes(_describe_scalar),
+    int: _with_attributes(_describe_scalar),
+    float: _with_attributes(_describe_scalar),
+    bytes: _with_attributes(_describe_scalar),
+    dict: _with_attributes(_describe_dict),
     PurePath: _describe_path,
     Fraction: _describe_by_text,
     ipaddress.IPv4Address: _describe_by_text,
@@ -256,13 +309,26 @@ DESCRIBERS: Mapping[type, Describe] = {
     ipaddress.IPv4Network: _describe_by_text,
     ipaddress.IPv6Network: _describe_by_text,
     SimpleNamespace: _describe_namespace,
+    argparse.Namespace: _describe_instance,
+    UserDict: _describe_instance,
+    UserList: _describe_instance,
+    UserString: _describe_instance,
+    KeysView: _describe_view,
+    ValuesView: _describe_view,
+    ItemsView: _describe_view,
+    memoryview: _describe_bytes,
+    struct.Struct: _describe_struct,
+    decimal.Context: _describe_arithmetic,
+    configparser.RawConfigParser: _describe_settings,
+    dt.timezone: _describe_expression,
+    ContextVar: _describe_variable,
     string.Template: _describe_template,
-    OrderedDict: _describe_ordered,
-    defaultdict: _describe_defaults,
-    list: _describe_sequence,
-    tuple: _describe_sequence,
-    set: _describe_set,
-    frozenset: _describe_set,
+    OrderedDict: _with_attributes(_describe_ordered),
+    defaultdict: _with_attributes(_describe_defaults),
+    list: _with_attributes(_describe_sequence),
+    tuple: _with_attributes(_describe_sequence),
+    set: _with_attributes(_describe_set),
+    frozenset: _with_attributes(_describe_set),
     dspy.Example: _describe_example,
     dspy.Retrieve: _describe_retriever,
     Enum: _describe_enum,

@@ -14,7 +14,7 @@ from dspy.utils.callback import BaseCallback
 
 from pytest_mipro.dspy_internals import calling_modules
 from pytest_mipro.errors import MiproError, ProgramError
-from pytest_mipro.evaluate import failure_of, program_error, would_end_run
+from pytest_mipro.evaluate import failure_of, is_from_signal, program_error, would_end_run
 from pytest_mipro.optimize.mipro.first_rows import FIRST_ROWS, UNREADABLE
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ class ProgramRuns(BaseCallback):
     ) -> None:
         """End the compile if the run would end the test run, or if it failed like all others."""
         example = self._runs.pop(call_id, None)
-        # An error of ours ends the compile by itself, and Ctrl-C ends the test run.
+        # An error of ours ends the compile by itself, and Ctrl-C or a time limit ends the test.
         if example is None or isinstance(exception, MiproError | KeyboardInterrupt):
             return
         if exception is not None and would_end_run(exception):
-            self._stop(program_error(self._program, exception, example))
+            if not is_from_signal(exception):
+                self._stop(program_error(self._program, exception, example))
         elif not self._is_decided:
             self._record(exception)
 

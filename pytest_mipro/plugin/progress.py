@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -243,7 +244,7 @@ class _Terminal:
 
         The cursor goes back to the start, so that the terminal's ^C begins no other line.
         """
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        encoding = _encoding_of(self._stream) or "utf-8"
         self._stream.write(f"\r{text.encode(encoding, 'replace').decode(encoding)}\r")
         self._stream.flush()
 
@@ -253,12 +254,23 @@ def _copy(stream: TextIO) -> TextIO:
 
     A script that runs pytest may have put an object of any class in the place of its output.
     """
-    encoding, errors = getattr(stream, "encoding", None), getattr(stream, "errors", None)
+    encoding, errors = _encoding_of(stream), getattr(stream, "errors", None)
     try:
+        codecs.lookup_error(errors or "strict")
         written = io.BufferedWriter(io.FileIO(os.dup(stream.fileno()), "w"))
-        return io.TextIOWrapper(written, encoding=encoding, errors=errors)
     except _NO_FILE:
         return stream
+    return io.TextIOWrapper(written, encoding=encoding, errors=errors)
+
+
+def _encoding_of(stream: TextIO) -> str | None:
+    """Return the encoding of a stream, if it names one that there is, of texts."""
+    encoding: Any = getattr(stream, "encoding", None)
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError, ValueError):
+        return None
+    return str(encoding)
 
 
 def _is_interactive(config: pytest.Config) -> bool:

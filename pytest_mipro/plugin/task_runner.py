@@ -31,6 +31,7 @@ from pytest_mipro.plugin.node import check_name, location_of
 from pytest_mipro.plugin.progress import ProgressDisplay
 from pytest_mipro.plugin.safe_text import safe_line, safe_text
 from pytest_mipro.plugin.task_builder import TaskBuilder
+from pytest_mipro.plugin.unasserted import dropped_verdict_warning
 from pytest_mipro.plugin.warnings import MiproWarning, warn_about
 from pytest_mipro.plugin.xdist import shared_folder, worker_id
 from pytest_mipro.redaction import SECRETS
@@ -124,6 +125,8 @@ class TaskRunner:
 
     def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
         task, location = self._task(request), self._location(request.node)
+        if warning := dropped_verdict_warning(request.node):
+            self.warn(f"{task.name}: {warning}")
         end = self._end_without_verdict(task, location)
         return self._outcome(task, location) if end is None else end()
 

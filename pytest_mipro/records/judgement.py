@@ -66,7 +66,7 @@ class Look(Record):
 
     ``scores`` has a digest of the program, its scores and the baseline's after each
     batch of examples, as far as the measurement got, so that the same scores are the
-    same look. ``key`` is the first of them that no earlier look has. ``number``
+    same look. ``key`` is the last of them when it was first seen. ``number``
     counts the looks at these examples, or at a set that mostly has the same.
     ``held_out`` is the digest of the set, and ``examples`` has the beginnings of
     their identities.

@@ -24,3 +24,4 @@ from .location import same_file as same_file
 from .state import missing_part as missing_part
 from .state import predictors_of as predictors_of
 from .state import refused_key as refused_key
+from .state import unsendable_part as unsendable_part

@@ -21,7 +21,14 @@ from pytest_mipro.records import (
 )
 from pytest_mipro.reference.files import damaged, load, missing_half, write
 from pytest_mipro.reference.sealing import check_seal, with_seal
-from pytest_mipro.reference.state import labels_of, missing_part, predictors_of, refused_key
+from pytest_mipro.reference.state import (
+    HALF_CHARACTER,
+    labels_of,
+    missing_part,
+    predictors_of,
+    refused_key,
+    unsendable_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -326,6 +333,8 @@ def _check_state(location: ReferenceLocation, state: Mapping[str, Any]) -> None:
         raise damaged(location, location.program, problem)
     if part := missing_part(state):
         raise damaged(location, location.program, f"is without {part}")
+    if part := unsendable_part(state):
+        raise damaged(location, location.program, f"has {HALF_CHARACTER} in {part}")
 
 
 def _check_consistency(location: ReferenceLocation, reference: Reference, program: object) -> None:

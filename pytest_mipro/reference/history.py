@@ -25,7 +25,12 @@ from pytest_mipro.reference.files import (
     write,
 )
 from pytest_mipro.reference.sealing import check_seal, with_seal
-from pytest_mipro.reference.state import missing_part, refused_key
+from pytest_mipro.reference.state import (
+    HALF_CHARACTER,
+    missing_part,
+    refused_key,
+    unsendable_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -254,6 +259,8 @@ def _problem(history: History) -> str:
         return f"holds {key}, which no anchor has: it may redirect calls, with their API key"
     if part := missing_part(history.anchor.state):
         return f"is without {part} of its anchor"
+    if part := unsendable_part(history.anchor.state):
+        return f"has {HALF_CHARACTER} in {part} of its anchor"
     scores = (*history.acceptances.values(), *history.anchor.scores.values())
     if not history.anchor.scores or not all(map(math.isfinite, scores)):
         return "holds a score that is no finite number, or no score of the anchor"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, cast
+
+from pytest_mipro.escaping import unencodable_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+HALF_CHARACTER = "one half of a character (a lone surrogate), which no model can be sent,"
 _DEEPEST = 100
 """Levels of lists and objects in demos; Python ends a recursion at about a thousand calls."""
 
@@ -42,6 +46,21 @@ def refused_key(state: Mapping[str, Any]) -> str:
     return next(entries, "")
 
 
+def unsendable_part(state: Mapping[str, Any]) -> str:
+    """Return the path of the first part of a prompt that no model can be sent.
+
+    Returns:
+        Such as ``add.demos[0].answer``; empty if there is none.
+    """
+    if _is_encodable(state):
+        return ""
+    for name, predictor in predictors_of(state).items():
+        for part in ("signature", "demos"):
+            for path in unencodable_in(predictor.get(part), f"{name}.{part}"):
+                return path
+    return next(unencodable_in([*state], "predictors"), "")
+
+
 def missing_part(state: Mapping[str, Any]) -> str:
     """Return the path of the first part that a program's state must have and has not.
 
@@ -56,6 +75,15 @@ def missing_part(state: Mapping[str, Any]) -> str:
             for part in filterfalse(field.__contains__, _FIELD):
                 return f"{name}.signature.fields[{index}].{part}"
     return ""
+
+
+def _is_encodable(state: Mapping[str, Any]) -> bool:
+    """Whether no text of a state has half of a character, at a fraction of the time."""
+    try:
+        json.dumps(state, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_predictor(value: object) -> bool:

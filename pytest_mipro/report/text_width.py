@@ -80,9 +80,12 @@ def _beginning(text: str, width: int) -> str:
         return window[: max(width, 0)]
     from wcwidth import clip
 
-    # Where half of a character is clipped off, wcwidth puts a space.
+    # Where a part of a character is clipped off, wcwidth puts spaces: one for half of a Chinese
+    # letter, three for a part of a Korean one.
     clipped = clip(window, 0, max(width, 0))
-    return clipped if text.startswith(clipped) else clipped[:-1]
+    while not text.startswith(clipped):
+        clipped = clipped[:-1]
+    return clipped
 
 
 def _end(text: str, width: int) -> str:
@@ -93,7 +96,9 @@ def _end(text: str, width: int) -> str:
     from wcwidth import clip
 
     clipped = clip(window, total - width, total)
-    return clipped if text.endswith(clipped) else clipped[1:]
+    while not text.endswith(clipped):
+        clipped = clipped[1:]
+    return clipped
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
@@ -109,7 +114,9 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
             stop, following = _break(line, start, width)
             # What begins a line now may be a command there.
             piece = neutral(line[start:stop].rstrip())
-            yield from [piece] if columns(piece) <= width else _wrapped(piece, width)
+            # A single letter may be too wide for the line.
+            fits = columns(piece) <= width or piece == text
+            yield from [piece] if fits else _wrapped(piece, width)
             start = following
 
 

@@ -7,7 +7,9 @@ examples that were answered again, or of an accepted program's fresh rollouts.
 
 A sequential task sees its scores in batches. While they go on as those of an earlier look did, it
 is that look; once they do not, as examples were answered again, it is a new one. Of several looks
-that begin alike, the last one has the answers that the store has.
+that begin alike, the last one has the answers that the store has. The scores of another task are
+recorded in the same batches, so that a test which becomes sequential, or no longer is, looks at
+what it knows.
 
 Two sets of examples count as the same while at least half of the larger one is in both, so that
 an example more starts no new ledger.
@@ -23,16 +25,16 @@ from pytest_mipro.fingerprint import prompts_key
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Look
 from pytest_mipro.reference import LedgerEntry, entry_of, united_looks
+from pytest_mipro.session.batches import Batches
 from pytest_mipro.task import example_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pytest_mipro.records import LookKind
     from pytest_mipro.session.context import TaskContext
     from pytest_mipro.session.interim import InterimResults
     from pytest_mipro.session.policy import Policy
-    from pytest_mipro.session.results import TaskResult
     from pytest_mipro.session.storage import Storage
 
     Entries = Mapping[str, LedgerEntry]
@@ -128,18 +130,25 @@ def _look(context: TaskContext, results: InterimResults, kind: LookKind) -> Look
         number=0,
         kind=kind,
         seed=context.task.options.seed,
-        scores=tuple(_scores(results.at(number)) for number in range(1, results.number + 1)),
+        scores=tuple(_scores(context, results)),
         test=context.task.test,
         held_out=digest(names),
         examples=tuple(name[:_DIGITS] for name in names),
     )
 
 
-def _scores(result: TaskResult) -> str:
-    """Return the digest of a program, and of its and the baseline's scores."""
-    cards = (result.baseline.card, result.compiled.card)
-    scores = [sorted(zip(card.examples, card.scores, strict=True)) for card in cards]
-    return digest([prompts_key(result.compiled.program), scores])[:_DIGITS]
+def _scores(context: TaskContext, results: InterimResults) -> Iterator[str]:
+    """Yield the digest of a program, and of its and the baseline's scores, after each batch."""
+    result, examples = results.latest, set(map(example_digest, results.examples))
+    batches = Batches.of(replace(context.task, sequential=True))
+    prompts = prompts_key(result.compiled.program)
+    for number in range(1, len(batches.sizes) + 1):
+        names = set(batches.names_at(number))
+        if names <= examples:
+            programs = (result.baseline, result.compiled)
+            cards = [program.card.restricted_to(names) for program in programs]
+            scores = [sorted(zip(card.examples, card.scores, strict=True)) for card in cards]
+            yield digest([prompts, scores])[:_DIGITS]
 
 
 def _held_out(context: TaskContext) -> list[str]:
@@ -167,9 +176,7 @@ def _placed(look: Look, entries: Entries) -> Look:
     last = max((entry.number for entry in entries.values()), default=0)
     # Where branches were merged, two looks may have one number.
     number = max(last, len(entries)) + 1
-    earlier = {scores for entry in entries.values() for scores in entry.scores}
-    key = next(scores for scores in look.scores if scores not in earlier)
-    return replace(look, key=key, number=number)
+    return replace(look, key=look.scores[-1], number=number)
 
 
 def _beside_reference(context: TaskContext, look: Look) -> Entries:

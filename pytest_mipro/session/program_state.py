@@ -10,7 +10,7 @@ from pytest_mipro.canonical import plain
 from pytest_mipro.errors import DeclarationError, ReferenceFileError, StoreError
 from pytest_mipro.fingerprint import signature_of
 from pytest_mipro.optimize import optimizer_of
-from pytest_mipro.reference import missing_part, predictors_of, refused_key
+from pytest_mipro.reference import missing_part, predictors_of, refused_key, unsendable_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +50,12 @@ def check_state(program: dspy.Module) -> None:
     Raises:
         DeclarationError: It cannot be dumped, or not be loaded again.
     """
+    if part := unsendable_part(dump_state(program)):
+        message = (
+            f"{type(program).__name__} has one half of a character (a lone surrogate) in {part}, "
+            "which no model can be sent; remove it, or write the whole character"
+        )
+        raise DeclarationError(message)
     try:
         restore_state(program, dump_state(program))
     except Exception as error:
@@ -91,7 +97,10 @@ def _problem(state: Mapping[str, Any], program: dspy.Module) -> str:
     if _field_counts(state) != _field_counts(dump_state(program)):
         return "has other predictors or fields than the code"
     part = missing_part(state)
-    return f"is without {part}" if part else ""
+    if part:
+        return f"is without {part}"
+    part = unsendable_part(state)
+    return f"has one half of a character (a lone surrogate) in {part}" if part else ""
 
 
 def restore_artifact(task: Task, artifact: Artifact) -> dspy.Module:

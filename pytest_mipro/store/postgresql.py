@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from pytest_mipro.errors import StoreError
-from pytest_mipro.store import schema
 from pytest_mipro.store.backend import Backend, url_for_messages
+from pytest_mipro.store.postgresql_definitions import foreign_definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +41,8 @@ _PREPARE_LOCK = text("""
     )
 """)
 
-_VIEWS = text("""
-    SELECT relname FROM pg_class
-    WHERE relkind IN ('v', 'm') AND relname = ANY(:names) AND pg_table_is_visible(oid)
+_PROPERTIES = text("""
+    SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.current_schemas(true)
 """)
 
 _DRIVER = "psycopg"
@@ -121,19 +120,18 @@ class PostgresqlBackend(Backend):
         return self._engine
 
     def refusal(self, connection: Connection) -> str:
-        """Name an encoding that cannot hold every text, or a view in place of a table."""
-        encoding = str(connection.scalar(text("SHOW server_encoding")))
+        """Name an encoding that cannot hold every text, or what is more than tables and indexes."""
+        encoding, path = connection.execute(_PROPERTIES).one()
         if encoding != "UTF8":
             return (
                 f"is a database with the encoding {encoding}, which cannot hold every text; make "
                 "one for the store with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
-        # Other applications may have views of other names in the same database.
-        view = connection.scalars(_VIEWS, {"names": [*schema.METADATA.tables]}).first()
+        definition = foreign_definition(connection, path)
         return (
-            f"is a database of something else, it has a view {view}, which no store has; use "
+            f"is a database of something else, it has {definition}, which no store has; use "
             "another one for the store"
-            if view
+            if definition
             else ""
         )
 

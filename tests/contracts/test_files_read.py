@@ -33,9 +33,11 @@ READERS = {
     "datasets": {"task/row_files.py"},
     "code of the project": {
         "fingerprint/dependencies.py",
+        "fingerprint/files_read.py",
         "fingerprint/packages.py",
         "fingerprint/imported_files.py",
         "optimize/mipro/propose.py",
+        "plugin/unasserted.py",
     },
     "the folder that the workers of a run share": {
         "plugin/xdist.py",

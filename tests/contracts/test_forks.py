@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from forks import serving
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from forks import ForkServer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
@@ -51,6 +51,7 @@ def test_find_nothing():
     assert "/of/the/first/run" not in sys.path
     assert "module_of_the_first_run" not in sys.modules
     assert pytest_mipro.__version__ != "of the first run"
+    assert not {"conftest", "program", "test_adder"} & {*sys.modules}
     assert threading.active_count() == 1
     assert sys.argv[1:] == ["test_checks.py", "-q"]
     assert os.getpgid(0) == os.getpid()
@@ -111,6 +112,13 @@ def test_a_worker_finds_nothing_of_the_controller(tmp_path: Path, fork_server: F
     run = fork_server.start(["-n1", "test_worker.py"], cwd=tmp_path, env=env)
     output, _ = run.communicate(60)
     assert run.returncode == pytest.ExitCode.OK, output
+
+
+def test_a_server_that_no_process_asks_ends_at_once() -> None:
+    """It has imported nothing, which unit tests need not pay for."""
+    with serving() as address:
+        assert Path(address).is_socket()
+    assert not Path(address).exists()
 
 
 def test_a_run_that_is_killed_says_so(tmp_path: Path, fork_server: ForkServer) -> None:

@@ -136,9 +136,7 @@ REFUSALS = faulty.sometimes(
     *[faulty.BROKEN, faulty.UNAVAILABLE] * 5,
     percent=40,
 )
-BREAKS = faulty.sometimes(
-    *[faulty.DROPPED, faulty.CUT, faulty.GARBAGE, faulty.HTML, faulty.HANGING], percent=15
-)
+BREAKS = faulty.sometimes(*[faulty.DROPPED, faulty.CUT, faulty.GARBAGE, faulty.HTML], percent=15)
 
 
 @pytest.mark.parametrize("fault", [REFUSALS, BREAKS], ids=["429 and 5xx", "broken connections"])
@@ -146,7 +144,7 @@ def test_passing_faults_change_nothing(
     site: Site, complete: CompleteRun, fault: faulty.Fault
 ) -> None:
     """Program, rows and verdict equal those of a run without faults; only the calls are more."""
-    status, output = site.run(fault, "--mipro-timeout", "1.5")
+    status, output = site.run(fault)
 
     assert status == 0, output
     assert site.stored == complete.stored
@@ -197,7 +195,8 @@ def test_candidates_too_long_for_the_model_lose_the_search(site: Site) -> None:
 
 
 REPLIES = faulty.sometimes(
-    faulty.NO_CHOICES, faulty.NO_CONTENT, faulty.NO_TEXT, faulty.ONLY_THOUGHTS, percent=15
+    *[faulty.NO_CHOICES, faulty.NO_CONTENT, faulty.NO_TEXT, faulty.ONLY_THOUGHTS, faulty.HANGING],
+    percent=15,
 )
 
 
@@ -209,7 +208,8 @@ def without_usage(rows: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 def test_replies_without_an_answer_change_nothing(site: Site, complete: CompleteRun) -> None:
     """Program and rows are those of a run in which every reply had one, but for their usage."""
-    status, output = site.run(REPLIES)
+    # On a busy machine, a call that would be answered may take longer than this, too.
+    status, output = site.run(REPLIES, "--mipro-timeout", "1.5")
 
     assert status == 0, output
     assert site.stored.programs == complete.stored.programs

@@ -2,11 +2,12 @@
 
 A test that runs pytest in a new interpreter pays seconds of processor time for
 imports alone. Here one server process imports pytest, DSPy, Optuna and the
-plugin once; each run is a fork of it, with an environment, a working directory,
-a process group and standard streams of its own. The server runs no test
-itself, so no run can see what another one has changed. The workers of a run
+plugin once, and runs a project of its own, which fills the caches of all of
+them; each run is a fork of it, with an environment, a working directory, a
+process group and standard streams of its own. After its first fork the server
+runs no test itself, so no run can see what another one has changed. The workers of a run
 with pytest-xdist are forks of a second server, which the run starts before
-anything else.
+anything else. If the tests have several workers, these share one server.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -55,6 +57,8 @@ for record in Record.__subclasses__():
     record._adapter()
 """
 """A test module: pytest imports what it imports as in a run, with asserts rewritten."""
+_LONGEST = 60.0
+"""Seconds that a thread may take to end."""
 _REQUEST = 1 << 20
 """Bytes of a command line with its environment at most."""
 
@@ -130,14 +134,16 @@ class ForkServer:
     @contextmanager
     def running(cls) -> Generator[ForkServer]:
         """Start the server, and end it after the block."""
-        here, there = socket.socketpair()
-        command = [sys.executable, __file__, str(there.fileno())]
-        with here, subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL):
-            there.close()
-            try:
-                yield cls(here)
-            finally:
-                here.shutdown(socket.SHUT_RDWR)
+        with _process() as control:
+            yield cls(control)
+
+    @classmethod
+    @contextmanager
+    def shared(cls, address: str) -> Generator[ForkServer]:
+        """Use the server of ``serving``."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(address)
+            yield cls(control)
 
     def start(
         self,
@@ -195,11 +201,47 @@ class ForkServer:
         return here
 
 
-class _Server:
-    """The loop of the server process: fork for each request, report each end."""
+@contextmanager
+def serving() -> Generator[str]:
+    """Start a server for several processes, yield its address, and end it after the block.
 
-    def __init__(self, control: socket.socket) -> None:
+    It imports nothing until the first of them asks for it.
+    """
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = str(Path(folder) / "forks")
+        listener.bind(address)
+        listener.listen()
+        with _process(listener):
+            yield address
+
+
+@contextmanager
+def _process(*listeners: socket.socket) -> Generator[socket.socket]:
+    """Start the process of a server, which ends with the connection to it."""
+    here, there = socket.socketpair()
+    numbers = [end.fileno() for end in (there, *listeners)]
+    command = [sys.executable, __file__, *map(str, numbers)]
+    with here, subprocess.Popen(command, pass_fds=numbers, stdin=subprocess.DEVNULL):
+        there.close()
+        try:
+            yield here
+        finally:
+            here.shutdown(socket.SHUT_RDWR)
+
+
+class _Server:
+    """The loop of the server process: fork for each request, report each end.
+
+    Args:
+        control: Gets requests, and ends the server when it is closed.
+        listeners: At which further processes connect, which get forks as well.
+    """
+
+    def __init__(self, control: socket.socket, *listeners: socket.socket) -> None:
         self._control = control
+        self._listeners = listeners
+        self._clients: set[socket.socket] = set()
+        self._ready = selectors.DefaultSelector()
         self._connections: dict[int, socket.socket] = {}
         self._woken, self._waker = socket.socketpair()
 
@@ -208,18 +250,33 @@ class _Server:
         self._waker.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._waker.fileno())
-        with selectors.DefaultSelector() as ready:
+        with self._ready as ready:
             ready.register(self._control, selectors.EVENT_READ, self._fork)
             ready.register(self._woken, selectors.EVENT_READ, self._report)
-            while all(key.data() for key, _ in ready.select()):
+            for listener in self._listeners:
+                ready.register(listener, selectors.EVENT_READ, self._accept)
+            while all(key.data(key.fileobj) for key, _ in ready.select()):
                 pass
 
-    def _fork(self) -> bool:
-        text, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+    def _accept(self, listener: socket.socket) -> bool:
+        client, _ = listener.accept()
+        self._clients.add(client)
+        self._ready.register(client, selectors.EVENT_READ, self._fork_for_client)
+        return True
+
+    def _fork_for_client(self, client: socket.socket) -> bool:
+        if not self._fork(client):
+            self._ready.unregister(client)
+            self._clients.remove(client)
+            client.close()
+        return True
+
+    def _fork(self, control: socket.socket) -> bool:
+        text, descriptors, _, _ = socket.recv_fds(control, _REQUEST, 4)
         if not text:
             return False
         while not text.endswith(b"\n"):
-            text += self._control.recv(_REQUEST)
+            text += control.recv(_REQUEST)
         *streams, reply = descriptors
         connection = socket.socket(fileno=reply)
         pid = os.fork()
@@ -237,8 +294,8 @@ class _Server:
         self._connections[pid] = connection
         return True
 
-    def _report(self) -> bool:
-        self._woken.recv(_REQUEST)
+    def _report(self, woken: socket.socket) -> bool:
+        woken.recv(_REQUEST)
         while self._connections:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
@@ -252,7 +309,8 @@ class _Server:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for connection in (self._control, self._woken, self._waker, *self._connections.values()):
+        own = (self._control, self._woken, self._waker, *self._listeners)
+        for connection in (*own, *self._clients, *self._connections.values()):
             connection.close()
 
 
@@ -349,13 +407,44 @@ def _import_all() -> None:
         module = Path(folder) / "test_imports.py"
         module.write_text(_IMPORTS, encoding="ascii")
         status = pytest.main(["-p", "no:cacheprovider", "--rootdir", folder, str(module)])
-    assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
+        assert status == pytest.ExitCode.NO_TESTS_COLLECTED, printed.getvalue()
+        sys.modules.pop(module.stem)
+        status = _run_project(Path(folder))
+        assert status == pytest.ExitCode.OK, printed.getvalue()
+    for thread in threading.enumerate()[1:]:
+        thread.join(_LONGEST)
     assert threading.active_count() == 1  # A fork has no other threads, but the locks they hold.
-    sys.modules.pop(module.stem)
     gc.collect()
     gc.freeze()
 
 
+def _run_project(folder: Path) -> int:
+    """Compile a task, then take it from the store; return the status, and leave caches only."""
+    import project
+    import pytest
+
+    from pytest_mipro.fingerprint.packages import forget_projects_under_test
+    from pytest_mipro.redaction import SECRETS
+
+    files = {"conftest": project.CONFTEST, "program": project.PROGRAM, "test_adder": project.TEST}
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text, encoding="ascii")
+    path = [*sys.path]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # They are for the tests; a fork gets its own.
+    arguments = ["--rootdir", str(folder), "-W", "ignore", "-p", "no:cacheprovider"]
+    arguments += ["--mipro", "--mipro-optimizer", "labeled", str(folder / "test_adder.py")]
+    statuses = [pytest.main(arguments) for _ in range(2)]
+    sys.path[:] = path
+    for name in (*files, project.__name__):
+        sys.modules.pop(name)
+    forget_projects_under_test()
+    vars(SECRETS).update(vars(type(SECRETS)()))  # Else it forgets nothing.
+    return max(statuses)
+
+
 if __name__ == "__main__":
-    _import_all()
-    _Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    sockets = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
+    # What is shared begins to import when a process connects; its first socket says the end.
+    if len(sockets) == 1 or sockets[0] not in select.select(sockets, [], [])[0]:
+        _import_all()
+        _Server(*sockets).serve()

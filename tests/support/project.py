@@ -15,10 +15,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
 
     from forks import ForkedRun, ForkServer
 
-    Run = ForkedRun | subprocess.Popen[str]
+    Run: TypeAlias = ForkedRun | subprocess.Popen[str]
 
 SUPPORT = Path(__file__).parent
 LONGEST = 300.0

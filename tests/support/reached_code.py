@@ -21,6 +21,15 @@ class Dependency:
 
 
 HELPER = "def helper():\n    return 'before'\n\n\n"
+HELD = (
+    "def variable(word):\n    return contextvars.ContextVar('word', default=word)\n"
+    "def settings(word):\n    parser = configparser.ConfigParser()\n"
+    "    parser.read_dict({'DEFAULT': {'a': word}})\n    return parser\n"
+    "class Table(dict):\n    def __init__(self, word):\n        self.word = word\n"
+    "class Text(str):\n    def __new__(cls, word):\n        text = super().__new__(cls)\n"
+    "        text.word = word\n        return text\n"
+)
+"""What makes values that hold a text elsewhere than in their items."""
 DEPENDENCIES = {
     "lambda": Dependency("metric = lambda example, prediction, trace=None: 'before'\n"),
     "a call": Dependency(HELPER + "def metric(e, p, trace=None):\n    return helper()\n"),
@@ -357,8 +366,9 @@ DEPENDENCIES = {
     ),
     **{
         f"a global {kind}": Dependency(
-            "import array, collections, fractions, ipaddress, operator, pathlib, re, string\n"
-            f"import types, typing, zoneinfo\nRULES = {old}\n"
+            "import argparse, array, collections, contextvars, datetime, decimal, fractions\n"
+            "import configparser, ipaddress, operator, pathlib, re, string, struct, types\n"
+            f"import typing, zoneinfo\n{HELD}RULES = {old}\n"
             "def metric(e, p, trace=None):\n    return RULES\n",
             old,
             new,
@@ -383,6 +393,24 @@ DEPENDENCIES = {
             ("method of a text", "'before'.format", "'after'.format"),
             ("method of a table", "{1: 'before'}.get", "{1: 'after'}.get"),
             ("annotation", "typing.Literal['before']", "typing.Literal['after']"),
+            ("namespace of options", "argparse.Namespace(a=1)", "argparse.Namespace(a=2)"),
+            ("wrapped dictionary", "collections.UserDict(a=1)", "collections.UserDict(a=2)"),
+            ("wrapped list", "collections.UserList([1])", "collections.UserList([2])"),
+            ("wrapped text", "collections.UserString('a')", "collections.UserString('b')"),
+            ("view of keys", "{'before': 1}.keys()", "{'after': 1}.keys()"),
+            ("view of values", "{1: 'before'}.values()", "{1: 'after'}.values()"),
+            ("view of bytes", "memoryview(b'before')", "memoryview(b'after')"),
+            ("format of bytes", "struct.Struct('<I')", "struct.Struct('<H')"),
+            ("arithmetic", "decimal.Context(prec=3)", "decimal.Context(prec=4)"),
+            (
+                "offset of time",
+                "datetime.timezone.utc",
+                "datetime.timezone(datetime.timedelta(0, 60))",
+            ),
+            ("variable of a context", "variable('before')", "variable('after')"),
+            ("file of settings", "settings('before')", "settings('after')"),
+            ("dictionary with an attribute", "Table('before')", "Table('after')"),
+            ("text with an attribute", "Text('before')", "Text('after')"),
         )
     },
     "an import inside a function": Dependency(

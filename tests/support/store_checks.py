@@ -12,6 +12,7 @@ import pytest
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.store import Store
+from pytest_mipro.store.url import backend_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +57,12 @@ def tamper(path: Path, statement: str, *values: object) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(statement, values)
         connection.commit()
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Change a database as another application may."""
+    engine = backend_at(url).create_engine()
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dspy import lm15
+    from dspy.lm15 import FinishReason
 
     from pytest_mipro.records import Row
     from pytest_mipro.store import Store
@@ -115,6 +117,22 @@ class FailingEngine(ScriptedEngine):
         if self.calls >= self._first:
             raise self._error
         return response
+
+
+class ReplyingEngine(ScriptedEngine):
+    """Gives the ``replies``, each a text and why it ended, and then answers."""
+
+    def __init__(self, *replies: tuple[str, FinishReason]) -> None:
+        super().__init__(base=100)
+        self._replies = list(replies)
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        response = super().complete(request)
+        if not self._replies:
+            return response
+        text, reason = self._replies.pop(0)
+        message = type(response.message).assistant(text)
+        return replace(response, message=message, finish_reason=reason)
 
 
 def failing_lm(error: Exception, first: int = 1) -> dspy.LM:

@@ -21,6 +21,7 @@ import dspy
 from pytest_mipro.canonical import digest
 from pytest_mipro.dspy_internals import is_frozen
 from pytest_mipro.errors import DeclarationError
+from pytest_mipro.escaping import unencodable_in
 from pytest_mipro.evaluate import FailureLimit, StoredWork, Work, gather
 from pytest_mipro.fingerprint import demo_fields, prompts_key
 from pytest_mipro.records import Trace
@@ -307,11 +308,17 @@ def _completed(value: T) -> asyncio.Future[T]:
 def trace_row(evaluator: Evaluator, program: dspy.Module, example: dspy.Example, key: str) -> Trace:
     """Run ``program`` on ``example`` and return every predictor call as a demo.
 
+    A call with half of a character, which a model wrote and none can be sent, is no demo.
+
     Raises:
         MiproError: As ``Evaluator.run``.
     """
     run = evaluator.run(program, example, traced=True)
-    return Trace(key, run.score, demos_of_steps(program, run.steps), run.usage, run.failure)
+    demos = {
+        path: [call for call in calls if not any(unencodable_in(call, ""))]
+        for path, calls in demos_of_steps(program, run.steps).items()
+    }
+    return Trace(key, run.score, demos, run.usage, run.failure)
 
 
 def demos_of_steps(

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from scripted import ScriptedEngine, scripted_lm
 from sums import (
     Asking,
     Function,
+    ReplyingEngine,
+    add,
     engine_lm,
     evaluate,
     evaluator_of,
@@ -56,6 +58,19 @@ class FlakyEngine(ScriptedEngine):
         return response
 
 
+class TwoSteps(dspy.Module):
+    """Thinks first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.think = dspy.Predict("question -> thought")
+        self.reply = dspy.Predict("question, thought -> answer")
+
+    def forward(self, question: str) -> object:
+        thought = self.think(question=question).thought
+        return self.reply(question=question, thought=thought)
+
+
 class TestProgramFailures:
     def test_an_exception_of_the_program_is_a_failed_row(self, store: Store) -> None:
         """The row has score 0 and is not stored; the other rows are evaluated and stored."""
@@ -75,6 +90,14 @@ class TestProgramFailures:
         assert not row.score
         assert row.failure is not None
         assert row.failure.type == "ContextWindowExceededError"
+
+    def test_a_prompt_that_cannot_be_sent_is_a_failure_of_the_program(self, store: Store) -> None:
+        """Half of a character, which one model has written, is no fault of the next one."""
+        engine = ReplyingEngine(("[[ ## thought ## ]]\n\ud83d", "stop"))
+        (row,) = evaluate(TwoSteps(), sums(1), store, lm=engine_lm(engine))
+        assert row.failure is not None
+        assert "lone surrogate U+D83D" in row.failure.message
+        assert engine.calls == 1
 
     def test_a_response_that_cannot_be_parsed_is_a_failure_of_the_program(
         self, store: Store
@@ -98,22 +121,6 @@ class TestProgramFailures:
         assert row.failure is not None
         assert row.failure.type == "AdapterParseError"
         assert row.usage.calls == lm._engine_spec.calls > 0
-
-
-class ReplyingEngine(ScriptedEngine):
-    """Gives the ``replies``, each a text and why it ended, and then answers."""
-
-    def __init__(self, *replies: tuple[str, FinishReason]) -> None:
-        super().__init__(base=100)
-        self._replies = list(replies)
-
-    def complete(self, request: lm15.Request) -> lm15.Response:
-        response = super().complete(request)
-        if not self._replies:
-            return response
-        text, reason = self._replies.pop(0)
-        message = type(response.message).assistant(text)
-        return replace(response, message=message, finish_reason=reason)
 
 
 class Plain(dspy.ChatAdapter):
@@ -228,6 +235,24 @@ def give_up() -> None:
     raise GivenUp
 
 
+def test_the_handler_of_a_signal_is_no_part_of_the_program() -> None:
+    """What it raises, as a time limit does, ends the test as itself."""
+
+    def handle(*_: object) -> None:
+        pytest.fail("Timeout (>1.0s)")
+
+    def wait(question: str) -> dspy.Prediction:
+        signal.raise_signal(signal.SIGTERM)
+        return add(question)
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(pytest.fail.Exception, match=r"^Timeout"):
+            evaluator_of().run(Function(wait), sums(1)[0])
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 class TestExits:
     @pytest.mark.parametrize(
         "leave",
@@ -307,6 +332,7 @@ class TestLimits:
 
 
 class TestLMErrors:
+    @pytest.mark.usefixtures("clock")
     @pytest.mark.parametrize(
         "error",
         [
@@ -367,6 +393,7 @@ class TestLMErrors:
         rows = evaluate(Asking(catches=False), sums(3), store, threads=1, lm=lm)
         assert [(row.score, row.failure) for row in rows] == [(1.0, None)] * 3
 
+    @pytest.mark.usefixtures("clock")  # A busy machine may use up the time for retries.
     @pytest.mark.parametrize("catches", [False, True])
     def test_retried_errors_leave_the_rows_equal(self, store: Store, catches: bool) -> None:
         """Rows are those of a run without errors, even if the program catches them."""

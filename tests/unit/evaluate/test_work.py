@@ -153,7 +153,7 @@ class WorkRunnerContract:
     ) -> None:
         """The error says how often the row was tried."""
         lm = logged_lm(tmp_path / "log", dspy.LMServerError("busy"), failures=99)
-        with pytest.raises(InfrastructureError, match=r"LMServerError: busy\n3 attempts in 0 s"):
+        with pytest.raises(InfrastructureError, match=r"LMServerError: busy\n3 attempts in \d+ s"):
             evaluate(Asking(catches=True), sums(1), store, executor=executor, lm=lm)
         assert calls_in(tmp_path / "log") == 3
 

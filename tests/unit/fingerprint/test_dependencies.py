@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+import textwrap
+from typing import TYPE_CHECKING, Any
 
+import dspy
 import pytest
 from fingerprints import simple_task
 
@@ -27,6 +30,55 @@ def test_inner_variable_hides_no_closure_value(load: Load) -> None:
     assert (
         task_fingerprint(simple_task(make("a"))).key != task_fingerprint(simple_task(make("b"))).key
     )
+
+
+REPLACEMENT = "def replacement(*args, **kwargs):\n    return 'before'\n"
+METRIC = (
+    "import dspy, textwrap\ndef metric(e, p, trace=None):\n"
+    "    return textwrap.dedent(''), dspy.Embedder(len)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "owner, name",
+    [
+        (textwrap, "dedent"),
+        (dspy.Embedder, "__init__"),
+        (dspy.Predict, "forward"),
+        (dspy.Module, "__call__"),
+        (dspy.ChatAdapter, "parse"),
+        (dspy.Adapter, "__call__"),
+        (dspy.BaseLM, "__call__"),
+        (dspy.Example, "__getattr__"),
+    ],
+)
+def test_function_in_the_place_of_an_installed_one_is_followed(
+    load: Load, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    """A ``conftest.py`` may replace what the program uses, also without naming it."""
+
+    def key(code: str) -> str:
+        modules = load({"patches.py": code, "user_code.py": METRIC})
+        replacement = importlib.import_module("patches").replacement
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, replacement)
+            return task_fingerprint(simple_task(modules.metric)).key
+
+    keys = [key(REPLACEMENT), key(REPLACEMENT), key(REPLACEMENT.replace("before", "after"))]
+    own = task_fingerprint(simple_task(load({"user_code.py": METRIC}).metric)).key
+    assert keys[0] == keys[1] != keys[2]
+    assert own not in keys
+
+
+def test_object_with_an_answer_to_any_name_has_a_key(load: Load) -> None:
+    """Its class decides the answer."""
+    code = (
+        "class Any:\n    def __getattr__(self, name):\n        return 'before'\nANY = Any()\n"
+        "def metric(e, p, trace=None):\n    return ANY.word\n"
+    )
+    key = metric_key(load({"user_code.py": code}).metric)
+
+    assert key != metric_key(load({"user_code.py": code.replace("before", "after")}).metric)
 
 
 def test_class_of_the_standard_library_that_generates_methods_adds_none(load: Load) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,9 +30,35 @@ READING = {
     "a global that is the mapping": "ENV.get('MODE')",
     "a variable that is the mapping": "(env := os.environ) and env['MODE']",
     "an import inside a function": "inside()",
+    "an item by a method": "os.environ.__getitem__('MODE')",
+    "a method under another name": "(get := os.environ.get) and get('MODE')",
+    "a name that is a global": "os.environ[NAME]",
+    "a name among several": "[os.getenv(name) for name in NAMES]",
+    "a function over names": "[*map(os.getenv, ['MODE'])]",
+    "a copy": "os.environ.copy()['MODE']",
+    "a dictionary": "dict(os.environ)['MODE']",
+    "entries of another dictionary": "{**os.environ}['MODE']",
+    "a merged dictionary": "(os.environ | {})['MODE']",
+    "a loop": "[value for name, value in os.environ.items() if name == 'MODE']",
+    "a path": "os.path.expandvars('$MODE/data')",
+    "a path in braces": "expand('~/${MODE}/data')",
+    "a template": "Template('a $MODE b').substitute(os.environ)",
+    "a template that is a global": "Template(TEXT).safe_substitute(variables)",
+    "a format": "'{MODE}'.format(**os.environ)",
+    "a format with a mapping": "'{MODE!r:>9}'.format_map(os.environ)",
+    "a percent format": "'%(MODE)s' % os.environ",
+}
+BYTES = {
+    "an item": "os.environb[b'MODE']",
+    "get": "os.environb.get(b'MODE')",
+    "a function": "os.getenvb(b'MODE')",
+    "a copy": "dict(os.environb)[b'MODE']",
 }
 HEAD = (
-    "import os\nfrom os import environ, getenv\nfrom os import environ as variables\n"
+    "import os\nfrom string import Template\nfrom os import environ, getenv\n"
+    "from os.path import expandvars as expand\n"
+    "NAME, NAMES, TEXT = 'MODE', ['A', 'MODE'], '${MODE}'\n"
+    "from os import environ as variables\n"
     "from os import getenv as read\nENV = os.environ\ndef inside():\n"
     "    from os import environ as mine\n    return mine['MODE']\n"
     "def helper():\n    return os.environ['MODE']\n"
@@ -62,6 +89,20 @@ def test_variable_that_a_metric_reads_is_part_of_its_keys(
     assert metric_key(metric) not in {key, changed_key}
 
 
+@pytest.mark.skipif(not os.supports_bytes_environ, reason="the environment is no bytes here")
+@pytest.mark.parametrize("expression", BYTES.values(), ids=BYTES)
+def test_variable_that_is_read_as_bytes_is_part_of_the_key(
+    load: Load, monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    """Bytes are the same environment."""
+    metric = load({"user_code.py": f"{METRIC}{expression}\n"}).metric
+    monkeypatch.setenv("MODE", "fast")
+    key = metric_key(metric)
+    monkeypatch.setenv("MODE", "slow")
+
+    assert metric_key(metric) != key
+
+
 @pytest.mark.parametrize("expression", READING.values(), ids=READING)
 def test_variable_that_a_program_reads_is_part_of_its_keys(
     load: Load, monkeypatch: pytest.MonkeyPatch, expression: str
@@ -84,6 +125,8 @@ def test_variable_that_a_program_reads_is_part_of_its_keys(
         ("OTHER_MODE", "os.environ['MODE']"),
         ("MODE", "e.get('MODE')"),
         ("MODE", "os.environ.update(MODE='fast')"),
+        ("OTHER_MODE", "dict(os.environ)['MODE']"),
+        ("SERVICE_API_KEY", "dict(os.environ)['SERVICE_API_KEY']"),
         ("SERVICE_API_KEY", "os.environ['SERVICE_API_KEY']"),
         ("DB_PASSWORD", "os.getenv('DB_PASSWORD')"),
     ],

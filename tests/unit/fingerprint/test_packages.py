@@ -37,10 +37,8 @@ FILES = {
 }
 
 
-RELEASE_CACHES = (
-    *(releases._distribution_with, releases._version),
-    *(releases._comes_with_this, releases._requirements),
-)
+# What the real packages require stays read, as none of them changes and the list is long.
+RELEASE_CACHES = (releases._distribution_with, releases._version, releases._comes_with_this)
 
 
 class SitePackages:
@@ -247,6 +245,15 @@ def test_package_that_the_users_code_uses_counts_by_its_version(
 
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+def test_modules_of_the_user_need_no_list_of_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is long, and a session with only the user's own code and DSPy's does without it."""
+    names: list[str] = []
+    monkeypatch.setattr(releases, "_comes_with_this", names.append)
+
+    assert releases.release_of(__name__) is None
+    assert not names
 
 
 def test_change_of_a_version_is_said_in_words(site_packages: SitePackages) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pytest_mipro.optimize.program_runs import ProgramRuns
 from pytest_mipro.task import Dataset, OptimizerChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DATASET = Dataset(sums(0, 8), sums(10, 6), sums(30, 4))
@@ -70,6 +71,43 @@ def test_no_program_skips_or_ends_the_test(tmp_path: Path, exception: type[BaseE
     assert "which would end or skip the test run and is no score" in str(caught.value)
     assert '{"question":"What is' in str(caught.value)
     assert checkout.calls == 0
+
+
+class Hanging(Adder):
+    """Gets a signal before it answers."""
+
+    def forward(self, question: str) -> dspy.Prediction:
+        """Answer the question."""
+        signal.raise_signal(signal.SIGTERM)
+        return super().forward(question)
+
+
+@pytest.fixture
+def time_limit() -> Iterator[None]:
+    """Have a signal end the test, as pytest-timeout does."""
+
+    def handle(*_: object) -> None:
+        pytest.fail("Timeout (>1.0s)")
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.usefixtures("time_limit")
+@pytest.mark.parametrize("part", ["program", "metric"])
+def test_a_time_limit_ends_the_test_as_itself(tmp_path: Path, part: str) -> None:
+    """It is no exception of the program or the metric in which it came."""
+
+    def slow(*_: object) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return True
+
+    checkout = Checkout(tmp_path)
+    changed = {"program": Hanging()} if part == "program" else {"metric": slow}
+    choice = OptimizerChoice("bootstrap")
+    with pytest.raises(pytest.fail.Exception, match=r"^Timeout"):
+        checkout.outcome(checkout.task(dataset=DATASET, optimizer=choice, **changed))
 
 
 class Failing(dspy.Module):

@@ -116,6 +116,36 @@ def test_a_stream_that_is_no_file_is_written_to(
     assert config.cleanups == []
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"encoding": "nosuch", "errors": "strict"},
+        {"encoding": 8, "errors": None},
+        {"encoding": "a\0b"},
+        {"encoding": "rot13"},
+        {"encoding": "utf-8", "errors": "nosuch"},
+    ],
+    ids=["unknown", "number", "nul", "no encoding of texts", "errors"],
+)
+def test_an_output_with_an_odd_encoding_leaves_no_descriptor(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]
+) -> None:
+    """An object of another class may name anything; the live line is still written."""
+    config: Any = Config(request.config.pluginmanager.get_plugin("capturemanager"), lambda: None)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as shown:
+        with os.fdopen(writing, "w") as written, monkeypatch.context() as patch:
+            output = SimpleNamespace(
+                fileno=written.fileno, write=written.write, flush=written.flush, **names
+            )
+            patch.setattr(sys, "stdout", output)
+            terminal = _Terminal(config)
+            terminal.write_over("searching")
+        for close in config.cleanups:
+            close()
+        assert shown.read() == b"\rsearching\r"  # which ends with the last descriptor
+
+
 def test_a_writer_of_bytes_is_written_past(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

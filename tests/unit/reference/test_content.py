@@ -193,12 +193,40 @@ class TestFiles:
         assert program == {**STATE, "metadata": {"dependency_versions": {"dspy": "3.4.1"}}}
 
     def test_a_lone_surrogate_survives(self, location: ReferenceLocation) -> None:
-        """A lone surrogate, which UTF-8 cannot encode, is read back."""
-        state = {"add": {"signature": {"instructions": "\ud800"}}}
+        """A lone surrogate, which UTF-8 cannot encode, is read back where no model is sent it."""
+        state = {"add": {"signature": {"instructions": "Add."}, "train": ["\ud800"]}}
         accept(location, replace(REFERENCE, state=state))
         reference = read_reference(location)
         assert reference is not None
         assert reference.state == state
+
+    @pytest.mark.parametrize(
+        "predictor, part",
+        [
+            ({"signature": {"instructions": "a\ud83d"}}, "add.signature.instructions"),
+            ({"demos": [{}, {"answer": {"a": ["\udc00"]}}]}, r"add.demos\[1\].answer.a\[0\]"),
+            ({"demos": [{"\ud83d": 1}]}, r"the name of add.demos\[0\].\?"),
+            (
+                {
+                    "signature": {
+                        "instructions": "",
+                        "fields": [{"prefix": "\ud83d", "description": ""}],
+                    }
+                },
+                r"add.signature.fields\[0\].prefix",
+            ),
+        ],
+        ids=["instruction", "demo", "name", "field"],
+    )
+    def test_half_of_a_character_in_a_prompt(
+        self, location: ReferenceLocation, predictor: dict[str, Any], part: str
+    ) -> None:
+        """It is an error of the file, not of the model that would refuse it."""
+        state = {"add": {"signature": {"instructions": "Add."}, **predictor}}
+        accept(location, replace(REFERENCE, state=state))
+        problem = rf"test_x.program.json has one half of a character .* in {part};"
+        with pytest.raises(DamagedReference, match=problem):
+            read_reference(location)
 
     def test_line_endings_of_windows(self, location: ReferenceLocation) -> None:
         """Files with the line endings of a checkout on Windows are read."""

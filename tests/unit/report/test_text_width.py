@@ -33,6 +33,19 @@ def test_no_letter_is_cut_in_half() -> None:
     assert cut_middle("你好吗", 4) == "你…"
 
 
+def test_letters_wider_than_two_columns() -> None:
+    """Korean letters of four columns are left out where they do not fit, at either end."""
+    text = "::::\u115f\u115f"
+    assert [cut(text, width) for width in (5, 7, 8)] == ["::::…", "::::…", text]
+    assert cut_middle(f"{text[::-1]}a{text}", 8) == "\u115f\u115f…"
+    assert hung("", text, 10) == ["\\x3a:::", "\u115f\u115f"]
+
+
+def test_a_letter_that_is_wider_than_the_line() -> None:
+    """It has a line of its own."""
+    assert hung("", "a你", 1) == ["a", "你"]
+
+
 def test_cut_in_the_middle() -> None:
     """The beginning and the end of a text stay."""
     assert cut_middle("test_a.py::test_b", 9) == "test…st_b"

@@ -164,6 +164,25 @@ def test_scores_that_go_on_otherwise_are_a_new_look(
             assert number_of(ledger, whole, result) == expected
 
 
+@pytest.mark.parametrize("becomes_sequential", [True, False])
+def test_a_test_that_becomes_sequential_looks_at_what_it_knows(
+    ledger: Ledger, checkout: Checkout, becomes_sequential: bool
+) -> None:
+    """A part of the same scores is the same look, and the whole of which a part was seen, too."""
+    dataset = held_out(*sums(100, 40))
+    whole, batched = (
+        context(checkout, dataset=dataset, sequential=sequential) for sequential in (False, True)
+    )
+    card = Scorecard(tuple(map(example_digest, dataset.test)), (1.0,) * 40, Usage())
+    result = result_of(whole.task, Adder(), card, card)
+    looks = [(whole, 1), (batched, 1), (batched, 2)]
+    for task_context, batches in looks if becomes_sequential else reversed(looks):
+        assert number_of(ledger, task_context, result, batches) == 1
+
+    changed = replace(card, scores=(0.0, *card.scores[1:]))
+    assert number_of(ledger, whole, result_of(whole.task, Adder(), changed, card)) == 2
+
+
 def test_workers_number_looks_once(checkout: Checkout) -> None:
     """Eight workers, of which each two see the same look, give four numbers."""
     Store.open(checkout.store_url).close()

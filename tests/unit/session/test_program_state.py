@@ -16,6 +16,7 @@ from pytest_mipro.fingerprint import prompts
 from pytest_mipro.records import Artifact, Usage
 from pytest_mipro.reference import Reference, SinceAnchor
 from pytest_mipro.session.program_state import (
+    check_state,
     dump_state,
     field_names,
     restore_accepted,
@@ -137,6 +138,10 @@ def test_a_parameter_of_the_user_keeps_the_state_of_the_code() -> None:
         ({"add": {"lm": {"model": "openai/x"}}}, "holds add.lm"),
         ({"add": {"signature": {"fields": [], "instructions": "x"}}}, "other predictors or fields"),
         ({"new": {}}, "holds new = {}"),
+        (
+            {"add": {"demos": [{"question": "\ud83d"}]}},
+            "(a lone surrogate) in add.demos",
+        ),
     ],
 )
 def test_a_state_that_somebody_changed(change: dict[str, Any], problem: str) -> None:
@@ -146,6 +151,14 @@ def test_a_state_that_somebody_changed(change: dict[str, Any], problem: str) -> 
         state[name] = {**state.get(name, {}), **entries}
     with pytest.raises(StoreError, match=re.escape(problem)):
         restore_state(Adder(), state)
+
+
+def test_a_program_that_no_model_can_be_sent() -> None:
+    """It is an error of the code, before any model is asked."""
+    program = Adder()
+    program.add.demos = [dspy.Example(question="\ud83d", answer="1")]
+    with pytest.raises(DeclarationError, match=r"Adder has one half .* in add\.demos"):
+        check_state(program)
 
 
 def test_an_artifact_that_redirects_calls(compiled: Checkout) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from database_server import Server
     from dspy import lm15
+    from scripted import ScriptedEngine
     from sessions import FirstRun
 
     from pytest_mipro.store import RecordTable
@@ -277,24 +279,32 @@ def test_a_server_that_stays_away(
 
     monkeypatch.setattr(WorkerPool, "write", counted_write)
 
+    @dataclass
     class Stopping:
+        engine: ScriptedEngine
+
         def complete(self, request: lm15.Request) -> lm15.Response:
-            # The event loop may be slower than a simulated answer: the server stops when all the
-            # rows before this one are stored, and no answer comes before the next write begins.
-            before = checkout.model.calls - 1
-            stopped = before > 5
+            # The event loop may be slower than a simulated answer: the server stops when all that
+            # was answered is stored, and no later answer comes before the next write begins.
+            throttle, earlier = current_throttle(), checkout.calls - 1
             deadline = time.monotonic() + 10
-            while current_throttle().writing_since is None if stopped else len(written) < before:
+            while not (
+                len(written) >= earlier
+                if earlier <= 5
+                else throttle.stopped or throttle.writing_since is not None
+            ):
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
-            if before == 5:
+            if earlier == 5:
                 postgresql.stop(keep=True)
-            return engine.complete(request)
+            return self.engine.complete(request)
 
     # By default, each call asks the store for its response first.
     checkout.caches_responses = caches_responses
-    engine = checkout.model._engine
-    checkout.model._engine = Stopping()  # type: ignore[assignment]
+    models = [checkout.model, checkout.writer]
+    engines = [model._engine for model in models]
+    for model in models:
+        model._engine = Stopping(model._engine)  # type: ignore[assignment]
     try:
         with pytest.raises(StoreError, match="make sure that the server can be reached") as error:
             checkout.outcome(store_url=postgresql_url)
@@ -303,7 +313,8 @@ def test_a_server_that_stays_away(
     assert PASSWORD not in str(error.value)
     calls = checkout.calls
     assert 0 < calls < COMPILE
-    checkout.model._engine = engine
+    for model, engine in zip(models, engines, strict=True):
+        model._engine = engine
     checkout.outcome(store_url=postgresql_url)
     assert checkout.calls <= COMPILE + ROWS + 2 * checkout.task().threads
 

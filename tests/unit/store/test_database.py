@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
-from store_checks import NEXT_STEP, artifact, refusal, tamper, url_of
+from store_checks import NEXT_STEP, artifact, refusal, run_sql, tamper, url_of
 
 from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
@@ -49,15 +49,6 @@ def writer(url: str, name: str, count: int) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def run_sql(url: str, *statements: str) -> None:
-    """Change a database as another application may."""
-    engine = backend_at(url).create_engine()
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 class DatabaseContract:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -195,6 +196,27 @@ class TestSets:
                 assert {"question", "thought"} <= set(thought.keys())
                 assert "answer" not in thought
                 assert reply.thought == thought.thought
+
+    def test_a_call_that_no_model_can_be_shown_is_no_demo(self, store: Store) -> None:
+        """A model may write half of a character, and none can be sent it."""
+
+        class Halving(ScriptedEngine):
+            def complete(self, request: lm15.Request) -> lm15.Response:
+                response = super().complete(request)
+                if "1 + 1" not in str(request.messages[-1].text):
+                    return response
+                text = str(response.message.text).replace(" ## ]]\n", " ## ]]\n\ud83d", 1)
+                return replace(response, message=type(response.message).assistant(text))
+
+        train = [sums(20)[0], dspy.Example(question="1 + 1", answer="2").with_inputs("question")]
+        sets = demo_sets(
+            store,
+            dspy.LM("scripted", engine=Halving(base=100), cache=False),
+            metric=lambda *_: True,
+            train=train,
+            plan=DemoPlan(4, 2, 0, None),
+        )
+        assert {demo.question for demo in augmented(sets)} == {train[0].question}
 
     def test_a_predictor_called_often(self, store: Store) -> None:
         """A run that calls a predictor several times adds one of these calls to a set."""
