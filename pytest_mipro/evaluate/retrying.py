@@ -38,6 +38,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_PARSER_FAULT = "recursion depth mismatch"
+"""What the parser of Python 3.11, with which DSPy reads signatures and values, says now and then
+where several threads use it."""
+_PARSER_FAULTS = 5
+"""How often it may say that of one piece of work; this many in a row were never seen."""
+
 
 def retry_lm_errors(work: Callable[[], T], description: str, replies: ReplyLog | None = None) -> T:
     """Return ``work()``, retried while its language model calls fail or are not answered.
@@ -142,8 +148,23 @@ class _Attempts:
         )
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` once; raise ``_CallFailed`` if a language model call failed."""
+        """Run ``work`` once; raise ``_CallFailed`` if a language model call failed.
+
+        Where Python's parser fails, that is no fault of the work, which is run again.
+        """
         self._begin()
+        return self._run(work, _PARSER_FAULTS)
+
+    def _run(self, work: Callable[[], T], faults: int) -> T:
+        """Run ``work``, and again after up to ``faults`` faults of the parser."""
+        try:
+            return self._run_once(work)
+        except SystemError as error:
+            if faults == 0 or _PARSER_FAULT not in str(error):
+                raise
+        return self._run(work, faults - 1)
+
+    def _run_once(self, work: Callable[[], T]) -> T:
         with quick_calls(), limited_calls() as limit:
             before_call = partial(self._before_call, limit)
             watch = CallWatch(before_call, self._after_response, self._replies)

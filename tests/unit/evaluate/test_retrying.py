@@ -215,6 +215,27 @@ def test_an_error_of_the_program_is_raised_unchanged(error: BaseException) -> No
     assert len(attempts) == 1
 
 
+@pytest.mark.parametrize("message, runs", [("AST … recursion depth mismatch", 3), ("else", 1)])
+def test_a_fault_of_the_parser_is_none_of_the_work(message: str, runs: int) -> None:
+    """The work is run again at once, as no other error of Python's own is."""
+    errors = [SystemError(message)] * 2
+    attempts: list[int] = []
+
+    def work() -> str:
+        attempts.append(len(dspy.settings.trace))
+        dspy.settings.trace.append("a step")
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    if runs > 1:
+        assert retry_lm_errors(work, "adding") == "done"
+    else:
+        with pytest.raises(SystemError, match=message):
+            retry_lm_errors(work, "adding")
+    assert attempts == [0] * runs
+
+
 class UsersModel(dspy.BaseLM):
     """A model of the user's own class, whose errors DSPy does not convert."""
 
