@@ -50,7 +50,7 @@ def test_adder(mipro):
     results = {"repeat": mipro.task.repeat, "scores": mipro.compiled.scores}
     results["n"] = mipro.comparison.n
     pathlib.Path("results.json").write_text(json.dumps(results))
-    mipro.beats_baseline()
+    shown = mipro.beats_baseline()
 """
 
 REGRESSION = """
