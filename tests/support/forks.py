@@ -430,8 +430,11 @@ def _run_project(folder: Path) -> int:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text, encoding="ascii")
     path = [*sys.path]
-    os.environ.pop("PYTEST_ADDOPTS", None)  # They are for the tests; a fork gets its own.
+    # What the tests have there is for them; a fork gets an environment of its own.
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     arguments = ["--rootdir", str(folder), "-W", "ignore", "-p", "no:cacheprovider"]
+    arguments += ["-p", "pytest_mipro.plugin"]
     arguments += ["--mipro", "--mipro-optimizer", "labeled", str(folder / "test_adder.py")]
     statuses = [pytest.main(arguments) for _ in range(2)]
     sys.path[:] = path
