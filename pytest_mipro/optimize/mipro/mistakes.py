@@ -106,14 +106,16 @@ class TrainingRuns:
         return sum(map(self._work.is_new, keys))
 
     async def run(self, program: dspy.Module, indexes: Sequence[int]) -> list[Trace]:
-        """Run ``program`` on training examples, or return the runs that were made before."""
-        traces = await gather([*map(self._trace, self._attempts(program, indexes))])
-        self._failure_limit.check(traces)
-        return traces
+        """Run ``program`` on training examples, or return the runs that were made before.
+
+        Failures count only where ``mistakes`` asks: these runs may be of no use.
+        """
+        return await gather([*map(self._trace, self._attempts(program, indexes))])
 
     async def mistakes(self, program: dspy.Module, indexes: Sequence[int]) -> list[Mistake]:
         """Run ``program`` on training examples and return its mistakes, the worst first."""
         traces = await self.run(program, indexes)
+        self._failure_limit.check(traces)
         # Most metrics end at 1; of others, the best run shows how high a score can be.
         best = max([1.0, *map(_value, traces)])
         mistakes = [

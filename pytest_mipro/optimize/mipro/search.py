@@ -27,7 +27,7 @@ them on the full validation set. The differences and their reasons:
   the best candidate, in rounds (``rounds.py``), and compete in the same search
   (``learning.py``).
 - A budget may end the search early. Enough of it is reserved to measure a
-  candidate in full. Of the rest, up to ``_ROUNDS_SHARE`` is for the rounds,
+  candidate in full. Of the rest, up to two thirds is for the rounds,
   because instructions that are written from mistakes mostly gain more than
   further combinations do. ``search_budget.py`` says how the budget decides.
 """

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
+import pytest
+from scripted import scripted_lm
+from sums import Function, evaluator_of, fail_on_one, sums
 
-from pytest_mipro.optimize.mipro.mistakes import Mistake, confusions
+from pytest_mipro.errors import ProgramError
+from pytest_mipro.evaluate import FailureLimit, WorkerPool, run_to_completion
+from pytest_mipro.optimize.mipro.mistakes import Mistake, TrainingRuns, confusions
 from pytest_mipro.records import Failure, Trace
+
+if TYPE_CHECKING:
+    from pytest_mipro.store import Store
 
 
 def mistake(answer: object, label: str = "billing", text: str = "ticket", **trace: Any) -> Mistake:
@@ -60,3 +68,19 @@ def test_texts_are_no_classes() -> None:
     """Labels that do not come again and again have no confusions."""
     examples = [dspy.Example(text="t", team=f"{n}").with_inputs("text") for n in range(9)]
     assert not confusions([mistake("sales")], examples)
+
+
+def test_runs_that_may_be_of_no_use_count_as_no_failures(store: Store) -> None:
+    """Those that mistakes are taken from do, even if they were made before."""
+    workers = WorkerPool(1)
+    evaluator = evaluator_of(settings={"lm": scripted_lm()})
+    runs = TrainingRuns(evaluator, sums(2), store, workers, FailureLimit(0))
+    program = Function(fail_on_one)
+
+    async def work() -> None:
+        traces = await runs.run(program, [0, 1])
+        assert [trace.failure is None for trace in traces] == [True, False]
+        with pytest.raises(ProgramError, match="max_errors=0"):
+            await runs.mistakes(program, [0, 1])
+
+    run_to_completion(work(), workers)
