@@ -17,11 +17,17 @@ from pytest_mipro.fingerprint.source import functions_of, source_of
 from pytest_mipro.fingerprint.syntax import dotted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _READING_METHODS = frozenset({"read_text", "read_bytes"})
 _WRITING_MODES = frozenset("wax+")
-_PATH_FUNCTIONS = (os.path.join, os.path.dirname, os.path.abspath, os.fspath, str)
+_PATH_FUNCTIONS: tuple[Callable[..., object], ...] = (
+    os.path.join,
+    os.path.dirname,
+    os.path.abspath,
+    os.fspath,
+    str,
+)
 _PATH_METHODS = frozenset({"absolute", "joinpath", "resolve", "with_name", "with_suffix"})
 _LARGE = 2**24
 """Bytes of a file from which on its size alone counts, as reading it would take too long."""
@@ -132,8 +138,9 @@ class _Paths:
             return self._attribute(self.value_of(node.value, depth - 1), node.attr)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             left, right = (self.value_of(side, depth - 1) for side in (node.left, node.right))
-            is_path = isinstance(left, PurePath) and isinstance(right, str | PurePath)
-            return left / right if is_path else None  # type: ignore[operator]
+            if isinstance(left, PurePath) and isinstance(right, str | PurePath):
+                return left / right
+            return None
         return self._called(node, depth - 1) if isinstance(node, ast.Call) else None
 
     def _called(self, call: ast.Call, depth: int) -> object:
@@ -147,8 +154,9 @@ class _Paths:
         function = self.value_of(call.func, depth)
         if isinstance(function, type) and issubclass(function, PurePath):
             return Path(*texts)
-        if texts and any(function is path_function for path_function in _PATH_FUNCTIONS):
-            return function(*texts)  # type: ignore[operator]
+        for path_function in _PATH_FUNCTIONS:
+            if function is path_function and texts:
+                return path_function(*texts)
         return None
 
     def _attribute(self, value: object, name: str) -> object:
