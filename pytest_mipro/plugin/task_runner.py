@@ -125,7 +125,7 @@ class TaskRunner:
 
     def _set_up(self, request: pytest.FixtureRequest) -> Outcome:
         task, location = self._task(request), self._location(request.node)
-        if warning := dropped_verdict_warning(request.node):
+        if warning := dropped_verdict_warning(getattr(request.node, "function", None)):
             self.warn(f"{task.name}: {warning}")
         end = self._end_without_verdict(task, location)
         return self._outcome(task, location) if end is None else end()

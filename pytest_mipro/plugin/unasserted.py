@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pytest
-
 _VERDICTS = frozenset({"beats_baseline", "no_regression", "costs_no_more"})
 """The methods of an outcome that return a verdict."""
 
 
-def dropped_verdict_warning(node: pytest.Item) -> str:
-    """Return a warning about the first verdict that a test drops; empty if there is none.
+def dropped_verdict_warning(function: object) -> str:
+    """Return a warning about the first verdict that a test function drops; empty if there is none.
 
     A verdict that has a name is the test's own business, and so is a call that is to raise.
     """
+    if not callable(function):  # a test of another kind
+        return ""
     try:
-        source, first_line = inspect.getsourcelines(getattr(node, "function", None))  # type: ignore[arg-type]
+        source, first_line = inspect.getsourcelines(function)
         tree = ast.parse(textwrap.dedent("".join(source)))
-    except (OSError, SyntaxError, TypeError):  # a test of another kind, or without a file
+    except (OSError, SyntaxError, TypeError):  # a callable of another kind, or without a file
         return ""
     for statement in _statements(tree):
         call = statement.value

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,7 +36,7 @@ def raising(mipro: Any) -> None:
 
 def test_a_dropped_verdict_is_named() -> None:
     """The warning has the line and what to write."""
-    warning = dropped_verdict_warning(SimpleNamespace(function=bare))  # type: ignore[arg-type]
+    warning = dropped_verdict_warning(bare)
     line = bare.__code__.co_firstlineno + 3
     assert warning.startswith(f"line {line} asks for no_regression() and asserts nothing")
     assert "write `assert mipro.no_regression(tolerance=0.02)`, or" in warning
@@ -46,4 +45,4 @@ def test_a_dropped_verdict_is_named() -> None:
 @pytest.mark.parametrize("function", [asserted, named, raising, len, None])
 def test_a_verdict_that_is_used_is_no_reason(function: Callable[..., object] | None) -> None:
     """Nor is a test without a source."""
-    assert not dropped_verdict_warning(SimpleNamespace(function=function))  # type: ignore[arg-type]
+    assert not dropped_verdict_warning(function)
