@@ -104,6 +104,19 @@ class Asking(dspy.Module):
             return add(question)
 
 
+class TwoSteps(dspy.Module):
+    """Thinks first."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # DSPy has no types for it
+        self.think = dspy.Predict("question -> thought")
+        self.reply = dspy.Predict("question, thought -> answer")
+
+    def forward(self, question: str) -> object:
+        thought = self.think(question=question).thought
+        return self.reply(question=question, thought=thought)
+
+
 class FailingEngine(ScriptedEngine):
     """Raises ``error`` from the ``first`` call on."""
 

@@ -16,6 +16,7 @@ from sums import (
     Asking,
     Function,
     ReplyingEngine,
+    TwoSteps,
     add,
     engine_lm,
     evaluate,
@@ -56,19 +57,6 @@ class FlakyEngine(ScriptedEngine):
         if error is not None:
             raise error
         return response
-
-
-class TwoSteps(dspy.Module):
-    """Thinks first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.think = dspy.Predict("question -> thought")
-        self.reply = dspy.Predict("question, thought -> answer")
-
-    def forward(self, question: str) -> object:
-        thought = self.think(question=question).thought
-        return self.reply(question=question, thought=thought)
 
 
 class TestProgramFailures:

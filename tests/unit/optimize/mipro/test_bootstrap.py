@@ -11,6 +11,7 @@ import pytest
 from compiles import RecordingEngine, calls_of, exact, lm_on, sums
 from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
+from sums import TwoSteps
 
 from pytest_mipro.errors import DeclarationError, InfrastructureError, MetricError, ProgramError
 from pytest_mipro.evaluate import (
@@ -175,19 +176,8 @@ class TestSets:
 
     def test_every_predictor_has_its_demos(self, store: Store) -> None:
         """A set has demos of each predictor, with the fields of that predictor."""
-
-        class TwoStep(dspy.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.think = dspy.Predict("question -> thought")
-                self.reply = dspy.Predict("question, thought -> answer")
-
-            def forward(self, question: str) -> object:
-                thought = self.think(question=question).thought
-                return self.reply(question=question, thought=thought)
-
         sets = demo_sets(
-            store, scripted_lm(base=100), program=TwoStep(), plan=DemoPlan(4, 3, 0, None)
+            store, scripted_lm(base=100), program=TwoSteps(), plan=DemoPlan(4, 3, 0, None)
         )
         for demo_set in sets[1:]:
             assert set(demo_set) == {"think", "reply"}
