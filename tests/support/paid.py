@@ -44,7 +44,7 @@ def rows(first, count):
         for i in range(first, first + count)
     ]
 
-DATASET = {"train": rows(0, 12), "val": rows(100, 20), "test": rows(1000, 12)}
+DATASET = {"train": rows(0, 12), "val": rows(100, 16), "test": rows(1000, 8)}
 '''
 
 # The served model cannot see the end of the search, so the conftest file reports it.
@@ -87,7 +87,7 @@ def test_adder(mipro, number):
 
 
 MIPRO = (
-    "auto=None, num_candidates=4, num_trials=8, minibatch_size=10, max_bootstrapped_demos=2, "
+    "auto=None, num_candidates=3, num_trials=6, minibatch_size=8, max_bootstrapped_demos=2, "
     "max_labeled_demos=2, rounds=1"
 )
 RANDOM_SEARCH = (
