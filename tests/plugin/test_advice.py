@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 FEW = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, ROWS
+from program import Adder, right, ROWS, SEARCH
 
 DATASET = {"train": ROWS[:8], "val": ROWS[20:30], "test": ROWS[70:78]}
 
-@mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, minibatch=False)
+@mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.compiled.score >= 0
 
-@mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, minibatch=False)
+@mipro_optimize(program=Adder, metric=METRIC, dataset=DATASET, **SEARCH)
 def test_again(mipro):
     assert mipro.compiled.score >= 0
 """

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 TEST = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
 @pytest.mark.parametrize("weight", [1, 0.5])
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET{declared})
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH{declared})
 def test_adder(mipro, weight):
     assert mipro.task.alpha_spending is {expected}
     assert mipro.beats_baseline()

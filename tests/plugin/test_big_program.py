@@ -34,7 +34,7 @@ def test_a_program_is_described_once(project: Project) -> None:
     """This holds for a run that compiles, and for one that takes all from the store."""
     conftest = (project.path / "conftest.py").read_text(encoding="utf-8")
     test = (project.path / "test_adder.py").read_text(encoding="utf-8")
-    labeled = test.replace("dataset=DATASET", 'dataset=DATASET, optimizer="labeled"')
+    labeled = test.replace("**SEARCH", 'optimizer="labeled"')
     assert labeled != test
     project.write(conftest=f"{conftest}{COUNTER}", test_adder=labeled)
     assert descriptions(project) == [1]

@@ -35,9 +35,9 @@ def mipro_lm():
 
 TEST = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     mipro.costs_no_more(ratio=50)
     assert mipro.costs_no_more(ARGUMENTS)

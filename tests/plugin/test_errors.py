@@ -76,7 +76,7 @@ def test_failures_of_the_program_are_counted_and_shown(project: Project) -> None
     fail_on_nines(project)
     test = (project.path / "test_adder.py").read_text()
     test = test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1")
-    project.write(test_adder=test.replace("=DATASET", "=DATASET, optimizer='labeled'"))
+    project.write(test_adder=test.replace("**SEARCH", "optimizer='labeled'"))
     result = project.run("--mipro")
     result.assert_outcomes(failed=1)
     line = (
@@ -121,7 +121,7 @@ def test_no_credential_of_a_failing_program_is_stored(
     project.write(program=f"import os\n{program}{SECRETS}")
     test = (project.path / "test_adder.py").read_text()
     test = test.replace("mipro.beats_baseline()", "mipro.compiled.score > 1")
-    test = test.replace("=DATASET", "=DATASET, optimizer='labeled'")
+    test = test.replace("**SEARCH", "optimizer='labeled'")
     project.write(test_adder=test.replace("Adder", "Leaky"))
     reports = [word for name in ("r.html", "r.json", "r.md") for word in ("--mipro-report", name)]
     result = project.run("--mipro", "-vv", "-o", "mipro_redact=*_pin", "--junitxml=r.xml", *reports)
@@ -159,7 +159,7 @@ def test_an_exit_in_user_code_is_an_error_of_its_test_alone(project: Project) ->
 import sys
 import pytest
 from pytest_mipro import mipro_optimize
-from program import DATASET, Adder, right
+from program import DATASET, SEARCH, Adder, right
 
 class Leaving(Adder):
     def forward(self, question):
@@ -168,10 +168,10 @@ class Leaving(Adder):
 def skipping(example, prediction, trace=None):
     pytest.skip("no label")
 
-@mipro_optimize(program=Leaving, metric=right, dataset=DATASET)
+@mipro_optimize(program=Leaving, metric=right, dataset=DATASET, **SEARCH)
 def test_leaves(mipro): pass
 
-@mipro_optimize(program=Adder, metric=skipping, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=skipping, dataset=DATASET, **SEARCH)
 def test_skips(mipro): pass
 
 def test_after(): pass

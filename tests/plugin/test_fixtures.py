@@ -42,9 +42,10 @@ def test_the_closest_marker_wins(compiled: Project) -> None:
     compiled.write(
         test_adder="""
         import pytest
-        from program import Adder, right, DATASET
+        from program import Adder, right, DATASET, SEARCH
 
-        pytestmark = pytest.mark.mipro(dataset=DATASET, metric=right, name="of the module")
+        task = dict(dataset=DATASET, metric=right, **SEARCH)
+        pytestmark = pytest.mark.mipro(name="of the module", **task)
 
         @pytest.mark.mipro(program=Adder, name="of the class")
         class TestAdder:
@@ -65,7 +66,7 @@ def test_parameters_have_their_own_markers(compiled: Project) -> None:
     compiled.write(
         test_adder="""
         import pytest
-        from program import Adder, right, DATASET
+        from program import Adder, right, DATASET, SEARCH
         from pytest_mipro import mipro_optimize
         from scripted import scripted_lm
 
@@ -79,7 +80,7 @@ def test_parameters_have_their_own_markers(compiled: Project) -> None:
                 pytest.param(0, marks=pytest.mark.mipro(metric=wrong)),
             ],
         )
-        @mipro_optimize(program=Adder, metric=wrong, dataset=DATASET)
+        @mipro_optimize(program=Adder, metric=wrong, dataset=DATASET, **SEARCH)
         def test_adder(mipro, score):
             assert mipro.task.metric is (right if score else wrong)
             assert mipro.report().origin == ("stored" if score else "compiled")
@@ -146,14 +147,14 @@ def mipro_adapter():
         test_adder="""
         import pytest
         from pytest_mipro import mipro_optimize
-        from program import Adder, DATASET
+        from program import Adder, DATASET, SEARCH
 
-        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        @mipro_optimize(program=Adder, dataset=DATASET, **SEARCH, adapter=None)
         def test_without(mipro):
             pass
 
         @pytest.mark.usefixtures("mipro_metric")
-        @mipro_optimize(program=Adder, dataset=DATASET, adapter=None)
+        @mipro_optimize(program=Adder, dataset=DATASET, **SEARCH, adapter=None)
         def test_with(mipro, kind):
             assert mipro.task.metric.__name__ == kind
 

@@ -31,7 +31,7 @@ def test_another_optimizer_can_compile(project: Project) -> None:
     assert project.calls == paid
 
 
-LABELED = TEST.replace("dataset=DATASET", "dataset=DATASET, optimizer='labeled'")
+LABELED = TEST.replace("**SEARCH", "optimizer='labeled'")
 
 PRICE_LIST = """
 from dspy.clients import costs, model_metadata

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.uses("dspy", "pytest")
 SEVERAL = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-task = mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+task = mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 
 @task
 def test_beats(mipro):
@@ -41,6 +41,8 @@ def scores(text: str) -> list[str]:
 
 def test_the_compiled_program_beats_the_baseline(project: Project) -> None:
     """The summary has the verdict and, with ``-v``, the prompt; the second run makes no call."""
+    test = (project.path / "test_adder.py").read_text(encoding="utf-8")
+    project.write(test_adder=test.replace(", **SEARCH", ""))  # What the declaration leaves out.
     first = project.run("--mipro", "-v")
     first.assert_outcomes(passed=1)
     first.stdout.fnmatch_lines(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 METRICS = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
 def near(example, prediction, trace=None):
     return 1 - min(abs(example.answer - prediction.answer), 4) / 4
@@ -23,7 +23,7 @@ def test_several_metrics(project: Project) -> None:
     """Each answer is asked for once, and each metric has verdicts and figures of its own."""
     project.write(
         test_adder=f"""{METRICS}
-@mipro_optimize(program=Adder, metrics={{"exact": right, "near": near}}, dataset=DATASET)
+@mipro_optimize(program=Adder, metrics={{"exact": right, "near": near}}, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.beats_baseline()
     assert mipro.beats_baseline(metric="near")
@@ -80,7 +80,7 @@ def mipro_metric():
 def mipro_metrics():
     return {metrics}
 
-@mipro_optimize(program=Adder, dataset=DATASET, {arguments})
+@mipro_optimize(program=Adder, dataset=DATASET, **SEARCH, {arguments})
 def test_{name}(mipro):
     assert mipro.beats_baseline(metric="near", alpha=0.4).metric == "near"
 """

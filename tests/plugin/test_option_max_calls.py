@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from project import MANY_ROWS
 
 if TYPE_CHECKING:
     from project import Project
 
 TWO_TASKS = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=1, max_labeled_demos=0)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH, seed=1)
 def test_first(mipro):
     assert mipro.baseline.scores
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET, seed=2, max_labeled_demos=1)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH, seed=2)
 def test_second(mipro):
     assert mipro.baseline.scores
 """
@@ -28,30 +27,31 @@ THREADS = 8
 def test_the_tasks_of_a_session_share_its_limit(project: Project) -> None:
     """The first task uses the limit up, and the second is compiled in the next run."""
     project.write(test_adder=TWO_TASKS)
-    first = project.run("--mipro", "--mipro-max-calls", "330")
+    first = project.run("--mipro", "--mipro-max-calls", "140")
     first.assert_outcomes(passed=1, errors=1)
-    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 330 is*, and not all held-out*"])
-    assert project.calls < 330 + THREADS
-    second = project.run("--mipro", "-o", "mipro_max_calls=330")
+    first.stdout.fnmatch_lines(["*mipro: --mipro-max-calls 140 is*, and not all held-out*"])
+    assert project.calls < 140 + THREADS
+    second = project.run("--mipro", "-o", "mipro_max_calls=140")
     second.assert_outcomes(passed=2)
-    assert project.calls < 2 * (330 + THREADS)
+    assert project.calls < 2 * (140 + THREADS)
 
 
 def test_workers_share_the_limit(project: Project) -> None:
     """Two processes together exceed the limit by no more than their running calls."""
     project.write(test_adder=TWO_TASKS)
-    result = project.run("--mipro", "--mipro-max-calls", "350", "-n", "2")
+    result = project.run("--mipro", "--mipro-max-calls", "150", "-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert 0 < project.calls < 350 + 2 * THREADS
+    assert 0 < project.calls < 150 + 2 * THREADS
 
 
 def test_the_limit_of_cost_uses_the_price_of_the_ini_file(project: Project) -> None:
     """The summary shows the cost of the calls, with 12 tokens each, and that it cut the search."""
-    project.write(program=MANY_ROWS)
+    test = (project.path / "test_adder.py").read_text(encoding="utf-8")
+    project.write(test_adder=test.replace(", **SEARCH", ""))  # There is more than the limit.
     project.pytester.makeini("[pytest]\nmipro_price = scripted: 1000 1000\n")
-    result = project.run("--mipro", "--mipro-max-cost", "3.84")
+    result = project.run("--mipro", "--mipro-max-cost", "2.4")
     result.assert_outcomes(passed=1)
-    assert project.calls * 0.012 < 3.84 + THREADS * 0.012
+    assert project.calls * 0.012 < 2.4 + THREADS * 0.012
     result.stdout.fnmatch_lines(
         [f"test_adder * {project.calls}  ${project.calls * 0.012:.4f}  *cut at --mipro-max-cost*"]
     )

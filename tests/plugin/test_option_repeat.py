@@ -55,9 +55,9 @@ def test_adder(mipro):
 
 REGRESSION = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET, repeat=3)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH, repeat=3)
 def test_adder(mipro):
     assert mipro.no_regression()
 """

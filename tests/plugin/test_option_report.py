@@ -25,33 +25,33 @@ pytest.importorskip("altair")
 TESTS = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.beats_baseline()
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_accepted(mipro):
     mipro.beats_baseline(margin=0.9)
     mipro.beats_baseline()
     assert mipro.no_regression()
 
-@mipro_optimize(program=Adder, metric=lambda *_: None, dataset=DATASET, version="1")
+@mipro_optimize(program=Adder, metric=lambda *_: None, dataset=DATASET, **SEARCH, version="1")
 def test_broken(mipro):
     assert mipro.compiled.score
 """
 NOT_PASSED = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
 @pytest.mark.xfail(reason="the gain is smaller")
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_xfailed(mipro):
     assert mipro.beats_baseline(margin=0.9)
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_skipped(mipro):
     assert mipro.beats_baseline()
     pytest.skip("not today")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 SEVERAL = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-task = mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+task = mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 
 @task
 def test_one(mipro):
@@ -177,9 +177,9 @@ def test_the_error_of_another_fixture_does_not_hide_the_acceptance(compiled: Pro
         conftest=f"{conftest}\n@pytest.fixture\ndef broken(mipro): raise ValueError\n",
         test_adder="""
         from pytest_mipro import mipro_optimize
-        from program import Adder, right, DATASET
+        from program import Adder, right, DATASET, SEARCH
 
-        @mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+        @mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
         def test_adder(broken):
             pass
         """,

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 TESTS = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     pass
 
@@ -113,9 +113,9 @@ def test_a_test_that_requests_its_outcome_late_keeps_its_reference(compiled: Pro
     compiled.write(
         test_adder="""
         import pytest
-        from program import Adder, right, DATASET
+        from program import Adder, right, DATASET, SEARCH
 
-        @pytest.mark.mipro(program=Adder, metric=right, dataset=DATASET)
+        @pytest.mark.mipro(program=Adder, metric=right, dataset=DATASET, **SEARCH)
         def test_late(request):
             assert request.getfixturevalue("mipro").compiled.score
         """

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 CALLING = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.compiled.program(question="What is 1 + 4?").answer
     assert mipro.baseline.program(question="What is 2 + 5?").answer

@@ -105,13 +105,13 @@ def test_program_that_is_edited_during_a_run_is_refused(project: Project) -> Non
 
 ASSERTING = """
 from pytest_mipro import mipro_optimize
-from program import Adder, DATASET
+from program import Adder, DATASET, SEARCH
 
 def right(example, prediction, trace=None):
     assert prediction.answer is not None, "no answer"
     return example.answer == prediction.answer
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.beats_baseline()
 """

@@ -15,7 +15,7 @@ import gc
 import sys
 
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
 def halves(example, prediction, trace=None):
     return (right(example, prediction) + 1) / 2
@@ -26,11 +26,11 @@ def judge(mipro):
     assert mipro.no_regression(tolerance=0.02)
     mipro.costs_no_more(unit="tokens")
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_right_or_wrong(mipro):
     judge(mipro)
 
-@mipro_optimize(program=Adder, metric=halves, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=halves, dataset=DATASET, **SEARCH)
 def test_graded(mipro):
     judge(mipro)
 

@@ -26,9 +26,9 @@ HOLM = "mipro_suite_correction=holm"
 TESTS = """
 import pytest
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-adder = mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+adder = mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 
 @adder
 def test_same(mipro):

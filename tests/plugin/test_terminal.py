@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no forks")
 
-BAD = TEST.replace("beats_baseline()", "beats_baseline(margin=0.6)")
-SCORED = TEST.replace("beats_baseline()", "compiled.score > 0.99")
-ERRING = TEST.replace("metric=right", "metric=lambda *_: None")
+JUDGED = TEST.replace(", **SEARCH", "")
+"""The test with a search that finds another instruction."""
+BAD = JUDGED.replace("beats_baseline()", "beats_baseline(margin=0.6)")
+SCORED = JUDGED.replace("beats_baseline()", "compiled.score > 0.99")
+ERRING = JUDGED.replace("metric=right", "metric=lambda *_: None")
 VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS")
 """The variables that describe the terminal of the test run."""
 SECTION = re.compile(r"^=+ mipro =+$", re.MULTILINE)

@@ -48,6 +48,7 @@ ROWS = [
     for i in range(120)
 ]
 DATASET = {"train": ROWS[:20], "val": ROWS[20:40], "test": ROWS[70:94]}
+SEARCH = {"auto": None, "num_candidates": 3, "num_trials": 6, "minibatch": False}
 '''
 
 MANY_ROWS = PROGRAM.replace("ROWS[20:40]", "ROWS[20:60]").replace("ROWS[70:94]", "ROWS[60:]")
@@ -65,9 +66,9 @@ def mipro_lm():
 
 TEST = """
 from pytest_mipro import mipro_optimize
-from program import Adder, right, DATASET
+from program import Adder, right, DATASET, SEARCH
 
-@mipro_optimize(program=Adder, metric=right, dataset=DATASET)
+@mipro_optimize(program=Adder, metric=right, dataset=DATASET, **SEARCH)
 def test_adder(mipro):
     assert mipro.beats_baseline()
 """
