@@ -89,6 +89,20 @@ def test_wait():
 """
 
 
+SCRIPT = """
+import multiprocessing
+import sys
+
+def imported():
+    return "dspy" in sys.modules
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(imported(), pool.apply(imported), sys.argv[1:], sys.path[0])
+    sys.exit(3)
+"""
+
+
 def write(folder: Path, **modules: str) -> None:
     """Write modules by name."""
     for name, text in modules.items():
@@ -112,6 +126,19 @@ def test_a_worker_finds_nothing_of_the_controller(tmp_path: Path, fork_server: F
     run = fork_server.start(["-n1", "test_worker.py"], cwd=tmp_path, env=env)
     output, _ = run.communicate(60)
     assert run.returncode == pytest.ExitCode.OK, output
+
+
+def test_a_script_and_its_processes_have_imported_everything(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
+    """It has arguments, a folder and a status of its own."""
+    write(tmp_path, script=SCRIPT)
+    run = fork_server.start(
+        ["--quick"], cwd=tmp_path, env=os.environ, script=tmp_path / "script.py"
+    )
+    output, _ = run.communicate(60)
+    assert output == f"True True ['--quick'] {tmp_path}\n"
+    assert run.returncode == 3
 
 
 def test_a_server_that_no_process_asks_ends_at_once() -> None:

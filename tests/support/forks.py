@@ -153,8 +153,9 @@ class ForkServer:
         env: Mapping[str, str],
         streams: Sequence[int] | None = None,
         prepare: Callable[[int], None] = lambda _: None,
+        script: Path | None = None,
     ) -> ForkedRun:
-        """Start pytest.
+        """Start pytest, or a script.
 
         Args:
             arguments: Its command line.
@@ -164,8 +165,14 @@ class ForkServer:
                 terminal becomes the one that controls the process. By default
                 there is no input, and the outputs go to ``ForkedRun.stdout``.
             prepare: Called with the number of the process before that does anything.
+            script: The script to run in place of pytest.
         """
-        request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+        request = {
+            "arguments": list(arguments),
+            "cwd": str(cwd),
+            "env": dict(env),
+            "script": str(script or ""),
+        }
         run = self._piped(request) if streams is None else ForkedRun(self._send(request, streams))
         prepare(run.pid)
         run.go()
@@ -330,7 +337,10 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["cwd"], *path]
     try:
-        _execute(request["arguments"])
+        if request.get("script"):
+            _execute_script(request["script"], request["arguments"])
+        else:
+            _execute(request["arguments"])
     except SystemExit as end:
         _end(end.code)
     _end(0)
@@ -344,6 +354,17 @@ def _execute(arguments: Sequence[str] | None) -> None:
     if any(argument.startswith("-n") for argument in arguments):
         _fork_workers()
     runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+
+
+def _execute_script(script: str, arguments: Sequence[str]) -> None:
+    import multiprocessing
+
+    # Its processes are forks as well.
+    context = multiprocessing.get_context("fork")
+    vars(multiprocessing)["get_context"] = lambda _: context
+    sys.argv = [script, *arguments]
+    sys.path[0] = str(Path(script).parent)
+    runpy.run_path(script, run_name="__main__")
 
 
 def _end(status: str | int | None) -> NoReturn:
