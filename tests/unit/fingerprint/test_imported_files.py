@@ -126,3 +126,33 @@ def test_file_that_was_no_python_is_refused(scorer: Scorer) -> None:
 
     with pytest.raises(FingerprintError, match="does not run the code"):
         metric_key(metric)
+
+
+@pytest.mark.parametrize("way", ["import", "reload"])
+def test_a_module_is_remembered_among_many_others(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Each way to load it puts it behind those that were there."""
+    others = [f"imported_beside{number}" for number in range(40)]
+
+    def import_others() -> None:
+        for name in others:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            (scorer.path.parent / f"{name}.py").touch()
+            importlib.import_module(name)
+
+    code, old, new = EDITS["an attribute of a class"]
+    scorer.write(code.replace(old, new))
+    module = scorer.load()
+    import_others()
+    remember_files()
+    scorer.write(code)
+    module = importlib.reload(module) if way == "reload" else scorer.load()
+    import_others()
+    remember_files()
+    scorer.write(code.replace(old, new))
+
+    with pytest.raises(FingerprintError, match="does not run the code"):
+        metric_key(module.metric)
+    for name in others:
+        sys.modules.pop(name)
