@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from paid import CompleteRun
 from project import (
     CONFTEST,
     LONGEST,
@@ -98,6 +99,20 @@ def accepted_folder(
         run_once(folder, REGRESSION, fork_server, "--mipro-update")
 
     return made_once(tmp_path_factory, "accepted", accept)
+
+
+@pytest.fixture(scope="session")
+def complete_run(
+    tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer | None
+) -> CompleteRun:
+    """Return what a run of the project with a served model leaves that nothing disturbs."""
+
+    def make(folder: Path) -> None:
+        CompleteRun.make(
+            folder, fork_server, {**ENVIRONMENT, "DSPY_CACHEDIR": str(folder / "dspy-cache")}
+        )
+
+    return CompleteRun.of(made_once(tmp_path_factory, "complete", make))
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

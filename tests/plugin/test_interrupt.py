@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from paid import CompleteRun
     from project import Project, Run
 
 LONGEST_END = 5.0
@@ -133,13 +134,10 @@ def test_a_report_of_an_interrupted_run_counts_its_calls(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
-def test_ctrl_c_loses_no_finished_call(project: Project) -> None:
+def test_ctrl_c_loses_no_finished_call(project: Project, complete_run: CompleteRun) -> None:
     """Interrupted runs repeat no more than the calls that were under way."""
     write(project)
     with Model.running(pause=0.02) as model:
-        start(project, model, store="complete").communicate(timeout=LONGEST_CALL)
-        complete = model.counts.requests
-        model.forget()
         for requests in (30, 90, 150):
             run = start(project, model)
             model.wait(requests)
@@ -148,4 +146,4 @@ def test_ctrl_c_loses_no_finished_call(project: Project) -> None:
             assert run.returncode == pytest.ExitCode.INTERRUPTED, output
         output, _ = start(project, model).communicate(timeout=LONGEST_CALL)
         assert "1 passed" in output
-        assert model.counts.requests - complete <= 3 * THREADS * CALLS_PER_ROW
+        assert model.counts.requests - complete_run.calls <= 3 * THREADS * CALLS_PER_ROW

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from forks import ForkServer
+    from paid import CompleteRun
     from project import Project
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL, no fork")
@@ -89,18 +90,18 @@ def plans(runs: Runs, dice: random.Random, kills: int) -> Iterator[Callable[[int
         yield lambda _: runs.model.plan()
 
 
-def test_a_killed_compile_continues(runs: Runs) -> None:
+def test_a_killed_compile_continues(runs: Runs, complete_run: CompleteRun) -> None:
     """15 kills, in every phase, leave the artifact the same and repeat only running rows."""
-    expected, calls = runs.complete()
     dice = random.Random(0)
     killed: Counter[str] = Counter()
     for attempt in range(ATTEMPTS):
         store = f"killed{attempt}"
         kills = runs.until_done(store, plans(runs, dice, KILLS - killed.total()))
         killed.update(runs.model.counts.killed)
-        assert artifact(runs.project, store) == expected
+        assert artifact(runs.project, store) == complete_run.artifact
         # A row is stored as a whole: its first calls are lost with the last.
-        assert runs.model.counts.requests - calls <= kills * THREADS * CALLS_PER_ROW
+        repeated = runs.model.counts.requests - complete_run.calls
+        assert repeated <= kills * THREADS * CALLS_PER_ROW
         # A kill among the held-out rows leaves none for the phase before them in this store.
         if killed.total() >= KILLS and set(killed) == PHASES:
             break
@@ -130,9 +131,8 @@ def test_an_optimizer_of_dspy_continues_from_stored_responses(runs: Runs) -> Non
     assert 0 <= runs.model.counts.requests - calls <= kills * 2 * THREADS
 
 
-def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:
+def test_the_run_after_a_kill_at_any_time_continues(runs: Runs, complete_run: CompleteRun) -> None:
     """A kill during start-up, reading or writing leaves a usable store."""
-    expected, calls = runs.complete()
     dice = random.Random(2)
 
     def kill_later(group: int) -> None:
@@ -144,8 +144,9 @@ def test_the_run_after_a_kill_at_any_time_continues(runs: Runs) -> None:
             yield lambda _: None
 
     kills = runs.until_done("killed", timed_plans())
-    assert artifact(runs.project, "killed") == expected
-    assert runs.model.counts.requests - calls <= kills * THREADS * CALLS_PER_ROW
+    assert artifact(runs.project, "killed") == complete_run.artifact
+    repeated = runs.model.counts.requests - complete_run.calls
+    assert repeated <= kills * THREADS * CALLS_PER_ROW
 
 
 def kill_group(group: int) -> None:

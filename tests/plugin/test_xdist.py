@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from paid import CompleteRun
     from project import Project
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
@@ -124,7 +125,9 @@ def test_a_worker_that_dies_is_replaced(project: Project, model: Model) -> None:
     assert artifact(project)
 
 
-def test_two_terminals_compile_once(project: Project, model: Model) -> None:
+def test_two_terminals_compile_once(
+    project: Project, model: Model, complete_run: CompleteRun
+) -> None:
     """The second shows that it waits for the first, and has the same verdict."""
     write(project)
     model.plan(hold=1)
@@ -136,18 +139,14 @@ def test_two_terminals_compile_once(project: Project, model: Model) -> None:
     outputs = [output_of(first), output + output_of(second)]
     assert all("1 passed" in output for output in outputs)
     assert scores(outputs[0]) == scores(outputs[1]) != []
-    calls = model.counts.requests
-    model.forget()
-    output_of(start(project, model, store="alone"))
-    assert model.counts.requests == calls
+    assert model.counts.requests == complete_run.calls
 
 
-def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> None:
+def test_a_terminal_that_dies_is_replaced(
+    project: Project, model: Model, complete_run: CompleteRun
+) -> None:
     """The waiting run continues with the stored rows of the dead one."""
     write(project)
-    output_of(start(project, model, store="alone"))
-    calls = model.counts.requests
-    model.forget()
     model.plan(hold=HELD)
     first = start(project, model)
     model.wait(HELD + 1)
@@ -157,8 +156,8 @@ def test_a_terminal_that_dies_is_replaced(project: Project, model: Model) -> Non
     assert takeover_seconds(model) < LONGEST_TAKEOVER
     assert "1 passed" in output_of(second)
     output_of(first)
-    assert artifact(project) == artifact(project, "alone")
-    assert model.counts.requests - calls <= THREADS * CALLS_PER_ROW
+    assert artifact(project) == complete_run.artifact
+    assert model.counts.requests - complete_run.calls <= THREADS * CALLS_PER_ROW
 
 
 FOLDER = """

@@ -6,13 +6,21 @@ import json
 import os
 import threading
 from contextlib import closing
+from dataclasses import dataclass
+from textwrap import dedent
 from typing import TYPE_CHECKING
+
+from project import LONGEST, start_pytest
+from served import Model
 
 from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from forks import ForkServer
     from project import Project, Run
-    from served import Model
 
 TESTS = 8
 """The most tests in a project."""
@@ -96,13 +104,52 @@ RANDOM_SEARCH = (
 )
 
 
+@dataclass(frozen=True)
+class CompleteRun:
+    """What a run of one test leaves that nothing disturbs.
+
+    Attributes:
+        artifact: The state of its only artifact.
+        calls: The calls of the model.
+        output: The text that it prints.
+    """
+
+    artifact: bytes
+    calls: int
+    output: str
+
+    @classmethod
+    def make(cls, folder: Path, server: ForkServer | None, env: Mapping[str, str]) -> None:
+        """Run in a folder, for ``of``."""
+        for name, text in modules().items():
+            (folder / f"{name}.py").write_text(dedent(text), encoding="ascii")
+        with Model.running(pause=0.02) as model:
+            environ = {**environment(model), **env}
+            run = start_pytest(server, *options(), cwd=folder, env=environ)
+            output, _ = run.communicate(timeout=LONGEST)
+            assert run.returncode == 0, output
+            (folder / "calls").write_text(str(model.counts.requests), encoding="ascii")
+        (folder / "output").write_text(output, encoding="utf-8")
+
+    @classmethod
+    def of(cls, folder: Path) -> CompleteRun:
+        """Return what the run in a folder has left."""
+        calls = int((folder / "calls").read_text(encoding="ascii"))
+        return cls(_artifact(folder / "store"), calls, (folder / "output").read_text("utf-8"))
+
+
+def modules(*, tests: int = 1, conftest: str = "", optimizer: str = MIPRO) -> dict[str, str]:
+    """Return the modules of a project with ``tests`` tests of one task."""
+    return {
+        "program": _PROGRAM,
+        "conftest": _CONFTEST + conftest,
+        "test_adder": _TEST.replace("TESTS", str(tests)).replace("OPTIMIZER", optimizer),
+    }
+
+
 def write(project: Project, *, tests: int = 1, conftest: str = "", optimizer: str = MIPRO) -> None:
     """Write a project with ``tests`` tests of one task."""
-    project.write(
-        program=_PROGRAM,
-        conftest=_CONFTEST + conftest,
-        test_adder=_TEST.replace("TESTS", str(tests)).replace("OPTIMIZER", optimizer),
-    )
+    project.write(**modules(tests=tests, conftest=conftest, optimizer=optimizer))
 
 
 def environment(model: Model, *, cached: bool = False) -> dict[str, str]:
@@ -130,7 +177,11 @@ def start(project: Project, model: Model, *arguments: str, store: str = "store")
 
 def artifact(project: Project, store: str = "store") -> bytes:
     """Return the state of the only artifact in the store of that name."""
-    with closing(Store.open(f"sqlite:///{project.path / store}.db")) as database:
+    return _artifact(project.path / store)
+
+
+def _artifact(store: Path) -> bytes:
+    with closing(Store.open(f"sqlite:///{store}.db")) as database:
         tests = (f"test_adder.py::test_adder[{number}]" for number in range(TESTS))
         artifacts = [item for test in tests for item in database.artifacts.recent(test)]
     (stored,) = artifacts
