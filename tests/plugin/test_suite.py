@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from pytest_mipro.reference import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from project import Project
 
 pytestmark = pytest.mark.uses("pytest")
@@ -60,14 +63,24 @@ def pytest_mipro_optimize(task):
 """
 
 
+@pytest.fixture(scope="module")
+def accepted_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path at which the first test leaves the folder that the others copy."""
+    return tmp_path_factory.mktemp("suite") / "accepted"
+
+
 @pytest.fixture
-def suite(project: Project) -> Project:
+def suite(project: Project, accepted_suite: Path) -> Project:
     """Write a project whose tests have lost more or less against their references."""
+    if accepted_suite.exists():
+        shutil.copytree(accepted_suite, project.path, dirs_exist_ok=True)
+        return project
     conftest = (project.path / "conftest.py").read_text()
     project.write(program=MANY_ROWS, conftest=conftest + OPTIMIZER, test_adder=TESTS)
     project.run("--mipro", "--mipro-update", "--runxfail").assert_outcomes(passed=5)
     for name, losses in LOSSES.items():
         improve_reference(project, name, losses)
+    shutil.copytree(project.path, accepted_suite)
     return project
 
 
