@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import inspect
 import io
 import json
 import os
@@ -49,7 +50,7 @@ from pytest_mipro.canonical import Record
 
 for module in pkgutil.walk_packages(pytest_mipro.__path__, "pytest_mipro."):
     importlib.import_module(module.name)
-for name in ("altair", "jinja2", "vl_convert", "xdist.dsession", "xdist.remote"):
+for name in ("altair", "jinja2", "tenacity", "vl_convert", "xdist.dsession", "xdist.remote"):
     with suppress(ImportError):
         importlib.import_module(name)
 filelock.FileLock
@@ -432,6 +433,7 @@ def _import_all() -> None:
         sys.modules.pop(module.stem)
         status = _run_project(Path(folder))
         assert status == pytest.ExitCode.OK, printed.getvalue()
+    inspect.getmodule(sys._getframe())  # It looks up the files of all modules, as a failure does.
     for thread in threading.enumerate()[1:]:
         thread.join(_LONGEST)
     assert threading.active_count() == 1  # A fork has no other threads, but the locks they hold.
