@@ -12,6 +12,7 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
+from pytest_mipro.fingerprint import described_once
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import (
@@ -378,7 +379,8 @@ class Run:
     def outcome(self, task: Task | None = None) -> Outcome:
         """Return the outcome of a test."""
         task = task or self.checkout.task()
-        return self.session.outcome(task, self._location(task))
+        with described_once():  # as the plugin does
+            return self.session.outcome(task, self._location(task))
 
     def report(self, test: str = TEST, **values: Any) -> Report:
         """Return the report of a test; ``values`` are those of its task."""
@@ -387,7 +389,8 @@ class Run:
     def estimate(self, task: Task | None = None) -> Estimate | None:
         """Return the estimate for a test."""
         task = task or self.checkout.task()
-        return self.session.estimate(task, self._location(task))
+        with described_once():
+            return self.session.estimate(task, self._location(task))
 
     def _location(self, task: Task) -> ReferenceLocation:
         return self.checkout.location(task.test.rpartition("::")[2])
