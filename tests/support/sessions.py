@@ -54,12 +54,16 @@ COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
 
+SUM = dspy.Signature("question -> answer: int")
+"""The signature of the programs below; to make one takes longer than a row."""
+
+
 class Adder(dspy.Module):
     """Adds two numbers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.add = dspy.Predict("question -> answer: int")
+        self.add = dspy.Predict(SUM)
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
@@ -72,7 +76,7 @@ class Renamed(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sum = dspy.Predict("question -> answer: int")
+        self.sum = dspy.Predict(SUM)
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
