@@ -124,10 +124,9 @@ def replacements_in(
             continue
         if isinstance(owner, ModuleType) and isinstance(member, type) and not is_users(member):
             yield from ((f"{name}.{inner}", item) for inner, item in replacements_in(member))
-        for function in unwrapped(member):
-            if not isinstance(function, FunctionType):
-                continue
-            if is_users_path(function.__code__.co_filename):
+        # Most members are functions, or values that hold none.
+        for function in (member,) if isinstance(member, FunctionType) else unwrapped(member):
+            if isinstance(function, FunctionType) and is_users_path(function.__code__.co_filename):
                 yield name, function
 
 
