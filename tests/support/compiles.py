@@ -24,7 +24,7 @@ def sums(count: int, first: int = 0) -> list[dspy.Example]:
     ]
 
 
-TRAIN, VAL = sums(5), sums(8, 100)
+TRAIN, VAL = sums(4), sums(6, 100)
 MORE: dict[str, Any] = {
     "trainset": sums(8),
     "valset": sums(10, 100),
@@ -124,7 +124,7 @@ def compiled(
     """Return the program that the optimizer makes of the student."""
     defaults: dict[str, Any] = {"trainset": TRAIN, "valset": VAL}
     if optimizer.auto is None:
-        defaults |= {"num_trials": 3, "minibatch_size": 4}
+        defaults |= {"num_trials": 3, "minibatch_size": 3}
     program = dspy.Predict("question -> answer") if student is None else student
     return optimizer.compile(program, **{**defaults, **arguments})
 
