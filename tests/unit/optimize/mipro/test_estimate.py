@@ -41,7 +41,7 @@ PROFILE = CallProfile(1, "m", "t", "p")
         {"auto": None, "num_candidates": 1, "num_trials": 9, "max_labeled_demos": 0},
     ],
 )
-@pytest.mark.parametrize("rows", [3, 16])
+@pytest.mark.parametrize("rows", [3, 9])
 def test_each_phase_stays_within_its_bound(sizes: dict[str, Any], rows: int) -> None:
     """Bootstrap and proposals stay within their bounds, search and final within their sum."""
     options = Options.checked(**sizes, minibatch=False)
