@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from compiles import TRAIN, VAL, average_lm, calls_of, compiled, exact, small_optimizer
+from compiles import ANSWER, TRAIN, VAL, average_lm, calls_of, compiled, exact, small_optimizer
 from scripted import ScriptedEngine
 
 from pytest_mipro.errors import MetricError, ProgramError
@@ -24,7 +24,7 @@ class Program(dspy.Module):
 
     def __init__(self, function: Callable[[Any, dspy.Prediction], object]) -> None:
         super().__init__()
-        self.solve = dspy.Predict("question -> answer")
+        self.solve = dspy.Predict(ANSWER)
         self.function = function
 
     def forward(self, question: str) -> object:
@@ -166,7 +166,7 @@ class WithFrozen(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.solve = dspy.Predict("question -> answer")
+        self.solve = dspy.Predict(ANSWER)
         self.remark = Frozen()
 
     def forward(self, question: str) -> object:

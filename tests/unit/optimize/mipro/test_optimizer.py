@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import pytest
 from compiles import (
+    ANSWER,
     MORE,
     TRAIN,
     Compiled,
@@ -200,7 +201,7 @@ class TestErrors:
         self, candidates: int, student: str, demos: int, number: int
     ) -> None:
         """If num_trials is missing, the message has DSPy's number for it."""
-        program = dspy.Predict("question -> answer") if student == "one" else TwoStep()
+        program = dspy.Predict(ANSWER) if student == "one" else TwoStep()
         optimizer = optimizer_on(
             scripted_lm(),
             auto=None,
@@ -290,7 +291,7 @@ class TestDemos:
 
     def test_zero_shot_drops_the_students_demos(self) -> None:
         """The result of a zero-shot search has no demos, even if the student has some."""
-        student = dspy.Predict("question -> answer")
+        student = dspy.Predict(ANSWER)
         student.demos = [dspy.Example(question="1 + 1", answer="2")]
         optimizer = small_optimizer(scripted_lm(), max_bootstrapped_demos=0, max_labeled_demos=0)
         assert compiled(optimizer, student).demos == []
@@ -339,7 +340,7 @@ class TestDemos:
 
     def test_a_student_with_demos_keeps_them_as_candidate_0(self) -> None:
         """The student's own demos are the demo set with index 0."""
-        student = dspy.Predict("question -> answer")
+        student = dspy.Predict(ANSWER)
         student.demos = [dspy.Example(question="1 + 1", answer="2")]
         result = compiled(small_optimizer(scripted_lm()), student)
         (own,) = [entry["program"] for entry in measured_candidates(result) if entry["baseline"]]
@@ -521,7 +522,7 @@ Path(sys.argv[1]).write_text(dumped(result))
 class TestRepeatable:
     @pytest.mark.parametrize(
         "make, seed, numbers",
-        [(lambda: dspy.Predict("question -> answer"), 9, (1, 4, 16)), (TwoStep, 0, (1, 16))],
+        [(lambda: dspy.Predict(ANSWER), 9, (1, 4, 16)), (TwoStep, 0, (1, 16))],
     )
     def test_at_any_number_of_threads(self, make: Any, seed: int, numbers: tuple[int, ...]) -> None:
         """The artifact is the same, byte for byte, at 1, 4 and 16 threads with random latency."""
@@ -693,7 +694,7 @@ class Fragile(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.predict = dspy.Predict("question -> answer")
+        self.predict = dspy.Predict(ANSWER)
 
     def forward(self, question: str) -> object:
         answer = self.predict(question=question)

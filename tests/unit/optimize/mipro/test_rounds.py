@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 import pytest
 from compiles import (
+    ANSWER,
     MORE,
     TRAIN,
     RecordingEngine,
@@ -157,7 +158,7 @@ def test_hostile_instructions_stop_no_compile() -> None:
     instructions = {candidate.signature.instructions for candidate in candidates}
     assert len(instructions) > 3
     for candidate in candidates:
-        loaded: Any = dspy.Predict("question -> answer")
+        loaded: Any = dspy.Predict(ANSWER)
         loaded.load_state(json.loads(dumped(candidate).encode()))
         assert loaded.signature.instructions == candidate.signature.instructions
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from compiles import exact, sums
+from compiles import ANSWER, exact, sums
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
@@ -21,7 +21,7 @@ def compile_under(limit: Limit, threads: int) -> tuple[str, dict[str, object], i
     with dspy.context(lm=lm), account.current():
         optimizer = MIPROv2(exact, num_threads=threads, held_out=6, auto=None, num_candidates=4)
         program = optimizer.compile(
-            dspy.Predict("question -> answer"),
+            dspy.Predict(ANSWER),
             trainset=EXAMPLES[:6],
             valset=EXAMPLES[18:],
             num_trials=30,
