@@ -32,10 +32,14 @@ class Program(dspy.Module):
         return self.function(self, self.solve(question=question))
 
 
+SHORT = {"num_candidates": 1, "max_bootstrapped_demos": 0, "max_labeled_demos": 0}
+"""Options of a compile of little more than the first rows."""
+
+
 def warnings_of(program: dspy.Module, **options: Any) -> list[str]:
-    """Return the warnings of a compile of ``program``."""
+    """Return the warnings of a short compile of ``program``."""
     warnings: list[str] = []
-    optimizer = small_optimizer(average_lm(), on_warning=warnings.append, **options)
+    optimizer = small_optimizer(average_lm(), on_warning=warnings.append, **SHORT, **options)
     compiled(optimizer, program, num_trials=1)
     return warnings
 
@@ -207,5 +211,5 @@ class TestForeignPredictors:
 
     def test_a_warning_is_logged_by_default(self, caplog: pytest.LogCaptureFixture) -> None:
         """Without a callback the warning goes to the log."""
-        compiled(small_optimizer(average_lm()), Program(created), num_trials=1)
+        compiled(small_optimizer(average_lm(), **SHORT), Program(created), num_trials=1)
         assert "predictors that are not part of it" in caplog.text
