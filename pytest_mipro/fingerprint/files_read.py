@@ -54,10 +54,13 @@ def files_read(function: FunctionType, instance: object = None) -> Iterator[tupl
     source = source_of(function)
     if source.node is None or not source.file:
         return
+    expressions = _paths_read(source.node)
+    if not expressions:  # as of most functions
+        return
     project = project_of(source.file)
     folders = dict.fromkeys([project, os.path.realpath(project)])
     paths = _Paths(function, source.node, instance)
-    for expression in _paths_read(source.node):
+    for expression in expressions:
         file = paths.value_of(expression)
         if not isinstance(file, str | PurePath):
             continue
