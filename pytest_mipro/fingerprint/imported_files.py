@@ -23,8 +23,8 @@ _texts: dict[int, tuple[ModuleSpec, str]] = {}
 """The texts, and the specs of their modules by whose ids they are kept: an import has its own."""
 
 
-_seen: set[int] = set()
-"""The ids of the specs that ``remember_files`` has seen."""
+_remembered: set[int] = set()
+"""The ids of the specs of which ``remember_files`` has remembered the texts."""
 _FIRST_PART = 32
 """The modules that are looked at first, of thousands."""
 
@@ -34,7 +34,7 @@ def remember_files() -> None:
     for module in _new_modules():
         spec = _spec_of(module)
         if spec is not None:
-            _seen.add(id(spec))
+            _remembered.add(id(spec))
             if id(spec) not in _texts:
                 text = text_of(vars(module))[1] if is_users_module(module) else ""
                 _texts[id(spec)] = spec, text
@@ -48,7 +48,7 @@ def _new_modules() -> list[ModuleType]:
         last = [*islice(reversed(sys.modules.values()), count)]
         for number, module in enumerate(last):
             spec = _spec_of(module)
-            if spec is not None and id(spec) in _seen:
+            if spec is not None and id(spec) in _remembered:
                 return last[:number]
         if len(last) < count:
             return last
