@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
-DATASET = Dataset(sums(0, 5), sums(10, 6), sums(30, 4))
+DATASET = Dataset(sums(0, 5), sums(10, 4), sums(30, 3))
 OPTIONS: dict[str, dict[str, Any]] = {
     "random_search": {"num_candidate_programs": 2},
     "copro": {"breadth": 2, "depth": 1},
     "simba": {"max_steps": 1, "num_candidates": 2, "bsize": 4},
-    "gepa": {"max_metric_calls": 25},
+    "gepa": {"max_metric_calls": 16},
     "ensemble": {"size": 2, "num_candidate_programs": 1},
 }
 CHOICES = {
