@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 Fallback: TypeAlias = Callable[[Any], Any]
 
+# Made once: json.dumps makes one for each text, which takes longer than most texts.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def canonical_json(value: JSON) -> str:
     """Return the JSON text of ``value`` with sorted keys, no spaces and finite numbers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def readable_json(value: JSON) -> str:

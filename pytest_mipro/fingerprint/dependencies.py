@@ -9,7 +9,16 @@ import inspect
 import os
 import sys
 from importlib.util import find_spec, resolve_name
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import TYPE_CHECKING
 
 from pytest_mipro.fingerprint.memory import (
@@ -31,6 +40,13 @@ if TYPE_CHECKING:
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _ANNOTATIONS = {"__annotate__", "__annotate_func__"}
 """Functions that Python 3.14 makes of a class's annotations, which the source has."""
+_WITHOUT_CODE = frozenset(
+    {
+        *(str, int, bool, type(None), tuple, dict, frozenset),
+        *(WrapperDescriptorType, MethodDescriptorType, GetSetDescriptorType, MemberDescriptorType),
+    }
+)
+"""Types of most members of classes, which hold no function of the user."""
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
@@ -119,14 +135,16 @@ def replacements_in(
         owner: The module, or a class in it.
         names: The names in it that are looked up; None for all.
     """
+    is_module = isinstance(owner, ModuleType)
     for name, member in vars(owner).items():
-        if names is not None and name not in names:
+        if (names is not None and name not in names) or type(member) in _WITHOUT_CODE:
             continue
-        if isinstance(owner, ModuleType) and isinstance(member, type) and not is_users(member):
+        if is_module and isinstance(member, type) and not is_users(member):
             yield from ((f"{name}.{inner}", item) for inner, item in replacements_in(member))
-        # Most members are functions, or values that hold none.
-        for function in (member,) if isinstance(member, FunctionType) else unwrapped(member):
-            if isinstance(function, FunctionType) and is_users_path(function.__code__.co_filename):
+        for function in (member,) if type(member) is FunctionType else unwrapped(member):
+            if not isinstance(function, FunctionType):
+                continue
+            if is_users_path(function.__code__.co_filename):
                 yield name, function
 
 

@@ -57,9 +57,16 @@ def is_users_module(module: ModuleType) -> bool:
 
 def is_users_path(path: str) -> bool:
     """Whether a file or folder is outside the folders of installed code, or in an own package."""
-    if not is_installed_path(path) and not path.startswith("<frozen"):
+    return _is_users_path(path, _INSTALLED, local_packages(), _declared.get())
+
+
+@lru_cache(maxsize=4096)  # a walk asks for the files of all methods of the classes that it meets
+def _is_users_path(
+    path: str, installed: tuple[str, ...], local: tuple[str, ...], declared: tuple[str, ...]
+) -> bool:
+    if not path.startswith((*installed, "<frozen")):
         return True
-    return path.startswith((*local_packages(), *_declared.get()))
+    return path.startswith((*local, *declared))
 
 
 def is_installed_path(path: str) -> bool:

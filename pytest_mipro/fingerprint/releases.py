@@ -33,7 +33,8 @@ def release_of(module: str) -> tuple[str, str] | None:
     version is in each key. The version is empty if no distribution has the module.
     """
     package = module.partition(".")[0]
-    if package in sys.stdlib_module_names:
+    # Most values belong to no module, and to look for one without a name takes long.
+    if not package or package in sys.stdlib_module_names:
         return None
     file = _file_of(module)
     if not is_installed_path(file) or is_local_path(file):

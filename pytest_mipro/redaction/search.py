@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from types import (
     BuiltinFunctionType,
@@ -42,6 +42,8 @@ _OPAQUE = frozenset({"pydantic", "pydantic_core", "re", "typing"})
 """Packages whose objects hold none either."""
 _PLAIN_HEADERS = frozenset({"accept", "accept_encoding", "content_type", "user_agent"})
 _LEAF = BuiltinFunctionType | CodeType | bool | float | int | complex | bytes | None
+_NO_OWNER = ModuleType | type | FunctionType | _LEAF | str
+"""Variables of these types have no attributes in which a secret is looked for."""
 
 
 class SecretSearch:
@@ -106,12 +108,15 @@ def secrets_of_model(model: object, patterns: Collection[str]) -> set[str]:
 def secrets_in_frames(error: BaseException, patterns: Collection[str]) -> set[str]:
     """Return the secrets in the variables of the frames that raised ``error``."""
     search = SecretSearch(patterns, most=_MOST_ITEMS)
+    visited: dict[int, object] = {}  # Alive, so that no later object has its id.
     for trace in _traces(error):
         for name, value in islice(tuple(trace.tb_frame.f_locals.items()), _MOST_ITEMS):
             # A variable that is called ``key`` or ``token`` mostly holds a word.
             if strength(name, patterns) > Strength.POSSIBLE:
                 search.add(name, value)
-            if not isinstance(value, ModuleType | type | FunctionType | _LEAF | str):
+            # The frames of one call after the other have many variables in common.
+            if not isinstance(value, _NO_OWNER) and id(value) not in visited:
+                visited[id(value)] = value
                 for attribute, item in _attributes(value):
                     search.add(attribute, item)
     return search.secrets
@@ -226,10 +231,16 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
     for name, item in _namespace(value).items():
         if not (name.startswith("__") and name.endswith("__")):
             yield name, item
-    for owner in type(value).__mro__:
-        for name, slot in tuple(vars(owner).items()):
-            if isinstance(slot, MemberDescriptorType) and hasattr(value, name):
-                yield name, getattr(value, name)
+    for name in _slots(type(value)):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+@lru_cache(maxsize=1024)  # an error has hundreds of objects of few types in its frames
+def _slots(cls: type) -> tuple[str, ...]:
+    """Return the names of the slots of a class and its bases, which do not change."""
+    members = (item for owner in cls.__mro__ for item in tuple(vars(owner).items()))
+    return tuple(name for name, member in members if isinstance(member, MemberDescriptorType))
 
 
 def _namespace(value: object) -> dict[str, object]:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import dspy
+import pytest
 
 from pytest_mipro import fingerprint
-from pytest_mipro.fingerprint import prompts_key, task_fingerprint
+from pytest_mipro.fingerprint import described_once, prompts_key, task_fingerprint
 from pytest_mipro.task import Dataset, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
     from types import ModuleType
     from typing import TypeAlias
 
     from pytest_mipro.fingerprint import Fingerprint
 
     Load: TypeAlias = Callable[[Mapping[str, str]], ModuleType]
+
+
+QUESTION_ANSWERED = dspy.Signature("question -> answer")
+"""A signature that is made once, as that takes longer than the key of a task."""
 
 
 class Question(dspy.Signature):
@@ -33,7 +43,7 @@ class Library(dspy.Module):
 
     def __init__(self, pages: list[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.say = dspy.Predict("question -> answer")
+        self.say = dspy.Predict(QUESTION_ANSWERED)
         self.pages = pages
 
 
@@ -62,6 +72,46 @@ def predictions_key(task: Task) -> str:
     return fingerprint.predictions_key(task.program, task.lm, task.adapter, task.version)
 
 
+def keys_of_task_and_rows(task: Task) -> tuple[str, str]:
+    """Return the key of ``task`` and that of its rows, from one walk through the program."""
+    with described_once():
+        return task_fingerprint(task).key, evaluation_key(task)
+
+
+@contextmanager
+def loading(folder: Path) -> Generator[Load]:
+    """Give a function that writes files to a new folder and imports the last of them."""
+    imported: set[str] = set()
+    versions = count(1)
+
+    def forget() -> None:
+        for name in imported:
+            sys.modules.pop(name, None)
+            sys.modules.pop(name.partition(".")[0], None)  # a namespace package has no file
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+
+        def write_and_import(files: Mapping[str, str]) -> ModuleType:
+            version = folder / f"version {next(versions)}"
+            for name, text in files.items():
+                path = version / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            forget()
+            monkeypatch.syspath_prepend(version)
+            imported.update(_module_name(name) for name in files)
+            return importlib.import_module(_module_name(list(files)[-1]))
+
+        try:
+            yield write_and_import
+        finally:
+            forget()
+
+
+def _module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def all_keys(task: Task) -> list[str]:
     """Return the keys of ``task``, of its rows, of its predictions and of its prompts."""
     return [
@@ -79,7 +129,7 @@ def simple_task(metric: Any, program: dspy.Module | None = None, **changes: Any)
     return Task(
         name="small",
         test="test_small.py::test_small",
-        program=program or dspy.Predict("question -> answer"),
+        program=program or dspy.Predict(QUESTION_ANSWERED),
         metric=metric,
         dataset=Dataset((rows[0],), (rows[1],), (rows[2],)),
         lm=lm,

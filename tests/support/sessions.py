@@ -12,6 +12,7 @@ import dspy
 from dspy import lm15
 from scripted import ScriptedEngine
 
+from pytest_mipro.fingerprint import described_once
 from pytest_mipro.gate import LookCount
 from pytest_mipro.records import Artifact, ExampleResult, Scorecard, Usage
 from pytest_mipro.reference import (
@@ -53,12 +54,16 @@ COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
 
+SUM = dspy.Signature("question -> answer: int")
+"""The signature of the programs below; to make one takes longer than a row."""
+
+
 class Adder(dspy.Module):
     """Adds two numbers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.add = dspy.Predict("question -> answer: int")
+        self.add = dspy.Predict(SUM)
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
@@ -71,7 +76,7 @@ class Renamed(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sum = dspy.Predict("question -> answer: int")
+        self.sum = dspy.Predict(SUM)
 
     def forward(self, question: str) -> dspy.Prediction:
         """Answer the question."""
@@ -378,7 +383,8 @@ class Run:
     def outcome(self, task: Task | None = None) -> Outcome:
         """Return the outcome of a test."""
         task = task or self.checkout.task()
-        return self.session.outcome(task, self._location(task))
+        with described_once():  # as the plugin does
+            return self.session.outcome(task, self._location(task))
 
     def report(self, test: str = TEST, **values: Any) -> Report:
         """Return the report of a test; ``values`` are those of its task."""
@@ -387,7 +393,8 @@ class Run:
     def estimate(self, task: Task | None = None) -> Estimate | None:
         """Return the estimate for a test."""
         task = task or self.checkout.task()
-        return self.session.estimate(task, self._location(task))
+        with described_once():
+            return self.session.estimate(task, self._location(task))
 
     def _location(self, task: Task) -> ReferenceLocation:
         return self.checkout.location(task.test.rpartition("::")[2])

@@ -1,48 +1,36 @@
-"""A fixture that imports the code of users."""
+"""Fixtures that import the code of users, and the keys of code that is not edited."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
-    from types import ModuleType
 
     from fingerprints import Load
 
+    from pytest_mipro.fingerprint import Fingerprint
+
 
 @pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+def load(tmp_path: Path) -> Iterator[Load]:
     """Return a function that writes files to a new folder and imports the last of them."""
-    imported: set[str] = set()
-    count = 0
+    from fingerprints import loading
 
-    def write_and_import(files: Mapping[str, str]) -> ModuleType:
-        nonlocal count
-        count += 1
-        folder = tmp_path / f"version {count}"
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        forget()
-        monkeypatch.syspath_prepend(folder)
-        imported.update(_module_name(name) for name in files)
-        return importlib.import_module(_module_name(list(files)[-1]))
-
-    def forget() -> None:
-        for name in imported:
-            sys.modules.pop(name, None)
-            sys.modules.pop(name.partition(".")[0], None)  # a namespace package has no file
-
-    yield write_and_import
-    forget()
+    with loading(tmp_path) as load:
+        yield load
 
 
-def _module_name(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+@pytest.fixture(scope="session")
+def unedited(tmp_path_factory: pytest.TempPathFactory) -> Fingerprint:
+    """Return the fingerprint of the task in ``ticket_project``, for looking only."""
+    from fingerprints import loading
+    from ticket_project import FILES
+
+    from pytest_mipro.fingerprint import task_fingerprint
+
+    with loading(tmp_path_factory.mktemp("unedited")) as load:
+        return task_fingerprint(load(FILES).task())

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from fingerprints import (
     assert_changes,
     changes_between,
     evaluation_key,
+    loading,
     predictions_key,
 )
 from hypothesis import HealthCheck, given, settings
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from dspy import lm15
     from fingerprints import Load
 
+    from pytest_mipro.fingerprint import Fingerprint
+
 
 def load_task(load: Load, project: str) -> Task:
     """Return the task of a version of the routing project."""
@@ -56,17 +59,45 @@ def held_out_keys(task: Task) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("edit, expected", EDITS.values(), ids=EDITS)
-def test_consequences_of_an_edit(load: Load, edit: Edit, expected: tuple[str, ...]) -> None:
-    """An edit leads to a compile for its reasons, to held-out rows to evaluate, or to nothing."""
-    task = load_task(load, PROJECT)
-    original, stored = task_fingerprint(task), held_out_keys(task)
-    task = load_task(load, edit.apply())
-    current = task_fingerprint(task)
-    missing = len(held_out_keys(task) - stored)
+@dataclass(frozen=True)
+class RoutingKeys:
+    """The keys of the task of the routing project."""
 
-    if current.key != original.key:
-        assert (RECOMPILE, *current.changes_since(original.parts)) == expected
+    fingerprint: Fingerprint
+    held_out: set[str]
+    predictions: str
+    metric: str
+
+    @classmethod
+    def of(cls, task: Task) -> RoutingKeys:
+        """Return the keys of a version of the project."""
+        with fingerprint.described_once():
+            return cls(
+                task_fingerprint(task),
+                held_out_keys(task),
+                predictions_key(task),
+                metric_key(task.metric),
+            )
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> RoutingKeys:
+    """Return the keys of the routing project before any edit."""
+    with loading(tmp_path_factory.mktemp("original")) as load:
+        return RoutingKeys.of(load_task(load, PROJECT))
+
+
+@pytest.mark.parametrize("edit, expected", EDITS.values(), ids=EDITS)
+def test_consequences_of_an_edit(
+    original: RoutingKeys, load: Load, edit: Edit, expected: tuple[str, ...]
+) -> None:
+    """An edit leads to a compile for its reasons, to held-out rows to evaluate, or to nothing."""
+    edited = RoutingKeys.of(load_task(load, edit.apply()))
+    current = edited.fingerprint
+    missing = len(edited.held_out - original.held_out)
+
+    if current.key != original.fingerprint.key:
+        assert (RECOMPILE, *current.changes_since(original.fingerprint.parts)) == expected
     else:
         assert ((EVALUATE, f"{missing} missing") if missing else (NEITHER,)) == expected
 
@@ -134,13 +165,13 @@ def test_value_without_content_needs_a_version(load: Load, old: str, new: str) -
         ("adapter", False),
     ],
 )
-def test_key_of_predictions(load: Load, name: str, same: bool) -> None:
+def test_key_of_predictions(original: RoutingKeys, load: Load, name: str, same: bool) -> None:
     """Code, model and adapter change the key that predictions share; the metric does not."""
     edit, _ = EDITS[name]
 
-    keys = {predictions_key(load_task(load, project)) for project in (PROJECT, edit.apply())}
+    key = predictions_key(load_task(load, edit.apply()))
 
-    assert (len(keys) == 1) is same
+    assert (key == original.predictions) is same
 
 
 @pytest.mark.parametrize(
@@ -156,13 +187,13 @@ def test_key_of_predictions(load: Load, name: str, same: bool) -> None:
         ("test label corrected", True),
     ],
 )
-def test_key_of_a_metric(load: Load, name: str, same: bool) -> None:
+def test_key_of_a_metric(original: RoutingKeys, load: Load, name: str, same: bool) -> None:
     """The metric's code and the values that it uses change its key, and nothing else does."""
     edit, _ = EDITS[name]
 
-    keys = {metric_key(load_task(load, project).metric) for project in (PROJECT, edit.apply())}
+    key = metric_key(load_task(load, edit.apply()).metric)
 
-    assert (len(keys) == 1) is same
+    assert (key == original.metric) is same
 
 
 OPTIONS = {
@@ -186,13 +217,13 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTION_NAMES)
-def test_options_are_parts_of_the_key(load: Load, name: str) -> None:
+def test_options_are_parts_of_the_key(unedited: Fingerprint, load: Load, name: str) -> None:
     """A changed option is one change, named after the option."""
     task = load(FILES).task()
 
     current = task_fingerprint(replace(task, options=Options.checked(**{name: OPTIONS[name]})))
 
-    assert_changes(task_fingerprint(task), current, f"option {name} changed")
+    assert_changes(unedited, current, f"option {name} changed")
 
 
 def test_all_options_are_in_the_table() -> None:
@@ -237,14 +268,12 @@ def test_extra_parts_are_parts_of_the_key(load: Load) -> None:
 
 
 @pytest.mark.parametrize("name", ["metric", "code of user_code.clean", "train row 1", "a/b"])
-def test_extra_part_replaces_no_part(load: Load, name: str) -> None:
+def test_extra_part_replaces_no_part(unedited: Fingerprint, load: Load, name: str) -> None:
     """An extra part with the words of another part is a part of its own."""
-    task = load(FILES).task()
+    current = task_fingerprint(load(FILES).task(), {name: 1})
 
-    original, current = task_fingerprint(task), task_fingerprint(task, {name: 1})
-
-    assert current.changes_since(original.parts) == (f"{name} added",)
-    assert len(current.parts) == len(original.parts) + 1
+    assert current.changes_since(unedited.parts) == (f"{name} added",)
+    assert len(current.parts) == len(unedited.parts) + 1
 
 
 def test_extra_part_without_a_json_form_is_refused(load: Load) -> None:
@@ -311,7 +340,9 @@ MODEL_PARAMETERS = {
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_key_changes_if_and_only_if_the_result_can(load: Load, data: st.DataObject) -> None:
+def test_key_changes_if_and_only_if_the_result_can(
+    unedited: Fingerprint, load: Load, data: st.DataObject
+) -> None:
     """Of several alterations at once, those that decide the result have words, and no others."""
     names = [data.draw(st.sampled_from(("nothing", *names))) for names in INDEPENDENT]
     declared = load(FILES)
@@ -321,7 +352,7 @@ def test_key_changes_if_and_only_if_the_result_can(load: Load, data: st.DataObje
         task = ALTERATIONS[name][1](task, declared)
 
     expected = [words for name in names for words in ALTERATIONS[name][0]]
-    assert_changes(task_fingerprint(declared.task()), task_fingerprint(task), *expected)
+    assert_changes(unedited, task_fingerprint(task), *expected)
 
 
 EVALUATION = {

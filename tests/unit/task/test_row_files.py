@@ -82,8 +82,8 @@ def test_json_values_keep_their_types(tmp_path: Path) -> None:
 def test_huge_field_is_read(tmp_path: Path) -> None:
     """A CSV field of a megabyte is read, though the csv module has a limit."""
     text = "long " * 200_000
-    pool = [{"question": f"{n} {text}", "answer": "yes"} for n in range(12)]
-    body = "question,answer\n" + "".join(f"{row['question']},yes\n" for row in pool)
+    pool = [*rows(12), {"question": text, "answer": "yes"}]
+    body = "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in pool)
 
     dataset = Dataset.load(write(tmp_path / "a.csv", body), inputs="question")
 

@@ -255,7 +255,7 @@ def splits_of_documents(pool: list[dict[str, Any]]) -> dict[Any, set[str]]:
 @given(added=st.lists(st.integers(0, 30), max_size=20), random=st.randoms())
 def test_cluster_stays_in_one_split(added: list[int], random: Any) -> None:
     """Rows of the same and of other documents, in any order, move no document."""
-    pool = clustered_rows(120, 20)
+    pool = clustered_rows(40, 20)
     expected = splits_of_documents(pool)
     pool += [
         {"question": f"new {n}", "answer": "?", "document": document}
@@ -281,10 +281,10 @@ SPELLINGS = {
 @pytest.mark.parametrize("field", ["question", ["question"]], ids=["text", "nested"])
 def test_near_duplicates_stay_in_one_split(spellings: tuple[str, str], field: Any) -> None:
     """Inputs that differ only in spelling get the same split, whatever the text begins with."""
-    for n in range(20):
+    for n in range(10):
         texts = [f"{n} {spelling}" for spelling in spellings]
         pair = [{"question": text if field == "question" else {"a": [text]}} for text in texts]
-        dataset = Dataset.load([*rows(40), *pair], inputs="question")
+        dataset = Dataset.load([*rows(12), *pair], inputs="question")
 
         places = [
             name
