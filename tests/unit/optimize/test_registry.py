@@ -185,9 +185,9 @@ def test_a_budget_stops_it(checkout: Checkout, name: str) -> None:
     """No call is made beyond the limit, and held-out rows are left enough for."""
     with pytest.raises(BudgetExceeded):
         checkout.outcome(
-            checkout.task(**options_of(name)), account=Account([Limit("calls", 10, "lm_calls")])
+            checkout.task(**options_of(name)), account=Account([Limit("calls", 8, "lm_calls")])
         )
-    assert checkout.calls <= 10 - 2 * len(DATASET.test)
+    assert checkout.calls <= 8 - 2 * len(DATASET.test)
 
 
 def cached_checkout(root: Path) -> Checkout:
