@@ -33,16 +33,18 @@ PROFILE = CallProfile(1, "m", "t", "p")
 
 
 @pytest.mark.parametrize(
-    "sizes",
+    "rows, sizes",
     [
-        {"auto": "light"},
-        {"auto": None, "num_candidates": 3, "num_trials": 2},
-        {"auto": "light", "max_bootstrapped_demos": 0, "max_labeled_demos": 0},
-        {"auto": None, "num_candidates": 1, "num_trials": 9, "max_labeled_demos": 0},
+        (3, {"auto": "light"}),
+        (9, {"auto": "light"}),
+        (3, {"auto": None, "num_candidates": 3, "num_trials": 2}),
+        (9, {"auto": None, "num_candidates": 3, "num_trials": 2}),
+        (3, {"auto": "light", "max_bootstrapped_demos": 0, "max_labeled_demos": 0}),
+        (3, {"auto": None, "num_candidates": 1, "num_trials": 9, "max_labeled_demos": 0}),
+        (9, {"auto": None, "num_candidates": 1, "num_trials": 9, "max_labeled_demos": 0}),
     ],
 )
-@pytest.mark.parametrize("rows", [3, 9])
-def test_each_phase_stays_within_its_bound(sizes: dict[str, Any], rows: int) -> None:
+def test_each_phase_stays_within_its_bound(rows: int, sizes: dict[str, Any]) -> None:
     """Bootstrap and proposals stay within their bounds, search and final within their sum."""
     options = Options.checked(**sizes, minibatch=False)
     student = dspy.Predict(ANSWER)
