@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from forks import ForkServer, serving
 from hypothesis import settings
+from workers import forked_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from database_server import Server
+    from execnet.xspec import XSpec
 
 MARKERS = frozenset({"postgresql", "uses"})
 """The markers that environments of tox select by; they stand in the modules of their tests."""
@@ -47,12 +49,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Start one server of forks for all workers, as each takes seconds to import everything."""
-    if hasattr(os, "fork"):
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        os.environ[FORK_SERVER] = stack.enter_context(serving())
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
+    """Import everything once for all workers, and once for the runs of pytest in all tests."""
+    if not hasattr(os, "fork"):
+        return
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    os.environ[FORK_SERVER] = stack.enter_context(serving())
+    if all(spec.popen and not spec.python for spec in specs):
+        stack.enter_context(forked_workers(config.invocation_params.args))
 
 
 @pytest.hookimpl(wrapper=True)

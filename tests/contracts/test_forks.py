@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from forks import serving
+import workers
 
 if TYPE_CHECKING:
     from forks import ForkServer
@@ -80,6 +80,28 @@ def test_find_nothing():
     assert os.getpgid(0) == os.getpgid(os.getppid()) != os.getpid()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
+FORKS_WORKERS = """
+from contextlib import ExitStack
+
+from workers import forked_workers
+
+def pytest_xdist_setupnodes(config):
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    stack.enter_context(forked_workers(config.invocation_params.args))
+"""
+COUNTS_IMPORTS = """
+from pathlib import Path
+
+import pytest
+
+with Path("imports.txt").open("a") as file:
+    file.write("imported\\n")
+
+@pytest.mark.parametrize("number", range(4))
+def test_number(number, worker_id):
+    assert worker_id in {"gw0", "gw1"}
+"""
 WAITS = """
 import signal
 
@@ -95,6 +117,11 @@ def write(folder: Path, **modules: str) -> None:
         (folder / f"{name}.py").write_text(text, encoding="ascii")
 
 
+def controller_environment() -> dict[str, str]:
+    """Return this environment without what makes a process a worker."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
+
+
 def test_a_run_finds_nothing_of_the_run_before(tmp_path: Path, fork_server: ForkServer) -> None:
     """Settings, variables, folder, modules and arguments are its own."""
     write(tmp_path, test_changes=CHANGES, test_checks=CHECKS)
@@ -108,17 +135,25 @@ def test_a_run_finds_nothing_of_the_run_before(tmp_path: Path, fork_server: Fork
 def test_a_worker_finds_nothing_of_the_controller(tmp_path: Path, fork_server: ForkServer) -> None:
     """Workers of pytest-xdist are forks from before the controller's first line."""
     write(tmp_path, conftest=CONTROLLER, test_worker=WORKER)
-    env = {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
-    run = fork_server.start(["-n1", "test_worker.py"], cwd=tmp_path, env=env)
+    run = fork_server.start(["-n1", "test_worker.py"], cwd=tmp_path, env=controller_environment())
     output, _ = run.communicate(60)
     assert run.returncode == pytest.ExitCode.OK, output
 
 
-def test_a_server_that_no_process_asks_ends_at_once() -> None:
-    """It has imported nothing, which unit tests need not pay for."""
-    with serving() as address:
-        assert Path(address).is_socket()
-    assert not Path(address).exists()
+def test_workers_share_the_imports_of_tests(tmp_path: Path, fork_server: ForkServer) -> None:
+    """Modules are imported once for all workers, and one that cannot be imported is an error."""
+    write(tmp_path, conftest=FORKS_WORKERS, test_counts=COUNTS_IMPORTS)
+    env = {**controller_environment(), "PYTHONPATH": str(Path(workers.__file__).parent)}
+    run = fork_server.start(["-n2", "test_counts.py"], cwd=tmp_path, env=env)
+    output, _ = run.communicate(60)
+    assert run.returncode == pytest.ExitCode.OK, output
+    assert (tmp_path / "imports.txt").read_text(encoding="ascii") == "imported\n"
+
+    write(tmp_path, test_broken="import of_nothing")
+    run = fork_server.start(["-n2"], cwd=tmp_path, env=env)
+    output, _ = run.communicate(60)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "No module named 'of_nothing'" in output
 
 
 def test_a_run_that_is_killed_says_so(tmp_path: Path, fork_server: ForkServer) -> None:

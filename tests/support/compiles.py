@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
+from dspy.signatures import make_signature
 from scripted import AsyncScriptedEngine, ScriptedEngine, scripted_lm
 
 from pytest_mipro import MIPROv2
@@ -24,7 +25,12 @@ def sums(count: int, first: int = 0) -> list[dspy.Example]:
     ]
 
 
-TRAIN, VAL = sums(5), sums(8, 100)
+TRAIN, VAL = sums(4), sums(6, 100)
+# DSPy builds a class for each signature, which takes longer than a call.
+ANSWER = make_signature("question -> answer")
+"""The signature of a program of one predictor."""
+_THINK = make_signature("question -> thought")
+_SOLVE = make_signature("question, thought -> answer")
 MORE: dict[str, Any] = {
     "trainset": sums(8),
     "valset": sums(10, 100),
@@ -88,7 +94,7 @@ class Inner(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
-        self.solve = dspy.ChainOfThought("question, thought -> answer")
+        self.solve = dspy.ChainOfThought(_SOLVE)
 
     def forward(self, question: str, thought: str) -> object:
         """Answer ``question``."""
@@ -100,7 +106,7 @@ class TwoStep(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy's
-        self.think = dspy.Predict("question -> thought")
+        self.think = dspy.Predict(_THINK)
         self.inner = Inner()
 
     def forward(self, question: str) -> object:
@@ -124,8 +130,8 @@ def compiled(
     """Return the program that the optimizer makes of the student."""
     defaults: dict[str, Any] = {"trainset": TRAIN, "valset": VAL}
     if optimizer.auto is None:
-        defaults |= {"num_trials": 3, "minibatch_size": 4}
-    program = dspy.Predict("question -> answer") if student is None else student
+        defaults |= {"num_trials": 3, "minibatch_size": 3}
+    program = dspy.Predict(ANSWER) if student is None else student
     return optimizer.compile(program, **{**defaults, **arguments})
 
 

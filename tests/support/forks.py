@@ -18,7 +18,6 @@ import io
 import json
 import os
 import runpy
-import select
 import selectors
 import signal
 import socket
@@ -38,25 +37,30 @@ import importlib
 import pkgutil
 from contextlib import suppress
 
+for name in ("altair", "jinja2", "vl_convert", "xdist.dsession", "xdist.remote"):
+    with suppress(ImportError):
+        importlib.import_module(name)
+
+import numpy.random
+import sqlalchemy.dialects.sqlite
+import optuna
+import filelock
 import dspy.clients.engines.streaming
 import dspy.clients.execution
 import dspy.teleprompt
-import filelock
-import numpy.random
 import pytest_mipro
-import sqlalchemy.dialects.sqlite
 from pytest_mipro.canonical import Record
 
 for module in pkgutil.walk_packages(pytest_mipro.__path__, "pytest_mipro."):
     importlib.import_module(module.name)
-for name in ("altair", "jinja2", "vl_convert", "xdist.dsession", "xdist.remote"):
-    with suppress(ImportError):
-        importlib.import_module(name)
 filelock.FileLock
 for record in Record.__subclasses__():
     record._adapter()
 """
-"""A test module: pytest imports what it imports as in a run, with asserts rewritten."""
+"""A test module: pytest imports what it imports as in a run, with asserts rewritten.
+
+DSPy comes last: where nothing is compiled yet, the server of the workers begins with it.
+"""
 _LONGEST = 60.0
 """Seconds that a thread may take to end."""
 _REQUEST = 1 << 20
@@ -134,7 +138,7 @@ class ForkServer:
     @contextmanager
     def running(cls) -> Generator[ForkServer]:
         """Start the server, and end it after the block."""
-        with _process() as control:
+        with server_process(__file__) as control:
             yield cls(control)
 
     @classmethod
@@ -203,33 +207,39 @@ class ForkServer:
 
 @contextmanager
 def serving() -> Generator[str]:
-    """Start a server for several processes, yield its address, and end it after the block.
-
-    It imports nothing until the first of them asks for it.
-    """
+    """Start a server for several processes, yield its address, and end it after the block."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         address = str(Path(folder) / "forks")
         listener.bind(address)
         listener.listen()
-        with _process(listener):
+        with server_process(__file__, listener):
             yield address
 
 
 @contextmanager
-def _process(*listeners: socket.socket) -> Generator[socket.socket]:
-    """Start the process of a server, which ends with the connection to it."""
+def server_process(
+    script: str, *listeners: socket.socket, arguments: Sequence[str] = ()
+) -> Generator[socket.socket]:
+    """Start the process of a server, which ends with the connection to it.
+
+    Args:
+        script: The file to run, with the numbers of its sockets as arguments.
+        listeners: Its further sockets.
+        arguments: Its further arguments.
+    """
     here, there = socket.socketpair()
     numbers = [end.fileno() for end in (there, *listeners)]
-    command = [sys.executable, __file__, *map(str, numbers)]
-    with here, subprocess.Popen(command, pass_fds=numbers, stdin=subprocess.DEVNULL):
+    command = [sys.executable, script, *map(str, numbers), *arguments]
+    with here, subprocess.Popen(command, pass_fds=numbers, stdin=subprocess.DEVNULL) as process:
         there.close()
         try:
             yield here
         finally:
             here.shutdown(socket.SHUT_RDWR)
+            process.terminate()  # It may be importing still.
 
 
-class _Server:
+class Server:
     """The loop of the server process: fork for each request, report each end.
 
     Args:
@@ -362,16 +372,19 @@ def _end(status: str | int | None) -> NoReturn:
 
 def _fork_workers() -> None:
     """Have execnet fork its processes, from a server as this process is now."""
-    from execnet import gateway_base, gateway_io
-
     here, there = socket.socketpair()
     if not os.fork():
         here.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run and its workers.
-        _Server(there).serve()
+        Server(there).serve()
         os._exit(0)
     there.close()
-    server = ForkServer(here)
+    use_for_workers(ForkServer(here))
+
+
+def use_for_workers(server: ForkServer) -> None:
+    """Have execnet take forks of ``server`` where it starts interpreters of this machine."""
+    from execnet import gateway_base, gateway_io
 
     class ForkedIO(gateway_base.Popen2IO):
         def __init__(self, _: object, execmodel: gateway_base.ExecModel) -> None:
@@ -447,7 +460,5 @@ def _run_project(folder: Path) -> int:
 
 if __name__ == "__main__":
     sockets = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
-    # What is shared begins to import when a process connects; its first socket says the end.
-    if len(sockets) == 1 or sockets[0] not in select.select(sockets, [], [])[0]:
-        _import_all()
-        _Server(*sockets).serve()
+    _import_all()
+    Server(*sockets).serve()

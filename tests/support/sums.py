@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
+from dspy.signatures import make_signature
 from scripted import AsyncScriptedEngine, ScriptedEngine
 
 from pytest_mipro.evaluate import (
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from pytest_mipro.store import Store
     from pytest_mipro.task import ExecutorSource, Metric
 
+# DSPy builds a class for each signature, which takes longer than a call.
+_ANSWER = make_signature("question -> answer")
+_THINK = make_signature("question -> thought")
+_REPLY = make_signature("question, thought -> answer")
 SHORT = RetryPolicy(attempts=3, first_wait=0.005, total=0.5)
 
 
@@ -92,7 +97,7 @@ class Asking(dspy.Module):
 
     def __init__(self, *, catches: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.predict = dspy.Predict("question -> answer")
+        self.predict = dspy.Predict(_ANSWER)
         self.catches = catches
 
     def forward(self, question: str) -> object:
@@ -109,8 +114,8 @@ class TwoSteps(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # DSPy has no types for it
-        self.think = dspy.Predict("question -> thought")
-        self.reply = dspy.Predict("question, thought -> answer")
+        self.think = dspy.Predict(_THINK)
+        self.reply = dspy.Predict(_REPLY)
 
     def forward(self, question: str) -> object:
         thought = self.think(question=question).thought

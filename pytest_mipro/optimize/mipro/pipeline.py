@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, compress
 from operator import not_
 from statistics import fmean
@@ -107,6 +107,7 @@ class Pipeline:
         self._workers = workers
         self._reporter = reporter
         self._warn = warn
+        self._signatures: dict[tuple[int, str], type[dspy.Signature]] = {}
 
     async def run(self) -> PipelineResult:
         """Bootstrap demo sets, propose instructions, and search both."""
@@ -179,6 +180,8 @@ class Pipeline:
         late: Sequence[Mapping[str, DemoSet]] = (),
     ) -> Space:
         if self._zero_shot:
-            return Space(self._student, instructions, tuple(((),) for _ in instructions))
-        own = own_demos(self._student)
-        return Space.of_demo_sets(self._student, instructions, [own, *early], late)
+            space = Space(self._student, instructions, tuple(((),) for _ in instructions))
+        else:
+            sets = [own_demos(self._student), *early]
+            space = Space.of_demo_sets(self._student, instructions, sets, late)
+        return replace(space, signatures=self._signatures)

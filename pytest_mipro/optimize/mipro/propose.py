@@ -17,7 +17,7 @@ import math
 import random
 import re
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import cycle, starmap
 from typing import TYPE_CHECKING, Any
 
@@ -387,16 +387,19 @@ def _answer(signature: type[dspy.Signature], request: dict[str, str]) -> object:
 
 def program_code(program: dspy.Module) -> str:
     """Return the source and the signatures of a program, which the prompt model is shown."""
-    cls = type(program)
-    try:
-        source = "" if cls.__module__.startswith("dspy.") else inspect.getsource(cls)
-    except (OSError, TypeError):
-        source = ""  # A class typed at a prompt has no source; its signatures remain.
-    signatures = [
+    predictors = (
         f"{path} = {type(predictor).__name__}({predictor.signature.signature!r})"
         for path, predictor in program.named_predictors()
-    ]
-    return "\n".join(filter(None, [source.strip(), *signatures]))
+    )
+    return "\n".join(filter(None, [_source_of(type(program)), *predictors]))
+
+
+@lru_cache(maxsize=128)  # Python parses all of a file to find a class in it.
+def _source_of(cls: type[dspy.Module]) -> str:
+    try:
+        return "" if cls.__module__.startswith("dspy.") else inspect.getsource(cls).strip()
+    except (OSError, TypeError):
+        return ""  # A class typed at a prompt has no source; its signatures remain.
 
 
 @cache

@@ -32,6 +32,9 @@ class Space:
             search does not begin with; empty for none.
         parents: Per predictor, the instructions that were written from another
             one, each with the index of that one; empty for none.
+        signatures: The signatures so far, by predictor and instruction. Spaces of one
+            student share them: DSPy builds a class for each, which takes longer than
+            copying the program.
     """
 
     student: dspy.Module
@@ -39,7 +42,7 @@ class Space:
     demos: tuple[tuple[DemoSet, ...], ...]
     late: tuple[int, ...] = ()
     parents: tuple[Mapping[int, int], ...] = ()
-    _signatures: dict[tuple[int, str], type[dspy.Signature]] = field(
+    signatures: dict[tuple[int, str], type[dspy.Signature]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -94,12 +97,11 @@ class Space:
         return space, indexes
 
     def _signature(self, predictor: int, instruction: int) -> type[dspy.Signature]:
-        # DSPy builds a class per signature, which takes longer than copying the program.
         text = self.instructions[predictor][instruction]
-        if (predictor, text) not in self._signatures:
+        if (predictor, text) not in self.signatures:
             own = self.student.predictors()[predictor].signature
-            self._signatures[predictor, text] = own.with_instructions(text)
-        return self._signatures[predictor, text]
+            self.signatures[predictor, text] = own.with_instructions(text)
+        return self.signatures[predictor, text]
 
     @property
     def baseline(self) -> Candidate:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from compiles import Compiled, TwoStep, compiled_by_average_lm
+from compiles import ANSWER, Compiled, TwoStep, compiled_by_average_lm
 
 
 @pytest.fixture(scope="session")
 def one_step() -> Compiled:
     """Return a compiled program of one predictor; no test changes it."""
-    return compiled_by_average_lm(dspy.Predict("question -> answer"))
+    return compiled_by_average_lm(dspy.Predict(ANSWER))
 
 
 @pytest.fixture(scope="session")

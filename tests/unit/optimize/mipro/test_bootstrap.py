@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from compiles import RecordingEngine, calls_of, exact, lm_on, sums
+from compiles import ANSWER, RecordingEngine, calls_of, exact, lm_on, sums
 from dspy.signatures import make_signature
 from scripted import ScriptedEngine, scripted_lm
 from sums import TwoSteps
@@ -44,7 +44,7 @@ class FailingEngine(ScriptedEngine):
 
 def student() -> dspy.Predict:
     """Return a program of one predictor, whose path is ``self``."""
-    return dspy.Predict("question -> answer")
+    return dspy.Predict(ANSWER)
 
 
 def demo_sets(store: Store, lm: dspy.LM, **options: Any) -> list[dict[str, DemoSet]]:
@@ -71,7 +71,7 @@ def bootstrap(
         evaluator=Evaluator(metric, {"lm": lm}, "evaluation"),
         student=program or student(),
         teacher=teacher,
-        trainset=sums(20) if train is None else train,
+        trainset=sums(12) if train is None else train,
         store=store,
         workers=workers,
         failure_limit=failure_limit,
@@ -128,12 +128,12 @@ class TestSets:
         """Set 1 has unchanged training examples."""
         second = demo_sets(store, scripted_lm(), plan=DemoPlan(4, 4, 3, None))[1]["self"]
         assert len(second) == 3
-        assert all(demo in sums(20) for demo in second)
+        assert all(demo in sums(12) for demo in second)
 
     def test_bootstrapped_demos_passed_the_metric(self, store: Store) -> None:
         """A call becomes a demo only if its run passes the metric."""
         demos = augmented(demo_sets(store, scripted_lm(base=40)))
-        answers = {example.question: example.answer for example in sums(20)}
+        answers = {example.question: example.answer for example in sums(12)}
         assert demos
         assert all(answers[demo.question] == demo.answer for demo in demos)
 
@@ -214,7 +214,7 @@ class TestSets:
         class Twice(dspy.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.predict = dspy.Predict("question -> answer")
+                self.predict = dspy.Predict(ANSWER)
 
             def forward(self, question: str) -> object:
                 self.predict(question=f"{question} and nothing else")
@@ -291,7 +291,7 @@ class TestTeacher:
         class Fragile(dspy.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.predict = dspy.Predict("question -> answer")
+                self.predict = dspy.Predict(ANSWER)
 
             def forward(self, question: str) -> object:
                 answer = self.predict(question=question)
@@ -342,7 +342,7 @@ class TestMetric:
     ) -> None:
         """0 is a threshold; without a threshold any score but 0 passes."""
         plan = DemoPlan(4, 3, 0, threshold)
-        sets = demo_sets(store, scripted_lm(), metric=lambda *_: score, plan=plan)
+        sets = demo_sets(store, scripted_lm(), metric=lambda *_: score, train=sums(5), plan=plan)
         assert bool(augmented(sets)) == passes
 
     def test_without_a_score(self, store: Store) -> None:
@@ -374,7 +374,7 @@ class TestErrors:
         class Swallows(dspy.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.predict = dspy.Predict("question -> answer")
+                self.predict = dspy.Predict(ANSWER)
 
             def forward(self, question: str) -> object:
                 try:
@@ -412,7 +412,7 @@ class Broken(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.predict = dspy.Predict("question -> answer")
+        self.predict = dspy.Predict(ANSWER)
 
     def forward(self, question: str) -> object:
         raise ValueError(question)
@@ -448,7 +448,7 @@ class TestRepeatable:
         lm = scripted_lm(base=40)
         plan = DemoPlan(18, 4, 4, None)
         demo_sets(store, lm, plan=plan)
-        assert 0 < calls_of(lm) <= plan.most_attempts(20) == 20
+        assert 0 < calls_of(lm) <= plan.most_attempts(12) == 12
 
     def test_attempts_run_side_by_side(self, store: Store) -> None:
         """The teacher runs on several examples at the same time."""

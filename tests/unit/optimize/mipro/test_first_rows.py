@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
-from compiles import TRAIN, VAL, average_lm, calls_of, compiled, exact, small_optimizer
+from compiles import ANSWER, TRAIN, VAL, average_lm, calls_of, compiled, exact, small_optimizer
 from scripted import ScriptedEngine
 
 from pytest_mipro.errors import MetricError, ProgramError
@@ -24,7 +24,7 @@ class Program(dspy.Module):
 
     def __init__(self, function: Callable[[Any, dspy.Prediction], object]) -> None:
         super().__init__()
-        self.solve = dspy.Predict("question -> answer")
+        self.solve = dspy.Predict(ANSWER)
         self.function = function
 
     def forward(self, question: str) -> object:
@@ -32,10 +32,14 @@ class Program(dspy.Module):
         return self.function(self, self.solve(question=question))
 
 
+SHORT = {"num_candidates": 1, "max_bootstrapped_demos": 0, "max_labeled_demos": 0}
+"""Options of a compile of little more than the first rows."""
+
+
 def warnings_of(program: dspy.Module, **options: Any) -> list[str]:
-    """Return the warnings of a compile of ``program``."""
+    """Return the warnings of a short compile of ``program``."""
     warnings: list[str] = []
-    optimizer = small_optimizer(average_lm(), on_warning=warnings.append, **options)
+    optimizer = small_optimizer(average_lm(), on_warning=warnings.append, **SHORT, **options)
     compiled(optimizer, program, num_trials=1)
     return warnings
 
@@ -166,7 +170,7 @@ class WithFrozen(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.solve = dspy.Predict("question -> answer")
+        self.solve = dspy.Predict(ANSWER)
         self.remark = Frozen()
 
     def forward(self, question: str) -> object:
@@ -207,5 +211,5 @@ class TestForeignPredictors:
 
     def test_a_warning_is_logged_by_default(self, caplog: pytest.LogCaptureFixture) -> None:
         """Without a callback the warning goes to the log."""
-        compiled(small_optimizer(average_lm()), Program(created), num_trials=1)
+        compiled(small_optimizer(average_lm(), **SHORT), Program(created), num_trials=1)
         assert "predictors that are not part of it" in caplog.text

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import pytest
 
 LONG: dict[str, Any] = {
-    "trainset": sums(24),
-    "valset": sums(60)[24:],
-    "num_trials": 10,
-    "minibatch_size": 20,
+    "trainset": sums(8),
+    "valset": sums(24)[8:],
+    "num_trials": 6,
+    "minibatch_size": 8,
 }
 """Arguments of a compile whose candidates make mistakes, and are compared on a part of the rows."""
 
@@ -50,15 +50,16 @@ def test_a_candidate_runs_on_training_examples_while_rows_are_measured(
 
 
 def test_a_run_for_the_next_round_changes_no_program() -> None:
-    """At any parallelism, and with a budget, which allows no such runs, the program is the same."""
-    programs, calls = [], []
+    """At any parallelism, and with a budget, which allows no such runs, the search is the same."""
+    results, calls = [], []
     for threads, limits in ((1, []), (16, []), (16, [Limit("calls", 5000, "--mipro-max-calls")])):
-        lm = average_lm(per_demo=2, latency=0.002)
-        optimizer = small_optimizer(lm, num_candidates=4, num_threads=threads, rounds=4)
+        lm = average_lm(per_demo=2, latency=0.001)
+        optimizer = small_optimizer(lm, num_candidates=4, num_threads=threads, rounds=2)
         with Account(limits).current():
-            programs.append(dumped(compiled(optimizer, **LONG)))
+            results.append((dumped(compiled(optimizer, **LONG)), optimizer.search))
         calls.append(calls_of(lm))
-        assert optimizer.search is not None
-        assert max(instruction.round for instruction in optimizer.search.written) > 1
-    assert programs[1:] == programs[:1] * 2
-    assert calls[0] == calls[1] >= calls[2]
+    _, search = results[0]
+    assert search is not None
+    assert max(instruction.round for instruction in search.written) > 1
+    assert results[1:] == results[:1] * 2
+    assert calls[0] == calls[1] > calls[2]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import pytest
 from compiles import (
+    ANSWER,
     MORE,
     TRAIN,
     Compiled,
@@ -172,7 +173,7 @@ class TestErrors:
             ({}, {"trainset": sums(1), "valset": None}, "valset"),
             ({}, {"valset": []}, "valset"),
             ({}, {"requires_permission_to_run": True}, "requires_permission_to_run"),
-            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*8"),
+            ({"auto": None, "num_candidates": 3}, {"minibatch_size": 17}, "17.*6"),
             ({"auto": None, "num_candidates": 3}, {"minibatch_size": 0}, "minibatch_size"),
             ({"auto": None, "num_candidates": 3}, {"num_trials": 0}, "num_trials"),
             ({}, {"max_bootstrapped_demos": -1}, "max_bootstrapped_demos"),
@@ -200,7 +201,7 @@ class TestErrors:
         self, candidates: int, student: str, demos: int, number: int
     ) -> None:
         """If num_trials is missing, the message has DSPy's number for it."""
-        program = dspy.Predict("question -> answer") if student == "one" else TwoStep()
+        program = dspy.Predict(ANSWER) if student == "one" else TwoStep()
         optimizer = optimizer_on(
             scripted_lm(),
             auto=None,
@@ -251,24 +252,26 @@ class TestErrors:
         assert 0 <= result.score <= 100
 
 
-class TestSeeds:
-    def statistics(self, seed: int | None, override: int | None = None) -> str:
-        lm = scripted_lm()
-        optimizer = small_optimizer(lm) if seed is None else small_optimizer(lm, seed=seed)
-        result = compiled(optimizer, seed=override)
-        logs = [
-            {name: value for name, value in log.items() if not name.endswith("program")}
-            for log in result.trial_logs.values()
-        ]
-        demos = [dumped(entry["program"]) for entry in result.candidate_programs]
-        return json.dumps([logs, demos])
+def statistics_of(program: dspy.Module) -> str:
+    """Return what a compile tried and how it scored, as text."""
+    logs = [
+        {name: value for name, value in log.items() if not name.endswith("program")}
+        for log in program.trial_logs.values()
+    ]
+    demos = [dumped(entry["program"]) for entry in program.candidate_programs]
+    return json.dumps([logs, demos])
 
-    def test_0_is_a_seed(self) -> None:
+
+class TestSeeds:
+    def statistics(self, seed: int, override: int | None = None) -> str:
+        return statistics_of(compiled(small_optimizer(average_lm(), seed=seed), seed=override))
+
+    def test_0_is_a_seed(self, one_step: Compiled) -> None:
         """Seed 0, in the constructor or in compile, is a seed of its own and repeats a search."""
-        zero, nine = self.statistics(0), self.statistics(9)
+        zero, nine = self.statistics(0), statistics_of(one_step.program)  # 9 is the default.
         assert zero != nine
         assert self.statistics(9, override=0) == zero
-        assert self.statistics(None) == nine
+        assert self.statistics(9) == nine
 
     def test_global_randomness_is_not_used(self, one_step: Compiled) -> None:
         """The result does not depend on Python's global random state, which DSPy advances."""
@@ -288,7 +291,7 @@ class TestDemos:
 
     def test_zero_shot_drops_the_students_demos(self) -> None:
         """The result of a zero-shot search has no demos, even if the student has some."""
-        student = dspy.Predict("question -> answer")
+        student = dspy.Predict(ANSWER)
         student.demos = [dspy.Example(question="1 + 1", answer="2")]
         optimizer = small_optimizer(scripted_lm(), max_bootstrapped_demos=0, max_labeled_demos=0)
         assert compiled(optimizer, student).demos == []
@@ -337,7 +340,7 @@ class TestDemos:
 
     def test_a_student_with_demos_keeps_them_as_candidate_0(self) -> None:
         """The student's own demos are the demo set with index 0."""
-        student = dspy.Predict("question -> answer")
+        student = dspy.Predict(ANSWER)
         student.demos = [dspy.Example(question="1 + 1", answer="2")]
         result = compiled(small_optimizer(scripted_lm()), student)
         (own,) = [entry["program"] for entry in measured_candidates(result) if entry["baseline"]]
@@ -444,7 +447,7 @@ class TestPrograms:
     def test_improves(self) -> None:
         """On a model that learns from demos the result is better than the student."""
         lm = scripted_lm(base=10, per_demo=18)
-        result = compiled(optimizer_on(lm, num_threads=8), valset=sums(60, 100))
+        result = compiled(optimizer_on(lm, num_threads=8), valset=sums(30, 100))
         assert any(entry["baseline"] for entry in measured_candidates(result))
         assert result.score > 40
         assert result.demos
@@ -518,12 +521,13 @@ Path(sys.argv[1]).write_text(dumped(result))
 
 class TestRepeatable:
     @pytest.mark.parametrize(
-        "make, seed", [(lambda: dspy.Predict("question -> answer"), 9), (TwoStep, 0)]
+        "make, seed, numbers",
+        [(lambda: dspy.Predict(ANSWER), 9, (1, 4, 16)), (TwoStep, 0, (1, 16))],
     )
-    def test_at_any_number_of_threads(self, make: Any, seed: int) -> None:
+    def test_at_any_number_of_threads(self, make: Any, seed: int, numbers: tuple[int, ...]) -> None:
         """The artifact is the same, byte for byte, at 1, 4 and 16 threads with random latency."""
         results = []
-        for threads in (1, 4, 16):
+        for threads in numbers:
             lm = scripted_lm(base=50, latency=0.002)
             optimizer = small_optimizer(lm, num_candidates=4, num_threads=threads, seed=seed)
             results.append(compiled(optimizer, make(), **MORE))
@@ -532,7 +536,7 @@ class TestRepeatable:
         candidates = [
             [dumped(entry["program"]) for entry in result.candidate_programs] for result in results
         ]
-        assert candidates[0] == candidates[1] == candidates[2]
+        assert candidates[1:] == candidates[:1] * (len(numbers) - 1)
 
     def test_in_any_process_and_in_silence(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -690,7 +694,7 @@ class Fragile(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.predict = dspy.Predict("question -> answer")
+        self.predict = dspy.Predict(ANSWER)
 
     def forward(self, question: str) -> object:
         answer = self.predict(question=question)
@@ -702,7 +706,7 @@ class Fragile(dspy.Module):
 class TestMaxErrors:
     def test_none_sets_no_limit(self) -> None:
         """Without max_errors, failed rows have the score 0 and the compile continues."""
-        result = compiled(small_optimizer(scripted_lm(base=100)), Fragile())
+        result = compiled(small_optimizer(scripted_lm(base=100)), Fragile(), valset=sums(8, 100))
         assert result.score == 75
 
     def test_none_allows_the_teacher_what_dspy_does(self) -> None:

@@ -78,7 +78,7 @@ def test_a_single_lm_error_surfaces() -> None:
     class Hiccup(ScriptedEngine):
         def complete(self, request: lm15.Request) -> lm15.Response:
             response = super().complete(request)
-            if self.calls == 40:
+            if self.calls == 25:
                 message = "dead key"
                 raise dspy.LMAuthError(message)
             return response

@@ -76,11 +76,15 @@ class WritingEngine(ScriptedEngine):
         return [request.messages[-1].text or "" for request in requests]
 
 
+THINK = make_signature("question -> thought", "Own thinking.")
+REPLY = make_signature("question, thought -> answer", "Own reply.")
+
+
 class TwoStep(dspy.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.think = dspy.Predict(make_signature("question -> thought", "Own thinking."))
-        self.reply = dspy.Predict(make_signature("question, thought -> answer", "Own reply."))
+        self.think = dspy.Predict(THINK)
+        self.reply = dspy.Predict(REPLY)
 
     def forward(self, question: str) -> object:
         return self.reply(question=question, thought=self.think(question=question).thought)

@@ -148,7 +148,7 @@ TWO_PREDICTORS = ([[30, 60, 20], [30, 20, 90]], [[0, 5, -10], [0, -10, 10]])
 
 SIZES = [
     *((candidates, trials, val) for candidates, trials in ((1, 1), (5, 3)) for val in (1, 3, 24)),
-    *((40, 20, val) for val in (3, 60)),
+    *((20, 10, val) for val in (3, 40)),
 ]
 """How many candidates, trials and validation examples there are."""
 
@@ -171,16 +171,16 @@ class TestWinner:
     def test_the_best_of_a_small_space(self, store: Store, seed: int) -> None:
         """With as many trials as candidates, a candidate that is far better than the rest wins."""
         space = space_of([[30, 20, 95, 40]], [[0]])
-        result = search(store, space, trials=10, seed=seed, val=60)
+        result = search(store, space, trials=10, seed=seed, val=40)
         assert result.winner.instructions == (2,)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_better_than_the_baseline(self, store: Store, seed: int) -> None:
         """If most candidates of two predictors are better than the baseline, one of them wins."""
         space = space_of([[30, 70, 80], [30, 75, 90]], [[0, 5, 3], [0, 5, 10]])
-        result = search(store, space, trials=12, seed=seed, val=60)
+        result = search(store, space, trials=12, seed=seed, val=30)
         scores = result.scores
-        assert sum(scores[result.winner]) > sum(scores[space.baseline][:60])
+        assert sum(scores[result.winner]) > sum(scores[space.baseline][:30])
 
     def test_is_measured_on_the_whole_validation_set(self, store: Store) -> None:
         """The winner's score is that of all validation examples, each counted once."""
@@ -271,14 +271,14 @@ class TestTermination:
     def test_fewer_candidates_than_trials(self, store: Store, size: int) -> None:
         """A search ends when all candidates are tried."""
         space = space_of([[50, *range(51, 50 + size)]], [[0]])
-        result = search(store, space, trials=100)
+        result = search(store, space, trials=100, rows=4, val=8)
         assert len(result.trials) == size - 1
 
     @pytest.mark.parametrize("trials", [1, 2, 8, 9, 20])
     def test_no_more_trials_than_the_limit(self, store: Store, trials: int) -> None:
         """A search of a large space makes at most the trials of its limits, numbered from 0."""
         space = space_of([list(range(30, 36))] * 2, [[0, 1, 2]] * 2)
-        result = search(store, space, trials=trials)
+        result = search(store, space, trials=trials, rows=6, val=12)
         assert 0 < len(result.trials) <= trials
         assert [trial.number for trial in result.trials] == list(range(len(result.trials)))
 
@@ -313,7 +313,7 @@ class TestTermination:
     def test_every_instruction_is_introduced_first(self, store: Store) -> None:
         """Each instruction is tried once before any is tried again."""
         space = space_of([[30, *range(40, 50)]], [[0, 5]])
-        result = search(store, space, trials=20)
+        result = search(store, space, trials=20, rows=6, val=12)
         introduced = [
             trial.candidate.instructions[0]
             for trial in result.trials
@@ -349,23 +349,24 @@ class TestLateDemoSets:
 class TestRepeatable:
     @pytest.mark.parametrize("shape", [ONE_PREDICTOR, TWO_PREDICTORS])
     def test_at_any_number_of_threads(self, shape: tuple[list[list[int]], list[list[int]]]) -> None:
-        """Trials, scores and winner are the same at 1, 4 and 16 threads with random latency."""
+        """Trials, scores and winner are the same at 1 and 16 threads with random latency."""
         results = []
-        for threads in (1, 4, 16):
+        for threads in (1, 16):
             store = Store.in_memory()
             space = space_of(*shape, latency=0.002)
             results.append(search(store, space, trials=8, val=20, rows=10, threads=threads))
             store.close()
-        assert results[0].trials == results[1].trials == results[2].trials
-        assert results[0].scores == results[1].scores == results[2].scores
-        assert len({result.winner for result in results}) == 1
+        assert results[0].trials == results[1].trials
+        assert results[0].scores == results[1].scores
+        assert results[0].winner == results[1].winner
 
     def test_another_seed_tries_other_candidates(self, store: Store) -> None:
         """The seed decides which candidates are tried, and 0 is a seed of its own."""
 
         def candidates(seed: int) -> list[Candidate]:
-            space = space_of([list(range(30, 40))] * 2, [[0, 1, 2, 3]] * 2)
-            return [trial.candidate for trial in search(store, space, seed=seed).trials]
+            space = space_of([list(range(30, 36))] * 2, [[0, 1, 2]] * 2)
+            result = search(store, space, seed=seed, rows=6, val=12)
+            return [trial.candidate for trial in result.trials]
 
         first = candidates(0)
         assert first == candidates(0)
@@ -433,6 +434,6 @@ class TestErrors:
 
         space = space_of(*ONE_PREDICTOR)
         broken = Space(Broken(), space.instructions, space.demos)
-        result = search(store, broken)
+        result = search(store, broken, rows=4, val=8)
         assert result.winner.is_baseline
         assert set(result.scores[result.winner]) == {0.0}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from compiles import exact, sums
+from compiles import ANSWER, exact, sums
 from scripted import scripted_lm
 
 from pytest_mipro import MIPROv2
@@ -21,10 +21,10 @@ def compile_under(limit: Limit, threads: int) -> tuple[str, dict[str, object], i
     with dspy.context(lm=lm), account.current():
         optimizer = MIPROv2(exact, num_threads=threads, held_out=6, auto=None, num_candidates=4)
         program = optimizer.compile(
-            dspy.Predict("question -> answer"),
+            dspy.Predict(ANSWER),
             trainset=EXAMPLES[:6],
-            valset=EXAMPLES[18:],
-            num_trials=30,
+            valset=EXAMPLES[22:],
+            num_trials=20,
             minibatch=False,
         )
     cut = optimizer.cut
@@ -32,7 +32,7 @@ def compile_under(limit: Limit, threads: int) -> tuple[str, dict[str, object], i
 
 
 @pytest.mark.parametrize(
-    "limit", [Limit("calls", 85, "lm_calls"), Limit("tokens", 1020, "tokens")], ids=str
+    "limit", [Limit("calls", 60, "lm_calls"), Limit("tokens", 720, "tokens")], ids=str
 )
 def test_a_cut_is_the_same_at_any_parallelism(limit: Limit) -> None:
     """1 and 8 threads cut at the same minibatch, and leave enough for the held-out rows."""
@@ -44,8 +44,8 @@ def test_a_cut_is_the_same_at_any_parallelism(limit: Limit) -> None:
 
 def test_too_little_for_a_winner_is_refused() -> None:
     """A limit that does not allow to measure a winner is an error before the search."""
-    with pytest.raises(BudgetExceeded, match="lm_calls=50"):
-        compile_under(Limit("calls", 50, "lm_calls"), 4)
+    with pytest.raises(BudgetExceeded, match="lm_calls=30"):
+        compile_under(Limit("calls", 30, "lm_calls"), 4)
 
 
 def test_calls_that_a_cache_answered_are_not_relied_on() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
@@ -33,10 +34,17 @@ def result() -> PipelineResult:
     return optimizer.result
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Return the URL of a new database."""
-    return f"sqlite:///{tmp_path / 'study.db'}"
+@pytest.fixture(scope="module")
+def database(result: PipelineResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database that the search was written to; Optuna takes long to make one."""
+    path = tmp_path_factory.mktemp("study") / "study.db"
+    write_study(result, url_of(path), NAME)
+    return path
+
+
+def url_of(path: Path) -> str:
+    """Return the URL of a database file."""
+    return f"sqlite:///{path}"
 
 
 class Dashboard:
@@ -75,10 +83,9 @@ def attributes(trial: dict[str, Any]) -> dict[str, Any]:
     return {entry["key"]: entry["value"] for entry in trial["user_attrs"]}
 
 
-def test_the_dashboard_shows_a_search(result: PipelineResult, url: str) -> None:
+def test_the_dashboard_shows_a_search(result: PipelineResult, database: Path) -> None:
     """Each candidate is a trial with its choices, its score, its rows and its instructions."""
-    write_study(result, url, NAME)
-    (study,) = shown(url)
+    (study,) = shown(url_of(database))
     assert study["name"] == NAME
     assert study["directions"] == ["maximize"]
     trials = study["trials"]
@@ -99,10 +106,9 @@ def test_the_dashboard_shows_a_search(result: PipelineResult, url: str) -> None:
     assert shown_text.strip('"') in instructions or json.loads(shown_text) in instructions
 
 
-def test_programs_are_named(result: PipelineResult, url: str) -> None:
+def test_programs_are_named(result: PipelineResult, database: Path) -> None:
     """The trials of the baseline and of the compiled program say so."""
-    write_study(result, url, NAME)
-    study = optuna.load_study(study_name=NAME, storage=url)
+    study = optuna.load_study(study_name=NAME, storage=url_of(database))
     programs = {trial.user_attrs["program"]: trial for trial in study.trials}
     assert study.user_attrs == {"validation rows": result.full}
     assert {"baseline", "compiled"} <= programs.keys()
@@ -112,10 +118,11 @@ def test_programs_are_named(result: PipelineResult, url: str) -> None:
 
 
 def test_a_search_takes_the_place_of_its_study(
-    result: PipelineResult, url: str, capfd: pytest.CaptureFixture[str]
+    result: PipelineResult, database: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A task that is compiled again has one study; nothing is printed."""
-    for name in (NAME, "another", NAME):
+    url = url_of(shutil.copy(database, tmp_path / "study.db"))
+    for name in ("another", NAME):
         write_study(result, url, name)
     studies = shown(url)
     assert sorted(study["name"] for study in studies) == sorted([NAME, "another"])
@@ -123,8 +130,11 @@ def test_a_search_takes_the_place_of_its_study(
     assert not capfd.readouterr().err
 
 
-def test_a_study_on_a_server(result: PipelineResult, postgresql_url: str) -> None:
-    """A URL without a driver is enough; instructions may be long."""
+def test_a_study_on_a_server(
+    result: PipelineResult, postgresql_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A URL without a driver is enough; instructions may be long; nothing is printed."""
     write_study(result, postgresql_url, NAME)
+    assert not capfd.readouterr().err
     (study,) = shown(postgresql_url.replace("postgresql:", "postgresql+psycopg:"))
     assert len(study["trials"]) == len(result.search.scores)
