@@ -52,8 +52,10 @@ def files_read(function: FunctionType, instance: object = None) -> Iterator[tupl
         instance: What it is a method of, whose attributes may be paths.
     """
     source = source_of(function)
-    expressions = () if source.node is None or not source.file else _paths_read(source.node)
-    if source.node is None or not expressions:
+    if source.node is None or not source.file:
+        return
+    expressions = _paths_read(source.node)
+    if not expressions:  # as of most functions
         return
     project = project_of(source.file)
     folders = dict.fromkeys([project, os.path.realpath(project)])
