@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mipro.store import Store, connections
-from pytest_mipro.store.url import backend_at
+from pytest_mipro.store import Store
+from pytest_mipro.store.url import backend_at, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ def statements_compiled_once() -> Iterator[None]:
 
     SQLAlchemy makes them once for each engine, and keeps them by the dialect that they are in.
     """
-    open_engine = connections.open_engine
     first = open_engine(backend_at("sqlite://"))
     first.connect().close()  # A dialect is complete once it has met a database.
 
@@ -36,7 +35,7 @@ def statements_compiled_once() -> Iterator[None]:
         return engine
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "open_engine", open_sharing)
+        patch.setattr("pytest_mipro.store.connections.open_engine", open_sharing)
         yield
     first.dispose()
 
