@@ -41,12 +41,13 @@ _IMPORT = dis.opmap["IMPORT_NAME"]
 _ANNOTATIONS = {"__annotate__", "__annotate_func__"}
 """Functions that Python 3.14 makes of a class's annotations, which the source has."""
 _WITHOUT_CODE = frozenset(
-    {
+    id(kind)  # Not every class has a hash.
+    for kind in (
         *(str, int, bool, type(None), tuple, dict, frozenset),
         *(WrapperDescriptorType, MethodDescriptorType, GetSetDescriptorType, MemberDescriptorType),
-    }
+    )
 )
-"""Types of most members of classes, which hold no function of the user."""
+"""The types of most members of classes, which hold no function of the user, by identity."""
 
 
 def globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
@@ -137,7 +138,7 @@ def replacements_in(
     """
     is_module = isinstance(owner, ModuleType)
     for name, member in vars(owner).items():
-        if (names is not None and name not in names) or type(member) in _WITHOUT_CODE:
+        if (names is not None and name not in names) or id(type(member)) in _WITHOUT_CODE:
             continue
         if is_module and isinstance(member, type) and not is_users(member):
             yield from ((f"{name}.{inner}", item) for inner, item in replacements_in(member))

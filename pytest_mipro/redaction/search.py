@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from types import (
     BuiltinFunctionType,
@@ -41,6 +41,10 @@ _LIBRARIES = sys.stdlib_module_names | {"dspy", "pydantic", "pydantic_core", "re
 _OPAQUE = frozenset({"pydantic", "pydantic_core", "re", "typing"})
 """Packages whose objects hold none either."""
 _PLAIN_HEADERS = frozenset({"accept", "accept_encoding", "content_type", "user_agent"})
+_MOST_CLASSES = 1000
+"""Classes whose slots are remembered; an error has many objects of few classes in its frames."""
+_slots: dict[int, tuple[type, tuple[str, ...]]] = {}
+"""Classes with the names of their slots, by their ids, as not every class has a hash."""
 _LEAF = BuiltinFunctionType | CodeType | bool | float | int | complex | bytes | None
 _NO_OWNER = ModuleType | type | FunctionType | _LEAF | str
 """Variables of these types have no attributes in which a secret is looked for."""
@@ -231,16 +235,22 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
     for name, item in _namespace(value).items():
         if not (name.startswith("__") and name.endswith("__")):
             yield name, item
-    for name in _slots(type(value)):
+    for name in _slots_of(type(value)):
         if hasattr(value, name):
             yield name, getattr(value, name)
 
 
-@lru_cache(maxsize=1024)  # an error has hundreds of objects of few types in its frames
-def _slots(cls: type) -> tuple[str, ...]:
+def _slots_of(cls: type) -> tuple[str, ...]:
     """Return the names of the slots of a class and its bases, which do not change."""
+    remembered = _slots.get(id(cls))
+    if remembered is not None:
+        return remembered[1]
     members = (item for owner in cls.__mro__ for item in tuple(vars(owner).items()))
-    return tuple(name for name, member in members if isinstance(member, MemberDescriptorType))
+    names = tuple(name for name, member in members if isinstance(member, MemberDescriptorType))
+    if len(_slots) >= _MOST_CLASSES:
+        _slots.clear()
+    _slots[id(cls)] = cls, names
+    return names
 
 
 def _namespace(value: object) -> dict[str, object]:

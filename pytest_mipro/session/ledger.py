@@ -124,7 +124,7 @@ def look_count(key: str, entries: Entries, examples: int) -> LookCount:
 
 def _look(context: TaskContext, results: InterimResults, kind: LookKind) -> Look:
     """Return a look without a place in the ledger."""
-    names = sorted(_held_out(context))
+    names = sorted(results.batches.names)  # Also of those that are not asked yet.
     return Look(
         key="",
         number=0,
@@ -139,8 +139,10 @@ def _look(context: TaskContext, results: InterimResults, kind: LookKind) -> Look
 
 def _scores(context: TaskContext, results: InterimResults) -> Iterator[str]:
     """Yield the digest of a program, and of its and the baseline's scores, after each batch."""
-    result, examples = results.latest, set(map(example_digest, results.examples))
-    batches = Batches.of(replace(context.task, sequential=True))
+    result, examples = results.latest, set(results.batches.names_at(results.number))
+    task, batches = context.task, results.batches
+    if not task.sequential:
+        batches = Batches.of(replace(task, sequential=True))
     prompts = prompts_key(result.compiled.program)
     for number in range(1, len(batches.sizes) + 1):
         names = set(batches.names_at(number))

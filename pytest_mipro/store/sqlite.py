@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import UserDict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -81,24 +80,6 @@ _LENGTH = 0
 """The number of SQLite's limit of bytes, which only Python 3.11 and later have a name for."""
 
 
-class _CompiledStatements(UserDict[tuple[object, ...], object]):
-    """Compiled statements by all that SQLAlchemy tells them apart by, but not by their engine.
-
-    Each engine has a dialect of its own, and all of SQLite's in one process are alike. A compile
-    without a store makes one in memory, and would compile every statement anew.
-    """
-
-    def get(self, key: tuple[object, ...], default: object = None) -> object:
-        """Return the compiled statement under ``key``, if there is one."""
-        return self.data.get(key[1:], default)
-
-    def __setitem__(self, key: tuple[object, ...], statement: object) -> None:
-        self.data[key[1:]] = statement
-
-
-_COMPILED = _CompiledStatements()
-
-
 class SqliteBackend(Backend):
     """A SQLite database: a file, or the memory of this process."""
 
@@ -128,7 +109,7 @@ class SqliteBackend(Backend):
         else:
             engine = create_engine(self._url, connect_args=options)
         event.listen(engine, "connect", _configure)
-        return engine.execution_options(compiled_cache=_COMPILED)
+        return engine
 
     def prepare(self, create: Callable[[Self], None]) -> None:
         """Create the file, complete, if there is none.

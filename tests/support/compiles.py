@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 from dspy.signatures import make_signature
-from scripted import AsyncScriptedEngine, ScriptedEngine, scripted_lm
+from scripted import AsyncScriptedEngine, HeldEngine, ScriptedEngine, scripted_lm
 
 from pytest_mipro import MIPROv2
 
@@ -63,7 +63,7 @@ def lm_on(engine: ScriptedEngine) -> dspy.LM:
     async_engine = AsyncScriptedEngine(engine)
     return dspy.LM(
         "scripted",
-        engine=engine,
+        engine=HeldEngine(engine),
         async_engine=async_engine,
         cache=False,
         num_retries=0,

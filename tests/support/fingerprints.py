@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 import pytest
+from dspy.signatures import make_signature
 
 from pytest_mipro import fingerprint
 from pytest_mipro.fingerprint import described_once, prompts_key, task_fingerprint
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Load: TypeAlias = Callable[[Mapping[str, str]], ModuleType]
 
 
-QUESTION_ANSWERED = dspy.Signature("question -> answer")
+QUESTION_ANSWERED = make_signature("question -> answer")
 """A signature that is made once, as that takes longer than the key of a task."""
 
 

@@ -93,6 +93,32 @@ class ScriptedEngine:
                     log.write("call\n")
 
 
+class HeldEngine:
+    """Answers as the engine that it holds.
+
+    The keys of a task follow all code of an engine, which would take longer than some compiles.
+    """
+
+    supports_response_schema = False
+    supported_params: ClassVar[frozenset[str]] = ScriptedEngine.supported_params
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self._engine = engine
+
+    @property
+    def calls(self) -> int:
+        """How many calls the engine has had."""
+        return self._engine.calls
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer ``request`` as the engine does."""
+        return self._engine.complete(request)
+
+    def dump_state(self) -> dict[str, int]:
+        """Return the settings of the engine."""
+        return self._engine.dump_state()
+
+
 class AsyncScriptedEngine:
     """The counterpart of an engine for programs that await their calls."""
 
@@ -157,7 +183,7 @@ def scripted_lm(
     engine = ScriptedEngine(log, base, per_demo, latency, teams)
     return dspy.LM(
         "scripted",
-        engine=engine,
+        engine=HeldEngine(engine),
         async_engine=AsyncScriptedEngine(engine),
         cache=cache,
         temperature=temperature,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 from dspy import lm15
+from dspy.signatures import make_signature
 from scripted import ScriptedEngine
 
 from pytest_mipro.fingerprint import described_once
@@ -54,7 +55,7 @@ COMPILE, ROWS = 20, 12
 """Calls of a compile with the dataset below, and held-out rows of both programs."""
 
 
-SUM = dspy.Signature("question -> answer: int")
+SUM = make_signature("question -> answer: int")
 """The signature of the programs below; to make one takes longer than a row."""
 
 

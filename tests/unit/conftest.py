@@ -7,12 +7,37 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_mipro.store import Store
+from pytest_mipro.store.url import backend_at, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from sessions import Checkout, FirstRun
+    from sqlalchemy import Engine
+
+    from pytest_mipro.store.backend import Backend
+
+
+@pytest.fixture(scope="session", autouse=True)  # ruff: ignore[pytest-fixture-autouse]
+def statements_compiled_once() -> Iterator[None]:
+    """Let all stores in SQLite share the texts of their statements, as tests open hundreds.
+
+    SQLAlchemy makes them once for each engine, and keeps them by the dialect that they are in.
+    """
+    first = open_engine(backend_at("sqlite://"))
+    first.connect().close()  # A dialect is complete once it has met a database.
+
+    def open_sharing(backend: Backend) -> Engine:
+        engine = open_engine(backend)
+        if isinstance(engine.dialect, type(first.dialect)):
+            engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_mipro.store.connections.open_engine", open_sharing)
+        yield
+    first.dispose()
 
 
 @pytest.fixture

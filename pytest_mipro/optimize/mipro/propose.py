@@ -147,7 +147,8 @@ def most_requests(student: dspy.Module, options: Options, examples: int, instruc
     predictors = len(student.predictors())
     batches = min(_BATCHES, math.ceil(examples / options.view_data_batch_size))
     summaries = batches if options.data_aware_proposer else 0
-    descriptions = 1 + predictors if _shown_code(student, options) else 0
+    has_code = options.program_aware_proposer and program_code(student)
+    descriptions = 1 + predictors if has_code else 0
     return summaries + descriptions + predictors * (instructions - 1)
 
 
@@ -184,7 +185,7 @@ class GroundedProposer:
         self._stored_work: StoredWork[Proposal] = StoredWork(
             store.proposals, workers, lambda proposal: not proposal.text
         )
-        self._code = _shown_code(student, options)
+        self._code = program_code(student) if options.program_aware_proposer else ""
 
     @property
     def paths(self) -> list[str]:
@@ -408,10 +409,6 @@ def _with_inputs(signature: type[dspy.Signature], names: frozenset[str]) -> type
     for name in signature.input_fields.keys() - names:
         signature = signature.delete(name)
     return signature
-
-
-def _shown_code(student: dspy.Module, options: Options) -> str:
-    return program_code(student) if options.program_aware_proposer else ""
 
 
 def _shuffled_tips(rng: random.Random) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dspy
 import pytest
-from scripted import ScriptedEngine, scripted_lm
+from scripted import HeldEngine, scripted_lm
 
 from pytest_mipro.evaluate.evaluator import Evaluator
 from pytest_mipro.evaluate.event_loop import run_to_completion
@@ -42,7 +42,7 @@ def evaluate(
 def calls(lm: dspy.LM) -> int:
     """Return the number of calls of the model."""
     engine = lm._engine_spec
-    assert isinstance(engine, ScriptedEngine)
+    assert isinstance(engine, HeldEngine)
     return engine.calls
 
 

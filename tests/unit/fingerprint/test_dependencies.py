@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import importlib
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dspy
 import pytest
 from fingerprints import simple_task
 
 from pytest_mipro.fingerprint import metric_key, task_fingerprint
+from pytest_mipro.fingerprint.dependencies import replacements_in
 from pytest_mipro.fingerprint.parts import Kind
 
 if TYPE_CHECKING:
@@ -98,3 +99,25 @@ def test_long_number_has_a_key(load: Load) -> None:
     code = f"def metric(e, p, trace=None):\n    return 0x{'f' * 5000}\n"
 
     assert metric_key(load({"user_code.py": code}).metric)
+
+
+class Comparable(type):
+    """A metaclass whose classes have no hash."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # as of a class that is compared
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+
+class Value(metaclass=Comparable):
+    """A value of such a class."""
+
+
+def test_value_of_a_class_without_a_hash_replaces_no_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A class may have any value in the place of a function."""
+    monkeypatch.setattr(dspy.Predict, "value", Value(), raising=False)
+
+    assert [name for name, _ in replacements_in(dspy.Predict)] == []

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from pytest_mipro.session import Outcome
     from pytest_mipro.task import Task
 
-DATASET = Dataset(sums(0, 5), sums(10, 6), sums(30, 4))
+DATASET = Dataset(sums(0, 5), sums(10, 4), sums(30, 3))
 OPTIONS: dict[str, dict[str, Any]] = {
     "random_search": {"num_candidate_programs": 2},
     "copro": {"breadth": 2, "depth": 1},
     "simba": {"max_steps": 1, "num_candidates": 2, "bsize": 4},
-    "gepa": {"max_metric_calls": 25},
+    "gepa": {"max_metric_calls": 16},
     "ensemble": {"size": 2, "num_candidate_programs": 1},
 }
 CHOICES = {
@@ -185,9 +185,9 @@ def test_a_budget_stops_it(checkout: Checkout, name: str) -> None:
     """No call is made beyond the limit, and held-out rows are left enough for."""
     with pytest.raises(BudgetExceeded):
         checkout.outcome(
-            checkout.task(**options_of(name)), account=Account([Limit("calls", 10, "lm_calls")])
+            checkout.task(**options_of(name)), account=Account([Limit("calls", 8, "lm_calls")])
         )
-    assert checkout.calls <= 10 - 2 * len(DATASET.test)
+    assert checkout.calls <= 8 - 2 * len(DATASET.test)
 
 
 def cached_checkout(root: Path) -> Checkout:

@@ -57,15 +57,15 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 COUNT = st.integers(0, 10**12)
 JSON_DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | NUMBER | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3),
-    max_leaves=6,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEY, inner, max_size=2),
+    max_leaves=4,
 )
-FIELDS = st.dictionaries(KEY, JSON_DATA, max_size=3)
+FIELDS = st.dictionaries(KEY, JSON_DATA, max_size=2)
 
 
 def tuples(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     """Return a strategy for short tuples."""
-    return st.lists(items, max_size=3).map(tuple)
+    return st.lists(items, max_size=2).map(tuple)
 
 
 MONEY = st.integers(0, 10**9).map(lambda millionths: millionths / 10**6)

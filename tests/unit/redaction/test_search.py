@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dspy
 import pytest
@@ -215,3 +215,32 @@ def test_secrets_in_frames() -> None:
     with pytest.raises(ValueError, match="k3-y4") as caught:
         run()
     assert secrets_in_frames(caught.value, ()) == {"x1y2", "k3-y4", KEY}
+
+
+class Comparable(type):
+    """A metaclass whose classes have no hash."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # as of a class that is compared
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+
+class SlottedWithoutHash(metaclass=Comparable):
+    """An object without a dictionary, whose class has no hash."""
+
+    __slots__ = ("api_key",)
+
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+    def fail(self) -> None:
+        """Raise an error of a method."""
+        raise ValueError("no answer")
+
+
+def test_secrets_in_a_frame_of_a_class_without_a_hash() -> None:
+    """The search remembers the slots of a class, if it can."""
+    with pytest.raises(ValueError, match="no answer") as error:
+        SlottedWithoutHash().fail()
+    assert secrets_in_frames(error.value, ()) == {KEY}

@@ -46,6 +46,8 @@ INSTRUCTION = " ".join(f"Rule {number}." for number in range(200))
 
 def columns(text: str) -> int:
     """Return how many columns a terminal needs, by the Unicode database alone."""
+    if text.isascii():  # Each letter takes one, and to look them up took most of these tests.
+        return len(text)
     return sum(
         0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "FW")
         for letter in text

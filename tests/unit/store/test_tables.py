@@ -305,13 +305,13 @@ class StoreContract:
 
     def test_holds_one_long_row_at_a_time(self, store: Store) -> None:
         """A run from the store takes little memory, however long the predictions are."""
-        answer = "x" * 2_000_000
-        for number in range(20):
+        answer = "x" * 1_000_000
+        for number in range(12):
             row = Row(f"{number}", 1.0, {"answer": answer}, prediction_key=f"answer {number}")
             store.rows.put(row)
         tracemalloc.start()
-        store.rows.get_shown(f"{number}" for number in range(20))
-        store.rows.usage_by_prediction(f"answer {number}" for number in range(20))
+        store.rows.get_shown(f"{number}" for number in range(12))
+        store.rows.usage_by_prediction(f"answer {number}" for number in range(12))
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert most < 7 * len(answer)

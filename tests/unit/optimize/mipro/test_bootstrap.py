@@ -236,7 +236,7 @@ class TestFirstDemos:
     def test_are_fewer_than_those_of_the_set_if_they_do_not_suffice(self, store: Store) -> None:
         """If the first attempts do not suffice, the demo set has more bootstrapped demos."""
         plan = DemoPlan(4, 8, 0, None)
-        results = bootstrap(store, scripted_lm(base=10), train=sums(200), plan=plan)
+        results = bootstrap(store, scripted_lm(base=10), train=sums(100), plan=plan)
         late = [(demo_set, first) for demo_set, first in results if not first.suffice]
         assert late
         for demo_set, first in late:

@@ -65,7 +65,7 @@ def test_an_lm_error_in_each_phase_surfaces(phase: str) -> None:
         compiled(small_optimizer(lm_on(Refuses())))
 
 
-@pytest.mark.parametrize("paid", [0, 1, 5, 20, 60])
+@pytest.mark.parametrize("paid", [0, 5, 20, 60])
 def test_an_lm_error_in_any_call_surfaces(paid: int) -> None:
     """An LM error in any call is the error of the compile, not a score."""
     with pytest.raises(InfrastructureError, match="no credit left"):

@@ -125,9 +125,9 @@ def search(
     space: Space,
     *,
     trials: int = 10,
-    rows: int = 12,
+    rows: int = 8,
     seed: int = 9,
-    val: int = 24,
+    val: int = 16,
     threads: int = 4,
     metric: object = None,
     reports: list[Progress] | None = None,
@@ -237,9 +237,9 @@ class TestFrugality:
         """A bad candidate is measured on less than half of the rows."""
         metric = CountingMetric()
         space = space_of([[90, *range(2, 12)]], [[0, -1]])
-        result = search(store, space, trials=20, rows=100, val=100, metric=metric)
+        result = search(store, space, trials=20, rows=60, val=60, metric=metric)
         assert result.winner.is_baseline
-        assert sum(metric.calls.values()) < 21 * 100 / 2
+        assert sum(metric.calls.values()) < 21 * 60 / 2
 
     def test_no_candidate_is_tried_twice(self, store: Store) -> None:
         """No two trials have the same candidate, and none has the baseline."""
@@ -265,7 +265,7 @@ class TestTermination:
         result = search(store, space, trials=10)
         assert result.winner.is_baseline
         assert result.trials == ()
-        assert len(result.scores[space.baseline]) == 24
+        assert len(result.scores[space.baseline]) == 16
 
     @pytest.mark.parametrize("size", [2, 3, 7])
     def test_fewer_candidates_than_trials(self, store: Store, size: int) -> None:

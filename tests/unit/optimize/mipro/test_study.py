@@ -29,7 +29,7 @@ NAME = "test_sums.py::test_adder 0123abcd"
 def result() -> PipelineResult:
     """Return the result of a search over the prompts of two predictors."""
     optimizer = small_optimizer(average_lm(), num_candidates=3)
-    compiled(optimizer, TwoStep(), **MORE)
+    compiled(optimizer, TwoStep(), **MORE | {"num_trials": 3})
     assert optimizer.result is not None
     return optimizer.result
 
@@ -121,7 +121,9 @@ def test_a_search_takes_the_place_of_its_study(
     result: PipelineResult, database: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A task that is compiled again has one study; nothing is printed."""
-    url = url_of(shutil.copy(database, tmp_path / "study.db"))
+    copied = tmp_path / "study.db"
+    shutil.copy(database, copied)
+    url = url_of(copied)
     for name in ("another", NAME):
         write_study(result, url, name)
     studies = shown(url)
