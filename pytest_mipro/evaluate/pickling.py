@@ -93,9 +93,9 @@ def _users_code_by_value() -> Generator[None]:
 @lru_cache(maxsize=1)
 def _users_modules(_: int) -> tuple[ModuleType, ...]:
     """Return the user's modules, anew whenever the number of modules has changed."""
-    loaded = list(sys.modules.items())
+    loaded = sys.modules.copy()  # Unlike a list of its items, in one step for other threads.
     return tuple(
-        module for name, module in loaded if name != "__main__" and is_users_module(module)
+        module for name, module in loaded.items() if name != "__main__" and is_users_module(module)
     )
 
 
@@ -135,7 +135,9 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, FunctionType):
         yield from _parts_of_function(value)
     elif isinstance(value, type):
-        yield from ((f".{name}", item) for name, item in vars(value).items() if callable(item))
+        yield from (
+            (f".{name}", item) for name, item in vars(value).copy().items() if callable(item)
+        )
     else:
         yield from ((f".{name}", item) for name, item in _state(value).items())
         yield "'s class", type(value)

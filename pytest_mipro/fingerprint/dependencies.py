@@ -94,7 +94,7 @@ def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the attributes of ``function`` that it does not set itself."""
     assigned = set_in(function.__code__, SET_ATTRIBUTE)
     mutated = mutated_by(function)
-    for name, value in sorted(vars(function).items()):
+    for name, value in sorted(vars(function).copy().items()):
         label = f"{function.__name__}.{name}"
         is_memory = name in assigned or (label in mutated and is_mutable(value))
         if not is_memory and not name.startswith("__"):
@@ -103,7 +103,7 @@ def attributes_of(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 def members_of(cls: type) -> Iterator[tuple[str, object]]:
     """Yield the functions and values in the body of ``cls``, and the defaults of its fields."""
-    for name, attribute in vars(cls).items():
+    for name, attribute in vars(cls).copy().items():
         for member in unwrapped(attribute):
             internal = name.startswith("_") and name.endswith("_")
             if name in _ANNOTATIONS:
@@ -137,7 +137,8 @@ def replacements_in(
         names: The names in it that are looked up; None for all.
     """
     is_module = isinstance(owner, ModuleType)
-    for name, member in vars(owner).items():
+    # A copy, as other threads import modules and set attributes meanwhile.
+    for name, member in vars(owner).copy().items():
         if (names is not None and name not in names) or id(type(member)) in _WITHOUT_CODE:
             continue
         if is_module and isinstance(member, type) and not is_users(member):

@@ -99,7 +99,7 @@ def is_lambda(code: Code) -> bool:
 
 def functions_of(cls: type) -> Iterator[FunctionType]:
     """Yield the functions in the body of ``cls``, those inside descriptors too."""
-    for attribute in vars(cls).values():
+    for attribute in vars(cls).copy().values():
         for function in unwrapped(attribute):
             if isinstance(function, FunctionType):
                 yield function

@@ -278,7 +278,9 @@ def state_of(value: object) -> dict[str, object]:
         {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
     )
     members = {
-        name: member for cls in type(value).__mro__[::-1] for name, member in vars(cls).items()
+        name: member
+        for cls in type(value).__mro__[::-1]
+        for name, member in vars(cls).copy().items()
     }
     return {
         name: item

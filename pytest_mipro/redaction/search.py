@@ -15,7 +15,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_mipro.redaction.names import Strength, is_secret_value, snake_case, strength
 from pytest_mipro.redaction.texts import secrets_in_urls
@@ -100,7 +100,7 @@ def secrets_of_model(model: object, patterns: Collection[str]) -> set[str]:
     for _ in range(_MOST_MAPPINGS):
         if not mappings:
             break
-        for name, value in islice(mappings.pop().items(), _MOST_ITEMS):
+        for name, value in _entries(mappings.pop()):
             search.add(name, value)
             if isinstance(value, str):
                 search.secrets.update(secrets_in_urls(value))
@@ -114,7 +114,7 @@ def secrets_in_frames(error: BaseException, patterns: Collection[str]) -> set[st
     search = SecretSearch(patterns, most=_MOST_ITEMS)
     visited: dict[int, object] = {}  # Alive, so that no later object has its id.
     for trace in _traces(error):
-        for name, value in islice(tuple(trace.tb_frame.f_locals.items()), _MOST_ITEMS):
+        for name, value in _entries(trace.tb_frame.f_locals):
             # A variable that is called ``key`` or ``token`` mostly holds a word.
             if strength(name, patterns) > Strength.POSSIBLE:
                 search.add(name, value)
@@ -161,11 +161,22 @@ def _texts_in(value: object, patterns: Collection[str]) -> Iterator[str]:
     elif isinstance(value, int) and not isinstance(value, bool):
         yield str(value)
     elif isinstance(value, Mapping):
-        for name, item in islice(value.items(), _MOST_ITEMS):
+        for name, item in _entries(value):
             yield from _texts_under(str(name), item, patterns)
     elif isinstance(value, list | tuple | set | frozenset):
-        for item in islice(value, _MOST_ITEMS):
+        for item in _items(value):
             yield from _texts_in(item, patterns)
+
+
+def _entries(mapping: Mapping[Any, object]) -> Iterator[tuple[Any, object]]:
+    """Yield the first entries of a mapping that other threads may be changing."""
+    copied = dict.copy(mapping) if isinstance(mapping, dict) else mapping  # a copy is one step
+    return islice(copied.items(), _MOST_ITEMS)
+
+
+def _items(values: Collection[object]) -> Iterator[object]:
+    """Yield the first items of a collection that other threads may be changing."""
+    return islice(set.copy(values) if isinstance(values, set) else values, _MOST_ITEMS)
 
 
 def _texts_under(name: str, value: object, patterns: Collection[str]) -> Iterator[str]:
@@ -179,9 +190,9 @@ def _texts_under(name: str, value: object, patterns: Collection[str]) -> Iterato
 def _named_parts(value: object) -> Iterator[tuple[object, object]]:
     """Yield what ``value`` refers to, with the names that it has there."""
     if isinstance(value, dict):
-        yield from islice(value.items(), _MOST_ITEMS)
+        yield from _entries(value)
     elif isinstance(value, list | tuple | set | frozenset):
-        yield from (("", item) for item in islice(value, _MOST_ITEMS))
+        yield from (("", item) for item in _items(value))
     elif isinstance(value, partial):
         yield from (("", value.func), ("", value.args), ("", value.keywords))
     elif isinstance(value, MethodType):
@@ -245,7 +256,7 @@ def _slots_of(cls: type) -> tuple[str, ...]:
     remembered = _slots.get(id(cls))
     if remembered is not None:
         return remembered[1]
-    members = (item for owner in cls.__mro__ for item in tuple(vars(owner).items()))
+    members = (item for owner in cls.__mro__ for item in vars(owner).copy().items())
     names = tuple(name for name, member in members if isinstance(member, MemberDescriptorType))
     if len(_slots) >= _MOST_CLASSES:
         _slots.clear()
@@ -264,6 +275,6 @@ def _class_parts(owner: type) -> Iterator[tuple[str, object]]:
     """Yield the attributes and the functions of a class and its bases, except of libraries."""
     for base in owner.__mro__:
         if not _is_of(_LIBRARIES, base):
-            for name, item in tuple(vars(base).items()):
+            for name, item in vars(base).copy().items():
                 if not isinstance(item, MemberDescriptorType):
                     yield name, getattr(item, "__func__", item)

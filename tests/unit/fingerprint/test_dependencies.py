@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dspy
 import pytest
 from fingerprints import simple_task
+from growth import growing
 
 from pytest_mipro.fingerprint import metric_key, task_fingerprint
 from pytest_mipro.fingerprint.dependencies import replacements_in
@@ -121,3 +122,9 @@ def test_value_of_a_class_without_a_hash_replaces_no_function(
     monkeypatch.setattr(dspy.Predict, "value", Value(), raising=False)
 
     assert [name for name, _ in replacements_in(dspy.Predict)] == []
+
+
+def test_module_that_other_threads_change_is_looked_through() -> None:
+    """They may import its parts meanwhile."""
+    with growing(vars(dspy)):
+        assert [*replacements_in(dspy)] == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dspy
 import pytest
+from growth import growing
 from pydantic import BaseModel, SecretStr
 
 from pytest_mipro.redaction.search import SecretSearch, secrets_in_frames, secrets_of_model
@@ -244,3 +245,18 @@ def test_secrets_in_a_frame_of_a_class_without_a_hash() -> None:
     with pytest.raises(ValueError, match="no answer") as error:
         SlottedWithoutHash().fail()
     assert secrets_in_frames(error.value, ()) == {KEY}
+
+
+def test_what_other_threads_change_is_searched() -> None:
+    """A dictionary, or the variables of a module, may grow while they are looked through."""
+    headers: dict[str, Any] = {f"header_{number}": number for number in range(50)}
+    search = SecretSearch()
+    with growing(headers):
+        search.visit([{**headers, "api_key": KEY}, headers, {"token": headers}])
+    assert search.secrets == {KEY}
+
+    variables: dict[str, Any] = {"client": Client()} | headers
+    with pytest.raises(ValueError, match="no answer") as error:
+        exec("raise ValueError('no answer')", variables)
+    with growing(variables):
+        assert secrets_in_frames(error.value, ()) == {KEY}
