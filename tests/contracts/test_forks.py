@@ -55,6 +55,7 @@ def test_find_nothing():
     assert threading.active_count() == 1
     assert sys.argv[1:] == ["test_checks.py", "-q"]
     assert os.getpgid(0) == os.getpid()
+    assert not [*pathlib.Path.cwd().rglob("*.pyc")]
 """
 CONTROLLER = """
 import os

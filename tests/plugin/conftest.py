@@ -33,8 +33,6 @@ ENVIRONMENT = {
     "PYTHONPATH": str(SUPPORT),
     "PYTEST_ADDOPTS": OPTIONS,
     "COLUMNS": "400",  # Room for each task, and each verdict, on one line.
-    # By its time in seconds and its length, an edited file may be the one that was compiled.
-    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 

@@ -344,7 +344,8 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     sys.stderr = os.fdopen(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")
     os.environ.clear()
     os.environ.update(request["env"])
-    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    # By its length and its time in seconds, a module that a test edits may be the one before.
+    sys.dont_write_bytecode = request["arguments"] is not None
     os.chdir(request["cwd"])
     path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["cwd"], *path]
