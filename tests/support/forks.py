@@ -7,7 +7,8 @@ them; each run is a fork of it, with an environment, a working directory, a
 process group and standard streams of its own. After its first fork the server
 runs no test itself, so no run can see what another one has changed. The workers of a run
 with pytest-xdist are forks of a second server, which the run starts before
-anything else. If the tests have several workers, these share one server.
+anything else. If the tests have several workers, these share one server, which
+imports while `workers` collects the tests.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -134,6 +135,17 @@ def start_pytest(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+    )
+
+
+def start_script(server: ForkServer | None, text: str, *arguments: str, folder: Path) -> Run:
+    """Start a script that is written to a new folder in ``folder``, in a fork of ``server``."""
+    script = Path(tempfile.mkdtemp(dir=folder)) / "script.py"
+    script.write_text(text, encoding="ascii")
+    if server is not None:
+        return server.start(arguments, cwd=folder, env=os.environ, script=script)
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True
     )
 
 

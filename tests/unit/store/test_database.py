@@ -3,13 +3,14 @@ from __future__ import annotations
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from project import start_script
 from sqlalchemy import inspect
 from store_checks import NEXT_STEP, artifact, refusal, run_sql, tamper, url_of
 
@@ -17,6 +18,12 @@ from pytest_mipro.errors import StoreError
 from pytest_mipro.records import Row
 from pytest_mipro.store import Store, schema
 from pytest_mipro.store.url import backend_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forks import ForkServer
+    from project import Run
 
 pytestmark = pytest.mark.uses("sqlalchemy")
 
@@ -42,13 +49,14 @@ for number in range(count):
 """
 
 
-def writer(url: str, name: str, count: int) -> subprocess.Popen[str]:
-    """Start a process that writes ``count`` rows and reports each."""
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, url, name, str(count)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def writer(url: str, tmp_path: Path, fork_server: ForkServer | None) -> Callable[[str, int], Run]:
+    """Return a function that starts a process that writes some rows and reports each."""
+
+    def start(name: str, count: int) -> Run:
+        return start_script(fork_server, WRITER, url, name, str(count), folder=tmp_path)
+
+    return start
 
 
 class DatabaseContract:
@@ -63,13 +71,17 @@ class DatabaseContract:
             assert again.rows.get("k") == Row("k", 0.5)
             assert again.artifacts.recent("task")[0] == artifact("a")
 
-    def test_a_killed_writer_leaves_a_usable_store(self, url: str) -> None:
+    def test_a_killed_writer_leaves_a_usable_store(
+        self, url: str, writer: Callable[[str, int], Run]
+    ) -> None:
         """A writer killed in the middle leaves every row it had reported as written."""
-        with writer(url, "w", 1_000_000) as process:
-            assert process.stdout is not None
-            reported = [process.stdout.readline().strip() for _ in range(100)]
+        process = writer("w", 1_000_000)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            reported = [lines.readline().strip() for _ in range(100)]
             process.send_signal(signal.SIGKILL)
-            reported.extend(line.strip() for line in process.stdout if line.endswith("\n"))
+            reported.extend(line.strip() for line in lines if line.endswith("\n"))
+        assert process.wait(timeout=60) == -signal.SIGKILL
         with closing(Store.open(url)) as store:
             rows = store.rows.get_many(reported)
             assert set(rows) == set(reported)
@@ -126,20 +138,25 @@ class TestPostgresqlDatabase(DatabaseContract):
 
 
 class TestSqliteDatabase(DatabaseContract):
-    def test_other_processes_see_rows_at_once(self, store: Store, url: str) -> None:
+    def test_other_processes_see_rows_at_once(
+        self, store: Store, writer: Callable[[str, int], Run]
+    ) -> None:
         """A row is visible to an open store as soon as another process has written it."""
         assert store.rows.get("other/0") is None
-        with writer(url, "other", 3) as process:
-            assert process.wait(timeout=60) == 0
+        process = writer("other", 3)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
         assert set(store.rows.get_many(f"other/{number}" for number in range(4))) == {
             "other/0",
             "other/1",
             "other/2",
         }
 
-    def test_several_processes_write_at_once(self, url: str) -> None:
+    def test_several_processes_write_at_once(
+        self, url: str, writer: Callable[[str, int], Run]
+    ) -> None:
         """Writers that also create the store together lose nothing and never fail."""
-        processes = [writer(url, f"p{number}", 40) for number in range(3)]
+        processes = [writer(f"p{number}", 40) for number in range(3)]
         for process in processes:
             process.communicate(timeout=60)
         assert [process.returncode for process in processes] == [0] * 3

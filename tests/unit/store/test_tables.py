@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from project import start_script
 from sqlalchemy import select, true, update
 from store_checks import artifact
 
@@ -34,6 +33,8 @@ from pytest_mipro.store.schema import ABOUT, METADATA, ROWS
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from forks import ForkServer
 
 pytestmark = pytest.mark.uses("sqlalchemy")
 
@@ -424,17 +425,19 @@ class StoreContract:
 
 
 class TestSqliteStore(StoreContract):
-    def test_prunes_while_another_process_works(self, store: Store, url: str) -> None:
+    def test_prunes_while_another_process_works(
+        self, store: Store, url: str, tmp_path: Path, fork_server: ForkServer | None
+    ) -> None:
         """A process that writes, reads and holds the compile lock meanwhile loses nothing."""
         store.rows.put(*(Row(f"{number}", 1.0, "x" * 1000) for number in range(3000)))
         age(store, 2)
-        command = [sys.executable, "-c", BUSY, url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "0\n"
+        process = start_script(fork_server, BUSY, url, folder=tmp_path)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            assert lines.readline() == "0\n"
             assert store.prune(days=1)["rows"] == 3000
-            assert len(process.stdout.readlines()) == 299
-        assert process.returncode == 0
+            assert len(lines.readlines()) == 299
+        assert process.wait(timeout=60) == 0
         assert len(store.rows.get_many(f"busy/{number}" for number in range(300))) == 300
 
     def test_gives_space_back(self, store: Store, path: Path) -> None:
