@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import uuid
+from contextlib import redirect_stdout
 from typing import Any
 
 import dspy
@@ -333,17 +335,18 @@ VALUES = re.findall(r'^    "([\w ]+)": ', SCRIPT, re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def digests() -> list[dict[str, str]]:
-    """Return the digests of the script's values under two hash seeds."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for seed in ("1", "4242")
-    ]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    """Return the digests of the script's values under the hash seeds of two processes."""
+    with redirect_stdout(io.StringIO()) as here:
+        exec(SCRIPT, {"__name__": "__main__"})
+    there = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "PYTHONHASHSEED": "4242"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    outputs = (here.getvalue(), there.stdout)
     return [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
 
 
