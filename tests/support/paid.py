@@ -111,12 +111,10 @@ class CompleteRun:
     Attributes:
         artifact: The state of its only artifact.
         calls: The calls of the model.
-        output: The text that it prints.
     """
 
     artifact: bytes
     calls: int
-    output: str
 
     @classmethod
     def make(cls, folder: Path, server: ForkServer | None, env: Mapping[str, str]) -> None:
@@ -129,13 +127,12 @@ class CompleteRun:
             output, _ = run.communicate(timeout=LONGEST)
             assert run.returncode == 0, output
             (folder / "calls").write_text(str(model.counts.requests), encoding="ascii")
-        (folder / "output").write_text(output, encoding="utf-8")
 
     @classmethod
     def of(cls, folder: Path) -> CompleteRun:
         """Return what the run in a folder has left."""
         calls = int((folder / "calls").read_text(encoding="ascii"))
-        return cls(_artifact(folder / "store"), calls, (folder / "output").read_text("utf-8"))
+        return cls(_artifact(folder / "store"), calls)
 
 
 def modules(*, tests: int = 1, conftest: str = "", optimizer: str = MIPRO) -> dict[str, str]:
