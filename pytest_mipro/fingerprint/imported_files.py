@@ -9,55 +9,25 @@ from __future__ import annotations
 import linecache
 import sys
 from importlib.machinery import ModuleSpec
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from pytest_mipro.fingerprint.ownership import is_users_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import ModuleType
 
 
 _texts: dict[int, tuple[ModuleSpec, str]] = {}
 """The texts, and the specs of their modules by whose ids they are kept: an import has its own."""
 
 
-_remembered: set[int] = set()
-"""The ids of the specs of which ``remember_files`` has remembered the texts."""
-_FIRST_PART = 32
-"""The modules that are looked at first, of thousands."""
-
-
 def remember_files() -> None:
     """Remember the texts of the user's files that have been imported since the last call."""
-    for module in _new_modules():
-        spec = _spec_of(module)
-        if spec is not None:
-            _remembered.add(id(spec))
-            if id(spec) not in _texts:
-                text = text_of(vars(module))[1] if is_users_module(module) else ""
-                _texts[id(spec)] = spec, text
-
-
-def _new_modules() -> list[ModuleType]:
-    """Return the modules behind the last one that was seen: where imports and reloads put them."""
-    count = _FIRST_PART
-    while True:
-        # The list is made at once, as another thread may import something.
-        last = [*islice(reversed(sys.modules.values()), count)]
-        for number, module in enumerate(last):
-            spec = _spec_of(module)
-            if spec is not None and id(spec) in _remembered:
-                return last[:number]
-        if len(last) < count:
-            return last
-        count *= 8
-
-
-def _spec_of(module: ModuleType) -> ModuleSpec | None:
-    spec = getattr(module, "__spec__", None)
-    return spec if isinstance(spec, ModuleSpec) else None
+    for module in [*sys.modules.values()]:
+        spec = getattr(module, "__spec__", None)
+        if isinstance(spec, ModuleSpec) and id(spec) not in _texts:
+            text = text_of(vars(module))[1] if is_users_module(module) else ""
+            _texts[id(spec)] = spec, text
 
 
 def text_at_import(namespace: Mapping[str, object], text: str) -> str:

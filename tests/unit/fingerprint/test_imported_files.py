@@ -130,7 +130,7 @@ def test_file_that_was_no_python_is_refused(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("way", ["import", "reload"])
 def test_a_module_is_remembered_among_many_others(scorer: Scorer, way: str) -> None:
-    """Each way to load it puts it behind those that were there."""
+    """Another load of it is found wherever it stands among them."""
     names = [f"imported_beside{number}" for number in range(40)]
 
     def import_others() -> None:
