@@ -170,7 +170,8 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     Raises:
         DeclarationError: An argument is unknown or has a value that cannot be used.
     """
-    _refuse_unused_marker(node)
+    if {"mipro", "request"}.isdisjoint(getattr(node, "fixturenames", ())):
+        refuse_unused_marker(node)
     values: dict[str, Any] = {}
     for mark in chain(_parameter_markers(node), node.iter_markers("mipro")):
         _refuse_positional(mark)
@@ -219,10 +220,13 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
     }
 
 
-def _refuse_unused_marker(node: pytest.Item) -> None:
-    """Refuse a test with a marker of its own that cannot request the outcome."""
-    fixtures = {"mipro", "request"}.intersection(getattr(node, "fixturenames", ()))
-    if not fixtures and any(mark.name == "mipro" for mark in node.own_markers):
+def refuse_unused_marker(node: pytest.Item) -> None:
+    """Refuse a test with a marker of its own that does not request the outcome.
+
+    Raises:
+        DeclarationError: The test is such a test.
+    """
+    if any(mark.name == "mipro" for mark in node.own_markers):
         message = (
             "the test has the marker mipro and does not request its outcome, so it would pass "
             "with any result; take the fixture `mipro` as an argument, or use @mipro_optimize"

@@ -107,3 +107,29 @@ def test_a_missing_argument_is_named_with_its_fixture(project: Project, missing:
     result = project.run("--mipro")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*no {missing} is declared*mipro_{missing} fixture*"])
+
+
+def test_a_test_that_passes_without_its_outcome_fails(project: Project) -> None:
+    """That a fixture of all tests has ``request`` does not hide that nothing is judged."""
+    project.write(
+        test_adder=f"""{HEAD}
+@pytest.fixture(autouse=True)
+def of_all_tests(request): pass
+
+declare = pytest.mark.mipro(program=Adder, metric=right, dataset=DATASET)
+
+@declare
+def test_silent(): pass
+
+@declare
+def test_skips(): pytest.skip("not today")
+
+@declare
+class TestAdder:
+    def test_other(self): pass
+"""
+    )
+    result = project.run("--mipro")
+    result.assert_outcomes(failed=1, skipped=1, passed=1)
+    result.stdout.fnmatch_lines(["mipro: the test has the marker mipro and does not request*"])
+    assert project.calls == 0
