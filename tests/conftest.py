@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from workers import forked_workers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from pathlib import Path
 
     from database_server import Server
     from execnet.xspec import XSpec
@@ -24,6 +25,12 @@ MARKERS = frozenset({"postgresql", "uses"})
 
 FORK_SERVER = "MIPRO_TEST_FORK_SERVER"
 """The variable with the address of the server that the workers of pytest-xdist share."""
+
+MEMORY_DISK = Path("/dev/shm")
+"""Where tests write their files, as SQLite waits until a real disk has them."""
+
+NEEDED = 4 * 2**30
+"""The bytes that must be free in memory for that; containers may have few."""
 
 # Tests that draw at random by themselves draw as much more or less: they ask for the profile's
 # number of examples.
@@ -36,9 +43,11 @@ settings.load_profile("quick")
 
 
 def pytest_configure() -> None:
-    """Keep runs inside of tests from talking to the CI that the tests run in."""
+    """Prepare the environment of the tests and of the runs inside of them."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
-        os.environ.pop(name, None)
+        os.environ.pop(name, None)  # Or the runs would talk to the CI that the tests run in.
+    if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free >= NEEDED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 
 @pytest.hookimpl(optionalhook=True)
