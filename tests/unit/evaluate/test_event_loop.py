@@ -3,13 +3,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from project import start_script
 from sums import Function, evaluate, sums
 
 from pytest_mipro.evaluate import event_loop
@@ -21,6 +20,8 @@ from pytest_mipro.store import Store
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
+
+    from forks import ForkServer
 
     from pytest_mipro.records import Row
 
@@ -97,26 +98,22 @@ def test_its_threads_end(store: Store) -> None:
 
 
 @pytest.mark.uses("dspy")
-def test_ctrl_c_keeps_finished_rows(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_rows(tmp_path: Path, fork_server: ForkServer | None) -> None:
     """The caller gets KeyboardInterrupt soon, and the store has the rows that were finished."""
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        started = [process.stdout.readline() for _ in range(6)]
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert out.splitlines()[-1] == "interrupted"
-    assert not err
+    process = start_script(fork_server, INTERRUPTED, url, folder=tmp_path)
+    assert process.stdout is not None
+    started = [process.stdout.readline() for _ in range(6)]
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    *others, last = output.splitlines()
+    assert last == "interrupted"
+    assert all(line.isdigit() for line in others)
     store = Store.open(url)
     with store.connection() as connection:
         count = connection.exec_driver_sql("SELECT count(*) FROM rows").scalar_one()
     store.close()
-    assert 4 <= count <= len(started) + len(out.splitlines()) < 100
+    assert 4 <= count <= len(started) + len(others) < 100
 
 
 def test_progress_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:

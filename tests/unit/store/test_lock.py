@@ -3,18 +3,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from project import start_script
 
 from pytest_mipro.store import Store, lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from forks import ForkServer
+    from project import Run
 
 pytestmark = [pytest.mark.uses("filelock", "sqlalchemy"), pytest.mark.usefixtures("sleeps")]
 
@@ -25,13 +29,15 @@ TAKEOVER = 10.0
 """Most seconds until the lock of a holder that was killed is taken."""
 
 HOLDER = """
-import sys
+import sys, time
+from pathlib import Path
 from pytest_mipro.store import Store
 
 store = Store.open(sys.argv[1])
 with store.compile_lock("key", "worker gw0").wait(on_wait=print):
     print("held", flush=True)
-    sys.stdin.read()
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.001)
 """
 
 
@@ -40,17 +46,10 @@ def refuse_to_wait(holder: str) -> None:
     raise AssertionError(holder)
 
 
-def start_holder(url: str) -> subprocess.Popen[str]:
-    """Start a process that holds the lock until its input ends, and return once it holds it."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state."""
+    command = ["ps", "-o", "state=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout[:1]
 
 
 @pytest.fixture
@@ -188,36 +187,53 @@ class LockContract:
 class ProcessLockContract(LockContract):
     """What a lock between processes does; a subclass has the fixtures ``store`` and ``url``."""
 
-    def test_a_holder_in_another_process(self, url: str, store: Store) -> None:
+    @pytest.fixture
+    def end(self, tmp_path: Path) -> Path:
+        """Return the path of the file that tells the holder to end."""
+        return tmp_path / "end"
+
+    @pytest.fixture
+    def holder(
+        self, url: str, end: Path, tmp_path: Path, fork_server: ForkServer | None
+    ) -> Iterator[Run]:
+        """Return a process that holds the lock until it is told to end."""
+        process = start_script(fork_server, HOLDER, url, str(end), folder=tmp_path)
+        assert process.stdout is not None
+        with process.stdout:
+            assert process.stdout.readline() == "held\n"
+            yield process
+            end.touch()
+            process.wait(PATIENCE)
+
+    def test_a_holder_in_another_process(self, store: Store, holder: Run, end: Path) -> None:
         """A holder in another process is named, and the waiter takes the lock when it ends."""
-        holders: list[str] = []
-        with start_holder(url) as process:
+        names: list[str] = []
 
-            def let_it_end(holder: str) -> None:
-                holders.append(holder)
-                process.communicate(timeout=PATIENCE)
+        def let_it_end(name: str) -> None:
+            names.append(name)
+            end.touch()
+            holder.wait(PATIENCE)
 
-            with store.compile_lock("key", "waiter").wait(on_wait=let_it_end):
-                assert process.returncode == 0
-        assert holders == ["worker gw0"]
+        with store.compile_lock("key", "waiter").wait(on_wait=let_it_end):
+            assert holder.returncode == 0
+        assert names == ["worker gw0"]
 
     @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-    def test_a_killed_holder_loses_the_lock(self, url: str, store: Store) -> None:
+    def test_a_killed_holder_loses_the_lock(self, store: Store, holder: Run) -> None:
         """A waiter soon takes the lock of a holder that is killed, and others wait for it then."""
-        holders: list[str] = []
+        names: list[str] = []
         kills: list[float] = []
-        with start_holder(url) as process:
 
-            def kill(holder: str) -> None:
-                holders.append(holder)
-                kills.append(time.monotonic())
-                process.send_signal(signal.SIGKILL)
+        def kill(name: str) -> None:
+            names.append(name)
+            kills.append(time.monotonic())
+            holder.send_signal(signal.SIGKILL)
 
-            with store.compile_lock("key", "heir").wait(on_wait=kill):
-                assert time.monotonic() - kills[0] < TAKEOVER
-                assert holders == ["worker gw0"]
-                with pytest.raises(AssertionError, match="heir"):
-                    store.compile_lock("key", "third").wait(on_wait=refuse_to_wait)
+        with store.compile_lock("key", "heir").wait(on_wait=kill):
+            assert time.monotonic() - kills[0] < TAKEOVER
+            assert names == ["worker gw0"]
+            with pytest.raises(AssertionError, match="heir"):
+                store.compile_lock("key", "third").wait(on_wait=refuse_to_wait)
         with store.compile_lock("key", "fourth").wait(on_wait=refuse_to_wait):
             pass
 
@@ -225,19 +241,19 @@ class ProcessLockContract(LockContract):
 class TestFileLock(ProcessLockContract):
     @pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")
     def test_a_stopped_holder_keeps_the_lock(
-        self, url: str, store: Store, sleeps: threading.Semaphore
+        self, store: Store, holder: Run, end: Path, sleeps: threading.Semaphore
     ) -> None:
         """A holder whose process is stopped for a while, as a laptop is, still holds the lock."""
-        with start_holder(url) as process:
-            process.send_signal(signal.SIGSTOP)
-            os.waitpid(process.pid, os.WUNTRACED)  # It may not stop at once.
-            waiter = Waiter(store, "key", "waiter")
-            await_attempts(sleeps)
-            assert not waiter.holds
-            process.send_signal(signal.SIGCONT)
-            process.communicate(timeout=PATIENCE)
+        holder.send_signal(signal.SIGSTOP)
+        end.touch()
+        while state_of(holder.pid) != "T":  # It may not stop at once.
+            time.sleep(0.001)
+        waiter = Waiter(store, "key", "waiter")
+        await_attempts(sleeps)
+        assert not waiter.holds
+        holder.send_signal(signal.SIGCONT)
         waiter.finish()
-        assert process.returncode == 0
+        assert holder.wait(PATIENCE) == 0
 
 
 class TestMemoryLock(LockContract):

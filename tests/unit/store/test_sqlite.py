@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from project import start_script
 from store_checks import NEXT_STEP, explains, tamper
 
 from pytest_mipro.errors import StoreError
@@ -19,6 +19,8 @@ from pytest_mipro.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from forks import ForkServer
 
 pytestmark = pytest.mark.uses("filelock", "sqlalchemy")
 
@@ -164,16 +166,14 @@ class TestFullDisk:
         assert len(store.rows.get_many(written)) == len(written)
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
-    def test_a_file_that_may_not_grow(self, url: str, path: Path) -> None:
+    def test_a_file_that_may_not_grow(
+        self, url: str, path: Path, tmp_path: Path, fork_server: ForkServer | None
+    ) -> None:
         """A process whose files may not grow gets an error; all records it reported are stored."""
-        process = subprocess.run(
-            [sys.executable, "-c", FILLER, url],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        *written, message = process.stdout.splitlines()
+        process = start_script(fork_server, FILLER, url, folder=tmp_path)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        *written, message = output.splitlines()
         assert str(path) in message
         assert NEXT_STEP.search(message)
         assert len(written) > 20
