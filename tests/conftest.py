@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from forks import ForkServer, serving
 from hypothesis import settings
+from memory_disk import memory_disk
 from workers import forked_workers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     from database_server import Server
     from execnet.xspec import XSpec
@@ -25,12 +25,6 @@ MARKERS = frozenset({"postgresql", "uses"})
 
 FORK_SERVER = "MIPRO_TEST_FORK_SERVER"
 """The variable with the address of the server that the workers of pytest-xdist share."""
-
-MEMORY_DISK = Path("/dev/shm")
-"""Where tests write their files, as SQLite waits until a real disk has them."""
-
-NEEDED = 4 * 2**30
-"""The bytes that must be free in memory for that; containers may have few."""
 
 # Tests that draw at random by themselves draw as much more or less: they ask for the profile's
 # number of examples.
@@ -46,8 +40,8 @@ def pytest_configure() -> None:
     """Prepare the environment of the tests and of the runs inside of them."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)  # Or the runs would talk to the CI that the tests run in.
-    if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free >= NEEDED:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
+    if folder := memory_disk():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))  # pytest makes its own in it.
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from memory_disk import memory_disk
 
 if TYPE_CHECKING:
     import pwd
@@ -187,7 +188,7 @@ def running_server() -> Generator[Server]:
         import psycopg  # ruff: ignore[unused-import]
     except ImportError:
         refuse("psycopg is not installed (extra `postgresql`)")
-    folder = Path(tempfile.mkdtemp(prefix="mipro-postgresql-"))
+    folder = Path(tempfile.mkdtemp(prefix="mipro-postgresql-", dir=memory_disk()))
     user = user_of_server()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
