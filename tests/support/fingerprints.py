@@ -99,7 +99,8 @@ def loading(folder: Path) -> Generator[Load]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             forget()
-            monkeypatch.syspath_prepend(version)
+            # Not syspath_prepend, which makes Python look into all folders again.
+            monkeypatch.setattr(sys, "path", [str(version), *sys.path])
             imported.update(_module_name(name) for name in files)
             return importlib.import_module(_module_name(list(files)[-1]))
 

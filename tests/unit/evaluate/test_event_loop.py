@@ -106,14 +106,14 @@ def test_ctrl_c_keeps_finished_rows(tmp_path: Path, fork_server: ForkServer | No
     started = [process.stdout.readline() for _ in range(6)]
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    *others, last = output.splitlines()
+    *questions, last = output.splitlines()
     assert last == "interrupted"
-    assert all(line.isdigit() for line in others)
+    assert all(line.isdigit() for line in questions)
     store = Store.open(url)
     with store.connection() as connection:
         count = connection.exec_driver_sql("SELECT count(*) FROM rows").scalar_one()
     store.close()
-    assert 4 <= count <= len(started) + len(others) < 100
+    assert 4 <= count <= len(started) + len(questions) < 100
 
 
 def test_progress_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
