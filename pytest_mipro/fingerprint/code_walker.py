@@ -357,7 +357,8 @@ class CodeWalker:
 
     def _follow_replaced(self, cls: type) -> None:
         """Follow the functions of the user that are in the place of those of an installed class."""
-        for owner in cls.__mro__:
+        changeable = (owner for owner in cls.__mro__ if owner is not object)
+        for owner in changeable:
             for _, function in replacements_in(owner):
                 self.follow(function)
 
