@@ -77,3 +77,14 @@ def test_no_output_has_the_password_of_the_store(project: Project, url: str, sho
     result.stdout.fnmatch_lines([f"mipro: *store {shown}"])
     assert "canary" not in result.stdout.str() + result.stderr.str()
     assert "canary" not in (project.path / "r.json").read_text(encoding="utf-8")
+
+
+def test_python_without_asserts_is_refused(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test whose asserts Python removes, as in a module it imports, passes with any verdict."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    pytester.makepyfile("def test_adder(mipro): pass")
+    result = pytester.runpytest_subprocess("--mipro")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *run Python without -O and PYTHONOPTIMIZE"])
