@@ -78,7 +78,7 @@ def _users_code_by_value() -> Generator[None]:
         registered = set(cloudpickle.list_registry_pickle_by_value())
         modules = [
             module
-            for module in _users_modules(len(sys.modules))
+            for module in _users_modules(tuple(map(id, sys.modules.copy().values())))
             if module.__name__ not in registered and sys.modules.get(module.__name__) is module
         ]
         for module in modules:
@@ -91,8 +91,8 @@ def _users_code_by_value() -> Generator[None]:
 
 
 @lru_cache(maxsize=1)
-def _users_modules(_: int) -> tuple[ModuleType, ...]:
-    """Return the user's modules, anew whenever the number of modules has changed."""
+def _users_modules(_: tuple[int, ...]) -> tuple[ModuleType, ...]:
+    """Return the user's modules, anew whenever there are other modules, by their identities."""
     loaded = sys.modules.copy()  # Unlike a list of its items, in one step for other threads.
     return tuple(
         module for name, module in loaded.items() if name != "__main__" and is_users_module(module)
