@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ def consistent_settings(config: pytest.Config) -> Settings:
     """Return the settings of a session, which can be carried out together.
 
     Raises:
-        pytest.UsageError: Two of them contradict each other, or one has a value it cannot have,
-            or tests may have no asserts.
+        pytest.UsageError: Two of them contradict each other, or one has a value it cannot have.
     """
     settings = Settings.from_config(config)
     if message := next(_contradictions(settings, config), ""):
@@ -31,11 +29,6 @@ def consistent_settings(config: pytest.Config) -> Settings:
 
 
 def _contradictions(settings: Settings, config: pytest.Config) -> Iterator[str]:
-    if sys.flags.optimize:
-        yield (
-            "--mipro needs the asserts by which tests judge, and Python removes those that pytest "
-            "does not rewrite; run Python without -O and PYTHONOPTIMIZE"
-        )
     is_frozen_by_flag = config.getoption("mipro_frozen")
     for name in ("update", "refresh"):
         if getattr(settings, name) and is_frozen_by_flag:

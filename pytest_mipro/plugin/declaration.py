@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+UNUSED_MARKER = (
+    "the test has the marker mipro and does not request its outcome, so it would pass "
+    "with any result; take the fixture `mipro` as an argument, or use @mipro_optimize"
+)
+"""What is wrong with such a test."""
+
 
 class Declaration(TypedDict, total=False):
     """The arguments of ``@mipro_optimize`` and ``@pytest.mark.mipro``, all of them optional.
@@ -170,8 +176,7 @@ def check(node: pytest.Item) -> CheckedDeclaration:
     Raises:
         DeclarationError: An argument is unknown or has a value that cannot be used.
     """
-    if {"mipro", "request"}.isdisjoint(getattr(node, "fixturenames", ())):
-        refuse_unused_marker(node)
+    _refuse_unused_marker(node)
     values: dict[str, Any] = {}
     for mark in chain(_parameter_markers(node), node.iter_markers("mipro")):
         _refuse_positional(mark)
@@ -220,18 +225,16 @@ def _checks() -> Mapping[str, Callable[[Any], None]]:
     }
 
 
-def refuse_unused_marker(node: pytest.Item) -> None:
-    """Refuse a test with a marker of its own that does not request the outcome.
+def has_own_marker(node: pytest.Item) -> bool:
+    """Whether a test has the marker itself, and not from its class or module."""
+    return any(mark.name == "mipro" for mark in node.own_markers)
 
-    Raises:
-        DeclarationError: The test is such a test.
-    """
-    if any(mark.name == "mipro" for mark in node.own_markers):
-        message = (
-            "the test has the marker mipro and does not request its outcome, so it would pass "
-            "with any result; take the fixture `mipro` as an argument, or use @mipro_optimize"
-        )
-        raise DeclarationError(message)
+
+def _refuse_unused_marker(node: pytest.Item) -> None:
+    """Refuse a test with a marker of its own that cannot request the outcome."""
+    fixtures = {"mipro", "request"}.intersection(getattr(node, "fixturenames", ()))
+    if not fixtures and has_own_marker(node):
+        raise DeclarationError(UNUSED_MARKER)
 
 
 def _refuse_positional(mark: pytest.Mark) -> None:

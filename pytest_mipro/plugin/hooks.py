@@ -95,18 +95,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that passes without the outcome that its own marker declares.
-
-    That a test or a fixture has ``request`` does not say that it asks for the outcome.
-    """
-    result = yield
-    if TASK_RUNNER in item.config.stash and OUTCOME not in item.stash:
-        item.config.stash[TASK_RUNNER].refuse_silence(item)
-    return result
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import pytest
 
 from pytest_mipro import __version__
 from pytest_mipro.plugin.state import CONTROLLER, ORPHANS, SETTINGS, TASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    import pytest
 
     from pytest_mipro.plugin.report_files import ReportFile
     from pytest_mipro.plugin.settings import Settings
@@ -40,7 +41,12 @@ def loading() -> Generator[None]:
 
 
 def start(config: pytest.Config) -> None:
-    """Read the settings and register the hooks of a session with ``--mipro``."""
+    """Read the settings and register the hooks of a session with ``--mipro``.
+
+    Raises:
+        pytest.UsageError: Settings cannot be carried out together, or Python removes asserts.
+    """
+    _refuse_removed_asserts()
     from pytest_mipro.plugin.contradictions import consistent_settings
     from pytest_mipro.plugin.interrupt import InterruptHooks
     from pytest_mipro.plugin.orphans import OrphanedReferences
@@ -72,9 +78,20 @@ def start(config: pytest.Config) -> None:
         controller = config.stash[CONTROLLER] = Controller(config, settings)
         config.pluginmanager.register(controller)
     else:
+        from pytest_mipro.plugin.silent_tests import SilentTests
         from pytest_mipro.plugin.task_runner import TaskRunner  # loads DSPy
 
         config.stash[TASK_RUNNER] = TaskRunner(config, settings, orphans)
+        config.pluginmanager.register(SilentTests())
+
+
+def _refuse_removed_asserts() -> None:
+    if sys.flags.optimize:
+        message = (
+            "--mipro needs the asserts by which tests judge, and Python removes those that pytest "
+            "does not rewrite; run Python without -O and PYTHONOPTIMIZE"
+        )
+        raise pytest.UsageError(message)
 
 
 def _report_files(settings: Settings) -> tuple[ReportFile, ...]:

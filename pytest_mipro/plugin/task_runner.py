@@ -23,7 +23,7 @@ from pytest_mipro.fingerprint import (
 )
 from pytest_mipro.plugin.account import account_of
 from pytest_mipro.plugin.asking_errors import stop_with_error
-from pytest_mipro.plugin.declaration import check, declaring_test, refuse_unused_marker
+from pytest_mipro.plugin.declaration import check, declaring_test
 from pytest_mipro.plugin.executors import Executors
 from pytest_mipro.plugin.interrupt import exit_after_interrupt
 from pytest_mipro.plugin.migration import skip_measured
@@ -117,10 +117,6 @@ class TaskRunner:
         self._node = request.node
         self._orphans.add_user(request.node)
         return self._guarded(partial(self._set_up, request), partial(pytest.fail, pytrace=False))
-
-    def refuse_silence(self, node: pytest.Item) -> None:
-        """Fail a test that has a marker of its own, and has passed without its outcome."""
-        self._guarded(partial(refuse_unused_marker, node), partial(pytest.fail, pytrace=False))
 
     @described_once()
     def run_in_test(self, work: Callable[[], T]) -> T:
