@@ -245,9 +245,9 @@ class TestFileLock(ProcessLockContract):
     ) -> None:
         """A holder whose process is stopped for a while, as a laptop is, still holds the lock."""
         holder.send_signal(signal.SIGSTOP)
-        end.touch()
         while not is_stopped(holder.pid):
             time.sleep(0.001)
+        end.touch()
         waiter = Waiter(store, "key", "waiter")
         await_attempts(sleeps)
         assert not waiter.holds
