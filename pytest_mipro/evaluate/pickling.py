@@ -121,7 +121,7 @@ def _culprit(value: object, named: Mapping[str, object], error: Exception) -> tu
 def _error_of(value: object) -> Exception | None:
     try:
         _dumps(value)
-    except Exception as error:  # ruff: ignore[blind-except] - a user's ``__reduce__``
+    except Exception as error:  # ruff: ignore[blind-except] - a ``__reduce__`` of the user may raise anything
         return error
     return None
 
@@ -166,7 +166,7 @@ def _state(value: object) -> dict[str, object]:
     state = getattr(value, "__dict__", {})
     try:
         reduced = value.__reduce_ex__(4)
-    except Exception:  # ruff: ignore[blind-except] - a user's ``__reduce__``
+    except Exception:  # ruff: ignore[blind-except] - a ``__reduce__`` of the user may raise anything
         return dict(state)
     # What ``__getstate__`` leaves out is no part that is pickled.
     own = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 else state  # ruff: ignore[magic-value-comparison] - the state's place

@@ -23,7 +23,7 @@ _texts: dict[int, tuple[ModuleSpec, str]] = {}
 
 def remember_files() -> None:
     """Remember the texts of the user's files that have been imported since the last call."""
-    for module in [*sys.modules.values()]:
+    for module in sys.modules.copy().values():  # Other threads may import something.
         spec = getattr(module, "__spec__", None)
         if isinstance(spec, ModuleSpec) and id(spec) not in _texts:
             text = text_of(vars(module))[1] if is_users_module(module) else ""
