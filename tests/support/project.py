@@ -145,7 +145,10 @@ def start_script(server: ForkServer | None, text: str, *arguments: str, folder: 
     if server is not None:
         return server.start(arguments, cwd=folder, env=os.environ, script=script)
     return subprocess.Popen(
-        [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
